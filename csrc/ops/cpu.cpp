@@ -1,0 +1,249 @@
+// CPU operators: tensors in, a problem for cpu/sweep.h out. What users see is validated in Python; the
+// checks here keep a direct call of an operator from reading or writing out of bounds.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "../cpu/sweep.h"
+
+namespace softdp {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using Sizes = std::vector<int64_t>;
+
+void check_scores(const Tensor& t, const char* name, ScalarType dtype) {
+  STD_TORCH_CHECK(t.is_cpu(), name, " must be on the CPU");
+  STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
+  STD_TORCH_CHECK(t.scalar_type() == dtype, name, " must have the dtype of the scores");
+}
+
+template <class T>
+Scores<T> scores_of(const Tensor& t, const char* name, ScalarType dtype, const Sizes& size) {
+  check_scores(t, name, dtype);
+  int64_t stride[3];
+  for (int d = 0; d < 3; d++) {
+    STD_TORCH_CHECK(t.size(d) == size[d] || t.size(d) == 1, name,
+                    " must be broadcastable to the scores: dimension ", d, " is ", t.size(d),
+                    ", expected 1 or ", size[d]);
+    stride[d] = t.size(d) == 1 ? 0 : t.stride(d);
+  }
+  return {static_cast<const T*>(t.data_ptr()), stride[0], stride[1], stride[2]};
+}
+
+// Lengths as int64, checked against the padded size. Null stays null.
+std::optional<Sizes> lengths_of(const std::optional<Tensor>& lengths, const char* name, int64_t pairs,
+                                int64_t longest) {
+  if (!lengths) return std::nullopt;
+  const Tensor& t = *lengths;
+  STD_TORCH_CHECK(t.is_cpu() && t.dim() == 1 && t.size(0) == pairs, name, " must be a CPU tensor of shape (",
+                  pairs, ",)");
+  const bool wide = t.scalar_type() == ScalarType::Long;
+  STD_TORCH_CHECK(wide || t.scalar_type() == ScalarType::Int, name, " must be int32 or int64");
+  Sizes out(pairs);
+  for (int64_t b = 0; b < pairs; b++) {
+    const int64_t at = b * t.stride(0);
+    out[b] =
+        wide ? static_cast<const int64_t*>(t.data_ptr())[at] : static_cast<const int32_t*>(t.data_ptr())[at];
+    STD_TORCH_CHECK(out[b] >= 0 && out[b] <= longest, name, " must lie in [0, ", longest, "], got ", out[b]);
+  }
+  return out;
+}
+
+struct Lengths {
+  std::optional<Sizes> x, y;
+  Lengths(const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths, const Sizes& size)
+      : x(lengths_of(x_lengths, "x_lengths", size[0], size[1])),
+        y(lengths_of(y_lengths, "y_lengths", size[0], size[2])) {}
+  Pairs pairs(const Sizes& size) const {
+    return {size[0], size[1], size[2], x ? x->data() : nullptr, y ? y->data() : nullptr};
+  }
+};
+
+Tensor new_tensor(const Sizes& size, ScalarType dtype) {
+  return torch::stable::empty(size, dtype);
+}
+
+template <class T>
+T* data(const Tensor& t) {
+  return static_cast<T*>(t.data_ptr());
+}
+
+Sizes saved_size(const Sizes& size, ScalarType dtype) {
+  return dtype == ScalarType::Float ? size : Sizes{size[0], size[1], size[2], 2};
+}
+ScalarType saved_dtype(ScalarType dtype) {
+  return dtype == ScalarType::Float ? ScalarType::Int : dtype;
+}
+
+// run(float()) or run(double())
+template <class Run>
+void with_dtype(ScalarType dtype, const char* name, Run run) {
+  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, name,
+                  " must be float32 or float64");
+  dtype == ScalarType::Float ? run(float()) : run(double());
+}
+
+// Pairs over threads, some 2^15 cells at least to a thread.
+template <class Sweep>
+void over_pairs(const Pairs& pairs, Sweep sweep) {
+  const int64_t cells = std::max<int64_t>(1, pairs.rows * pairs.columns);
+  torch::stable::parallel_for(0, pairs.count, std::max<int64_t>(1, 32768 / cells), sweep);
+}
+
+// The tensors that the forward sweep fills.
+struct Results {
+  Tensor score, saved;
+  Results(const Sizes& size, ScalarType dtype, bool save)
+      : score(new_tensor({size[0]}, dtype)),
+        saved(new_tensor(save ? saved_size(size, dtype) : Sizes{0}, saved_dtype(dtype))) {}
+};
+
+std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert,
+                                       const std::optional<Tensor>& del,
+                                       const std::optional<Tensor>& x_lengths,
+                                       const std::optional<Tensor>& y_lengths, double gamma, bool anchored,
+                                       bool save) {
+  const ScalarType dtype = match.scalar_type();
+  check_scores(match, "match", dtype);
+  const Sizes size{match.size(0), match.size(1), match.size(2)};
+  const Lengths lengths(x_lengths, y_lengths, size);
+  Results out(size, dtype, save);
+  with_dtype(dtype, "match", [&](auto type) {
+    using T = decltype(type);
+    const Scores<T> gap = scores_of<T>(insert, "insert", dtype, size);
+    const FsdForward<T> problem{lengths.pairs(size),
+                                gamma,
+                                anchored,
+                                scores_of<T>(match, "match", dtype, size),
+                                gap,
+                                del ? scores_of<T>(*del, "delete", dtype, size) : gap,
+                                !del,
+                                data<T>(out.score),
+                                save ? data<Saved<T>>(out.saved) : nullptr};
+    over_pairs(problem.pairs, [&](int64_t begin, int64_t end) { cpu::fsd_forward(problem, begin, end); });
+  });
+  return {out.score, out.saved};
+}
+
+std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
+                                       const std::optional<Tensor>& y_lengths, double threshold, double gamma,
+                                       bool save) {
+  const ScalarType dtype = similarity.scalar_type();
+  check_scores(similarity, "similarity", dtype);
+  const Sizes size{similarity.size(0), similarity.size(1), similarity.size(2)};
+  const Lengths lengths(x_lengths, y_lengths, size);
+  Results out(size, dtype, save);
+  with_dtype(dtype, "similarity", [&](auto type) {
+    using T = decltype(type);
+    const LcsForward<T> problem{lengths.pairs(size), gamma,
+                                T(threshold),        scores_of<T>(similarity, "similarity", dtype, size),
+                                data<T>(out.score),  save ? data<Saved<T>>(out.saved) : nullptr};
+    over_pairs(problem.pairs, [&](int64_t begin, int64_t end) { cpu::lcs_forward(problem, begin, end); });
+  });
+  return {out.score, out.saved};
+}
+
+// A gradient of size (B, N or 1, M or 1), empty where it is not needed.
+template <class T>
+struct Output {
+  Tensor tensor;
+  Gradient<T> gradient;
+  Output(bool needed, const Sizes& size, const Sizes& full, const char* name, ScalarType dtype)
+      : tensor(new_tensor(needed ? Sizes{full[0], size.at(1), size.at(2)} : Sizes{0}, dtype)),
+        gradient{needed ? data<T>(tensor) : nullptr, size[1] == full[1], size[2] == full[2]} {
+    for (int d = 1; d < 3; d++)
+      STD_TORCH_CHECK(size[d] == full[d] || size[d] == 1, name, " must be broadcastable to the scores' size");
+  }
+};
+
+// The forward sweep's score and weights, and the gradient that comes in.
+template <class T>
+Backward<T> backward_problem(const Pairs& pairs, const Tensor& grad_score, const Tensor& score,
+                             const Tensor& saved, const Sizes& size) {
+  const ScalarType dtype = score.scalar_type();
+  STD_TORCH_CHECK(saved.is_cpu() && saved.is_contiguous() && saved.scalar_type() == saved_dtype(dtype) &&
+                      saved.numel() == size[0] * size[1] * size[2] * (dtype == ScalarType::Float ? 1 : 2),
+                  "the saved weights do not belong to these scores: were they saved (save=True)?");
+  for (const Tensor* t : {&grad_score, &score})
+    STD_TORCH_CHECK(t->is_cpu() && t->is_contiguous() && t->dim() == 1 && t->size(0) == size[0] &&
+                        t->scalar_type() == dtype,
+                    "the scores and their gradient must be contiguous CPU tensors of shape (", size[0], ",)");
+  Backward<T> problem{};
+  problem.pairs = pairs;
+  problem.grad_score = data<T>(grad_score);
+  problem.score = data<T>(score);
+  problem.saved = data<Saved<T>>(saved);
+  return problem;
+}
+
+void check_size(const Sizes& size, const char* name) {
+  STD_TORCH_CHECK(size.size() == 3 && *std::min_element(size.begin(), size.end()) >= 0, name,
+                  " must be three sizes, none negative");
+}
+
+std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor& score, const Tensor& saved,
+                                                const std::optional<Tensor>& x_lengths,
+                                                const std::optional<Tensor>& y_lengths, Sizes size,
+                                                Sizes insert_size, std::optional<Sizes> delete_size,
+                                                bool need_match, bool need_insert, bool need_delete) {
+  check_size(size, "match_size");
+  check_size(insert_size, "insert_size");
+  if (delete_size) check_size(*delete_size, "delete_size");
+  const Tensor grad_score = torch::stable::contiguous(grad);
+  const Lengths lengths(x_lengths, y_lengths, size);
+  const ScalarType dtype = score.scalar_type();
+  std::optional<std::tuple<Tensor, Tensor, Tensor>> out;
+  with_dtype(dtype, "score", [&](auto type) {
+    using T = decltype(type);
+    auto problem = backward_problem<T>(lengths.pairs(size), grad_score, score, saved, size);
+    Output<T> match(need_match, size, size, "match", dtype);
+    Output<T> insert(need_insert, insert_size, size, "insert", dtype);
+    Output<T> del(need_delete && delete_size, delete_size.value_or(insert_size), size, "delete", dtype);
+    problem.match = match.gradient;
+    problem.insert = insert.gradient;
+    problem.del = del.gradient;
+    problem.shared_gap = !delete_size;
+    over_pairs(problem.pairs, [&](int64_t begin, int64_t end) { cpu::fsd_backward(problem, begin, end); });
+    out.emplace(match.tensor, insert.tensor, del.tensor);
+  });
+  return *out;
+}
+
+Tensor lcs_backward(const Tensor& grad, const Tensor& score, const Tensor& saved,
+                    const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
+                    Sizes size) {
+  check_size(size, "similarity_size");
+  const Tensor grad_score = torch::stable::contiguous(grad);
+  const Lengths lengths(x_lengths, y_lengths, size);
+  const ScalarType dtype = score.scalar_type();
+  std::optional<Tensor> out;
+  with_dtype(dtype, "score", [&](auto type) {
+    using T = decltype(type);
+    auto problem = backward_problem<T>(lengths.pairs(size), grad_score, score, saved, size);
+    Output<T> similarity(true, size, size, "similarity", dtype);
+    problem.match = similarity.gradient;
+    over_pairs(problem.pairs, [&](int64_t begin, int64_t end) { cpu::lcs_backward(problem, begin, end); });
+    out.emplace(similarity.tensor);
+  });
+  return *out;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(softdp, CPU, m) {
+  m.impl("fsd_forward", TORCH_BOX(&fsd_forward));
+  m.impl("fsd_backward", TORCH_BOX(&fsd_backward));
+  m.impl("lcs_forward", TORCH_BOX(&lcs_forward));
+  m.impl("lcs_backward", TORCH_BOX(&lcs_backward));
+}
+
+}  // namespace softdp

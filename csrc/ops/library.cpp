@@ -1,0 +1,20 @@
+// The operators' schemas, each once. Sizes are those of the scores: (B, N, M) and, for gaps, each
+// dimension 1 or full. A gradient that is not needed is an empty tensor.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(softdp, m) {
+  m.def(
+      "fsd_forward(Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, "
+      "float gamma, bool anchored, bool save) -> (Tensor score, Tensor saved)");
+  m.def(
+      "fsd_backward(Tensor grad_score, Tensor score, Tensor saved, Tensor? x_lengths, Tensor? y_lengths, "
+      "SymInt[] match_size, SymInt[] insert_size, SymInt[]? delete_size, "
+      "bool need_match, bool need_insert, bool need_delete) -> (Tensor d_match, Tensor d_insert, Tensor "
+      "d_delete)");
+  m.def(
+      "lcs_forward(Tensor similarity, Tensor? x_lengths, Tensor? y_lengths, float threshold, float gamma, "
+      "bool save) -> (Tensor score, Tensor saved)");
+  m.def(
+      "lcs_backward(Tensor grad_score, Tensor score, Tensor saved, Tensor? x_lengths, Tensor? y_lengths, "
+      "SymInt[] similarity_size) -> Tensor");
+}

@@ -1,0 +1,193 @@
+// The recurrences of softdp: one cell of FSD and of LCS, its value, weights and adjoint. The only copy.
+//
+// One pair of sequences: x has n steps, y has m steps; i = 1..n, j = 1..m.
+//
+//   FSD   S(i,j) = match(i,j) + smooth_max(                 S(i-1,j-1),      move "match"
+//                                           insert(i,j)  +  S(i-1,j),        move "insert": a step of x
+//                                           delete(i,j)  +  S(i,j-1) )       move "delete": a step of y
+//
+//   LCS   R(i,j) = R(i-1,j-1) + c(i,j)                          if c(i,j) >= threshold    (a hit)
+//                  smooth_max( R(i-1,j), R(i,j-1) )             otherwise                 (a plateau)
+//
+//   score = S(n,m) or R(n,m)
+//
+//   boundary "free":      S(0,j) = S(i,0) = 0               boundary "anchored":  S(0,0) = 0, -inf elsewhere
+//   LCS                   R(0,j) = R(i,0) = 0
+//
+//   smooth_max(a) = gamma log sum_k exp(a_k / gamma), its weights w = softmax(a / gamma) are its gradient;
+//   gamma = 0: the maximum, w one-hot on the first maximiser in the order match, insert, delete.
+//
+// Gradients, with A(i,j) = d score / d S(i,j), A(n,m) = 1, and w the weights of cell (i,j):
+//
+//   d match(i,j) = A(i,j)     d insert(i,j) = A(i,j) w_insert     d delete(i,j) = A(i,j) w_delete
+//   A(i-1,j-1) += A(i,j) w_match     A(i-1,j) += A(i,j) w_insert     A(i,j-1) += A(i,j) w_delete
+//
+// Arithmetic. The smooth maximum is computed on exp(S / gamma), which is kept as p * 2^e: a mantissa p
+// near 1 and a whole exponent e of its own. Sums then need no logarithm and products no exponential;
+// only the scores that come in are exponentiated. A value that no path reaches is an exponent below
+// every live one, so that a mask of -inf costs nothing. The weights are normalised at their own cell:
+// getting them later from differences of S loses the gradient to cancellation.
+//
+// Every cell is a template over an arithmetic `A` (scalars on the CPU: scalar.h), which supplies
+//   Value, Exponent, Mask       types of p, of e and of a comparison
+//   split(x, k, p, e)           2^(x k) = p * 2^e with p in [2^-1/2, 2^1/2] and whole e; e = kNothing for
+//                               x = -inf, and for what too_large reports
+//   too_large(x, k)             true where x k is NaN, +inf or beyond the exponent's range
+//   pow2(d)                     2^d for whole d <= 0, exactly 0 far below the precision of p
+//   normalize(p, e)             p back to [1, 2), e with it
+//   max, select
+//   kFloor                      no exponent is kept below it
+#pragma once
+
+#ifdef __CUDACC__
+#define SOFTDP_FN __host__ __device__ __forceinline__
+#else
+#define SOFTDP_FN inline
+#endif
+
+namespace softdp {
+
+// Weights of a cell's moves. The match weight is what is left: 1 - insert - del.
+template <class Value>
+struct Weights {
+  Value insert, del;
+};
+
+// What a cell hands on, given its adjoint: its own inputs' gradients and its predecessors' adjoints.
+template <class Value>
+struct Adjoint {
+  Value match;        // d match(i,j); for LCS d c(i,j)
+  Value to_diagonal;  // share of A(i-1,j-1)
+  Value to_above;     // share of A(i-1,j), which is also d insert(i,j)
+  Value to_left;      // share of A(i,j-1), which is also d delete(i,j)
+};
+
+// gamma > 0. A state is exp(S / gamma) and an input exp(score / gamma), both as p * 2^e.
+template <class A>
+struct SmoothMax {
+  using Arithmetic = A;
+  using Value = typename A::Value;
+  using Exponent = typename A::Exponent;
+  using Mask = typename A::Mask;
+  struct State {
+    Value p;
+    Exponent e;
+  };
+  using Input = State;
+
+  static SOFTDP_FN Input input(Value score, typename A::Factor k) {
+    Input s;
+    A::split(score, k, s.p, s.e);
+    return s;
+  }
+  static SOFTDP_FN Mask spoils(Value score, typename A::Factor k) { return A::too_large(score, k); }
+
+  // score + S
+  static SOFTDP_FN State plus(State s, Input x) {
+    return {s.p * x.p, A::max(s.e + x.e, Exponent(A::kFloor))};
+  }
+
+  // smooth_max(diagonal, insert + above, del + left). What comes from the left comes last, and passes
+  // through one product and one sum.
+  static SOFTDP_FN State max(State diagonal, State above, Input insert, State left, Input del,
+                             Weights<Value>& w) {
+    Exponent ea = above.e + insert.e, el = left.e + del.e, e = A::max(A::max(diagonal.e, ea), el);
+    Value a = diagonal.p * A::pow2(diagonal.e - e);
+    Value b = above.p * (insert.p * A::pow2(ea - e));
+    Value c = left.p * (del.p * A::pow2(el - e));
+    Value sum = a + b + c, r = Value(1) / sum;
+    w = {b * r, c * r};
+    return {sum, e};
+  }
+  // smooth_max(above, left)
+  static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {
+    Exponent e = A::max(above.e, left.e);
+    Value b = above.p * A::pow2(above.e - e), c = left.p * A::pow2(left.e - e);
+    Value sum = b + c, r = Value(1) / sum;
+    w = {b * r, c * r};
+    return {sum, e};
+  }
+  static SOFTDP_FN State select(Mask m, State a, State b) {
+    return {A::select(m, a.p, b.p), A::select(m, a.e, b.e)};
+  }
+  static SOFTDP_FN State normalized(State s) {
+    A::normalize(s.p, s.e);
+    return s;
+  }
+};
+
+// gamma = 0. States and inputs are the plain numbers.
+template <class A>
+struct HardMax {
+  using Arithmetic = A;
+  using Value = typename A::Value;
+  using Mask = typename A::Mask;
+  using State = Value;
+  using Input = Value;
+
+  static SOFTDP_FN Input input(Value score, typename A::Factor) { return score; }
+  static SOFTDP_FN Mask spoils(Value score, typename A::Factor) { return !(score < Value(A::kInfinity)); }
+  static SOFTDP_FN State plus(State s, Input x) { return s + x; }
+  static SOFTDP_FN State max(State diagonal, State above, Input insert, State left, Input del,
+                             Weights<Value>& w) {
+    Value b = above + insert, c = left + del;
+    Mask from_left = c > A::max(diagonal, b), from_above = b > diagonal;
+    w.del = A::select(from_left, Value(1), Value(0));
+    w.insert = A::select(from_left, Value(0), A::select(from_above, Value(1), Value(0)));
+    return A::max(A::max(diagonal, b), c);
+  }
+  static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {
+    w.del = A::select(left > above, Value(1), Value(0));
+    w.insert = Value(1) - w.del;
+    return A::max(above, left);
+  }
+  static SOFTDP_FN State select(Mask m, State a, State b) { return A::select(m, a, b); }
+  static SOFTDP_FN State normalized(State s) { return s; }
+};
+
+// Fine-grained sequence distance.
+template <class Max>
+struct Fsd {
+  using State = typename Max::State;
+  using Input = typename Max::Input;
+  template <class Value>
+  static SOFTDP_FN State cell(Input match, Input insert, Input del, State diagonal, State above, State left,
+                              Weights<Value>& w) {
+    return Max::plus(Max::max(diagonal, above, insert, left, del, w), match);
+  }
+};
+template <class A>
+struct FsdAdjoint {
+  using Value = typename A::Value;
+  static SOFTDP_FN Adjoint<Value> cell(Value a, Weights<Value> w) {
+    return {a, a * (Value(1) - w.insert - w.del), a * w.insert, a * w.del};
+  }
+};
+
+// Longest common subsequence. The weights of a hit are (0, 0); those of a plateau sum to 1.
+template <class Max>
+struct Lcs {
+  using State = typename Max::State;
+  using Input = typename Max::Input;
+  template <class Value>
+  static SOFTDP_FN State cell(typename Max::Mask hit, Input c, State diagonal, State above, State left,
+                              Weights<Value>& w) {
+    using A = typename Max::Arithmetic;
+    State plateau = Max::max(above, left, w);
+    w.insert = A::select(hit, Value(0), w.insert);
+    w.del = A::select(hit, Value(0), w.del);
+    return Max::select(hit, Max::plus(diagonal, c), plateau);
+  }
+};
+template <class A>
+struct LcsAdjoint {
+  using Value = typename A::Value;
+  static SOFTDP_FN Adjoint<Value> cell(Value a, Weights<Value> w) {
+    // The plateau's second weight is taken from the first, so that rounding cannot leave a match weight.
+    typename A::Mask hit = w.insert + w.del == Value(0);
+    Value taken = A::select(hit, a, Value(0)), kept = A::select(hit, Value(0), a);
+    return {taken, taken, kept * w.insert, kept * (Value(1) - w.insert)};
+  }
+};
+
+}  // namespace softdp

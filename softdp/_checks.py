@@ -1,0 +1,177 @@
+"""What the public functions accept, checked once for the operators and the reference; torch alone.
+
+Everything here looks at shapes, dtypes, devices and Python numbers only. The one look at values, CPU
+lengths against their range, is left to the operators where a graph is being traced.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+HALF = (torch.float16, torch.bfloat16)
+
+
+class FsdArguments(NamedTuple):
+    """Checked arguments of fsd_score; insert and delete have 3 dimensions, each 1 or full."""
+
+    match: Tensor
+    insert: Tensor
+    delete: Tensor | None
+    x_lengths: Tensor | None
+    y_lengths: Tensor | None
+
+
+class LcsArguments(NamedTuple):
+    """Checked arguments of lcs_score."""
+
+    similarity: Tensor
+    x_lengths: Tensor | None
+    y_lengths: Tensor | None
+
+
+def fsd_arguments(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None,
+    gamma: float,
+    boundary: str,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+) -> FsdArguments:
+    _scores(match, "match")
+    gamma_number(gamma)
+    if not isinstance(boundary, str) or boundary not in ("free", "anchored"):
+        raise ValueError(f'boundary must be "free" or "anchored", got {boundary!r}')
+    insert = _gap(insert, "insert", match)
+    delete = None if delete is None else _gap(delete, "delete", match)
+    B, N, M = match.shape
+    lengths(x_lengths, "x_lengths", B, N, "match", match.device)
+    lengths(y_lengths, "y_lengths", B, M, "match", match.device)
+    return FsdArguments(
+        computed(match),
+        computed(insert),
+        None if delete is None else computed(delete),
+        x_lengths,
+        y_lengths,
+    )
+
+
+def lcs_arguments(
+    similarity: Tensor,
+    threshold: float,
+    gamma: float,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+) -> LcsArguments:
+    _scores(similarity, "similarity")
+    gamma_number(gamma)
+    threshold_number(threshold)
+    B, N, M = similarity.shape
+    lengths(x_lengths, "x_lengths", B, N, "similarity", similarity.device)
+    lengths(y_lengths, "y_lengths", B, M, "similarity", similarity.device)
+    return LcsArguments(computed(similarity), x_lengths, y_lengths)
+
+
+def gamma_number(gamma: float) -> None:
+    if not _is_number(gamma):
+        raise TypeError(f"gamma must be a number, got {_kind(gamma)}")
+    if not (0 <= gamma < math.inf):
+        raise ValueError(f"gamma must be finite and not negative, got {gamma}")
+
+
+def threshold_number(threshold: float) -> None:
+    if not _is_number(threshold):
+        raise TypeError(f"threshold must be a number, got {_kind(threshold)}")
+    if math.isnan(threshold):
+        raise ValueError("threshold must not be NaN")
+
+
+def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, device: torch.device) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a tensor of shape ({pairs},) or None, got {_kind(value)}")
+    if value.dtype not in (torch.int32, torch.int64):
+        raise TypeError(f"{name} must be int32 or int64, got {value.dtype}")
+    if value.dim() != 1 or value.shape[0] != pairs:
+        raise ValueError(f"{name} must have shape ({pairs},), got {tuple(value.shape)}")
+    if value.device.type != "cpu" and value.device != device:
+        raise ValueError(f"{name} must be on the CPU or on {of}'s device {device}, got {value.device}")
+    if value.device.type != "cpu" or pairs == 0 or values_hidden():
+        return
+    low, high = (int(v) for v in value.aminmax())
+    if low < 0 or high > longest:
+        wrong = low if low < 0 else high
+        raise ValueError(f"{name} must lie in [0, {longest}], got {wrong}")
+
+
+def floating(tensor: Tensor, name: str, shape: str) -> None:
+    """A floating-point tensor with as many dimensions as `shape` names, "(B, N, M)"."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a tensor of shape {shape}, got {_kind(tensor)}")
+    if tensor.dtype not in DTYPES:
+        raise TypeError(f"{name} must be float64, float32, float16 or bfloat16, got {tensor.dtype}")
+    rank = shape.count(",") + 1
+    if tensor.dim() != rank:
+        raise ValueError(f"{name} must have {rank} dimensions {shape}, got shape {tuple(tensor.shape)}")
+
+
+def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
+    """The same device and dtype; under autocast, which computes in float32, halves and float32 mix."""
+    if tensor.device != other.device:
+        raise ValueError(f"{name} must be on {of}'s device {other.device}, got {tensor.device}")
+    if tensor.dtype == other.dtype:
+        return
+    narrow = torch.float64 not in (tensor.dtype, other.dtype)
+    if not (narrow and torch.is_autocast_enabled(tensor.device.type)):
+        raise TypeError(f"{name} must have {of}'s dtype {other.dtype}, got {tensor.dtype}")
+
+
+def computed(tensor: Tensor) -> Tensor:
+    """The tensor in the dtype of the arithmetic: halves in float32."""
+    return tensor.float() if tensor.dtype in HALF else tensor
+
+
+def values_hidden() -> bool:
+    """True where a tensor has no values to look at: in a traced graph or a torch.func transform."""
+    return torch.compiler.is_compiling() or transformed()
+
+
+def transformed() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def _scores(tensor: Tensor, name: str) -> None:
+    floating(tensor, name, "(B, N, M)")
+
+
+def _gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
+    if not isinstance(value, Tensor):
+        if not _is_number(value):
+            raise TypeError(f"{name} must be a number or a tensor, got {_kind(value)}")
+        return match.new_full((1, 1, 1), value)
+    if value.dtype not in DTYPES:
+        raise TypeError(f"{name} must have match's dtype {match.dtype}, got {value.dtype}")
+    agree(value, name, match, "match")
+    shape = (1,) * (3 - value.dim()) + tuple(value.shape)
+    fits = len(shape) == 3 and all(s == 1 or s == full for s, full in zip(shape, match.shape, strict=True))
+    if not fits:
+        raise ValueError(
+            f"{name} must be broadcastable to match's shape {tuple(match.shape)}, "
+            f"got shape {tuple(value.shape)}"
+        )
+    return value[(None,) * (3 - value.dim())] if value.dim() < 3 else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _kind(value: object) -> str:
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,266 @@
+"""Loads the compiled extension and makes its operators citizens of PyTorch.
+
+Fake kernels (torch.compile), autograd, autocast and vmap of `torch.ops.softdp.*`; the schemas are in
+csrc/ops/library.cpp.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._version import __version__
+
+PACKAGE = Path(__file__).parent
+MEND = "pip install --force-reinstall --no-deps softdp"
+
+
+def _built() -> dict[str, Any]:
+    """What setup.py wrote down about the extension beside it."""
+    record = PACKAGE / "_build_info.json"
+    return json.loads(record.read_text()) if record.is_file() else {}
+
+
+def build_info() -> dict[str, Any]:
+    """What this installation of softdp was built for, and what it runs on.
+
+    Returns:
+        A dict: version; torch_built and torch_running; platform the extension was built for; cpu, the
+        instruction sets of its CPU kernels; cpu_running, what PyTorch reports of this machine;
+        cuda_archs, the architectures of its CUDA kernels, empty for a CPU-only build; extension, its
+        path.
+
+    Example:
+        >>> import softdp
+        >>> softdp.build_info()["cpu"]
+        ['baseline']
+    """
+    built = _built()
+    return {
+        "version": __version__,
+        "torch_built": built.get("torch"),
+        "torch_running": torch.__version__,
+        "platform": built.get("platform"),
+        "cpu": built.get("cpu", []),
+        "cpu_running": torch.backends.cpu.get_cpu_capability(),
+        "cuda_archs": built.get("cuda_archs", []),
+        "extension": str(_EXTENSION),
+    }
+
+
+def _load() -> Path:
+    built = _built()
+    here = (
+        f"Here: Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{sys.platform}-{platform.machine()}."
+    )
+    was = (
+        f"Built: softdp {built['version']} with torch {built['torch']} for {built['platform']}."
+        if built
+        else "Built: nothing that left a record."
+    )
+    files = sorted(PACKAGE.glob("_C*.so")) + sorted(PACKAGE.glob("_C*.pyd"))
+    if not files:
+        raise ImportError(
+            f"softdp's compiled extension is missing from {PACKAGE}. {was} {here} Mend it with: {MEND}"
+        )
+    try:
+        torch.ops.load_library(files[0])
+    except (OSError, RuntimeError) as error:
+        raise ImportError(
+            f"softdp's compiled extension {files[0].name} does not load. {was} {here} "
+            f"Mend it with: {MEND} ({error})"
+        ) from error
+    return files[0]
+
+
+_EXTENSION = _load()
+
+
+def has_kernel(device: torch.device) -> bool:
+    """Whether the operators have a kernel for this kind of device; others run the reference."""
+    return device.type in ("cpu", "meta")
+
+
+# ---- fake kernels ------------------------------------------------------------------------------------
+
+
+def _fake_results(scores: Tensor, save: bool) -> tuple[Tensor, Tensor]:
+    size: tuple[Any, ...] = tuple(scores.shape)
+    dtype = torch.int32
+    if scores.dtype == torch.float64:
+        size, dtype = (*size, 2), torch.float64
+    saved = scores.new_empty(size if save else (0,), dtype=dtype)
+    return scores.new_empty((scores.shape[0],)), saved
+
+
+@torch.library.register_fake("softdp::fsd_forward")
+def _(match, insert, delete, x_lengths, y_lengths, gamma, anchored, save):
+    return _fake_results(match, save)
+
+
+@torch.library.register_fake("softdp::lcs_forward")
+def _(similarity, x_lengths, y_lengths, threshold, gamma, save):
+    return _fake_results(similarity, save)
+
+
+@torch.library.register_fake("softdp::fsd_backward")
+def _(
+    grad_score,
+    score,
+    saved,
+    x_lengths,
+    y_lengths,
+    match_size,
+    insert_size,
+    delete_size,
+    need_match,
+    need_insert,
+    need_delete,
+):
+    def gradient(needed, size):
+        return score.new_empty((match_size[0], size[1], size[2]) if needed else (0,))
+
+    need_delete = need_delete and delete_size is not None
+    return (
+        gradient(need_match, match_size),
+        gradient(need_insert, insert_size),
+        gradient(need_delete, delete_size),
+    )
+
+
+@torch.library.register_fake("softdp::lcs_backward")
+def _(grad_score, score, saved, x_lengths, y_lengths, similarity_size):
+    return score.new_empty(tuple(similarity_size))
+
+
+# ---- autograd ----------------------------------------------------------------------------------------
+
+
+def _fsd_context(ctx, inputs, output):
+    match, insert, delete, x_lengths, y_lengths, _, _, _ = inputs
+    score, saved = output
+    ctx.save_for_backward(score, saved, x_lengths, y_lengths)
+    ctx.mark_non_differentiable(saved)
+    ctx.set_materialize_grads(False)
+    ctx.sizes = match.shape, insert.shape, None if delete is None else delete.shape
+
+
+def _fsd_gradient(ctx, grad_score, _grad_saved):
+    if grad_score is None:
+        return (None,) * 8
+    score, saved, x_lengths, y_lengths = ctx.saved_tensors
+    sizes = [None if s is None else list(s) for s in ctx.sizes]
+    needs = list(ctx.needs_input_grad[:3])
+    gradients = torch.ops.softdp.fsd_backward(grad_score, score, saved, x_lengths, y_lengths, *sizes, *needs)
+    return *map(_summed_over_batch, gradients, sizes, needs), *(None,) * 5
+
+
+def _summed_over_batch(gradient: Tensor, size: list[int] | None, needed: bool) -> Tensor | None:
+    """The gradient of a gap that all pairs share is the sum of the pairs' gradients."""
+    if not needed or size is None:
+        return None
+    return gradient.sum(0, keepdim=True) if size[0] != gradient.shape[0] else gradient
+
+
+def _lcs_context(ctx, inputs, output):
+    similarity, x_lengths, y_lengths, _, _, _ = inputs
+    score, saved = output
+    ctx.save_for_backward(score, saved, x_lengths, y_lengths)
+    ctx.mark_non_differentiable(saved)
+    ctx.set_materialize_grads(False)
+    ctx.size = similarity.shape
+
+
+def _lcs_gradient(ctx, grad_score, _grad_saved):
+    if grad_score is None:
+        return (None,) * 6
+    gradient = torch.ops.softdp.lcs_backward(grad_score, *ctx.saved_tensors, list(ctx.size))
+    return gradient, *(None,) * 5
+
+
+def _no_second_derivative(ctx, *_grads):
+    raise NotImplementedError(
+        "softdp: the second derivative of this score is not implemented; "
+        "softdp.reference has derivatives of every order"
+    )
+
+
+torch.library.register_autograd("softdp::fsd_forward", _fsd_gradient, setup_context=_fsd_context)
+torch.library.register_autograd("softdp::lcs_forward", _lcs_gradient, setup_context=_lcs_context)
+torch.library.register_autograd("softdp::fsd_backward", _no_second_derivative)
+torch.library.register_autograd("softdp::lcs_backward", _no_second_derivative)
+
+
+# ---- autocast: in float32, whatever the scores came in ----------------------------------------------
+
+for _device in ("cpu", "cuda"):
+    torch.library.register_autocast("softdp::fsd_forward", _device, torch.float32)
+    torch.library.register_autocast("softdp::lcs_forward", _device, torch.float32)
+
+
+# ---- vmap: the mapped dimension joins the batch -----------------------------------------------------
+
+
+def _joined(value: Tensor | None, dim: int | None, pairs: int, size: int) -> Tensor | None:
+    """(size, 1 or B, ...) from a mapped or unmapped tensor -> (size * B, ...)."""
+    if value is None:
+        return None
+    value = value.unsqueeze(0) if dim is None else value.movedim(dim, 0)
+    return value.expand(size, pairs, *value.shape[2:]).reshape(size * pairs, *value.shape[2:])
+
+
+def _split(value: Tensor, size: int, whole: bool = True) -> Tensor:
+    """(size * B, ...) -> (size, B, ...); an empty tensor stands for nothing and stays empty."""
+    if not whole:
+        return value.unsqueeze(0).expand(size, 0)
+    return value.reshape(size, value.shape[0] // size, *value.shape[1:])
+
+
+def _pairs(value: Tensor, dim: int | None) -> int:
+    return value.shape[0 if dim is None or dim > 0 else 1]
+
+
+@torch.library.register_vmap("softdp::fsd_forward")
+def _(info, in_dims, match, insert, delete, x_lengths, y_lengths, gamma, anchored, save):
+    size, pairs = info.batch_size, _pairs(match, in_dims[0])
+    tensors = (match, insert, delete, x_lengths, y_lengths)
+    joined = [_joined(t, d, pairs, size) for t, d in zip(tensors, in_dims, strict=False)]
+    score, saved = torch.ops.softdp.fsd_forward(*joined, gamma, anchored, save)
+    return (_split(score, size), _split(saved, size, save)), (0, 0)
+
+
+@torch.library.register_vmap("softdp::lcs_forward")
+def _(info, in_dims, similarity, x_lengths, y_lengths, threshold, gamma, save):
+    size, pairs = info.batch_size, _pairs(similarity, in_dims[0])
+    tensors = (similarity, x_lengths, y_lengths)
+    joined = [_joined(t, d, pairs, size) for t, d in zip(tensors, in_dims, strict=False)]
+    score, saved = torch.ops.softdp.lcs_forward(*joined, threshold, gamma, save)
+    return (_split(score, size), _split(saved, size, save)), (0, 0)
+
+
+@torch.library.register_vmap("softdp::fsd_backward")
+def _(info, in_dims, grad_score, score, saved, x_lengths, y_lengths, *rest):
+    *sizes, need_match, need_insert, need_delete = rest
+    needs = need_match, need_insert, need_delete and sizes[2] is not None
+    size, pairs = info.batch_size, sizes[0][0]
+    tensors = (grad_score, score, saved, x_lengths, y_lengths)
+    joined = [_joined(t, d, pairs, size) for t, d in zip(tensors, in_dims, strict=False)]
+    joined_sizes = [None if s is None else [size * pairs, *s[1:]] for s in sizes]
+    gradients = torch.ops.softdp.fsd_backward(*joined, *joined_sizes, *needs)
+    return tuple(_split(g, size, n) for g, n in zip(gradients, needs, strict=True)), (0, 0, 0)
+
+
+@torch.library.register_vmap("softdp::lcs_backward")
+def _(info, in_dims, grad_score, score, saved, x_lengths, y_lengths, similarity_size):
+    size, pairs = info.batch_size, similarity_size[0]
+    tensors = (grad_score, score, saved, x_lengths, y_lengths)
+    joined = [_joined(t, d, pairs, size) for t, d in zip(tensors, in_dims, strict=False)]
+    gradient = torch.ops.softdp.lcs_backward(*joined, [size * pairs, *similarity_size[1:]])
+    return _split(gradient, size), 0

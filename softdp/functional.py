@@ -1,0 +1,142 @@
+"""The scores: checked arguments in, a differentiable score per pair out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import _checks, _ops, reference
+
+
+def fsd_score(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None = None,
+    *,
+    gamma: float = 0.1,
+    boundary: str = "free",
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Fine-grained sequence distance: the smoothed best alignment of B pairs by match, insert and delete.
+
+    Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,); returns (B,).
+
+        S(i,j) = match(i,j) + smooth_max(S(i-1,j-1), insert(i,j) + S(i-1,j), delete(i,j) + S(i,j-1))
+        score  = S(n,m)
+
+    with smooth_max(a) = gamma * logsumexp(a / gamma). In FTCL's paper a similarity: larger is closer.
+    `insert` consumes a step of x, `delete` a step of y; the match score is added on every move.
+
+    Args:
+        match: score of x's step i against y's step j. -inf forbids the cell.
+        insert: gap score, a number or a tensor that broadcasts to match; read through its strides.
+        delete: likewise; None means delete = insert, as in FTCL.
+        gamma: smoothing, >= 0; 0 is the hard maximum, ties taken in the order match, insert, delete.
+        boundary: "free": S(0,j) = S(i,0) = 0. "anchored": S(0,0) = 0 and -inf on the rest of the
+            boundary, so that every path starts at (1,1).
+        x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
+            and M. Cells past a pair's lengths are never read and get gradient 0.
+
+    Returns:
+        The scores, (B,), float64 for float64 inputs and float32 for all others. -inf, with gradient 0,
+        where a pair has no path; NaN, as its gradient, where a pair holds a NaN or +inf. An empty pair
+        scores 0 (anchored: -inf if only one side is empty).
+
+    Raises:
+        ValueError: shapes, devices, lengths, gamma or boundary that do not fit.
+        TypeError: scores that are not floating point, mixed dtypes, lengths that are not integers.
+
+    Example:
+        >>> import torch, softdp
+        >>> match = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]], requires_grad=True)
+        >>> score = softdp.fsd_score(match, -0.5, gamma=0.1)
+        >>> score
+        tensor([2.0014], grad_fn=<...>)
+        >>> score.sum().backward()
+        >>> match.grad
+        tensor([[[0.9866, 0.0067],
+                 [0.0067, 1.0000]]])
+
+    Source: Gao, Chen, Xu, Fine-grained Temporal Contrastive Learning for Weakly-supervised Temporal
+    Action Localization, CVPR 2022; smooth operators after Mensch and Blondel, Differentiable Dynamic
+    Programming for Structured Prediction and Attention, ICML 2018.
+    """
+    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths)
+    if not _ops.has_kernel(match.device):
+        return reference.fsd_score(
+            match,
+            insert,
+            delete,
+            gamma=gamma,
+            boundary=boundary,
+            x_lengths=x_lengths,
+            y_lengths=y_lengths,
+        )
+    save = _needs_gradient(args.match, args.insert, args.delete)
+    score, _ = torch.ops.softdp.fsd_forward(*args, float(gamma), boundary == "anchored", save)
+    return score
+
+
+def lcs_score(
+    similarity: Tensor,
+    *,
+    threshold: float,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Smoothed longest common subsequence of B pairs behind a similarity threshold.
+
+    Shapes: similarity (B, N, M); lengths (B,); returns (B,).
+
+        R(i,j) = R(i-1,j-1) + c(i,j)                  if c(i,j) >= threshold
+                 smooth_max(R(i-1,j), R(i,j-1))       otherwise
+        R(0,j) = R(i,0) = 0,   score = R(n,m)
+
+    Smoothing adds up to gamma * log(2) for every plateau cell on the way, so that the score of two long
+    sequences with nothing in common is not 0; FTCL's release uses gamma = 0 here.
+
+    Args:
+        similarity: c, similarity of x's step i and y's step j.
+        threshold: what counts as common; compared in the scores' dtype.
+        gamma: smoothing, >= 0; 0 is the hard maximum, a tie going to R(i-1,j).
+        x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or similarity's device; None means
+            N and M. Cells past a pair's lengths are never read and get gradient 0.
+
+    Returns:
+        The scores, (B,), float64 for float64 inputs and float32 for all others. NaN, as its gradient,
+        where a pair holds a NaN or +inf. An empty pair scores 0.
+
+    Raises:
+        ValueError: shapes, devices, lengths, gamma or threshold that do not fit.
+        TypeError: scores that are not floating point, lengths that are not integers.
+
+    Example:
+        >>> import torch, softdp
+        >>> c = torch.tensor([[[0.9, 0.1], [0.2, 0.95]]], requires_grad=True)
+        >>> score = softdp.lcs_score(c, threshold=0.8, gamma=0.0)
+        >>> score
+        tensor([1.8500], grad_fn=<...>)
+        >>> score.sum().backward()
+        >>> c.grad
+        tensor([[[1., 0.],
+                 [0., 1.]]])
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022; smooth operators after Mensch and Blondel, ICML 2018.
+    """
+    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths)
+    if not _ops.has_kernel(similarity.device):
+        return reference.lcs_score(
+            similarity, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
+        )
+    save = _needs_gradient(args.similarity)
+    score, _ = torch.ops.softdp.lcs_forward(*args, float(threshold), float(gamma), save)
+    return score
+
+
+def _needs_gradient(*tensors: Tensor | None) -> bool:
+    """Whether the forward sweep must save its weights. A torch.func transform hides who needs what."""
+    if _checks.transformed():
+        return True
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

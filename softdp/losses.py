@@ -1,0 +1,287 @@
+"""The losses: features and targets in, one number out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from . import _checks
+from .functional import fsd_score, lcs_score
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def fsd_loss(
+    x: Tensor,
+    y: Tensor,
+    target: Tensor,
+    *,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """FSD contrasting: low when pairs that share an action score high, and the others low.
+
+    Shapes: x (B, N, D), y (B, M, D), D even; target (B,); lengths (B,); returns () or (B,).
+
+    match is the cosine of the first half of the features, the gap (insert = delete) the cosine of the
+    second half, FTCL's two heads. A zero vector has similarity 0.
+
+    Args:
+        x, y: features of the two sequences.
+        target: bool or 0/1; 1 = the two sequences share an action.
+        gamma: smoothing of :func:`softdp.fsd_score`.
+        x_lengths, y_lengths: steps per pair; None means N and M.
+        reduction: "mean": mean score of the pairs with target 0 minus mean score of those with target 1,
+            where a missing class contributes 0; "sum": the same with sums; "none": (1 - 2 target) * score.
+
+    Returns:
+        The loss, a scalar, or (B,) with reduction "none"; float64 for float64 features, else float32.
+
+    Raises:
+        ValueError: shapes, devices, lengths, target values, gamma or reduction that do not fit; D odd.
+        TypeError: features that are not floating point, mixed dtypes.
+
+    Example:
+        >>> import torch, softdp
+        >>> x = torch.eye(4)[None, :2].repeat(2, 1, 1)
+        >>> y = torch.stack([x[0], -x[0]])
+        >>> softdp.fsd_loss(x, y, torch.tensor([1, 0]), gamma=0.0)
+        tensor(-2.)
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+    _checks.gamma_number(gamma)
+    _features(x, y, target, x_lengths, y_lengths, reduction)
+    if x.shape[2] % 2:
+        raise ValueError(
+            f"x must have an even number of features, half for match and half for the gap, got {x.shape[2]}"
+        )
+    half = x.shape[2] // 2
+    x, y = _valid(x, x_lengths), _valid(y, y_lengths)
+    match = _cosine(x[..., :half], y[..., :half])
+    gap = _cosine(x[..., half:], y[..., half:])
+    score = fsd_score(match, gap, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
+    return _contrast(score, target, reduction)
+
+
+def lcs_loss(
+    x: Tensor,
+    y: Tensor,
+    target: Tensor,
+    *,
+    threshold: float = 0.92,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """LCS contrasting: low when pairs that share an action have a long common subsequence.
+
+    Shapes: x (B, N, D), y (B, M, D); target (B,); lengths (B,); returns () or (B,).
+
+    The similarity is the cosine of all D features. A zero vector has similarity 0.
+
+    Args:
+        x, y: features of the two sequences.
+        target: bool or 0/1; 1 = the two sequences share an action.
+        threshold, gamma: of :func:`softdp.lcs_score`.
+        x_lengths, y_lengths: steps per pair; None means N and M.
+        reduction: as in :func:`softdp.fsd_loss`.
+
+    Returns:
+        The loss, a scalar, or (B,) with reduction "none"; float64 for float64 features, else float32.
+
+    Raises:
+        ValueError: shapes, devices, lengths, target values, gamma, threshold or reduction that do not fit.
+        TypeError: features that are not floating point, mixed dtypes.
+
+    Example:
+        >>> import torch, softdp
+        >>> x = torch.eye(3)[None].repeat(2, 1, 1)
+        >>> softdp.lcs_loss(x, torch.stack([x[0], -x[0]]), torch.tensor([1, 0]), gamma=0.0)
+        tensor(-3.)
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+    _checks.gamma_number(gamma)
+    _checks.threshold_number(threshold)
+    _features(x, y, target, x_lengths, y_lengths, reduction)
+    similarity = _cosine(_valid(x, x_lengths), _valid(y, y_lengths))
+    score = lcs_score(similarity, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
+    return _contrast(score, target, reduction)
+
+
+class FSDLoss(nn.Module):
+    """:func:`softdp.fsd_loss` as a module.
+
+    Shapes: x (B, N, D), y (B, M, D), target (B,), lengths (B,); returns () or (B,).
+
+    Args:
+        gamma, reduction: as in :func:`softdp.fsd_loss`.
+
+    Raises:
+        ValueError, TypeError: a gamma or reduction that does not fit.
+
+    Example:
+        >>> import torch, softdp
+        >>> loss = softdp.FSDLoss(gamma=0.0)
+        >>> loss
+        FSDLoss(gamma=0.0, reduction='mean')
+        >>> loss(torch.ones(1, 2, 4), torch.ones(1, 3, 4), torch.tensor([True]))
+        tensor(-7.)
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+
+    def __init__(self, gamma: float = 0.1, reduction: str = "mean") -> None:
+        super().__init__()
+        _checks.gamma_number(gamma)
+        _reduction(reduction)
+        self.gamma = gamma
+        self.reduction = reduction
+
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        target: Tensor,
+        x_lengths: Tensor | None = None,
+        y_lengths: Tensor | None = None,
+    ) -> Tensor:
+        return fsd_loss(
+            x,
+            y,
+            target,
+            gamma=self.gamma,
+            x_lengths=x_lengths,
+            y_lengths=y_lengths,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        return f"gamma={self.gamma}, reduction={self.reduction!r}"
+
+
+class LCSLoss(nn.Module):
+    """:func:`softdp.lcs_loss` as a module.
+
+    Shapes: x (B, N, D), y (B, M, D), target (B,), lengths (B,); returns () or (B,).
+
+    Args:
+        threshold, gamma, reduction: as in :func:`softdp.lcs_loss`.
+
+    Raises:
+        ValueError, TypeError: a threshold, gamma or reduction that does not fit.
+
+    Example:
+        >>> import torch, softdp
+        >>> loss = softdp.LCSLoss(threshold=0.9, gamma=0.0)
+        >>> loss
+        LCSLoss(threshold=0.9, gamma=0.0, reduction='mean')
+        >>> loss(torch.ones(1, 2, 4), torch.ones(1, 3, 4), torch.tensor([True]))
+        tensor(-2.)
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+
+    def __init__(self, threshold: float = 0.92, gamma: float = 0.1, reduction: str = "mean") -> None:
+        super().__init__()
+        _checks.threshold_number(threshold)
+        _checks.gamma_number(gamma)
+        _reduction(reduction)
+        self.threshold = threshold
+        self.gamma = gamma
+        self.reduction = reduction
+
+    def forward(
+        self,
+        x: Tensor,
+        y: Tensor,
+        target: Tensor,
+        x_lengths: Tensor | None = None,
+        y_lengths: Tensor | None = None,
+    ) -> Tensor:
+        return lcs_loss(
+            x,
+            y,
+            target,
+            threshold=self.threshold,
+            gamma=self.gamma,
+            x_lengths=x_lengths,
+            y_lengths=y_lengths,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        return f"threshold={self.threshold}, gamma={self.gamma}, reduction={self.reduction!r}"
+
+
+def _features(
+    x: Tensor,
+    y: Tensor,
+    target: Tensor,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+    reduction: str,
+) -> None:
+    _reduction(reduction)
+    _checks.floating(x, "x", "(B, N, D)")
+    _checks.floating(y, "y", "(B, M, D)")
+    _checks.agree(y, "y", x, "x")
+    if x.shape[0] != y.shape[0] or x.shape[2] != y.shape[2]:
+        raise ValueError(
+            f"x (B, N, D) and y (B, M, D) must agree in B and D, got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    B = x.shape[0]
+    _checks.lengths(x_lengths, "x_lengths", B, x.shape[1], "x", x.device)
+    _checks.lengths(y_lengths, "y_lengths", B, y.shape[1], "x", x.device)
+    if not isinstance(target, Tensor):
+        raise TypeError(f"target must be a tensor of shape ({B},), got {type(target).__name__}")
+    if target.dim() != 1 or target.shape[0] != B:
+        raise ValueError(f"target must have shape ({B},), got {tuple(target.shape)}")
+    if target.device != x.device:
+        raise ValueError(f"target must be on x's device {x.device}, got {target.device}")
+    if target.dtype != torch.bool and target.is_cpu and not _checks.values_hidden():
+        if not ((target == 0) | (target == 1)).all():
+            raise ValueError("target must be bool or hold only 0 and 1")
+
+
+def _reduction(reduction: str) -> None:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
+        raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+
+
+def _valid(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Features in the dtype of the arithmetic, with the padding, which may hold anything, set to 0."""
+    x = _checks.computed(x)
+    if lengths is None:
+        return x
+    steps = torch.arange(x.shape[1], device=x.device)
+    padding = steps >= lengths.to(x.device, non_blocking=True)[:, None]
+    return x.masked_fill(padding[..., None], 0)
+
+
+def _cosine(x: Tensor, y: Tensor) -> Tensor:
+    """Cosines of all pairs of steps, (B, N, D), (B, M, D) -> (B, N, M); autocast would round them."""
+    with torch.autocast(x.device.type, enabled=False):
+        return _unit(x) @ _unit(y).transpose(1, 2)
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Vectors of length 1; a zero vector stays 0 and gets gradient 0."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    zero = norm == 0
+    return (x / norm.masked_fill(zero, 1)).masked_fill(zero, 0)
+
+
+def _contrast(score: Tensor, target: Tensor, reduction: str) -> Tensor:
+    positive = target.to(torch.bool)
+    if reduction == "none":
+        return torch.where(positive, -score, score)
+    low = score.masked_fill(positive, 0).sum()
+    high = score.masked_fill(~positive, 0).sum()
+    if reduction == "sum":
+        return low - high
+    return low / (~positive).sum().clamp(min=1) - high / positive.sum().clamp(min=1)

@@ -1,0 +1,191 @@
+"""The recurrences in plain PyTorch: the readable specification, twice differentiable, on any device.
+
+Shapes: B pairs; x has n <= N steps, y has m <= M steps; i = 1..n, j = 1..m.
+
+    FSD   S(i,j) = match(i,j) + smooth_max(S(i-1,j-1), insert(i,j) + S(i-1,j), delete(i,j) + S(i,j-1))
+    LCS   R(i,j) = R(i-1,j-1) + c(i,j)                  if c(i,j) >= threshold
+                   smooth_max(R(i-1,j), R(i,j-1))       otherwise
+
+The tables are filled one anti-diagonal i + j = d at a time, so that a step is a handful of tensor
+operations for all pairs and all rows. A diagonal is kept as a vector over the rows i = 0..N:
+
+    up    S(i-1, j)    the previous diagonal, one row up
+    left  S(i, j-1)    the previous diagonal, the same row
+    diag  S(i-1, j-1)  the diagonal before, one row up
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from . import _checks
+
+NEG_INF = float("-inf")
+
+
+def fsd_score(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None = None,
+    *,
+    gamma: float = 0.1,
+    boundary: str = "free",
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Fine-grained sequence distance of B pairs in plain PyTorch; see :func:`softdp.fsd_score`.
+
+    Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,); returns (B,).
+
+    Args, Returns and Raises are those of :func:`softdp.fsd_score`. Every operation is PyTorch's own,
+    so derivatives of any order exist; time and memory are those of N + M steps of autograd.
+
+    Example:
+        >>> import torch, softdp
+        >>> softdp.reference.fsd_score(torch.ones(1, 2, 2), 0.0, gamma=0.0)
+        tensor([3.])
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022; Mensch and Blondel, ICML 2018.
+    """
+    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths)
+    match = args.match
+    insert = args.insert.expand(match.shape)
+    delete = insert if args.delete is None else args.delete.expand(match.shape)
+    B, N, M = match.shape
+    n, m = _lengths(args.x_lengths, N, match), _lengths(args.y_lengths, M, match)
+    inside = _inside(n, m, N, M)
+    match, insert, delete = (t.masked_fill(~inside, 0) for t in (match, insert, delete))
+    spoiled = _spoiled(match) | _spoiled(insert) | _spoiled(delete)
+    clean = [t.masked_fill(spoiled[:, None, None], 0) for t in (match, insert, delete)]
+    skewed_match, skewed_insert, skewed_delete = (_skew(t) for t in clean)
+
+    def boundary_value(i: int, j: int) -> float:
+        return NEG_INF if boundary == "anchored" and i + j > 0 else 0.0
+
+    def cells(d: int, diag: Tensor, up: Tensor, left: Tensor) -> Tensor:
+        moves = torch.stack([diag, skewed_insert[d] + up, skewed_delete[d] + left])
+        return skewed_match[d] + smooth_max(moves, gamma)
+
+    score = _sweep(match, n, m, boundary_value, cells)
+    return _spoil(score, spoiled, (match, insert, delete))
+
+
+def lcs_score(
+    similarity: Tensor,
+    *,
+    threshold: float,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Smoothed longest common subsequence in plain PyTorch; see :func:`softdp.lcs_score`.
+
+    Shapes: similarity (B, N, M); lengths (B,); returns (B,).
+
+    Args, Returns and Raises are those of :func:`softdp.lcs_score`. Every operation is PyTorch's own,
+    so derivatives of any order exist; time and memory are those of N + M steps of autograd.
+
+    Example:
+        >>> import torch, softdp
+        >>> softdp.reference.lcs_score(torch.eye(3)[None], threshold=0.5, gamma=0.0)
+        tensor([3.])
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022; Mensch and Blondel, ICML 2018.
+    """
+    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths)
+    similarity = args.similarity
+    B, N, M = similarity.shape
+    n, m = _lengths(args.x_lengths, N, similarity), _lengths(args.y_lengths, M, similarity)
+    similarity = similarity.masked_fill(~_inside(n, m, N, M), 0)
+    spoiled = _spoiled(similarity)
+    skewed = _skew(similarity.masked_fill(spoiled[:, None, None], 0))
+
+    def boundary_value(i: int, j: int) -> float:
+        return 0.0
+
+    def cells(d: int, diag: Tensor, up: Tensor, left: Tensor) -> Tensor:
+        plateau = smooth_max(torch.stack([up, left]), gamma)
+        return torch.where(skewed[d] >= threshold, diag + skewed[d], plateau)
+
+    score = _sweep(similarity, n, m, boundary_value, cells)
+    return _spoil(score, spoiled, (similarity,))
+
+
+def smooth_max(moves: Tensor, gamma: float) -> Tensor:
+    """gamma * logsumexp(moves / gamma) over the first dimension, (K, ...) -> (...).
+
+    gamma = 0 is the maximum, its gradient one-hot on the first maximiser. Where every move is -inf the
+    value is -inf and the gradient 0.
+    """
+    if gamma == 0:
+        first = moves.argmax(0, keepdim=True)
+        return moves.gather(0, first).squeeze(0)
+    dead = (moves == NEG_INF).all(0)
+    value = gamma * torch.logsumexp(moves.masked_fill(dead, 0) / gamma, 0)
+    return value.masked_fill(dead, NEG_INF)
+
+
+def _sweep(
+    scores: Tensor,
+    n: Tensor,
+    m: Tensor,
+    boundary_value: Callable[[int, int], float],
+    cells: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Fill the tables diagonal by diagonal and pick S(n, m) of every pair: scores (B, N, M) -> (B,)."""
+    B, N, M = scores.shape
+    start = scores.new_full((B, 1), boundary_value(0, 0))
+    dead = scores.new_full((B, N), NEG_INF)
+    table = [torch.cat([start, dead], 1)]  # d = 0: only the row i = 0 is on the table
+    for d in range(1, N + M + 1):
+        top = scores.new_full((B, 1), boundary_value(0, d))
+        if d == 1:
+            rows = dead
+        else:
+            rows = cells(d, table[d - 2][:, :-1], table[d - 1][:, :-1], table[d - 1][:, 1:])
+        if d <= N:  # the cell (d, 0) is the boundary column
+            column = scores.new_full((B, 1), boundary_value(d, 0))
+            rows = torch.cat([rows[:, : d - 1], column, rows[:, d:]], 1)
+        table.append(torch.cat([top, rows], 1))
+    stacked = torch.stack(table, 1)  # (B, N + M + 1, N + 1)
+    score = stacked[torch.arange(B, device=scores.device), n + m, n]
+    return score.masked_fill(score == NEG_INF, NEG_INF)  # no path: no gradient
+
+
+def _skew(table: Tensor) -> Tensor:
+    """(B, N, M) -> (N + M + 1, B, N): entry [d, b, i - 1] is cell (i, d - i), -inf off the table."""
+    B, N, M = table.shape
+    i = torch.arange(1, N + 1, device=table.device)
+    j = torch.arange(N + M + 1, device=table.device)[:, None] - i
+    on_table = (j >= 1) & (j <= M)
+    if M == 0:
+        return table.new_full((N + M + 1, B, N), NEG_INF)
+    picked = table[:, i - 1, (j - 1).clamp(0, M - 1)]
+    return picked.masked_fill(~on_table, NEG_INF).transpose(0, 1)
+
+
+def _lengths(lengths: Tensor | None, padded: int, scores: Tensor) -> Tensor:
+    if lengths is None:
+        return torch.full((scores.shape[0],), padded, dtype=torch.int64, device=scores.device)
+    return lengths.to(device=scores.device, dtype=torch.int64)
+
+
+def _inside(n: Tensor, m: Tensor, N: int, M: int) -> Tensor:
+    rows = torch.arange(N, device=n.device) < n[:, None]
+    columns = torch.arange(M, device=m.device) < m[:, None]
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def _spoiled(table: Tensor) -> Tensor:
+    """Pairs that hold a NaN or +inf: (B, N, M) -> (B,)."""
+    return ~(table < float("inf")).all(2).all(1)
+
+
+def _spoil(score: Tensor, spoiled: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
+    """Make the score of a spoiled pair NaN, and its gradient with it."""
+    poison = torch.where(spoiled, float("nan"), 0.0).to(score.dtype)
+    total = sum(table.sum((1, 2)) for table in tables)
+    return torch.where(spoiled, poison * total, score)
