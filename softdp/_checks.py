@@ -140,11 +140,7 @@ def computed(tensor: Tensor) -> Tensor:
 
 def values_hidden() -> bool:
     """True where a tensor has no values to look at: in a traced graph or a torch.func transform."""
-    return torch.compiler.is_compiling() or transformed()
-
-
-def transformed() -> bool:
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _scores(tensor: Tensor, name: str) -> None:

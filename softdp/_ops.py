@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def _(grad_score, score, saved, x_lengths, y_lengths, similarity_size):
     return score.new_empty(tuple(similarity_size))
 
 
-# ---- autograd ----------------------------------------------------------------------------------------
+# ---- autograd ------------------------------------------------------------------------------------
 
 
 def _fsd_context(ctx, inputs, output):
@@ -155,10 +156,9 @@ def _fsd_context(ctx, inputs, output):
 def _fsd_gradient(ctx, grad_score, _grad_saved):
     if grad_score is None:
         return (None,) * 8
-    score, saved, x_lengths, y_lengths = ctx.saved_tensors
     sizes = [None if s is None else list(s) for s in ctx.sizes]
     needs = list(ctx.needs_input_grad[:3])
-    gradients = torch.ops.softdp.fsd_backward(grad_score, score, saved, x_lengths, y_lengths, *sizes, *needs)
+    gradients = fsd_backward(grad_score, *ctx.saved_tensors, *sizes, *needs)
     return *map(_summed_over_batch, gradients, sizes, needs), *(None,) * 5
 
 
@@ -181,8 +181,12 @@ def _lcs_context(ctx, inputs, output):
 def _lcs_gradient(ctx, grad_score, _grad_saved):
     if grad_score is None:
         return (None,) * 6
-    gradient = torch.ops.softdp.lcs_backward(grad_score, *ctx.saved_tensors, list(ctx.size))
+    gradient = lcs_backward(grad_score, *ctx.saved_tensors, list(ctx.size))
     return gradient, *(None,) * 5
+
+
+def _no_context(ctx, inputs, output):
+    pass
 
 
 def _no_second_derivative(ctx, *_grads):
@@ -192,75 +196,94 @@ def _no_second_derivative(ctx, *_grads):
     )
 
 
-torch.library.register_autograd("softdp::fsd_forward", _fsd_gradient, setup_context=_fsd_context)
-torch.library.register_autograd("softdp::lcs_forward", _lcs_gradient, setup_context=_lcs_context)
-torch.library.register_autograd("softdp::fsd_backward", _no_second_derivative)
-torch.library.register_autograd("softdp::lcs_backward", _no_second_derivative)
+# ---- vmap: the mapped dimension joins the batch --------------------------------------------------
 
 
-# ---- autocast: in float32, whatever the scores came in ----------------------------------------------
+def _joined(tensors: tuple, in_dims: tuple, pairs: int, size: int) -> list[Tensor | None]:
+    """Mapped or unmapped tensors (1 or B, ...) -> (size * B, ...)."""
 
-for _device in ("cpu", "cuda"):
-    torch.library.register_autocast("softdp::fsd_forward", _device, torch.float32)
-    torch.library.register_autocast("softdp::lcs_forward", _device, torch.float32)
+    def join(value: Tensor | None, dim: int | None) -> Tensor | None:
+        if value is None:
+            return None
+        value = value.unsqueeze(0) if dim is None else value.movedim(dim, 0)
+        return value.expand(size, pairs, *value.shape[2:]).flatten(0, 1)
 
-
-# ---- vmap: the mapped dimension joins the batch -----------------------------------------------------
-
-
-def _joined(value: Tensor | None, dim: int | None, pairs: int, size: int) -> Tensor | None:
-    """(size, 1 or B, ...) from a mapped or unmapped tensor -> (size * B, ...)."""
-    if value is None:
-        return None
-    value = value.unsqueeze(0) if dim is None else value.movedim(dim, 0)
-    return value.expand(size, pairs, *value.shape[2:]).reshape(size * pairs, *value.shape[2:])
+    return [join(t, d) for t, d in zip(tensors, in_dims, strict=False)]
 
 
-def _split(value: Tensor, size: int, whole: bool = True) -> Tensor:
+def _parted(value: Tensor, size: int, whole: bool = True) -> Tensor:
     """(size * B, ...) -> (size, B, ...); an empty tensor stands for nothing and stays empty."""
-    if not whole:
-        return value.unsqueeze(0).expand(size, 0)
-    return value.reshape(size, value.shape[0] // size, *value.shape[1:])
+    return value.unflatten(0, (size, -1 if value.shape[0] else 0)) if whole else value.new_empty((size, 0))
 
 
 def _pairs(value: Tensor, dim: int | None) -> int:
-    return value.shape[0 if dim is None or dim > 0 else 1]
+    return value.shape[1 if dim == 0 else 0]
 
 
-@torch.library.register_vmap("softdp::fsd_forward")
-def _(info, in_dims, match, insert, delete, x_lengths, y_lengths, gamma, anchored, save):
-    size, pairs = info.batch_size, _pairs(match, in_dims[0])
+def _fsd_forward_vmap(info, in_dims, match, insert, delete, x_lengths, y_lengths, *options):
     tensors = (match, insert, delete, x_lengths, y_lengths)
-    joined = [_joined(t, d, pairs, size) for t, d in zip(tensors, in_dims, strict=False)]
-    score, saved = torch.ops.softdp.fsd_forward(*joined, gamma, anchored, save)
-    return (_split(score, size), _split(saved, size, save)), (0, 0)
+    joined = _joined(tensors, in_dims, _pairs(match, in_dims[0]), info.batch_size)
+    score, saved = fsd_forward(*joined, *options)
+    *_, save = options
+    return (_parted(score, info.batch_size), _parted(saved, info.batch_size, save)), (0, 0)
 
 
-@torch.library.register_vmap("softdp::lcs_forward")
-def _(info, in_dims, similarity, x_lengths, y_lengths, threshold, gamma, save):
-    size, pairs = info.batch_size, _pairs(similarity, in_dims[0])
+def _lcs_forward_vmap(info, in_dims, similarity, x_lengths, y_lengths, *options):
     tensors = (similarity, x_lengths, y_lengths)
-    joined = [_joined(t, d, pairs, size) for t, d in zip(tensors, in_dims, strict=False)]
-    score, saved = torch.ops.softdp.lcs_forward(*joined, threshold, gamma, save)
-    return (_split(score, size), _split(saved, size, save)), (0, 0)
+    joined = _joined(tensors, in_dims, _pairs(similarity, in_dims[0]), info.batch_size)
+    score, saved = lcs_forward(*joined, *options)
+    *_, save = options
+    return (_parted(score, info.batch_size), _parted(saved, info.batch_size, save)), (0, 0)
 
 
-@torch.library.register_vmap("softdp::fsd_backward")
-def _(info, in_dims, grad_score, score, saved, x_lengths, y_lengths, *rest):
-    *sizes, need_match, need_insert, need_delete = rest
-    needs = need_match, need_insert, need_delete and sizes[2] is not None
-    size, pairs = info.batch_size, sizes[0][0]
-    tensors = (grad_score, score, saved, x_lengths, y_lengths)
-    joined = [_joined(t, d, pairs, size) for t, d in zip(tensors, in_dims, strict=False)]
-    joined_sizes = [None if s is None else [size * pairs, *s[1:]] for s in sizes]
-    gradients = torch.ops.softdp.fsd_backward(*joined, *joined_sizes, *needs)
-    return tuple(_split(g, size, n) for g, n in zip(gradients, needs, strict=True)), (0, 0, 0)
+def _fsd_backward_vmap(info, in_dims, *inputs):
+    tensors, sizes, needs = inputs[:5], inputs[5:8], inputs[8:]
+    pairs = sizes[0][0]
+    joined = _joined(tensors, in_dims, pairs, info.batch_size)
+    joined_sizes = [None if s is None else [info.batch_size * pairs, *s[1:]] for s in sizes]
+    gradients = fsd_backward(*joined, *joined_sizes, *needs)
+    given = needs[0], needs[1], needs[2] and sizes[2] is not None
+    return tuple(_parted(g, info.batch_size, n) for g, n in zip(gradients, given, strict=True)), (0, 0, 0)
 
 
-@torch.library.register_vmap("softdp::lcs_backward")
-def _(info, in_dims, grad_score, score, saved, x_lengths, y_lengths, similarity_size):
-    size, pairs = info.batch_size, similarity_size[0]
-    tensors = (grad_score, score, saved, x_lengths, y_lengths)
-    joined = [_joined(t, d, pairs, size) for t, d in zip(tensors, in_dims, strict=False)]
-    gradient = torch.ops.softdp.lcs_backward(*joined, [size * pairs, *similarity_size[1:]])
-    return _split(gradient, size), 0
+def _lcs_backward_vmap(info, in_dims, *inputs):
+    tensors, (pairs, *cells) = inputs[:5], inputs[5]
+    joined = _joined(tensors, in_dims, pairs, info.batch_size)
+    return _parted(lcs_backward(*joined, [info.batch_size * pairs, *cells]), info.batch_size), 0
+
+
+# ---- registration --------------------------------------------------------------------------------
+
+
+def transformed() -> bool:
+    """Whether a torch.func transform (grad, vmap, jacrev, ...) is at work."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) -> Callable:
+    """Give an operator its derivative and its vmap rule; returns what calls it.
+
+    What register_autograd generates does not work under torch.func (pytorch/pytorch#170834), so that
+    there the same rules are reached through an autograd.Function.
+    """
+    operator = getattr(torch.ops.softdp, name)
+    torch.library.register_autograd(f"softdp::{name}", gradient, setup_context=context)
+    torch.library.register_vmap(f"softdp::{name}", vmap)
+    rules = {"forward": operator, "setup_context": context, "backward": gradient, "vmap": vmap}
+    function = type(name, (torch.autograd.Function,), {k: staticmethod(v) for k, v in rules.items()})
+
+    def call(*args: Any) -> Any:
+        return function.apply(*args) if transformed() else operator(*args)
+
+    return call
+
+
+fsd_forward = _register("fsd_forward", _fsd_context, _fsd_gradient, _fsd_forward_vmap)
+lcs_forward = _register("lcs_forward", _lcs_context, _lcs_gradient, _lcs_forward_vmap)
+fsd_backward = _register("fsd_backward", _no_context, _no_second_derivative, _fsd_backward_vmap)
+lcs_backward = _register("lcs_backward", _no_context, _no_second_derivative, _lcs_backward_vmap)
+
+# Autocast: in float32, whatever the scores came in.
+for _device in ("cpu", "cuda"):
+    torch.library.register_autocast("softdp::fsd_forward", _device, torch.float32)
+    torch.library.register_autocast("softdp::lcs_forward", _device, torch.float32)

@@ -74,7 +74,7 @@ def fsd_score(
             y_lengths=y_lengths,
         )
     save = _needs_gradient(args.match, args.insert, args.delete)
-    score, _ = torch.ops.softdp.fsd_forward(*args, float(gamma), boundary == "anchored", save)
+    score, _ = _ops.fsd_forward(*args, float(gamma), boundary == "anchored", save)
     return score
 
 
@@ -131,12 +131,12 @@ def lcs_score(
             similarity, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
         )
     save = _needs_gradient(args.similarity)
-    score, _ = torch.ops.softdp.lcs_forward(*args, float(threshold), float(gamma), save)
+    score, _ = _ops.lcs_forward(*args, float(threshold), float(gamma), save)
     return score
 
 
 def _needs_gradient(*tensors: Tensor | None) -> bool:
     """Whether the forward sweep must save its weights. A torch.func transform hides who needs what."""
-    if _checks.transformed():
+    if _ops.transformed():
         return True
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

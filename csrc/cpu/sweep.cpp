@@ -192,8 +192,11 @@ void forward(const Pairs& pairs, double k, double edge, T* score, Saved<T>* save
     std::fill(left.begin(), left.begin() + n, beyond);
     above[0] = corner;
     auto cells = make_cells(b);
-    sweep_forward(cells, n, m, above.data(), left.data(),
-                  saved ? saved + b * pairs.rows * pairs.columns : nullptr, pairs.columns);
+    Saved<T>* weights = saved ? saved + b * pairs.rows * pairs.columns : nullptr;
+    sweep_forward(cells, n, m, above.data(), left.data(), weights, pairs.columns);
+    for (int64_t i = 0; weights && i < pairs.rows;
+         i++)  // the padding's weights are 0, never whatever was there
+      std::fill(weights + i * pairs.columns + (i < n ? m : 0), weights + (i + 1) * pairs.columns, Saved<T>());
     score[b] = T(cells.spoiled() ? kNaN : value_of(above[m], k));
   }
 }
