@@ -88,7 +88,7 @@ def gamma_number(gamma: float) -> None:
 def threshold_number(threshold: float) -> None:
     if not _is_number(threshold):
         raise TypeError(f"threshold must be a number, got {_kind(threshold)}")
-    if math.isnan(threshold):
+    if threshold != threshold:
         raise ValueError("threshold must not be NaN")
 
 
