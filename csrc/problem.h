@@ -26,8 +26,8 @@ struct Pairs {
   int64_t m(int64_t b) const { return y_lengths ? y_lengths[b] : columns; }
 };
 
-// Weights saved for the backward sweep, (B, N, M) of them: two unorm16 where scores are float32 (insert
-// in the low half), two doubles where they are float64.
+// Weights saved for the backward sweep, (B, N, M) of them. Where scores are float32: insert and delete as
+// unorm16, insert in the low half; match is what they leave of 1. Where scores are float64: all three.
 template <class T>
 struct SavedWeights;
 template <>
@@ -35,7 +35,7 @@ struct SavedWeights<float> {
   using type = uint32_t;
 };
 struct DoubleWeights {
-  double insert, del;
+  double match, insert, del;
 };
 template <>
 struct SavedWeights<double> {

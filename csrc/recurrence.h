@@ -47,16 +47,16 @@
 
 namespace softdp {
 
-// Weights of a cell's moves. The match weight is what is left: 1 - insert - del.
+// Weights of a cell's moves; they sum to 1.
 template <class Value>
 struct Weights {
-  Value insert, del;
+  Value match, insert, del;
 };
 
-// What a cell hands on, given its adjoint: its own inputs' gradients and its predecessors' adjoints.
+// What a cell hands on, given its adjoint A(i,j).
 template <class Value>
 struct Adjoint {
-  Value match;        // d match(i,j); for LCS d c(i,j)
+  Value score;        // d match(i,j); for LCS d c(i,j)
   Value to_diagonal;  // share of A(i-1,j-1)
   Value to_above;     // share of A(i-1,j), which is also d insert(i,j)
   Value to_left;      // share of A(i,j-1), which is also d delete(i,j)
@@ -96,7 +96,7 @@ struct SmoothMax {
     Value b = above.p * (insert.p * A::pow2(ea - e));
     Value c = left.p * (del.p * A::pow2(el - e));
     Value sum = a + b + c, r = Value(1) / sum;
-    w = {b * r, c * r};
+    w = {a * r, b * r, c * r};
     return {sum, e};
   }
   // smooth_max(above, left)
@@ -104,7 +104,7 @@ struct SmoothMax {
     Exponent e = A::max(above.e, left.e);
     Value b = above.p * A::pow2(above.e - e), c = left.p * A::pow2(left.e - e);
     Value sum = b + c, r = Value(1) / sum;
-    w = {b * r, c * r};
+    w = {Value(0), b * r, c * r};
     return {sum, e};
   }
   static SOFTDP_FN State select(Mask m, State a, State b) {
@@ -134,9 +134,11 @@ struct HardMax {
     Mask from_left = c > A::max(diagonal, b), from_above = b > diagonal;
     w.del = A::select(from_left, Value(1), Value(0));
     w.insert = A::select(from_left, Value(0), A::select(from_above, Value(1), Value(0)));
+    w.match = Value(1) - w.insert - w.del;
     return A::max(A::max(diagonal, b), c);
   }
   static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {
+    w.match = Value(0);
     w.del = A::select(left > above, Value(1), Value(0));
     w.insert = Value(1) - w.del;
     return A::max(above, left);
@@ -155,16 +157,12 @@ struct Fsd {
                               Weights<Value>& w) {
     return Max::plus(Max::max(diagonal, above, insert, left, del, w), match);
   }
-};
-template <class A>
-struct FsdAdjoint {
-  using Value = typename A::Value;
-  static SOFTDP_FN Adjoint<Value> cell(Value a, Weights<Value> w) {
-    return {a, a * (Value(1) - w.insert - w.del), a * w.insert, a * w.del};
+  template <class Value>
+  static SOFTDP_FN Adjoint<Value> adjoint(Value a, Weights<Value> w) {
+    return {a, a * w.match, a * w.insert, a * w.del};
   }
 };
-
-// Longest common subsequence. The weights of a hit are (0, 0); those of a plateau sum to 1.
+// Longest common subsequence. A hit's weights are those of a match, (1, 0, 0).
 template <class Max>
 struct Lcs {
   using State = typename Max::State;
@@ -174,20 +172,14 @@ struct Lcs {
                               Weights<Value>& w) {
     using A = typename Max::Arithmetic;
     State plateau = Max::max(above, left, w);
+    w.match = A::select(hit, Value(1), w.match);
     w.insert = A::select(hit, Value(0), w.insert);
     w.del = A::select(hit, Value(0), w.del);
     return Max::select(hit, Max::plus(diagonal, c), plateau);
   }
-};
-template <class A>
-struct LcsAdjoint {
-  using Value = typename A::Value;
-  static SOFTDP_FN Adjoint<Value> cell(Value a, Weights<Value> w) {
-    // The plateau's second weight is taken from the first, so that rounding cannot leave a match weight.
-    typename A::Mask hit = w.insert + w.del == Value(0);
-    Value taken = A::select(hit, a, Value(0)), kept = A::select(hit, Value(0), a);
-    return {taken, taken, kept * w.insert, kept * (Value(1) - w.insert)};
+  template <class Value>
+  static SOFTDP_FN Adjoint<Value> adjoint(Value a, Weights<Value> w) {
+    return {a * w.match, a * w.match, a * w.insert, a * w.del};
   }
 };
-
 }  // namespace softdp

@@ -96,7 +96,7 @@ def _fake_results(scores: Tensor, save: bool) -> tuple[Tensor, Tensor]:
     size: tuple[Any, ...] = tuple(scores.shape)
     dtype = torch.int32
     if scores.dtype == torch.float64:
-        size, dtype = (*size, 2), torch.float64
+        size, dtype = (*size, 3), torch.float64
     saved = scores.new_empty(size if save else (0,), dtype=dtype)
     return scores.new_empty((scores.shape[0],)), saved
 

@@ -123,21 +123,24 @@ struct LcsCells {
 
 constexpr float kUnit = 65535.0f;
 
+// The second weight is what rounding the sum leaves for it. So a weight of 0, the match weight's too, is
+// saved as exactly 0, and nothing leaks into a forbidden cell.
 template <class Value>
 uint32_t pack(Weights<Value> w, float) {
-  int32_t insert = int32_t(float(w.insert) * kUnit + 0.5f), del = int32_t(float(w.del) * kUnit + 0.5f);
-  del = std::min(del, 65535 - insert);  // the match weight, what is left, is never negative
-  return uint32_t(insert) | uint32_t(del) << 16;
+  int32_t insert = int32_t(float(w.insert) * kUnit + 0.5f);
+  int32_t both = int32_t(float(w.insert + w.del) * kUnit + 0.5f);
+  return uint32_t(insert) | uint32_t(both - insert) << 16;
 }
 inline DoubleWeights pack(Weights<double> w, double) {
-  return {w.insert, w.del};
+  return {w.match, w.insert, w.del};
 }
 
 inline Weights<float> unpack(uint32_t w) {
-  return {float(int32_t(w & 0xffff)) * (1.0f / kUnit), float(int32_t(w >> 16)) * (1.0f / kUnit)};
+  int32_t insert = int32_t(w & 0xffff), del = int32_t(w >> 16), match = 65535 - insert - del;
+  return {float(match) * (1 / kUnit), float(insert) * (1 / kUnit), float(del) * (1 / kUnit)};
 }
 inline Weights<double> unpack(DoubleWeights w) {
-  return {w.insert, w.del};
+  return {w.match, w.insert, w.del};
 }
 
 // ---- forward ---------------------------------------------------------------------------------------
@@ -261,7 +264,7 @@ class GradientWriter {
 };
 
 // One pair: the adjoint sweep from (n, m) to (1, 1). `below` holds A of the row about to be swept.
-template <class AdjointCell, class T>
+template <class Recurrence, class T>
 void sweep_backward(const Saved<T>* saved, int64_t pitch, int64_t n, int64_t m, T seed, bool shared_gap,
                     T* below, GradientWriter<T>& match, GradientWriter<T>& insert, GradientWriter<T>& del) {
   std::fill(below, below + m, T(0));
@@ -271,8 +274,8 @@ void sweep_backward(const Saved<T>* saved, int64_t pitch, int64_t n, int64_t m, 
     T *match_row = match.begin_row(i), *insert_row = insert.begin_row(i), *del_row = del.begin_row(i);
     T from_right = 0, from_diagonal = 0;  // shares from (i, j+1): for (i, j) and for (i-1, j)
     for (int64_t j = m - 1; j >= 0; j--) {
-      Adjoint<T> a = AdjointCell::cell(below[j] + from_right, unpack(weights[j]));
-      match_row[j] = a.match;
+      Adjoint<T> a = Recurrence::adjoint(below[j] + from_right, unpack(weights[j]));
+      match_row[j] = a.score;
       insert_row[j] = shared_gap ? a.to_above + a.to_left : a.to_above;
       del_row[j] = a.to_left;
       from_right = a.to_left;
@@ -283,7 +286,7 @@ void sweep_backward(const Saved<T>* saved, int64_t pitch, int64_t n, int64_t m, 
   }
 }
 
-template <class AdjointCell, class T>
+template <class Recurrence, class T>
 void backward(const Backward<T>& p, int64_t begin, int64_t end) {
   FlushDenormals flush;
   const int64_t N = p.pairs.rows, M = p.pairs.columns;
@@ -301,8 +304,8 @@ void backward(const Backward<T>& p, int64_t begin, int64_t end) {
           writer->end_row(i, m);
         }
     } else if (n > 0 && m > 0 && p.score[b] != T(-kInf)) {
-      sweep_backward<AdjointCell>(p.saved + b * N * M, M, n, m, p.grad_score[b], p.shared_gap, below.data(),
-                                  match, insert, del);
+      sweep_backward<Recurrence>(p.saved + b * N * M, M, n, m, p.grad_score[b], p.shared_gap, below.data(),
+                                 match, insert, del);
     }
     for (auto* writer : writers) writer->end_pair();
   }
@@ -333,11 +336,11 @@ void lcs_forward(const LcsForward<T>& p, int64_t begin, int64_t end) {
 
 template <class T>
 void fsd_backward(const Backward<T>& p, int64_t begin, int64_t end) {
-  backward<FsdAdjoint<Scalar<T>>>(p, begin, end);
+  backward<Fsd<SmoothMax<Scalar<T>>>>(p, begin, end);
 }
 template <class T>
 void lcs_backward(const Backward<T>& p, int64_t begin, int64_t end) {
-  backward<LcsAdjoint<Scalar<T>>>(p, begin, end);
+  backward<Lcs<SmoothMax<Scalar<T>>>>(p, begin, end);
 }
 
 #define SOFTDP_INSTANTIATE(T)                                        \

@@ -78,7 +78,7 @@ T* data(const Tensor& t) {
 }
 
 Sizes saved_size(const Sizes& size, ScalarType dtype) {
-  return dtype == ScalarType::Float ? size : Sizes{size[0], size[1], size[2], 2};
+  return dtype == ScalarType::Float ? size : Sizes{size[0], size[1], size[2], 3};
 }
 ScalarType saved_dtype(ScalarType dtype) {
   return dtype == ScalarType::Float ? ScalarType::Int : dtype;
@@ -171,7 +171,7 @@ Backward<T> backward_problem(const Pairs& pairs, const Tensor& grad_score, const
                              const Tensor& saved, const Sizes& size) {
   const ScalarType dtype = score.scalar_type();
   STD_TORCH_CHECK(saved.is_cpu() && saved.is_contiguous() && saved.scalar_type() == saved_dtype(dtype) &&
-                      saved.numel() == size[0] * size[1] * size[2] * (dtype == ScalarType::Float ? 1 : 2),
+                      saved.numel() == size[0] * size[1] * size[2] * (dtype == ScalarType::Float ? 1 : 3),
                   "the saved weights do not belong to these scores: were they saved (save=True)?");
   for (const Tensor* t : {&grad_score, &score})
     STD_TORCH_CHECK(t->is_cpu() && t->is_contiguous() && t->dim() == 1 && t->size(0) == size[0] &&
