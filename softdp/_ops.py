@@ -19,7 +19,6 @@ from torch import Tensor
 from ._version import __version__
 
 PACKAGE = Path(__file__).parent
-MEND = "pip install --force-reinstall --no-deps softdp"
 
 
 def _built() -> dict[str, Any]:
@@ -57,28 +56,28 @@ def build_info() -> dict[str, Any]:
 
 def _load() -> Path:
     built = _built()
-    here = (
-        f"Here: Python {platform.python_version()}, torch {torch.__version__}, "
-        f"{sys.platform}-{platform.machine()}."
+    files = sorted(PACKAGE.glob("_C*.so"))
+    trouble = f"is missing from {PACKAGE}"
+    if files:
+        try:
+            torch.ops.load_library(files[0])
+            return files[0]
+        except (OSError, RuntimeError) as error:
+            trouble = f"{files[0]} does not load: {error}"
+    was = "nothing that left a record"
+    if built:
+        was = f"softdp {built['version']} with torch {built['torch']} for {built['platform']}"
+    here = f"Python {platform.python_version()}, torch {torch.__version__}, {_platform()}"
+    source = PACKAGE.parent
+    mend = f"-e {source}" if (source / "setup.py").is_file() else "SOURCE (softdp's source folder)"
+    raise ImportError(
+        f"softdp's compiled extension {trouble}. Built: {was}. Here: {here}. "
+        f"Mend it with: pip install --force-reinstall --no-deps {mend}"
     )
-    was = (
-        f"Built: softdp {built['version']} with torch {built['torch']} for {built['platform']}."
-        if built
-        else "Built: nothing that left a record."
-    )
-    files = sorted(PACKAGE.glob("_C*.so")) + sorted(PACKAGE.glob("_C*.pyd"))
-    if not files:
-        raise ImportError(
-            f"softdp's compiled extension is missing from {PACKAGE}. {was} {here} Mend it with: {MEND}"
-        )
-    try:
-        torch.ops.load_library(files[0])
-    except (OSError, RuntimeError) as error:
-        raise ImportError(
-            f"softdp's compiled extension {files[0].name} does not load. {was} {here} "
-            f"Mend it with: {MEND} ({error})"
-        ) from error
-    return files[0]
+
+
+def _platform() -> str:
+    return f"{sys.platform}-{platform.machine()}"
 
 
 _EXTENSION = _load()
@@ -89,7 +88,7 @@ def has_kernel(device: torch.device) -> bool:
     return device.type in ("cpu", "meta")
 
 
-# ---- fake kernels ------------------------------------------------------------------------------------
+# ---- fake kernels --------------------------------------------------------------------------------
 
 
 def _fake_results(scores: Tensor, save: bool) -> tuple[Tensor, Tensor]:

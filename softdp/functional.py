@@ -50,13 +50,13 @@ def fsd_score(
     Example:
         >>> import torch, softdp
         >>> match = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]], requires_grad=True)
-        >>> score = softdp.fsd_score(match, -0.5, gamma=0.1)
+        >>> score = softdp.fsd_score(match, -0.5, gamma=0.5)
         >>> score
-        tensor([2.0014], grad_fn=<...>)
+        tensor([2.4255], grad_fn=<...>)
         >>> score.sum().backward()
         >>> match.grad
-        tensor([[[0.9866, 0.0067],
-                 [0.0067, 1.0000]]])
+        tensor([[[0.9418, 0.1294],
+                 [0.1294, 1.0000]]])
 
     Source: Gao, Chen, Xu, Fine-grained Temporal Contrastive Learning for Weakly-supervised Temporal
     Action Localization, CVPR 2022; smooth operators after Mensch and Blondel, Differentiable Dynamic

@@ -48,7 +48,7 @@ def fsd_loss(
         >>> x = torch.eye(4)[None, :2].repeat(2, 1, 1)
         >>> y = torch.stack([x[0], -x[0]])
         >>> softdp.fsd_loss(x, y, torch.tensor([1, 0]), gamma=0.0)
-        tensor(-2.)
+        tensor(-3.)
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
@@ -129,8 +129,9 @@ class FSDLoss(nn.Module):
         >>> loss = softdp.FSDLoss(gamma=0.0)
         >>> loss
         FSDLoss(gamma=0.0, reduction='mean')
-        >>> loss(torch.ones(1, 2, 4), torch.ones(1, 3, 4), torch.tensor([True]))
-        tensor(-7.)
+        >>> x = torch.eye(4)[None, :2]
+        >>> loss(x, x, torch.tensor([True]))
+        tensor(-2.)
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
