@@ -43,9 +43,11 @@ struct ScalarCommon {
   static T select(bool m, T a, T b) {
     return m ? a : b;
   }
-  // What too_large reports becomes kNothing: harmless numbers in a pair whose score will be NaN.
+  // What too_large reports is clamped: harmless numbers in a pair whose score will be NaN. The order of
+  // the comparisons takes NaN to kNothing.
   static double clamped(double product) {
-    return product > double(kNothing) && product <= kLargest ? product : double(kNothing);
+    double above = product > double(kNothing) ? product : double(kNothing);
+    return above < kLargest ? above : kLargest;
   }
 };
 
@@ -79,10 +81,10 @@ template <>
 struct Scalar<double> : ScalarCommon {
   using Value = double;
   static void split(double x, double k, double& p, int64_t& e) {
-    double product = clamped(x * k), whole = std::rint(product);
+    const double product = x * k, within = clamped(product), whole = std::rint(within);
     e = int64_t(whole);
     // An fma of the unrounded product keeps the fraction exact where the product is large.
-    p = std::exp2(product > double(kNothing) ? std::fma(x, k, -whole) : 0.0);
+    p = std::exp2(within == product ? std::fma(x, k, -whole) : 0.0);
   }
   static bool too_large(double x, double k) { return !(x * k <= kLargest); }
   static double pow2(int64_t d) { return d < -1022 ? 0.0 : bit_cast<double>((d + 1023) << 52); }
