@@ -196,9 +196,12 @@ void forward(const Pairs& pairs, double k, double edge, T* score, Saved<T>* save
     above[0] = corner;
     auto cells = make_cells(b);
     Saved<T>* weights = saved ? saved + b * pairs.rows * pairs.columns : nullptr;
-    sweep_forward(cells, n, m, above.data(), left.data(), weights, pairs.columns);
-    for (int64_t i = 0; weights && i < pairs.rows;
-         i++)  // the padding's weights are 0, never whatever was there
+    if (m > 0)
+      sweep_forward(cells, n, m, above.data(), left.data(), weights, pairs.columns);
+    else if (n > 0)
+      above[0] = left[n - 1];  // no cell: nothing may be read, not even a gap that is the same for all cells
+    // The padding's weights are 0, never whatever was there.
+    for (int64_t i = 0; weights && i < pairs.rows; i++)
       std::fill(weights + i * pairs.columns + (i < n ? m : 0), weights + (i + 1) * pairs.columns, Saved<T>());
     score[b] = T(cells.spoiled() ? kNaN : value_of(above[m], k));
   }

@@ -1,0 +1,40 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+settings.register_profile("softdp", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("softdp")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def golden():
+    """golden(name): the arrays of a file that others' code computed; skips where the folder is absent."""
+    folder = Path(os.environ.get("SOFTDP_GOLDEN", ROOT.parent / "shared" / "golden"))
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        path = folder / f"{name}.npz"
+        if not path.is_file():
+            pytest.skip(f"golden values: {path} is not there (SOFTDP_GOLDEN names their folder)")
+        with np.load(path) as arrays:
+            return dict(arrays)
+
+    return load
+
+
+@pytest.fixture
+def threads():
+    """Sets PyTorch's thread count; the old one comes back after the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

@@ -1,0 +1,72 @@
+"""The scores by their meaning: every path of a pair is listed and weighted. Slow, exact, no recurrence.
+
+A path is read backwards from (n, m) until it meets the boundary. Its score is a plain sum; the smoothed
+score is gamma * logsumexp over paths, and the gradient is how often a path drawn from the softmax of
+the scores takes a cell or a move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+STEP = {"match": (1, 1), "insert": (1, 0), "delete": (0, 1)}
+Path = list[tuple[int, int, str]]  # (i, j, move into it), i and j from 1
+
+
+def paths(i: int, j: int, moves: Callable[[int, int], tuple[str, ...]]) -> Iterator[tuple[Path, tuple]]:
+    """All paths from the boundary to (i, j), each with the boundary cell where it starts."""
+    if i == 0 or j == 0:
+        yield [], (i, j)
+        return
+    for move in moves(i, j):
+        di, dj = STEP[move]
+        for path, start in paths(i - di, j - dj, moves):
+            yield [*path, (i, j, move)], start
+
+
+def fsd(match, insert, delete, gamma: float, boundary: str):
+    """Tables (n, m) -> the score and its gradients by match, insert and delete."""
+    n, m = match.shape
+    gap = {"match": np.zeros((n, m)), "insert": insert, "delete": delete}
+    found = [
+        path
+        for path, start in paths(n, m, lambda i, j: ("match", "insert", "delete"))
+        if boundary == "free" or start == (0, 0)
+    ]
+    scores = [sum(match[i - 1, j - 1] + gap[k][i - 1, j - 1] for i, j, k in path) for path in found]
+    score, shares = smooth_max(np.array(scores), gamma)
+    gradients = {name: np.zeros((n, m)) for name in STEP}
+    for path, share in zip(found, shares, strict=True):
+        for i, j, move in path:
+            gradients["match"][i - 1, j - 1] += share
+            if move != "match":
+                gradients[move][i - 1, j - 1] += share
+    return score, gradients["match"], gradients["insert"], gradients["delete"]
+
+
+def lcs(similarity, threshold: float, gamma: float):
+    """Table (n, m) -> the score and its gradient."""
+    n, m = similarity.shape
+
+    def moves(i: int, j: int) -> tuple[str, ...]:
+        return ("match",) if similarity[i - 1, j - 1] >= threshold else ("insert", "delete")
+
+    found = [path for path, _ in paths(n, m, moves)]
+    scores = [sum(similarity[i - 1, j - 1] for i, j, move in path if move == "match") for path in found]
+    score, shares = smooth_max(np.array(scores), gamma)
+    gradient = np.zeros((n, m))
+    for path, share in zip(found, shares, strict=True):
+        for i, j, move in path:
+            gradient[i - 1, j - 1] += share * (move == "match")
+    return score, gradient
+
+
+def smooth_max(scores: np.ndarray, gamma: float) -> tuple[float, np.ndarray]:
+    """The smoothed maximum of finite scores and their shares of it; gamma = 0 wants one maximiser."""
+    if gamma == 0:
+        shares = (scores == scores.max()).astype(float)
+        return scores.max(), shares / shares.sum()
+    weights = np.exp((scores - scores.max()) / gamma)
+    return scores.max() + gamma * np.log(weights.sum()), weights / weights.sum()

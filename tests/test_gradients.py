@@ -1,0 +1,182 @@
+"""Derivatives against finite differences; the mass of paths; what float32 keeps, and at which scales."""
+
+import math
+
+import pytest
+import torch
+from helpers import IMPLEMENTATIONS, close, score_and_gradients, scores
+
+import softdp
+
+by_implementation = pytest.mark.parametrize("library", IMPLEMENTATIONS, ids=["operators", "reference"])
+
+
+def away_from(threshold: float, similarity: torch.Tensor) -> torch.Tensor:
+    """Finite differences must not step over the LCS threshold."""
+    near = (similarity - threshold).abs() < 1e-3
+    return similarity + 0.01 * near
+
+
+@by_implementation
+@pytest.mark.parametrize("boundary", ["free", "anchored"])
+@pytest.mark.parametrize("gamma", [0.05, 1.0, 100.0])
+def test_fsd_gradcheck(library, gamma, boundary):
+    tables = [scores(2, 4, 5).requires_grad_() for _ in range(3)]
+    lengths = {"x_lengths": torch.tensor([4, 2]), "y_lengths": torch.tensor([5, 4])}
+    assert torch.autograd.gradcheck(
+        lambda *t: library.fsd_score(*t, gamma=gamma, boundary=boundary, **lengths), tables
+    )
+
+
+@by_implementation
+@pytest.mark.parametrize("gamma", [0.05, 1.0, 100.0])
+def test_lcs_gradcheck(library, gamma):
+    similarity = away_from(0.3, scores(2, 4, 5)).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda c: library.lcs_score(c, threshold=0.3, gamma=gamma, y_lengths=torch.tensor([5, 3])), similarity
+    )
+
+
+@pytest.mark.parametrize("shape", [(), (1, 1, 1), (1, 4, 1), (2, 1, 1), (1, 1, 5), (4, 5), (5,), (2, 4, 1)])
+def test_gradcheck_of_broadcast_gaps(shape):
+    match = scores(2, 4, 5).requires_grad_()
+    insert, delete = scores(*shape).requires_grad_(), scores(1, 1, 5).requires_grad_()
+    assert torch.autograd.gradcheck(lambda *t: softdp.fsd_score(*t, gamma=0.3), (match, insert, delete))
+    assert torch.autograd.gradcheck(lambda *t: softdp.fsd_score(*t, gamma=0.3), (match, insert))
+
+
+def test_reference_is_twice_differentiable():
+    tables = [scores(1, 3, 3).requires_grad_() for _ in range(3)]
+    assert torch.autograd.gradgradcheck(lambda *t: softdp.reference.fsd_score(*t, gamma=0.5), tables)
+    c = away_from(0.3, scores(1, 3, 3)).requires_grad_()
+    assert torch.autograd.gradgradcheck(
+        lambda c: softdp.reference.lcs_score(c, threshold=0.3, gamma=0.5), (c,)
+    )
+
+
+@pytest.mark.parametrize("score", [softdp.fsd_score, softdp.lcs_score], ids=["fsd", "lcs"])
+def test_second_derivative_is_an_error_and_no_silent_zero(score):
+    match = scores(1, 3, 3).requires_grad_()
+    options = {"insert": 0.0} if score is softdp.fsd_score else {"threshold": 0.5}
+    (gradient,) = torch.autograd.grad(score(match, **options).sum(), match, create_graph=True)
+    with pytest.raises(NotImplementedError, match="softdp.reference has derivatives of every order"):
+        gradient.square().sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 31, 33, 64, 100, 257, 1024])
+def test_path_mass_is_one_at_both_ends(size, dtype):
+    match = scores(1, size, size, dtype=dtype)
+    gap = torch.zeros((), dtype=dtype)
+    _, (mass, _) = score_and_gradients(softdp.fsd_score, (match, gap), gamma=0.1, boundary="anchored")
+    slack = 1e-4 if dtype == torch.float32 else 1e-11
+    assert mass[0, -1, -1].item() == 1
+    assert mass[0, 0, 0].item() == pytest.approx(1, abs=slack)
+    assert (mass >= 0).all() and (mass <= 1 + slack).all()
+
+
+def test_float32_at_1024_steps_keeps_the_promised_accuracy():
+    match = scores(1, 1024, 1024, dtype=torch.float32)
+    gap = torch.zeros(())
+    value, (mass, _) = score_and_gradients(softdp.fsd_score, (match, gap), gamma=0.1)
+    exact, (exact_mass, _) = score_and_gradients(softdp.fsd_score, (match.double(), gap.double()), gamma=0.1)
+    assert abs(value.item() / exact.item() - 1) < 1e-6
+    assert (mass - exact_mass).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("gamma", [1e-4, 1e-2, 1.0, 1e3])
+def test_float32_over_gammas_and_scales(gamma, scale):
+    """Against the reference in float64; the scores are few, so that ties of paths stay well apart."""
+    match, insert, delete = (scale * scores(2, 40, 30, dtype=torch.float32) for _ in range(3))
+    tables = (match, insert, delete)
+    value, gradients = score_and_gradients(softdp.fsd_score, tables, gamma=gamma)
+    exact, exact_gradients = score_and_gradients(
+        softdp.reference.fsd_score, [t.double() for t in tables], gamma=gamma
+    )
+    close(value, exact, 1e-5)
+    for found, wanted in zip(gradients, exact_gradients, strict=True):
+        assert (found - wanted).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("gamma", [1e-3, 0.1, 10.0])
+def test_long_chains_neither_overflow_nor_vanish(gamma):
+    """16384 steps along one row, one column, and one diagonal that a mask leaves open."""
+    long = 16384
+    row = scores(1, 1, long, dtype=torch.float32) * 100
+    for table in (row, row.transpose(1, 2)):
+        value, (mass, _) = score_and_gradients(
+            softdp.fsd_score, (table, torch.zeros(())), gamma=gamma, boundary="anchored"
+        )
+        assert value.item() == pytest.approx(row.double().sum().item(), rel=1e-5, abs=1e-3)
+        assert (mass - 1).abs().max() < 1e-3
+    diagonal = torch.full((1, 2048, 2048), -math.inf)
+    diagonal[0].fill_diagonal_(0.49)
+    value, (mass, _) = score_and_gradients(softdp.fsd_score, (diagonal, torch.zeros(())), gamma=gamma)
+    assert value.item() == pytest.approx(0.49 * 2048 + gamma * math.log(3), rel=1e-5)
+    assert torch.equal(mass[0], torch.eye(2048))
+
+
+def test_forbidden_cells_get_no_gradient():
+    match = scores(2, 30, 40, dtype=torch.float32)
+    forbidden = torch.rand(2, 30, 40) < 0.3
+    forbidden &= (torch.arange(40) - torch.arange(30)[:, None] - 5).abs() > 5  # a path stays open
+    match = match.masked_fill(forbidden, -math.inf)
+    value, (mass, d_gap) = score_and_gradients(softdp.fsd_score, (match, torch.zeros(1, 30, 40)))
+    assert value.isfinite().all()
+    assert (mass[forbidden] == 0).all() and d_gap.isfinite().all()
+
+
+@by_implementation
+def test_a_forbidden_move_is_never_taken(library):
+    match = scores(1, 6, 6)
+    never = torch.full((), -math.inf, dtype=torch.float64)
+    value, (mass, *_) = score_and_gradients(library.fsd_score, (match, never, never), boundary="anchored")
+    close(value, match[0].diagonal().sum().reshape(1), 1e-12)
+    close(mass[0], torch.eye(6), 1e-12)
+
+
+@by_implementation
+@pytest.mark.parametrize("gamma", [0.0, 0.1])
+def test_a_pair_without_a_path_scores_minus_infinity_with_no_gradient(library, gamma):
+    match = scores(2, 3, 4)
+    match[0, :, 2] = -math.inf
+    value, (mass, _) = score_and_gradients(
+        library.fsd_score, (match, scores(1, 3, 4)), gamma=gamma, boundary="anchored"
+    )
+    assert value[0] == -math.inf and value[1].isfinite()
+    assert (mass[0] == 0).all() and mass[1, -1, -1] == 1
+
+
+@by_implementation
+@pytest.mark.parametrize("gamma", [0.0, 0.1])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["match", "insert", "delete"])
+def test_nan_and_inf_spoil_their_own_pair_only(library, where, bad, gamma):
+    tables = {name: scores(3, 4, 5) for name in ("match", "insert", "delete")}
+    tables[where][1, 2, 3] = bad
+    value, gradients = score_and_gradients(library.fsd_score, tuple(tables.values()), gamma=gamma)
+    assert value[1].isnan() and value[[0, 2]].isfinite().all()
+    for gradient in gradients:
+        assert gradient[1].isnan().all() and gradient[[0, 2]].isfinite().all()
+
+
+@by_implementation
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_nan_and_inf_spoil_their_own_lcs(library, bad):
+    c = scores(3, 4, 5)
+    c[1, 0, 4] = bad  # beside a hit's path, so that no plateau would carry it on
+    value, (gradient,) = score_and_gradients(library.lcs_score, (c,), threshold=-2.0)
+    assert value[1].isnan() and value[[0, 2]].isfinite().all()
+    assert gradient[1].isnan().all() and gradient[[0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [1e6, 1e8, 1e12, 1e30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_beyond_the_arithmetic_are_right_or_nan(sign, size, dtype):
+    match = (sign * size * (1 + torch.rand(1, 5, 5, dtype=torch.float64))).to(dtype)
+    value = softdp.fsd_score(match, 0.0, gamma=0.1, boundary="anchored")
+    exact = softdp.reference.fsd_score(match.double(), 0.0, gamma=0.1, boundary="anchored")
+    dead = value.item() == -math.inf and sign < 0 and size / 0.1 > 2**50
+    assert value.isnan().item() or dead or abs(value.item() / exact.item() - 1) < 1e-6
