@@ -1,0 +1,137 @@
+"""The losses against their definition, with cosines and reductions written out."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from helpers import close, score_and_gradients
+from torch.nn import functional as F  # noqa: N812
+
+import softdp
+
+TARGET = torch.tensor([1, 0, 1, 0, 0])
+LOSSES = [(softdp.fsd_loss, softdp.FSDLoss), (softdp.lcs_loss, softdp.LCSLoss)]
+each = pytest.mark.parametrize("loss, module", LOSSES, ids=["fsd", "lcs"])
+
+
+def features(B=5, N=4, M=6, D=8, dtype=torch.float64):
+    return torch.randn(B, N, D, dtype=dtype), torch.randn(B, M, D, dtype=dtype)
+
+
+def cosines(x, y):
+    return F.cosine_similarity(x[:, :, None], y[:, None], dim=3)
+
+
+def scores_of(loss, x, y, **options):
+    if loss is softdp.fsd_loss:
+        return softdp.fsd_score(cosines(x[..., :4], y[..., :4]), cosines(x[..., 4:], y[..., 4:]), **options)
+    return softdp.lcs_score(cosines(x, y), threshold=0.2, **options)
+
+
+def options_of(loss):
+    return {} if loss is softdp.fsd_loss else {"threshold": 0.2}
+
+
+@each
+@pytest.mark.parametrize("target", [TARGET, TARGET.bool(), TARGET.double(), TARGET.to(torch.int8)])
+def test_reductions(loss, module, target):
+    x, y = features()
+    score = scores_of(loss, x, y)
+    positive = TARGET.bool()
+    expected = {
+        "none": torch.where(positive, -score, score),
+        "sum": score[~positive].sum() - score[positive].sum(),
+        "mean": score[~positive].mean() - score[positive].mean(),
+    }
+    for reduction, wanted in expected.items():
+        found = loss(x, y, target, reduction=reduction, **options_of(loss))
+        assert found.shape == wanted.shape
+        close(found, wanted, 1e-12)
+        close(module(reduction=reduction, **options_of(loss))(x, y, target), wanted, 1e-12)
+
+
+@each
+def test_a_missing_class_contributes_nothing(loss, module):
+    x, y = features()
+    score = scores_of(loss, x, y)
+    ones = torch.ones(5)
+    close(loss(x, y, ones, **options_of(loss)), -score.mean(), 1e-12)
+    close(loss(x, y, 1 - ones, **options_of(loss)), score.mean(), 1e-12)
+    empty = loss(x[:0], y[:0], ones[:0], **options_of(loss))
+    assert empty.item() == 0
+
+
+@each
+def test_gradcheck(loss, module):
+    x, y = (t.requires_grad_() for t in features(B=3, N=3, M=4))
+    lengths = {"x_lengths": torch.tensor([3, 2, 1]), "y_lengths": torch.tensor([4, 4, 0])}
+    assert torch.autograd.gradcheck(
+        lambda x, y: loss(x, y, TARGET[:3], gamma=0.5, **lengths, **options_of(loss)), (x, y)
+    )
+
+
+@each
+def test_a_zero_vector_has_similarity_and_gradient_zero(loss, module):
+    x, y = features()
+    x[:, 1] = 0
+    value, (d_x, d_y) = score_and_gradients(lambda x, y: loss(x, y, TARGET, **options_of(loss)), (x, y))
+    close(value, loss(x + 0.0, y, TARGET, **options_of(loss)), 1e-15)
+    assert value.isfinite() and d_x.isfinite().all() and d_y.isfinite().all()
+    assert (d_x[:, 1] == 0).all()
+
+
+@each
+def test_padding_may_hold_anything(loss, module):
+    x, y = features()
+    n, m = torch.tensor([4, 2, 3, 1, 0]), torch.tensor([6, 6, 2, 0, 5], dtype=torch.int32)
+    options = {"x_lengths": n, "y_lengths": m, **options_of(loss)}
+    clean = score_and_gradients(lambda x, y: loss(x, y, TARGET, **options), (x, y))
+    x, y = x.clone(), y.clone()
+    x[torch.arange(4) >= n[:, None]] = float("nan")
+    y[torch.arange(6) >= m[:, None]] = float("inf")
+    dirty = score_and_gradients(lambda x, y: loss(x, y, TARGET, **options), (x, y))
+    assert torch.equal(clean[0], dirty[0])
+    for a, b in zip(clean[1], dirty[1], strict=True):
+        assert torch.equal(a, b)
+
+
+@each
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_features_compute_in_float32(loss, module, dtype):
+    x, y = features(dtype=dtype)
+    value, gradients = score_and_gradients(lambda x, y: loss(x, y, TARGET, **options_of(loss)), (x, y))
+    assert value.dtype == torch.float32 and all(g.dtype == dtype for g in gradients)
+    close(value, loss(x.float(), y.float(), TARGET, **options_of(loss)), 1e-6)
+
+
+@each
+def test_modules_copy_and_pickle(loss, module):
+    made = module(gamma=0.3, reduction="sum")
+    x, y = features()
+    expected = made(x, y, TARGET)
+    buffer = io.BytesIO()
+    torch.save(made, buffer)
+    buffer.seek(0)
+    copies = copy.deepcopy(made), pickle.loads(pickle.dumps(made)), torch.load(buffer, weights_only=False)
+    for twin in copies:
+        assert repr(twin) == repr(made) and "gamma=0.3" in repr(twin)
+        assert torch.equal(twin(x, y, TARGET), expected)
+    assert list(made.parameters()) == [] and made.state_dict() == {}
+
+
+def test_training_with_the_loss_separates_pairs():
+    x, y = features(B=8, N=5, M=5, dtype=torch.float32)
+    target = torch.arange(8) % 2
+    project = torch.nn.Linear(8, 8)
+    optimizer = torch.optim.Adam(project.parameters(), lr=0.05)
+    loss = softdp.FSDLoss()
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        value = loss(project(x), project(y), target)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    assert losses[-1] < losses[0] - 1
