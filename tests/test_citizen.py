@@ -1,0 +1,259 @@
+"""A citizen of PyTorch: opcheck, compile, torch.func, autocast, threads, forks, DataLoader workers."""
+
+import multiprocessing
+import os
+
+import pytest
+import torch
+from helpers import close, score_and_gradients, scores
+from torch.utils.data import DataLoader, Dataset
+
+import softdp
+
+SCORES = {
+    "fsd": lambda match, gap, **lengths: softdp.fsd_score(match, gap, gamma=0.2, **lengths),
+    "lcs": lambda match, gap, **lengths: softdp.lcs_score(match + gap, threshold=0.4, gamma=0.2, **lengths),
+}
+each = pytest.mark.parametrize("name", SCORES)
+
+
+def problem(B=3, N=5, M=7, dtype=torch.float64):
+    return scores(B, N, M, dtype=dtype), scores(1, N, 1, dtype=dtype)
+
+
+def operator_calls():
+    match, gap = problem()
+    lengths = torch.tensor([5, 2, 0]), torch.tensor([7, 3, 4], dtype=torch.int32)
+    for dtype in (torch.float32, torch.float64):
+        m, g = match.to(dtype), gap.to(dtype)
+        for delete in (None, m.clone()):
+            for pair_lengths in ((None, None), lengths):
+                for save in (False, True):
+                    yield "fsd_forward", (m, g, delete, *pair_lengths, 0.2, False, save)
+                score, saved = torch.ops.softdp.fsd_forward(m, g, delete, *pair_lengths, 0.2, True, True)
+                sizes = (list(m.shape), list(g.shape), None if delete is None else list(m.shape))
+                for needs in ((True, True, True), (False, True, False)):
+                    yield (
+                        "fsd_backward",
+                        (torch.ones_like(score), score, saved, *pair_lengths, *sizes, *needs),
+                    )
+        for save in (False, True):
+            yield "lcs_forward", (m, *lengths, 0.4, 0.2, save)
+        score, saved = torch.ops.softdp.lcs_forward(m, *lengths, 0.4, 0.2, True)
+        yield "lcs_backward", (torch.ones_like(score), score, saved, *lengths, list(m.shape))
+
+
+@pytest.mark.parametrize("name", ["fsd_forward", "fsd_backward", "lcs_forward", "lcs_backward"])
+def test_opcheck(name):
+    checked = 0
+    for operator, arguments in operator_calls():
+        if operator == name:
+            torch.library.opcheck(getattr(torch.ops.softdp, name).default, arguments)
+            checked += 1
+    assert checked
+
+
+@pytest.mark.parametrize("name", ["fsd_forward", "lcs_forward"])
+def test_opcheck_with_gradients(name):
+    for operator, arguments in operator_calls():
+        save = arguments[-1]
+        if operator == name and save:
+            leaves = [
+                a.clone().requires_grad_() if torch.is_tensor(a) and a.is_floating_point() else a
+                for a in arguments
+            ]
+            torch.library.opcheck(getattr(torch.ops.softdp, name).default, tuple(leaves))
+
+
+@each
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compile_without_a_graph_break(name, backend, dynamic):
+    torch._dynamo.reset()
+    compiled = torch.compile(SCORES[name], fullgraph=True, backend=backend, dynamic=dynamic)
+    for size in ((3, 5, 7), (2, 9, 4)):
+        match, gap = problem(*size, dtype=torch.float32)
+        lengths = {"x_lengths": torch.full((size[0],), size[1] - 1)}
+        eager = score_and_gradients(SCORES[name], (match, gap), **lengths)
+        found = score_and_gradients(compiled, (match, gap), **lengths)
+        close(found[0], eager[0], 1e-6)
+        for a, b in zip(found[1], eager[1], strict=True):
+            close(a, b, 1e-6)
+    with pytest.raises(RuntimeError, match="x_lengths must lie in"):
+        compiled(match, gap, x_lengths=torch.tensor([1, 10]))
+
+
+@pytest.mark.parametrize("loss", [softdp.FSDLoss(), softdp.LCSLoss(threshold=0.3)])
+def test_compiled_losses(loss):
+    torch._dynamo.reset()
+    x, y, target = torch.randn(4, 5, 6), torch.randn(4, 3, 6), torch.tensor([1, 0, 0, 1])
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    lengths = torch.tensor([5, 4, 2, 5])
+    eager = score_and_gradients(lambda x, y: loss(x, y, target, x_lengths=lengths), (x, y))
+    found = score_and_gradients(lambda x, y: compiled(x, y, target, x_lengths=lengths), (x, y))
+    close(found[0], eager[0], 1e-5)
+    for a, b in zip(found[1], eager[1], strict=True):
+        close(a, b, 1e-5)
+
+
+@each
+@pytest.mark.parametrize("dims", [(0, None), (1, 0), (2, 2), (None, 0)])
+def test_vmap(name, dims):
+    match, gap = problem()
+    stacked = [
+        t if d is None else torch.stack([t, -t, t * 0.5, t + 0.1], dim=d)
+        for t, d in zip((match, gap), dims, strict=True)
+    ]
+    found = torch.func.vmap(SCORES[name], in_dims=dims)(*stacked)
+    alone = [
+        SCORES[name](*(t if d is None else t.select(d, k) for t, d in zip(stacked, dims, strict=True)))
+        for k in range(4)
+    ]
+    assert torch.equal(found, torch.stack(alone))
+
+
+@each
+def test_vmap_over_lengths(name):
+    match, gap = problem()
+    lengths = torch.tensor([[5, 4, 3], [0, 1, 2]])
+    found = torch.func.vmap(lambda n: SCORES[name](match, gap, x_lengths=n))(lengths)
+    alone = [SCORES[name](match, gap, x_lengths=n) for n in lengths]
+    assert torch.equal(found, torch.stack(alone))
+
+
+@each
+def test_torch_func_gradients(name):
+    match, gap = problem()
+    _, expected = score_and_gradients(SCORES[name], (match, gap))
+    found = torch.func.grad(lambda *t: SCORES[name](*t).sum(), argnums=(0, 1))(match, gap)
+    for a, b in zip(found, expected, strict=True):
+        close(a, b, 1e-14)
+    jacobian = torch.func.jacrev(SCORES[name])(match, gap)  # (B, B, N, M): pairs are independent
+    assert torch.equal(jacobian.sum(0), found[0])
+    per_sample = torch.func.vmap(torch.func.grad(lambda m, g: SCORES[name](m[None], g).sum()), (0, None))
+    close(per_sample(match, gap), expected[0], 1e-14)
+
+
+@each
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_autocast_computes_in_float32(name, half):
+    match, gap = problem(dtype=torch.float32)
+    match.requires_grad_()
+    with torch.autocast("cpu", dtype=half):
+        score = SCORES[name](match, gap)
+    assert score.dtype == torch.float32 and torch.equal(score, SCORES[name](match, gap))
+    with torch.autocast("cpu", dtype=half):
+        weight = torch.eye(7, requires_grad=True)
+        score = SCORES[name](match @ weight, gap)  # a half tensor and a float32 one
+    assert score.dtype == torch.float32
+    score.sum().backward()
+    assert weight.grad.dtype == torch.float32 and match.grad.dtype == torch.float32
+
+
+@each
+def test_backward_twice_mutates_nothing(name):
+    match, gap = problem(dtype=torch.float32)
+    leaf = match.clone().requires_grad_()
+    score = SCORES[name](leaf, gap)
+    saved = [t for t in score.grad_fn.saved_tensors if t is not None]
+    copies = [t.clone() for t in saved]
+    first = torch.autograd.grad(score.sum(), leaf, retain_graph=True)[0]
+    second = torch.autograd.grad(score.sum(), leaf, retain_graph=True)[0]
+    assert torch.equal(first, second) and torch.equal(leaf, match)
+    assert len(saved) == 2 and all(map(torch.equal, saved, copies))
+    torch.autograd.grad(score.sum(), leaf)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        torch.autograd.grad(score.sum(), leaf)
+
+
+def test_gradients_arrive_where_they_are_wanted_only():
+    match, gap = problem()
+    assert not softdp.fsd_score(match, gap).requires_grad
+    gap.requires_grad_()
+    score = softdp.fsd_score(match, gap)
+    assert score.requires_grad
+    score.sum().backward()
+    assert gap.grad is not None and match.grad is None
+    with torch.no_grad():
+        assert not softdp.fsd_score(match, gap).requires_grad
+
+
+def test_a_pair_with_no_incoming_gradient_gets_none():
+    match, gap = problem()
+    match.requires_grad_()
+    softdp.fsd_score(match, gap)[1].backward()
+    assert (match.grad[[0, 2]] == 0).all() and match.grad[1, -1, -1] == 1
+
+
+@each
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_and_two_threads_give_the_same_bits_every_time(name, dtype, threads):
+    match, gap = problem(9, 100, 90, dtype)
+    results = []
+    for count in (1, 2, 2, 1):
+        threads(count)
+        results.append(score_and_gradients(SCORES[name], (match, gap)))
+    for value, gradients in results[1:]:
+        assert torch.equal(value, results[0][0])
+        assert all(torch.equal(a, b) for a, b in zip(gradients, results[0][1], strict=True))
+
+
+def test_the_calling_thread_keeps_its_denormals():
+    tiny = torch.tensor(1e-40)
+    match, gap = problem(2, 30, 30, torch.float32)
+    score_and_gradients(softdp.fsd_score, (match, gap))
+    assert (tiny * 1.0).item() != 0
+
+
+class Alignments(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, k):
+        match = torch.full((1, 40, 40), 0.1 * k).requires_grad_()
+        softdp.fsd_score(match, 0.0).sum().backward()
+        return match.grad[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_data_loader_workers(context):
+    softdp.fsd_score(torch.rand(64, 50, 50), 0.0)  # the parent's thread pool is up before it forks
+    loader = DataLoader(Alignments(), batch_size=2, num_workers=2, multiprocessing_context=context)
+    found = torch.cat(list(loader))
+    assert torch.equal(found, torch.stack([Alignments()[k] for k in range(4)]))
+
+
+def _child(queue):
+    match = torch.ones(2, 20, 20, requires_grad=True)
+    score = softdp.lcs_score(match, threshold=0.5, gamma=0.0)
+    score.sum().backward()
+    queue.put((score.tolist(), match.grad.sum().item()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_after_fork():
+    softdp.lcs_score(torch.rand(64, 50, 50), threshold=0.5)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=(queue,))
+    child.start()
+    assert queue.get(timeout=60) == ([20.0, 20.0], 40.0)
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def test_devices_without_a_kernel_run_the_reference(monkeypatch):
+    match, gap = problem()
+    expected = score_and_gradients(softdp.fsd_score, (match, gap))
+    monkeypatch.setattr("softdp._ops.has_kernel", lambda device: False)
+    found = score_and_gradients(softdp.fsd_score, (match, gap))
+    close(found[0], expected[0], 1e-12)
+    close(found[1][0], expected[1][0], 1e-12)
+
+
+def test_meta_tensors_have_shapes():
+    match = torch.empty(3, 5, 7, device="meta", dtype=torch.bfloat16)
+    score = softdp.fsd_score(match, 0.0)
+    assert score.device.type == "meta" and score.shape == (3,) and score.dtype == torch.float32
+    assert softdp.lcs_score(match, threshold=0.5).shape == (3,)
