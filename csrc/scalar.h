@@ -1,7 +1,7 @@
 // The arithmetic of recurrence.h on plain float and double, with 64-bit exponents.
 //
-// Range: inputs |score| log2(e) / gamma below 2^28 are exact, larger ones spoil their pair (NaN); what is
-// below -2^50 counts as -inf. 2^21 steps of 2^28 stay below 2^49, so live and dead exponents never meet.
+// Range, of score log2(e) / gamma: an input above 2^28 spoils its pair (NaN), one below -2^50 counts as -inf.
+// A step adds two inputs, so that 2^20 steps stay below 2^49 and live and dead exponents do not meet.
 #pragma once
 #include <cmath>
 #include <cstdint>

@@ -92,11 +92,7 @@ def has_kernel(device: torch.device) -> bool:
 
 
 def _fake_results(scores: Tensor, save: bool) -> tuple[Tensor, Tensor]:
-    size: tuple[Any, ...] = tuple(scores.shape)
-    dtype = torch.int32
-    if scores.dtype == torch.float64:
-        size, dtype = (*size, 3), torch.float64
-    saved = scores.new_empty(size if save else (0,), dtype=dtype)
+    saved = scores.new_empty((*scores.shape, 2) if save else (0,))
     return scores.new_empty((scores.shape[0],)), saved
 
 
@@ -113,7 +109,6 @@ def _(similarity, x_lengths, y_lengths, threshold, gamma, save):
 @torch.library.register_fake("softdp::fsd_backward")
 def _(
     grad_score,
-    score,
     saved,
     x_lengths,
     y_lengths,
@@ -125,7 +120,7 @@ def _(
     need_delete,
 ):
     def gradient(needed, size):
-        return score.new_empty((match_size[0], size[1], size[2]) if needed else (0,))
+        return saved.new_empty((match_size[0], size[1], size[2]) if needed else (0,))
 
     need_delete = need_delete and delete_size is not None
     return (
@@ -136,18 +131,20 @@ def _(
 
 
 @torch.library.register_fake("softdp::lcs_backward")
-def _(grad_score, score, saved, x_lengths, y_lengths, similarity_size):
-    return score.new_empty(tuple(similarity_size))
+def _(grad_score, saved, x_lengths, y_lengths, similarity_size):
+    return saved.new_empty(tuple(similarity_size))
 
 
 # ---- autograd ------------------------------------------------------------------------------------
+#
+# `saved` stays differentiable, though nobody asks for its derivative: through it the first derivative
+# depends on the scores, so that a second derivative arrives at its error and is not silently 0.
 
 
 def _fsd_context(ctx, inputs, output):
     match, insert, delete, x_lengths, y_lengths, _, _, _ = inputs
-    score, saved = output
-    ctx.save_for_backward(score, saved, x_lengths, y_lengths)
-    ctx.mark_non_differentiable(saved)
+    _, saved = output
+    ctx.save_for_backward(saved, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
     ctx.sizes = match.shape, insert.shape, None if delete is None else delete.shape
 
@@ -170,9 +167,8 @@ def _summed_over_batch(gradient: Tensor, size: list[int] | None, needed: bool) -
 
 def _lcs_context(ctx, inputs, output):
     similarity, x_lengths, y_lengths, _, _, _ = inputs
-    score, saved = output
-    ctx.save_for_backward(score, saved, x_lengths, y_lengths)
-    ctx.mark_non_differentiable(saved)
+    _, saved = output
+    ctx.save_for_backward(saved, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
     ctx.size = similarity.shape
 
@@ -236,7 +232,7 @@ def _lcs_forward_vmap(info, in_dims, similarity, x_lengths, y_lengths, *options)
 
 
 def _fsd_backward_vmap(info, in_dims, *inputs):
-    tensors, sizes, needs = inputs[:5], inputs[5:8], inputs[8:]
+    tensors, sizes, needs = inputs[:4], inputs[4:7], inputs[7:]
     pairs = sizes[0][0]
     joined = _joined(tensors, in_dims, pairs, info.batch_size)
     joined_sizes = [None if s is None else [info.batch_size * pairs, *s[1:]] for s in sizes]
@@ -246,7 +242,7 @@ def _fsd_backward_vmap(info, in_dims, *inputs):
 
 
 def _lcs_backward_vmap(info, in_dims, *inputs):
-    tensors, (pairs, *cells) = inputs[:5], inputs[5]
+    tensors, (pairs, *cells) = inputs[:4], inputs[4]
     joined = _joined(tensors, in_dims, pairs, info.batch_size)
     return _parted(lcs_backward(*joined, [info.batch_size * pairs, *cells]), info.batch_size), 0
 
@@ -259,20 +255,37 @@ def transformed() -> bool:
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def wanted(*args: Any) -> bool:
+    """Whether a gradient of any of these is wanted."""
+    return torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
+
+
 def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) -> Callable:
     """Give an operator its derivative and its vmap rule; returns what calls it.
 
-    What register_autograd generates does not work under torch.func (pytorch/pytorch#170834), so that
-    there the same rules are reached through an autograd.Function.
+    The rules are registered twice. torch.compile and torch.library.opcheck want register_autograd; but what
+    that generates does not work under torch.func (pytorch/pytorch#170834), and costs 0.1 ms a call, as
+    much as a small problem. So all else goes through an autograd.Function with the same rules.
     """
-    operator = getattr(torch.ops.softdp, name)
+    operator = getattr(torch.ops.softdp, name).default
     torch.library.register_autograd(f"softdp::{name}", gradient, setup_context=context)
     torch.library.register_vmap(f"softdp::{name}", vmap)
-    rules = {"forward": operator, "setup_context": context, "backward": gradient, "vmap": vmap}
+
+    def kernel(*args: Any) -> Any:
+        if transformed():
+            return operator(*args)
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*args)
+
+    rules = {"forward": kernel, "setup_context": context, "backward": gradient, "vmap": vmap}
     function = type(name, (torch.autograd.Function,), {k: staticmethod(v) for k, v in rules.items()})
 
     def call(*args: Any) -> Any:
-        return function.apply(*args) if transformed() else operator(*args)
+        if torch.compiler.is_compiling():
+            return operator(*args)
+        if transformed() or wanted(*args):
+            return function.apply(*args)
+        return kernel(*args)
 
     return call
 

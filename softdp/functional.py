@@ -135,8 +135,6 @@ def lcs_score(
     return score
 
 
-def _needs_gradient(*tensors: Tensor | None) -> bool:
+def _needs_gradient(*scores: Tensor | None) -> bool:
     """Whether the forward sweep must save its weights. A torch.func transform hides who needs what."""
-    if _ops.transformed():
-        return True
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    return _ops.transformed() or _ops.wanted(*scores)

@@ -14,8 +14,9 @@ namespace softdp::cpu {
 namespace {
 
 // Columns taken together: their inputs are exponentiated in one loop over arrays, which compilers
-// vectorise, and a row's running value is normalised once a block. In between a mantissa grows by
-// 2^2.6 and shrinks by 2^-1 a step at most, far from float's limits.
+// vectorise, and a row's running value is normalised once a block. In between a mantissa grows by 2^3.2
+// (three mantissas of the row above, below 2, and inputs of at most 2^1/2) and shrinks by 2^-1 a step at
+// most, far from float's limits.
 constexpr int kBlock = 16;
 
 constexpr double kLog2e = 1.4426950408889634;
@@ -63,9 +64,8 @@ class Reader {
   using Value = typename Max::Value;
   void fill(const T* from, int64_t stride, int count) {
     for (int j = 0; j < count; j++) scores_[j] = Value(from[j * stride]);
-    for (int j = count; j < kBlock; j++) scores_[j] = Value(0);
     int spoiled = 0;
-    for (int j = 0; j < kBlock; j++) {
+    for (int j = 0; j < count; j++) {
       spoiled |= Max::spoils(scores_[j], k_);
       block_.set(j, Max::input(scores_[j], k_));
     }
@@ -121,26 +121,17 @@ struct LcsCells {
 
 // ---- saved weights ---------------------------------------------------------------------------------
 
-constexpr float kUnit = 65535.0f;
-
-// The second weight is what rounding the sum leaves for it. So a weight of 0, the match weight's too, is
-// saved as exactly 0, and nothing leaks into a forbidden cell.
-template <class Value>
-uint32_t pack(Weights<Value> w, float) {
-  int32_t insert = int32_t(float(w.insert) * kUnit + 0.5f);
-  int32_t both = int32_t(float(w.insert + w.del) * kUnit + 0.5f);
-  return uint32_t(insert) | uint32_t(both - insert) << 16;
+// A move that is forbidden has weight 0, and so it must stay when the match weight is taken as the rest.
+template <class T, class Value>
+SavedWeights<T> pack(Weights<Value> w) {
+  const bool no_match = w.match == 0, only_insert = no_match && w.del == 0;
+  const T insert = only_insert ? T(1) : T(w.insert);
+  return {insert, no_match ? T(1) - insert : T(w.del)};
 }
-inline DoubleWeights pack(Weights<double> w, double) {
-  return {w.match, w.insert, w.del};
-}
-
-inline Weights<float> unpack(uint32_t w) {
-  int32_t insert = int32_t(w & 0xffff), del = int32_t(w >> 16), match = 65535 - insert - del;
-  return {float(match) * (1 / kUnit), float(insert) * (1 / kUnit), float(del) * (1 / kUnit)};
-}
-inline Weights<double> unpack(DoubleWeights w) {
-  return {w.match, w.insert, w.del};
+template <class T>
+Weights<T> unpack(SavedWeights<T> w) {
+  const T match = (T(1) - w.insert) - w.del;
+  return {match > 0 ? match : T(0), w.insert, w.del};
 }
 
 // ---- forward ---------------------------------------------------------------------------------------
@@ -148,7 +139,7 @@ inline Weights<double> unpack(DoubleWeights w) {
 // One pair. above: S(0, 0..m) on the way in, S(n, 0..m) on the way out; left: S(1..n, 0) in, S(1..n, m) out.
 template <class Cells, class State>
 void sweep_forward(Cells& cells, int64_t n, int64_t m, State* above, State* left,
-                   Saved<typename Cells::T>* saved, int64_t pitch) {
+                   SavedWeights<typename Cells::T>* saved, int64_t pitch) {
   using Max = typename Cells::Max;
   Weights<typename Max::Value> w[kBlock];
   for (int64_t i = 0; i < n; i++) {
@@ -167,15 +158,15 @@ void sweep_forward(Cells& cells, int64_t n, int64_t m, State* above, State* left
       }
       from_left = Max::normalized(from_left);
       if (saved)
-        for (int c = 0; c < count; c++) saved[i * pitch + j + c] = pack(w[c], typename Cells::T());
+        for (int c = 0; c < count; c++) saved[i * pitch + j + c] = pack<typename Cells::T>(w[c]);
     }
     left[i] = from_left;
   }
 }
 
 template <class State>
-double value_of(State s, double k) {
-  return s.e < kDead ? -kInf : (std::log2(double(s.p)) + double(s.e)) / k;
+double value_of(State s, double gamma) {
+  return s.e < kDead ? -kInf : (std::log2(double(s.p)) + double(s.e)) * (gamma / kLog2e);
 }
 inline double value_of(double s, double) {
   return s;
@@ -183,27 +174,33 @@ inline double value_of(double s, double) {
 
 // make_cells(b) gives the cells of pair b. Boundary: 0 at (0, 0), `edge` on the rest of it.
 template <class Max, class T, class MakeCells>
-void forward(const Pairs& pairs, double k, double edge, T* score, Saved<T>* saved, int64_t begin, int64_t end,
-             MakeCells make_cells) {
+void forward(const Pairs& pairs, double gamma, double k, double edge, T* score, SavedWeights<T>* saved,
+             int64_t begin, int64_t end, MakeCells make_cells) {
   using State = typename Max::State;
   using Value = typename Max::Value;
   const State corner = Max::input(Value(0), k), beyond = Max::input(Value(edge), k);
   std::vector<State> above(pairs.columns + 1), left(pairs.rows);
   for (int64_t b = begin; b < end; b++) {
     const int64_t n = pairs.n(b), m = pairs.m(b);
-    std::fill(above.begin(), above.begin() + m + 1, beyond);
-    std::fill(left.begin(), left.begin() + n, beyond);
-    above[0] = corner;
-    auto cells = make_cells(b);
-    Saved<T>* weights = saved ? saved + b * pairs.rows * pairs.columns : nullptr;
-    if (m > 0)
+    SavedWeights<T>* weights = saved ? saved + b * pairs.rows * pairs.columns : nullptr;
+    if (n == 0 || m == 0) {
+      score[b] = T(n == m ? 0 : edge);
+    } else {
+      std::fill(above.begin(), above.begin() + m + 1, beyond);
+      std::fill(left.begin(), left.begin() + n, beyond);
+      above[0] = corner;
+      auto cells = make_cells(b);
       sweep_forward(cells, n, m, above.data(), left.data(), weights, pairs.columns);
-    else if (n > 0)
-      above[0] = left[n - 1];  // no cell: nothing may be read, not even a gap that is the same for all cells
+      const double value = cells.spoiled() ? kNaN : value_of(above[m], gamma);
+      score[b] = T(value);
+      SavedWeights<T>* last = weights ? weights + (n - 1) * pairs.columns + m - 1 : nullptr;
+      if (last && std::isnan(value)) *last = {T(kNaN), T(kNaN)};
+      if (last && value == -kInf) *last = {T(-1), T(-1)};
+    }
     // The padding's weights are 0, never whatever was there.
     for (int64_t i = 0; weights && i < pairs.rows; i++)
-      std::fill(weights + i * pairs.columns + (i < n ? m : 0), weights + (i + 1) * pairs.columns, Saved<T>());
-    score[b] = T(cells.spoiled() ? kNaN : value_of(above[m], k));
+      std::fill(weights + i * pairs.columns + (i < n ? m : 0), weights + (i + 1) * pairs.columns,
+                SavedWeights<T>());
   }
 }
 
@@ -211,8 +208,9 @@ void forward(const Pairs& pairs, double k, double edge, T* score, Saved<T>* save
 template <class T, class Run>
 void with_max(double gamma, Run run) {
   if (gamma > 0) {
+    const double k = kLog2e / gamma;  // before denormals go: gamma may be as large as it likes
     FlushDenormals flush;
-    run(SmoothMax<Scalar<T>>(), kLog2e / gamma);
+    run(SmoothMax<Scalar<T>>(), k);
   } else {
     run(HardMax<Scalar<double>>(), 0.0);
   }
@@ -268,12 +266,13 @@ class GradientWriter {
 
 // One pair: the adjoint sweep from (n, m) to (1, 1). `below` holds A of the row about to be swept.
 template <class Recurrence, class T>
-void sweep_backward(const Saved<T>* saved, int64_t pitch, int64_t n, int64_t m, T seed, bool shared_gap,
-                    T* below, GradientWriter<T>& match, GradientWriter<T>& insert, GradientWriter<T>& del) {
+void sweep_backward(const SavedWeights<T>* saved, int64_t pitch, int64_t n, int64_t m, T seed,
+                    bool shared_gap, T* below, GradientWriter<T>& match, GradientWriter<T>& insert,
+                    GradientWriter<T>& del) {
   std::fill(below, below + m, T(0));
   below[m - 1] = seed;
   for (int64_t i = n - 1; i >= 0; i--) {
-    const Saved<T>* weights = saved + i * pitch;
+    const SavedWeights<T>* weights = saved + i * pitch;
     T *match_row = match.begin_row(i), *insert_row = insert.begin_row(i), *del_row = del.begin_row(i);
     T from_right = 0, from_diagonal = 0;  // shares from (i, j+1): for (i, j) and for (i-1, j)
     for (int64_t j = m - 1; j >= 0; j--) {
@@ -299,16 +298,18 @@ void backward(const Backward<T>& p, int64_t begin, int64_t end) {
   for (int64_t b = begin; b < end; b++) {
     const int64_t n = p.pairs.n(b), m = p.pairs.m(b);
     for (auto* writer : writers) writer->begin_pair(b);
-    if (std::isnan(p.score[b])) {
+    const SavedWeights<T>* saved = p.saved + b * N * M;
+    const T verdict = n > 0 && m > 0 ? saved[(n - 1) * M + m - 1].insert : T(-1);
+    if (std::isnan(verdict)) {
       for (int64_t i = 0; i < n; i++)
         for (auto* writer : writers) {
           T* row = writer->begin_row(i);
           std::fill(row, row + m, T(kNaN));
           writer->end_row(i, m);
         }
-    } else if (n > 0 && m > 0 && p.score[b] != T(-kInf)) {
-      sweep_backward<Recurrence>(p.saved + b * N * M, M, n, m, p.grad_score[b], p.shared_gap, below.data(),
-                                 match, insert, del);
+    } else if (verdict >= 0) {
+      sweep_backward<Recurrence>(saved, M, n, m, p.grad_score[b], p.shared_gap, below.data(), match, insert,
+                                 del);
     }
     for (auto* writer : writers) writer->end_pair();
   }
@@ -320,7 +321,7 @@ template <class T>
 void fsd_forward(const FsdForward<T>& p, int64_t begin, int64_t end) {
   with_max<T>(p.gamma, [&](auto max, double k) {
     using Max = decltype(max);
-    forward<Max>(p.pairs, k, p.anchored ? -kInf : 0.0, p.score, p.saved, begin, end, [&](int64_t b) {
+    forward<Max>(p.pairs, p.gamma, k, p.anchored ? -kInf : 0.0, p.score, p.saved, begin, end, [&](int64_t b) {
       Reader<Max, T> match(p.match, b, k), insert(p.insert, b, k), del(p.del, b, k);
       return FsdCells<Max, T>{match, insert, del, p.shared_gap};
     });
@@ -331,7 +332,7 @@ template <class T>
 void lcs_forward(const LcsForward<T>& p, int64_t begin, int64_t end) {
   with_max<T>(p.gamma, [&](auto max, double k) {
     using Max = decltype(max);
-    forward<Max>(p.pairs, k, 0.0, p.score, p.saved, begin, end, [&](int64_t b) {
+    forward<Max>(p.pairs, p.gamma, k, 0.0, p.score, p.saved, begin, end, [&](int64_t b) {
       return LcsCells<Max, T>{Reader<Max, T>(p.similarity, b, k), p.threshold};
     });
   });

@@ -7,7 +7,7 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "fsd_forward(Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, "
       "float gamma, bool anchored, bool save) -> (Tensor score, Tensor saved)");
   m.def(
-      "fsd_backward(Tensor grad_score, Tensor score, Tensor saved, Tensor? x_lengths, Tensor? y_lengths, "
+      "fsd_backward(Tensor grad_score, Tensor saved, Tensor? x_lengths, Tensor? y_lengths, "
       "SymInt[] match_size, SymInt[] insert_size, SymInt[]? delete_size, "
       "bool need_match, bool need_insert, bool need_delete) -> (Tensor d_match, Tensor d_insert, Tensor "
       "d_delete)");
@@ -15,6 +15,6 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "lcs_forward(Tensor similarity, Tensor? x_lengths, Tensor? y_lengths, float threshold, float gamma, "
       "bool save) -> (Tensor score, Tensor saved)");
   m.def(
-      "lcs_backward(Tensor grad_score, Tensor score, Tensor saved, Tensor? x_lengths, Tensor? y_lengths, "
+      "lcs_backward(Tensor grad_score, Tensor saved, Tensor? x_lengths, Tensor? y_lengths, "
       "SymInt[] similarity_size) -> Tensor");
 }
