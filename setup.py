@@ -39,7 +39,8 @@ WHY_NOT = (
 def extension():
     sources = ["csrc/ops/library.cpp", "csrc/ops/cpu.cpp", "csrc/cpu/sweep.cpp"]
     flags = {"cxx": ["-O3", "-std=c++17", "-fvisibility=hidden", f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]}
-    options = {"py_limited_api": True, "extra_compile_args": flags}
+    headers = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/**/*.h"))
+    options = {"py_limited_api": True, "extra_compile_args": flags, "depends": headers}
     if WHY_NOT:
         return cpp_extension.CppExtension("softdp._C", sources, **options)
     cpp_extension.CUDA_HOME = str(CUDA_HOME)

@@ -129,18 +129,29 @@ def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
     if tensor.dtype == other.dtype:
         return
     narrow = torch.float64 not in (tensor.dtype, other.dtype)
-    if not (narrow and torch.is_autocast_enabled(tensor.device.type)):
+    device = tensor.device.type
+    if not (narrow and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
         raise TypeError(f"{name} must have {of}'s dtype {other.dtype}, got {tensor.dtype}")
 
 
+def arithmetic(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that scores of this one are computed in: float32 for halves."""
+    return torch.float32 if dtype in HALF else dtype
+
+
 def computed(tensor: Tensor) -> Tensor:
-    """The tensor in the dtype of the arithmetic: halves in float32."""
+    """The tensor in the dtype of the arithmetic."""
     return tensor.float() if tensor.dtype in HALF else tensor
 
 
 def values_hidden() -> bool:
-    """True where a tensor has no values to look at: in a traced graph or a torch.func transform."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    """True where a tensor has no values to look at: in a graph being traced, a torch.func transform, or a
+    dispatch mode such as FakeTensorMode."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
 
 
 def _scores(tensor: Tensor, name: str) -> None:
@@ -151,7 +162,7 @@ def _gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
     if not isinstance(value, Tensor):
         if not _is_number(value):
             raise TypeError(f"{name} must be a number or a tensor, got {_kind(value)}")
-        return match.new_full((1, 1, 1), value)
+        return torch.full((1, 1, 1), value, dtype=arithmetic(match.dtype), device=match.device)
     if value.dtype not in DTYPES:
         raise TypeError(f"{name} must have match's dtype {match.dtype}, got {value.dtype}")
     agree(value, name, match, "match")

@@ -191,6 +191,12 @@ def _no_second_derivative(ctx, *_grads):
     )
 
 
+def _no_forward_mode(ctx, *_tangents):
+    raise NotImplementedError(
+        "softdp: forward-mode derivatives (jvp) of this score are not implemented; softdp.reference has them"
+    )
+
+
 # ---- vmap: the mapped dimension joins the batch --------------------------------------------------
 
 
@@ -256,7 +262,9 @@ def transformed() -> bool:
 
 
 def wanted(*args: Any) -> bool:
-    """Whether a gradient of any of these is wanted."""
+    """Whether a derivative of any of these is wanted, backward or forward."""
+    if torch.autograd.forward_ad._current_level >= 0:
+        return True
     return torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
 
 
@@ -277,7 +285,13 @@ def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) 
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*args)
 
-    rules = {"forward": kernel, "setup_context": context, "backward": gradient, "vmap": vmap}
+    rules = {
+        "forward": kernel,
+        "setup_context": context,
+        "backward": gradient,
+        "jvp": _no_forward_mode,
+        "vmap": vmap,
+    }
     function = type(name, (torch.autograd.Function,), {k: staticmethod(v) for k, v in rules.items()})
 
     def call(*args: Any) -> Any:
@@ -295,7 +309,7 @@ lcs_forward = _register("lcs_forward", _lcs_context, _lcs_gradient, _lcs_forward
 fsd_backward = _register("fsd_backward", _no_context, _no_second_derivative, _fsd_backward_vmap)
 lcs_backward = _register("lcs_backward", _no_context, _no_second_derivative, _lcs_backward_vmap)
 
-# Autocast: in float32, whatever the scores came in.
+# Autocast: half scores are taken in float32, as they are without it.
 for _device in ("cpu", "cuda"):
     torch.library.register_autocast("softdp::fsd_forward", _device, torch.float32)
     torch.library.register_autocast("softdp::lcs_forward", _device, torch.float32)

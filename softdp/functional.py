@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from . import _checks, _ops, reference
@@ -99,7 +98,7 @@ def lcs_score(
 
     Args:
         similarity: c, similarity of x's step i and y's step j.
-        threshold: what counts as common; compared in the scores' dtype.
+        threshold: what counts as common, in the scores' dtype; in float32 for half types.
         gamma: smoothing, >= 0; 0 is the hard maximum, a tie going to R(i-1,j).
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or similarity's device; None means
             N and M. Cells past a pair's lengths are never read and get gradient 0.

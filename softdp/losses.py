@@ -272,8 +272,14 @@ def _cosine(x: Tensor, y: Tensor) -> Tensor:
 
 def _unit(x: Tensor) -> Tensor:
     """Vectors of length 1; a zero vector stays 0 and gets gradient 0."""
+    if x.shape[-1] == 0:
+        return x
+    # Near 1 first: the squares of very large or small features would leave the range. A cosine does not
+    # change with the scale, so that the scale has no gradient.
+    scale = x.detach().abs().amax(dim=-1, keepdim=True)
+    zero = scale == 0
+    x = x / scale.masked_fill(zero, 1)
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    zero = norm == 0
     return (x / norm.masked_fill(zero, 1)).masked_fill(zero, 0)
 
 

@@ -55,7 +55,7 @@ def fsd_score(
     insert = args.insert.expand(match.shape)
     delete = insert if args.delete is None else args.delete.expand(match.shape)
     B, N, M = match.shape
-    n, m = _lengths(args.x_lengths, N, match), _lengths(args.y_lengths, M, match)
+    n, m, unfit = _lengths(args.x_lengths, args.y_lengths, match)
     inside = _inside(n, m, N, M)
     match, insert, delete = (t.masked_fill(~inside, 0) for t in (match, insert, delete))
     spoiled = _spoiled(match) | _spoiled(insert) | _spoiled(delete)
@@ -70,7 +70,7 @@ def fsd_score(
         return skewed_match[d] + smooth_max(moves, gamma)
 
     score = _sweep(match, n, m, boundary_value, cells)
-    return _spoil(score, spoiled, (match, insert, delete))
+    return _spoil(score, spoiled, (match, insert, delete)).masked_fill(unfit, float("nan"))
 
 
 def lcs_score(
@@ -98,7 +98,7 @@ def lcs_score(
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths)
     similarity = args.similarity
     B, N, M = similarity.shape
-    n, m = _lengths(args.x_lengths, N, similarity), _lengths(args.y_lengths, M, similarity)
+    n, m, unfit = _lengths(args.x_lengths, args.y_lengths, similarity)
     similarity = similarity.masked_fill(~_inside(n, m, N, M), 0)
     spoiled = _spoiled(similarity)
     skewed = _skew(similarity.masked_fill(spoiled[:, None, None], 0))
@@ -111,7 +111,7 @@ def lcs_score(
         return torch.where(skewed[d] >= threshold, diag + skewed[d], plateau)
 
     score = _sweep(similarity, n, m, boundary_value, cells)
-    return _spoil(score, spoiled, (similarity,))
+    return _spoil(score, spoiled, (similarity,)).masked_fill(unfit, float("nan"))
 
 
 def smooth_max(moves: Tensor, gamma: float) -> Tensor:
@@ -167,10 +167,25 @@ def _skew(table: Tensor) -> Tensor:
     return picked.masked_fill(~on_table, NEG_INF).transpose(0, 1)
 
 
-def _lengths(lengths: Tensor | None, padded: int, scores: Tensor) -> Tensor:
-    if lengths is None:
-        return torch.full((scores.shape[0],), padded, dtype=torch.int64, device=scores.device)
-    return lengths.to(device=scores.device, dtype=torch.int64)
+def _lengths(
+    x_lengths: Tensor | None, y_lengths: Tensor | None, scores: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """n and m of every pair, (B,) each, and which pairs' do not fit.
+
+    Lengths on a GPU are not looked at before they are used: a pair whose lengths are out of range is
+    treated as empty, so that nothing is read out of bounds, and scores NaN with gradient 0.
+    """
+    B, *padded = scores.shape
+    given = [
+        scores.new_full((B,), full, dtype=torch.int64)
+        if lengths is None
+        else lengths.to(device=scores.device, dtype=torch.int64)
+        for lengths, full in zip((x_lengths, y_lengths), padded, strict=True)
+    ]
+    fit = [(lengths >= 0) & (lengths <= full) for lengths, full in zip(given, padded, strict=True)]
+    unfit = ~(fit[0] & fit[1])
+    n, m = (lengths.masked_fill(unfit, 0) for lengths in given)
+    return n, m, unfit
 
 
 def _inside(n: Tensor, m: Tensor, N: int, M: int) -> Tensor:

@@ -137,6 +137,46 @@ def test_torch_func_gradients(name):
 
 
 @each
+@pytest.mark.filterwarnings("ignore:.*functorch.*:UserWarning")
+def test_forward_mode_is_an_error_and_no_silent_zero(name):
+    match, gap = problem()
+    forward_ad = torch.autograd.forward_ad
+    for mode in (torch.enable_grad, torch.no_grad):
+        with mode(), forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
+            SCORES[name](forward_ad.make_dual(match, torch.ones_like(match)), gap)
+    with pytest.raises(NotImplementedError, match="jvp"):
+        torch.func.jvp(lambda m: SCORES[name](m, gap), (match,), (torch.ones_like(match),))
+    with forward_ad.dual_level():  # nothing with a tangent: nothing to refuse
+        assert torch.equal(SCORES[name](match, gap), SCORES[name](match.clone(), gap))
+
+
+def test_fake_tensors_and_export():
+    match, gap = problem(dtype=torch.float32)
+    lengths = torch.tensor([5, 2, 0])
+    with torch._subclasses.FakeTensorMode() as mode:
+        fake = [mode.from_tensor(t) for t in (match, gap, lengths)]
+        score = softdp.fsd_score(fake[0], fake[1], x_lengths=fake[2])
+        assert score.shape == (3,)
+
+    class Model(torch.nn.Module):
+        def forward(self, match, gap, lengths):
+            return softdp.fsd_score(match, gap, x_lengths=lengths)
+
+    exported = torch.export.export(Model(), (match, gap, lengths))
+    assert torch.equal(exported.module()(match, gap, lengths), Model()(match, gap, lengths))
+
+
+def test_lengths_that_were_not_looked_at_stay_in_bounds():
+    """As on a GPU: NaN and gradient 0 for the pair, from the implementation that runs there."""
+    match = scores(3, 4, 5)
+    for bad in ([-1, 2, 4], [5, 2, 4], [2**40, 2, 4]):
+        found = torch.func.vmap(lambda n: softdp.reference.fsd_score(match, 0.0, x_lengths=n))(
+            torch.tensor([bad])
+        )
+        assert found[0, 0].isnan() and found[0, 1:].isfinite().all()
+
+
+@each
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_autocast_computes_in_float32(name, half):
     match, gap = problem(dtype=torch.float32)
@@ -178,6 +218,16 @@ def test_gradients_arrive_where_they_are_wanted_only():
     assert gap.grad is not None and match.grad is None
     with torch.no_grad():
         assert not softdp.fsd_score(match, gap).requires_grad
+
+
+@each
+def test_the_score_may_change_in_place(name):
+    match, gap = problem()
+    match.requires_grad_()
+    (expected,) = torch.autograd.grad(SCORES[name](match, gap).sum(), match)
+    score = SCORES[name](match, gap)
+    score *= 2
+    close(torch.autograd.grad(score.sum(), match)[0], 2 * expected, 1e-14)
 
 
 def test_a_pair_with_no_incoming_gradient_gets_none():

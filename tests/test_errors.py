@@ -60,6 +60,11 @@ FSD_CASES = [
     ({"insert": MATCH.half()}, TypeError, "insert must have match's dtype torch.float32, got torch.float16"),
     ({"insert": MATCH.int()}, TypeError, "insert must have match's dtype torch.float32, got torch.int32"),
     ({"insert": MATCH.to("meta")}, ValueError, "insert must be on match's device cpu, got meta"),
+    (
+        {"match": MATCH.to("meta"), "insert": MATCH.to("meta").half()},
+        TypeError,
+        "insert must have match's dtype torch.float32, got torch.float16",
+    ),
     ({"boundary": "open"}, ValueError, 'boundary must be "free" or "anchored", got \'open\''),
     ({"boundary": None}, ValueError, 'boundary must be "free" or "anchored", got None'),
 ]

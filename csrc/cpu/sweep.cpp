@@ -121,17 +121,16 @@ struct LcsCells {
 
 // ---- saved weights ---------------------------------------------------------------------------------
 
-// A move that is forbidden has weight 0, and so it must stay when the match weight is taken as the rest.
+// Match is what the others leave of 1: never below 0, and exactly 0 for a move that is forbidden.
 template <class T, class Value>
 SavedWeights<T> pack(Weights<Value> w) {
   const bool no_match = w.match == 0, only_insert = no_match && w.del == 0;
-  const T insert = only_insert ? T(1) : T(w.insert);
-  return {insert, no_match ? T(1) - insert : T(w.del)};
+  const T insert = only_insert ? T(1) : T(w.insert), rest = T(1) - insert, del = T(w.del);
+  return {insert, no_match || del > rest ? rest : del};
 }
 template <class T>
 Weights<T> unpack(SavedWeights<T> w) {
-  const T match = (T(1) - w.insert) - w.del;
-  return {match > 0 ? match : T(0), w.insert, w.del};
+  return {(T(1) - w.insert) - w.del, w.insert, w.del};
 }
 
 // ---- forward ---------------------------------------------------------------------------------------
@@ -265,7 +264,7 @@ class GradientWriter {
 };
 
 // One pair: the adjoint sweep from (n, m) to (1, 1). `below` holds A of the row about to be swept.
-template <class Recurrence, class T>
+template <class Recurrence, bool kGaps, class T>
 void sweep_backward(const SavedWeights<T>* saved, int64_t pitch, int64_t n, int64_t m, T seed,
                     bool shared_gap, T* below, GradientWriter<T>& match, GradientWriter<T>& insert,
                     GradientWriter<T>& del) {
@@ -278,8 +277,10 @@ void sweep_backward(const SavedWeights<T>* saved, int64_t pitch, int64_t n, int6
     for (int64_t j = m - 1; j >= 0; j--) {
       Adjoint<T> a = Recurrence::adjoint(below[j] + from_right, unpack(weights[j]));
       match_row[j] = a.score;
-      insert_row[j] = shared_gap ? a.to_above + a.to_left : a.to_above;
-      del_row[j] = a.to_left;
+      if (kGaps) {
+        insert_row[j] = shared_gap ? a.to_above + a.to_left : a.to_above;
+        del_row[j] = a.to_left;
+      }
       from_right = a.to_left;
       below[j] = a.to_above + from_diagonal;
       from_diagonal = a.to_diagonal;
@@ -308,8 +309,9 @@ void backward(const Backward<T>& p, int64_t begin, int64_t end) {
           writer->end_row(i, m);
         }
     } else if (verdict >= 0) {
-      sweep_backward<Recurrence>(saved, M, n, m, p.grad_score[b], p.shared_gap, below.data(), match, insert,
-                                 del);
+      auto sweep = p.insert.data || p.del.data ? sweep_backward<Recurrence, true, T>
+                                               : sweep_backward<Recurrence, false, T>;
+      sweep(saved, M, n, m, p.grad_score[b], p.shared_gap, below.data(), match, insert, del);
     }
     for (auto* writer : writers) writer->end_pair();
   }
