@@ -271,35 +271,37 @@ def wanted(*args: Any) -> bool:
 def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) -> Callable:
     """Give an operator its derivative and its vmap rule; returns what calls it.
 
-    The rules are registered twice. torch.compile and torch.library.opcheck want register_autograd; but what
-    that generates does not work under torch.func (pytorch/pytorch#170834), and costs 0.1 ms a call, as
-    much as a small problem. So all else goes through an autograd.Function with the same rules.
+    The same rules, by three ways: torch.compile and opcheck want register_autograd, which does not work
+    under torch.func (pytorch/pytorch#170834); there an autograd.Function with setup_context does; and a
+    plain one costs the least, 0.1 ms less a call, as much as a small problem takes.
     """
     operator = getattr(torch.ops.softdp, name).default
     torch.library.register_autograd(f"softdp::{name}", gradient, setup_context=context)
     torch.library.register_vmap(f"softdp::{name}", vmap)
 
     def kernel(*args: Any) -> Any:
-        if transformed():
-            return operator(*args)
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*args)
 
-    rules = {
-        "forward": kernel,
-        "setup_context": context,
-        "backward": gradient,
-        "jvp": _no_forward_mode,
-        "vmap": vmap,
-    }
-    function = type(name, (torch.autograd.Function,), {k: staticmethod(v) for k, v in rules.items()})
+    def forward(ctx: Any, *args: Any) -> Any:
+        output = kernel(*args)
+        context(ctx, args, output)
+        return output
+
+    def function(**rules: Callable) -> Callable:
+        rules.update(backward=gradient, jvp=_no_forward_mode)
+        methods = {rule: staticmethod(method) for rule, method in rules.items()}
+        return type(name, (torch.autograd.Function,), methods).apply
+
+    plain = function(forward=forward)
+    transformable = function(forward=operator, setup_context=context, vmap=vmap)
 
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
             return operator(*args)
-        if transformed() or wanted(*args):
-            return function.apply(*args)
-        return kernel(*args)
+        if transformed():
+            return transformable(*args)
+        return plain(*args) if wanted(*args) else kernel(*args)
 
     return call
 
