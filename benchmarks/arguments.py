@@ -1,0 +1,47 @@
+"""The command line: every bad argument is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+SIZES = (16, 5), (16, 30), (64, 64), (64, 128), (64, 256), (8, 1024)
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line and exit code 2, without the usage."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be pairs x steps such as 16x30, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def threads(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text!r}")
+    return int(text)
+
+
+def parse(argv: Sequence[str] | None) -> tuple[Parser, argparse.Namespace]:
+    parser = Parser("run.py", description="softdp's CPU operators beside others that do the same work.")
+    option = parser.add_argument
+    names = " ".join(f"{B}x{N}" for B, N in SIZES)
+    option("--sizes", type=size, nargs="+", metavar="BxN", help=f"B pairs of N steps (default {names})")
+    option("--quick", action="store_true", help="fewer and shorter samples")
+    option("--out", type=Path, help="for cpu.json and cpu.png (default benchmarks/results)")
+    option("--threads", type=threads, help="of PyTorch and of numba (default: their own)")
+    option("--table", type=Path, metavar="JSON", help="print the table of an earlier run, measure nothing")
+    args = parser.parse_args(argv)
+    if args.table and (args.sizes or args.quick or args.out or args.threads):
+        parser.error("--table goes alone: it prints an earlier run")
+    args.sizes = list(dict.fromkeys(args.sizes or SIZES))
+    args.out = args.out or Path(__file__).parent / "results"
+    return parser, args

@@ -1,0 +1,143 @@
+"""Agreement first, then times: forward and backward of the same passes, implementations interleaved."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import quantiles
+from time import perf_counter
+from typing import Any
+
+import torch
+from cases import Case, Implementation
+from torch import Tensor
+
+Times = tuple[float, float, float]  # of the phases
+PHASES = "forward", "backward", "both"
+SCORE_TOLERANCE = 1e-5  # relative
+SLOW = 0.5  # seconds a pass, from which two trials must do
+
+
+class DisagreementError(Exception):
+    """An implementation's score or gradient is not softdp's in float64."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: seconds a sample, seconds a case and size, rounds whatever the seconds."""
+
+    sample: float = 0.02
+    budget: float = 5.0
+    fewest_rounds: int = 3
+    most_rounds: int = 51
+
+
+QUICK = Effort(sample=0.005, budget=0.8, most_rounds=15)
+
+
+def measure(case: Case, B: int, N: int, effort: Effort) -> list[dict[str, Any]]:
+    """One entry per implementation that runs at this size: speeds, ratios to softdp, deviations."""
+    inputs = case.inputs(B, N, torch.Generator().manual_seed(0))
+    running = [i for i in case.implementations if i.runs(B * N * N)]
+    agreements = agree(case, running, inputs)
+    # Leaves of their own: tslearn's forward counts as an in-place change of its input.
+    runs = [partial(sample, implementation.score, leaves_of(inputs)) for implementation in running]
+    repeats, seconds = zip(*(calibrate(run, effort) for run in runs), strict=True)
+    rounds = min(max(int(effort.budget / sum(seconds)), effort.fewest_rounds), effort.most_rounds)
+    times = [[run(k) for run, k in zip(runs, repeats, strict=True)] for _ in range(rounds)]
+    return [
+        {
+            "case": case.name,
+            "B": B,
+            "N": N,
+            "implementation": implementation.name,
+            "rounds": rounds,
+            "passes_per_sample": repeats[i],
+            "mcells_per_s": spread([[B * N * N / 1e6 / t for t in of_round[i]] for of_round in times]),
+            "softdp_is_faster_by": spread([ratios(of_round[i], of_round[0]) for of_round in times]),
+            **agreements[i],
+        }
+        for i, implementation in enumerate(running)
+    ]
+
+
+def agree(case: Case, running: Sequence[Implementation], inputs: Sequence[Tensor]) -> list[dict[str, float]]:
+    """Largest deviations from softdp in float64; DisagreementError past the tolerances. Also the warm-up."""
+    expected, expected_gradients = value_and_gradients(running[0].score, [t.double() for t in inputs])
+    B, N, _ = inputs[0].shape
+    found = []
+    for implementation in running:
+        score, gradients = value_and_gradients(implementation.score, inputs)
+        off = ((score - expected).abs() / expected.abs().clamp(min=1)).max().item()
+        pairs = zip(gradients, expected_gradients, strict=True)
+        gradient_off = max((a - b).abs().max().item() for a, b in pairs)
+        tolerance = implementation.gradient_tolerance(N)
+        if not (off <= SCORE_TOLERANCE and gradient_off <= tolerance):  # a NaN is past any tolerance
+            raise DisagreementError(
+                f"{case.name} {B}x{N}: {implementation.name} is not softdp in float64: "
+                f"score off by {off:.1e} (at most {SCORE_TOLERANCE:.1e}), "
+                f"gradient by {gradient_off:.1e} (at most {tolerance:.1e})"
+            )
+        found.append(
+            {"score_off": off, "gradient_off": gradient_off, "gradient_tolerance": round(tolerance, 6)}
+        )
+    return found
+
+
+def leaves_of(inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [t.clone().requires_grad_() for t in inputs]
+
+
+def value_and_gradients(
+    score: Callable[..., Tensor], inputs: Sequence[Tensor]
+) -> tuple[Tensor, Sequence[Tensor]]:
+    leaves = leaves_of(inputs)
+    value = score(*leaves)
+    return value.detach(), torch.autograd.grad(value.sum(), leaves)
+
+
+def calibrate(run: Callable[[int], Times], effort: Effort) -> tuple[int, float]:
+    """Passes a sample, and seconds a sample. The first pass after other work is a slow one, many times
+    slower where a pass is short, so that it alone tells nothing."""
+    seconds = min(run(1)[-1], run(1)[-1])
+    if seconds < SLOW:
+        passes = 1
+        while seconds * passes < effort.sample or passes < 8:
+            passes *= 4
+            seconds = run(passes)[-1]
+    passes = math.ceil(effort.sample / seconds)
+    return passes, passes * seconds
+
+
+def sample(score: Callable[..., Tensor], leaves: Sequence[Tensor], passes: int) -> Times:
+    """Mean seconds a pass takes: forward, backward, both. Every pass makes a graph of its own."""
+    ones = torch.ones(leaves[0].shape[0])
+    forward = backward = 0.0
+    gc.disable()
+    for _ in range(passes):
+        began = perf_counter()
+        value = score(*leaves)
+        middle = perf_counter()
+        gradients = torch.autograd.grad(value, leaves, ones)
+        ended = perf_counter()
+        forward += middle - began
+        backward += ended - middle
+        del value, gradients  # here, so that the next forward is not charged with it
+    gc.enable()
+    return forward / passes, backward / passes, (forward + backward) / passes
+
+
+def ratios(slower: Times, faster: Times) -> list[float]:
+    return [a / b for a, b in zip(slower, faster, strict=True)]
+
+
+def spread(rounds: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Quartiles over the rounds, for each phase."""
+    named = {}
+    for phase, values in zip(PHASES, zip(*rounds, strict=True), strict=True):
+        low, middle, high = quantiles(values, n=4, method="inclusive")
+        named[phase] = {"median": middle, "q1": low, "q3": high}
+    return named
