@@ -83,9 +83,7 @@ struct SmoothMax {
   static SOFTDP_FN Mask spoils(Value score, typename A::Factor k) { return A::too_large(score, k); }
 
   // score + S
-  static SOFTDP_FN State plus(State s, Input x) {
-    return {s.p * x.p, A::max(s.e + x.e, Exponent(A::kFloor))};
-  }
+  static SOFTDP_FN State plus(State s, Input x) { return {s.p * x.p, s.e + x.e}; }
 
   // smooth_max(diagonal, insert + above, del + left). What comes from the left comes last, and passes
   // through one product and one sum.
@@ -112,7 +110,7 @@ struct SmoothMax {
   }
   static SOFTDP_FN State normalized(State s) {
     A::normalize(s.p, s.e);
-    return s;
+    return {s.p, A::max(s.e, Exponent(A::kFloor))};
   }
 };
 

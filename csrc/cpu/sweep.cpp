@@ -81,26 +81,26 @@ class Reader {
   bool spoiled_ = false;
 };
 
-template <class Max_, class T_>
+// kShared: delete = insert, read once.
+template <class Max_, class T_, bool kShared>
 struct FsdCells {
   using Max = Max_;
   using T = T_;
   Reader<Max, T> match, insert, del;
-  bool shared_gap;
 
   void begin_row(int64_t i) {
     match.begin_row(i), insert.begin_row(i);
-    if (!shared_gap) del.begin_row(i);
+    if (!kShared) del.begin_row(i);
   }
   void begin_block(int64_t j, int count) {
     match.begin_block(j, count), insert.begin_block(j, count);
-    if (!shared_gap) del.begin_block(j, count);
+    if (!kShared) del.begin_block(j, count);
   }
   template <class State, class Value>
   State cell(int j, State diagonal, State above, State left, Weights<Value>& w) const {
-    return Fsd<Max>::cell(match[j], insert[j], shared_gap ? insert[j] : del[j], diagonal, above, left, w);
+    return Fsd<Max>::cell(match[j], insert[j], kShared ? insert[j] : del[j], diagonal, above, left, w);
   }
-  bool spoiled() const { return match.spoiled() || insert.spoiled() || (!shared_gap && del.spoiled()); }
+  bool spoiled() const { return match.spoiled() || insert.spoiled() || (!kShared && del.spoiled()); }
 };
 
 template <class Max_, class T_>
@@ -149,8 +149,10 @@ void sweep_forward(Cells& cells, int64_t n, int64_t m, State* above, State* left
       int count = int(std::min<int64_t>(kBlock, m - j));
       cells.begin_block(j, count);
       State* row = above + j + 1;
+      State top[kBlock];
+      for (int c = 0; c < count; c++) top[c] = Max::normalized(row[c]);
       for (int c = 0; c < count; c++) {
-        State from_above = Max::normalized(row[c]);
+        State from_above = top[c];
         from_left = cells.cell(c, diagonal, from_above, from_left, w[c]);
         row[c] = from_left;
         diagonal = from_above;
@@ -323,10 +325,14 @@ template <class T>
 void fsd_forward(const FsdForward<T>& p, int64_t begin, int64_t end) {
   with_max<T>(p.gamma, [&](auto max, double k) {
     using Max = decltype(max);
-    forward<Max>(p.pairs, p.gamma, k, p.anchored ? -kInf : 0.0, p.score, p.saved, begin, end, [&](int64_t b) {
-      Reader<Max, T> match(p.match, b, k), insert(p.insert, b, k), del(p.del, b, k);
-      return FsdCells<Max, T>{match, insert, del, p.shared_gap};
-    });
+    auto run = [&](auto shared) {
+      forward<Max>(p.pairs, p.gamma, k, p.anchored ? -kInf : 0.0, p.score, p.saved, begin, end,
+                   [&](int64_t b) {
+                     Reader<Max, T> match(p.match, b, k), insert(p.insert, b, k), del(p.del, b, k);
+                     return FsdCells<Max, T, decltype(shared)::value>{match, insert, del};
+                   });
+    };
+    p.shared_gap ? run(std::true_type()) : run(std::false_type());
   });
 }
 
