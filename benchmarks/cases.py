@@ -20,10 +20,14 @@ THRESHOLD = 0.8
 
 @dataclass(frozen=True)
 class Implementation:
-    """score maps a case's inputs to (B,). Gradients may be off by 1e-4 + slope * N."""
+    """score maps a case's inputs to (B,). Gradients may be off by 1e-4 + slope * N.
+
+    Where costs is true it takes costs, the inputs with their signs turned, and returns a cost.
+    """
 
     name: str
     score: Callable[..., Tensor]
+    costs: bool = False
     slope: float = 0.0
     most_cells: int | None = None  # larger sizes would take minutes
 
@@ -57,14 +61,18 @@ def similarity(B: int, N: int, generator: torch.Generator) -> tuple[Tensor, ...]
     return (c,)
 
 
-def squared_distances(B: int, N: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+def negative_squared_distances(B: int, N: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Of Gaussian features, 8 a step."""
     x, y = torch.randn(2, B, N, 8, generator=generator, dtype=torch.float64)
-    return (torch.cdist(x, y).square().float(),)
+    return (-torch.cdist(x, y).square().float(),)
 
 
-def softdp_soft_dtw(cost: Tensor) -> Tensor:
-    return -softdp.fsd_score(-cost, 0.0, gamma=GAMMA, boundary="anchored")
+def anchored(match: Tensor) -> Tensor:
+    return softdp.fsd_score(match, 0.0, gamma=GAMMA, boundary="anchored")
+
+
+def from_costs(cost: Tensor) -> Tensor:
+    return -anchored(-cost)
 
 
 def on_costs(module: torch.nn.Module) -> Callable[[Tensor], Tensor]:
@@ -99,14 +107,20 @@ CASES = (
     lcs("lcs, gamma 0", 0.0),
     Case(
         "soft-DTW",
-        squared_distances,
+        negative_squared_distances,
         (
-            Implementation("softdp", softdp_soft_dtw),
+            Implementation("softdp", anchored),
+            Implementation("softdp, from costs", from_costs, costs=True),
             # Both recover the weights from differences of sums: see the README.
             Implementation(
-                "pysdtw", on_costs(pysdtw.SoftDTW(GAMMA, dist_func=first, use_cuda=False)), slope=2e-5
+                "pysdtw",
+                on_costs(pysdtw.SoftDTW(GAMMA, dist_func=first, use_cuda=False)),
+                costs=True,
+                slope=2e-5,
             ),
-            Implementation("tslearn", on_costs(SoftDTWLossPyTorch(GAMMA, dist_func=first)), slope=3e-4),
+            Implementation(
+                "tslearn", on_costs(SoftDTWLossPyTorch(GAMMA, dist_func=first)), costs=True, slope=3e-4
+            ),
         ),
     ),
 )

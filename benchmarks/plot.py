@@ -13,6 +13,7 @@ PANELS = (("fsd", "soft-DTW"), ("lcs", "lcs, gamma 0"))
 # Okabe and Ito's colours, told apart by colour-blind readers; markers tell the lines apart in grey.
 STYLES = {
     "softdp": ("#0072B2", "o"),
+    "softdp, from costs": ("#000000", "."),
     "reference": ("#E69F00", "s"),
     "FTCL's way": ("#D55E00", "^"),
     "lean loop": ("#56B4E9", "<"),

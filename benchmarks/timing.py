@@ -44,7 +44,7 @@ def measure(case: Case, B: int, N: int, effort: Effort) -> list[dict[str, Any]]:
     running = [i for i in case.implementations if i.runs(B * N * N)]
     agreements = agree(case, running, inputs)
     # Leaves of their own: tslearn's forward counts as an in-place change of its input.
-    runs = [partial(sample, implementation.score, leaves_of(inputs)) for implementation in running]
+    runs = [partial(sample, i.score, leaves_of(inputs, i.costs)) for i in running]
     repeats, seconds = zip(*(calibrate(run, effort) for run in runs), strict=True)
     rounds = min(max(int(effort.budget / sum(seconds)), effort.fewest_rounds), effort.most_rounds)
     times = [[run(k) for run, k in zip(runs, repeats, strict=True)] for _ in range(rounds)]
@@ -66,11 +66,11 @@ def measure(case: Case, B: int, N: int, effort: Effort) -> list[dict[str, Any]]:
 
 def agree(case: Case, running: Sequence[Implementation], inputs: Sequence[Tensor]) -> list[dict[str, float]]:
     """Largest deviations from softdp in float64; DisagreementError past the tolerances. Also the warm-up."""
-    expected, expected_gradients = value_and_gradients(running[0].score, [t.double() for t in inputs])
+    expected, expected_gradients = value_and_gradients(running[0], [t.double() for t in inputs])
     B, N, _ = inputs[0].shape
     found = []
     for implementation in running:
-        score, gradients = value_and_gradients(implementation.score, inputs)
+        score, gradients = value_and_gradients(implementation, inputs)
         off = ((score - expected).abs() / expected.abs().clamp(min=1)).max().item()
         pairs = zip(gradients, expected_gradients, strict=True)
         gradient_off = max((a - b).abs().max().item() for a, b in pairs)
@@ -87,16 +87,18 @@ def agree(case: Case, running: Sequence[Implementation], inputs: Sequence[Tensor
     return found
 
 
-def leaves_of(inputs: Sequence[Tensor]) -> list[Tensor]:
-    return [t.clone().requires_grad_() for t in inputs]
+def leaves_of(inputs: Sequence[Tensor], costs: bool) -> list[Tensor]:
+    return [(-t if costs else t.clone()).requires_grad_() for t in inputs]
 
 
 def value_and_gradients(
-    score: Callable[..., Tensor], inputs: Sequence[Tensor]
+    implementation: Implementation, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, Sequence[Tensor]]:
-    leaves = leaves_of(inputs)
-    value = score(*leaves)
-    return value.detach(), torch.autograd.grad(value.sum(), leaves)
+    """A cost is a score with its sign turned, of inputs likewise, so that the gradients are the same."""
+    leaves = leaves_of(inputs, implementation.costs)
+    value = implementation.score(*leaves)
+    gradients = torch.autograd.grad(value.sum(), leaves)
+    return -value.detach() if implementation.costs else value.detach(), gradients
 
 
 def calibrate(run: Callable[[int], Times], effort: Effort) -> tuple[int, float]:

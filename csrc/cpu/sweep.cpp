@@ -121,12 +121,14 @@ struct LcsCells {
 
 // ---- saved weights ---------------------------------------------------------------------------------
 
-// Match is what the others leave of 1: never below 0, and exactly 0 for a move that is forbidden.
+// Match is what the others leave of 1: never below 0, and exactly 0 for a move that is forbidden. In
+// products, since a branch on a weight of 0 would be mispredicted; each difference is of near equals, so
+// exact.
 template <class T, class Value>
 SavedWeights<T> pack(Weights<Value> w) {
-  const bool no_match = w.match == 0, only_insert = no_match && w.del == 0;
-  const T insert = only_insert ? T(1) : T(w.insert), rest = T(1) - insert, del = T(w.del);
-  return {insert, no_match || del > rest ? rest : del};
+  const T del = T(w.del), no_match = T(w.match == 0), only_insert = no_match * T(w.del == 0);
+  const T insert = T(w.insert) + only_insert * (T(1) - T(w.insert)), rest = T(1) - insert;
+  return {insert, std::min(del + no_match * (rest - del), rest)};
 }
 template <class T>
 Weights<T> unpack(SavedWeights<T> w) {

@@ -7,9 +7,14 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <tuple>
 #include <vector>
+
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#endif
 
 #include "../cpu/sweep.h"
 
@@ -68,8 +73,20 @@ struct Lengths {
   }
 };
 
+// Large tensors come as fresh pages each time, and the page faults would cost as much as a tenth of a sweep:
+// ask for huge ones.
 Tensor new_tensor(const Sizes& size, ScalarType dtype) {
-  return torch::stable::empty(size, dtype);
+  Tensor t = torch::stable::empty(size, dtype);
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t kPage = 4096, kLarge = 8 << 20;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(t.data_ptr());
+  const uintptr_t bytes = t.numel() * (dtype == ScalarType::Double ? sizeof(double) : sizeof(float));
+  if (bytes >= kLarge) {
+    const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
+    madvise(reinterpret_cast<void*>(first), begin + bytes - first, MADV_HUGEPAGE);  // advice: may fail
+  }
+#endif
+  return t;
 }
 
 template <class T>
