@@ -1,4 +1,4 @@
-"""softdp: differentiable sequence-comparison losses for PyTorch, with C++ and CUDA kernels."""
+"""softdp: differentiable sequence-comparison losses for PyTorch, with C++ kernels."""
 
 from . import reference
 from ._ops import build_info

@@ -96,7 +96,9 @@ def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, 
     if value is None:
         return
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a tensor of shape ({pairs},) or None, got {_kind(value)}")
+        raise TypeError(
+            f"{name} must be an int32 or int64 tensor of shape ({pairs},) or None, got {_kind(value)}"
+        )
     if value.dtype not in (torch.int32, torch.int64):
         raise TypeError(f"{name} must be int32 or int64, got {value.dtype}")
     if value.dim() != 1 or value.shape[0] != pairs:
@@ -171,7 +173,7 @@ def _gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
     if not fits:
         raise ValueError(
             f"{name} must be broadcastable to match's shape {tuple(match.shape)}, "
-            f"got shape {tuple(value.shape)}"
+            f"got shape {tuple(value.shape)} (one gap per pair has shape (B, 1, 1))"
         )
     return value[(None,) * (3 - value.dim())] if value.dim() < 3 else value
 

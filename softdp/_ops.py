@@ -69,7 +69,10 @@ def _load() -> Path:
         was = f"softdp {built['version']} with torch {built['torch']} for {built['platform']}"
     here = f"Python {platform.python_version()}, torch {torch.__version__}, {_platform()}"
     source = PACKAGE.parent
-    mend = f"-e {source}" if (source / "setup.py").is_file() else "SOURCE (softdp's source folder)"
+    from_source = (source / "setup.py").is_file()
+    if from_source:
+        trouble += ", which is the source folder: an installed softdp is found from any other folder"
+    mend = f"-e {source}" if from_source else "SOURCE (softdp's source folder)"
     raise ImportError(
         f"softdp's compiled extension {trouble}. Built: {was}. Here: {here}. "
         f"Mend it with: pip install --force-reinstall --no-deps {mend}"

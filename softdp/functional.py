@@ -32,8 +32,9 @@ def fsd_score(
         insert: gap score, a number or a tensor that broadcasts to match; read through its strides.
         delete: likewise; None means delete = insert, as in FTCL.
         gamma: smoothing, >= 0; 0 is the hard maximum, ties taken in the order match, insert, delete.
-        boundary: "free": S(0,j) = S(i,0) = 0. "anchored": S(0,0) = 0 and -inf on the rest of the
-            boundary, so that every path starts at (1,1).
+        boundary: "free": S(0,j) = S(i,0) = 0, so that leading gaps cost nothing and trailing ones do.
+            "anchored": S(0,0) = 0 and -inf on the rest of the boundary, so that every path starts at
+            (1,1).
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
             and M. Cells past a pair's lengths are never read and get gradient 0.
 
@@ -93,11 +94,12 @@ def lcs_score(
                  smooth_max(R(i-1,j), R(i,j-1))       otherwise
         R(0,j) = R(i,0) = 0,   score = R(n,m)
 
+    A cell at or above the threshold is taken, even where passing it by would score more.
     Smoothing adds up to gamma * log(2) for every plateau cell on the way, so that the score of two long
     sequences with nothing in common is not 0; FTCL's release uses gamma = 0 here.
 
     Args:
-        similarity: c, similarity of x's step i and y's step j.
+        similarity: c, similarity of x's step i and y's step j. A cell that is -inf is never common.
         threshold: what counts as common, in the scores' dtype; in float32 for half types.
         gamma: smoothing, >= 0; 0 is the hard maximum, a tie going to R(i-1,j).
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or similarity's device; None means

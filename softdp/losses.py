@@ -26,7 +26,8 @@ def fsd_loss(
     Shapes: x (B, N, D), y (B, M, D), D even; target (B,); lengths (B,); returns () or (B,).
 
     match is the cosine of the first half of the features, the gap (insert = delete) the cosine of the
-    second half, FTCL's two heads. A zero vector has similarity 0.
+    second half, FTCL's two heads. A zero vector has similarity 0. The boundary is "free". The score grows
+    with the number of steps; where lengths differ much, "none" lets you divide by them.
 
     Args:
         x, y: features of the two sequences.
@@ -246,7 +247,8 @@ def _features(
         raise ValueError(f"target must be on x's device {x.device}, got {target.device}")
     if target.dtype != torch.bool and target.is_cpu and not _checks.values_hidden():
         if not ((target == 0) | (target == 1)).all():
-            raise ValueError("target must be bool or hold only 0 and 1")
+            wrong = target[(target != 0) & (target != 1)][0].item()
+            raise ValueError(f"target must be bool or hold only 0 and 1, got {wrong}")
 
 
 def _reduction(reduction: str) -> None:

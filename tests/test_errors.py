@@ -25,7 +25,11 @@ THRESHOLD = [
     ({"threshold": "high"}, TypeError, "threshold must be a number, got str"),
 ]
 LENGTHS = [
-    ({"x_lengths": [3, 3]}, TypeError, "x_lengths must be a tensor of shape (2,) or None, got list"),
+    (
+        {"x_lengths": [3, 3]},
+        TypeError,
+        "x_lengths must be an int32 or int64 tensor of shape (2,) or None, got list",
+    ),
     ({"x_lengths": torch.ones(2)}, TypeError, "x_lengths must be int32 or int64, got torch.float32"),
     ({"y_lengths": torch.tensor([1, 2, 3])}, ValueError, "y_lengths must have shape (2,), got (3,)"),
     ({"y_lengths": torch.tensor([[1, 2]])}, ValueError, "y_lengths must have shape (2,), got (1, 2)"),
@@ -82,8 +86,8 @@ LOSS_CASES = [
     ({"y": torch.zeros(2, 4, 6).to("meta")}, ValueError, "y must be on x's device cpu, got meta"),
     ({"target": [0, 1]}, TypeError, "target must be a tensor of shape (2,), got list"),
     ({"target": torch.tensor([0, 1, 1])}, ValueError, "target must have shape (2,), got (3,)"),
-    ({"target": torch.tensor([0, 2])}, ValueError, "target must be bool or hold only 0 and 1"),
-    ({"target": torch.tensor([0.5, 1.0])}, ValueError, "target must be bool or hold only 0 and 1"),
+    ({"target": torch.tensor([0, 2])}, ValueError, "target must be bool or hold only 0 and 1, got "),
+    ({"target": torch.tensor([0.5, 1.0])}, ValueError, "target must be bool or hold only 0 and 1, got "),
     ({"reduction": "max"}, ValueError, 'reduction must be "mean", "sum" or "none", got \'max\''),
     ({"reduction": None}, ValueError, 'reduction must be "mean", "sum" or "none", got None'),
 ]

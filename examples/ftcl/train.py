@@ -113,7 +113,7 @@ def compare(args: argparse.Namespace, checkpoint: State, config: Config) -> None
     plot_timeline(args.out / "timeline.png", model, test, config)
     plot_alignment(args.out / "alignment.png", model, train, config)
     print(report(scores, config))
-    print(f"wrote metrics.json, model.pt, timeline.png and alignment.png to {args.out}")
+    print(f"wrote metrics.json, model.pt, checkpoint.pt, timeline.png and alignment.png to {args.out}")
 
 
 def report(scores: dict[str, np.ndarray], config: Config) -> str:
