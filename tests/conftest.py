@@ -1,12 +1,8 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from helpers import GOLDEN
 from hypothesis import settings
-
-ROOT = Path(__file__).resolve().parents[1]
 
 settings.register_profile("softdp", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("softdp")
@@ -20,10 +16,9 @@ def seeded():
 @pytest.fixture
 def golden():
     """golden(name): the arrays of a file that others' code computed; skips where the folder is absent."""
-    folder = Path(os.environ.get("SOFTDP_GOLDEN", ROOT.parent / "shared" / "golden"))
 
     def load(name: str) -> dict[str, np.ndarray]:
-        path = folder / f"{name}.npz"
+        path = GOLDEN / f"{name}.npz"
         if not path.is_file():
             pytest.skip(f"golden values: {path} is not there (SOFTDP_GOLDEN names their folder)")
         with np.load(path) as arrays:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
 import softdp
 
-IMPLEMENTATIONS = (softdp, softdp.reference)  # both offer fsd_score and lcs_score
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = Path(os.environ.get("SOFTDP_GOLDEN", ROOT.parent / "shared" / "golden"))  # values by others' code
+
+# Both offer fsd_score and lcs_score.
+by_implementation = pytest.mark.parametrize(
+    "library", [softdp, softdp.reference], ids=["operators", "reference"]
+)
 
 
 def score_and_gradients(score: Callable, tensors: Sequence[Tensor | None], **options):

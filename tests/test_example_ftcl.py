@@ -14,10 +14,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers import GOLDEN, ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "ftcl"
-GOLDEN = Path(os.environ.get("SOFTDP_GOLDEN", ROOT.parent / "shared" / "golden"))
 NEEDED = ("aeon", "matplotlib", "tqdm")
 
 

@@ -4,11 +4,9 @@ import math
 
 import pytest
 import torch
-from helpers import IMPLEMENTATIONS, close, score_and_gradients, scores
+from helpers import by_implementation, close, score_and_gradients, scores
 
 import softdp
-
-by_implementation = pytest.mark.parametrize("library", IMPLEMENTATIONS, ids=["operators", "reference"])
 
 
 def away_from(threshold: float, similarity: torch.Tensor) -> torch.Tensor:

@@ -6,13 +6,12 @@ import numpy as np
 import oracle
 import pytest
 import torch
-from helpers import IMPLEMENTATIONS, close, score_and_gradients, scores
+from helpers import by_implementation, close, score_and_gradients, scores
 
 import softdp
 
 SIZES = [(1, 1), (1, 4), (4, 1), (2, 3), (3, 3), (4, 4), (3, 5)]
 GAMMAS = [0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0, 1e3]
-by_implementation = pytest.mark.parametrize("library", IMPLEMENTATIONS, ids=["operators", "reference"])
 
 
 @by_implementation
