@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "weights.h"
+
 namespace softdp {
 
 // Scores to read, (pairs, rows, columns). Strides in elements, 0 along a broadcast dimension.
@@ -19,21 +21,20 @@ struct Gradient {
   bool every_row, every_column;  // false: summed over that dimension
 };
 
-struct Pairs {
-  int64_t count, rows, columns;          // B, N, M
-  const int64_t *x_lengths, *y_lengths;  // (B,), or null: every pair is full
-  int64_t n(int64_t b) const { return x_lengths ? x_lengths[b] : rows; }
-  int64_t m(int64_t b) const { return y_lengths ? y_lengths[b] : columns; }
+// Lengths of the pairs, (B,); both null: every pair is full.
+struct Lengths {
+  const int64_t* wide = nullptr;
+  const int32_t* narrow = nullptr;
+  SOFTDP_FN int64_t operator()(int64_t b, int64_t full) const {
+    return wide ? wide[b] : narrow ? narrow[b] : full;
+  }
 };
 
-// Weights saved for the backward sweep, (B, N, M) of them; match is what they leave of 1. In the precision
-// of the scores: 16 bits each would do for scores at random, but where a small weight recurs along a path
-// its rounding error adds up, to 3e-4 of a gradient at 1024 steps and 0.1 at 16384.
-// The cell (n, m) of a pair without a gradient of its own tells so: NaN where the pair is spoiled, -1
-// where no path is left.
-template <class T>
-struct SavedWeights {
-  T insert, del;
+struct Pairs {
+  int64_t count, rows, columns;  // B, N, M
+  Lengths x_lengths, y_lengths;
+  SOFTDP_FN int64_t n(int64_t b) const { return x_lengths(b, rows); }
+  SOFTDP_FN int64_t m(int64_t b) const { return y_lengths(b, columns); }
 };
 
 template <class T>
@@ -44,7 +45,7 @@ struct FsdForward {
   Scores<T> match, insert, del;
   bool shared_gap;         // delete = insert, read once
   T* score;                // (B,)
-  SavedWeights<T>* saved;  // null: not wanted
+  SavedWeights<T>* saved;  // (B, N, M), null: not wanted
 };
 
 template <class T>

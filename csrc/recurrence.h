@@ -28,15 +28,18 @@
 // every live one, so that a mask of -inf costs nothing. The weights are normalised at their own cell:
 // getting them later from differences of S loses the gradient to cancellation.
 //
-// Every cell is a template over an arithmetic `A` (scalars on the CPU: scalar.h), which supplies
+// Every cell is a template over an arithmetic `A` (plain numbers: scalar.h; a GPU's: cuda/arithmetic.h),
+// which supplies
 //   Value, Exponent, Mask       types of p, of e and of a comparison
 //   split(x, k, p, e)           2^(x k) = p * 2^e with p in [2^-1/2, 2^1/2] and whole e; e = kNothing for
-//                               x = -inf, and for what too_large reports
+//                               x = -inf, and harmless numbers for what too_large reports
 //   too_large(x, k)             true where x k is NaN, +inf or beyond the exponent's range
 //   pow2(d)                     2^d for whole d <= 0, exactly 0 far below the precision of p
 //   normalize(p, e)             p back to [1, 2), e with it
-//   max, select
+//   bounded(e)                  an exponent that sums of dead ones cannot carry past its type's end
+//   reciprocal, muladd, max, select
 //   kFloor                      no exponent is kept below it
+//   kAboveLast                  whether what comes from above is the last to arrive, or from the left
 #pragma once
 
 #ifdef __CUDACC__
@@ -74,6 +77,10 @@ struct SmoothMax {
     Exponent e;
   };
   using Input = State;
+  // The inputs of the three moves, each with the cell's match score in it.
+  struct Moves {
+    Input match, insert, del;
+  };
 
   static SOFTDP_FN Input input(Value score, typename A::Factor k) {
     Input s;
@@ -83,17 +90,21 @@ struct SmoothMax {
   static SOFTDP_FN Mask spoils(Value score, typename A::Factor k) { return A::too_large(score, k); }
 
   // score + S
-  static SOFTDP_FN State plus(State s, Input x) { return {s.p * x.p, s.e + x.e}; }
+  static SOFTDP_FN State plus(State s, Input x) { return {s.p * x.p, A::bounded(s.e + x.e)}; }
+  static SOFTDP_FN Moves moves(Input match, Input insert, Input del) {
+    return {match, plus(insert, match), plus(del, match)};
+  }
 
-  // smooth_max(diagonal, insert + above, del + left). What comes from the left comes last, and passes
-  // through one product and one sum.
-  static SOFTDP_FN State max(State diagonal, State above, Input insert, State left, Input del,
-                             Weights<Value>& w) {
-    Exponent ea = above.e + insert.e, el = left.e + del.e, e = A::max(A::max(diagonal.e, ea), el);
-    Value a = diagonal.p * A::pow2(diagonal.e - e);
-    Value b = above.p * (insert.p * A::pow2(ea - e));
-    Value c = left.p * (del.p * A::pow2(el - e));
-    Value sum = a + b + c, r = Value(1) / sum;
+  // match + smooth_max(diagonal, insert + above, del + left). The inputs' products hang on scores only and
+  // can be made ahead; what arrives last passes through one multiply-add.
+  static SOFTDP_FN State max(State diagonal, State above, State left, Moves x, Weights<Value>& w) {
+    Exponent ed = A::bounded(diagonal.e + x.match.e), ea = A::bounded(above.e + x.insert.e),
+             el = A::bounded(left.e + x.del.e);
+    Exponent e = A::kAboveLast ? A::max(A::max(ed, el), ea) : A::max(A::max(ed, ea), el);
+    Value fd = x.match.p * A::pow2(ed - e), fa = x.insert.p * A::pow2(ea - e), fl = x.del.p * A::pow2(el - e);
+    Value a = diagonal.p * fd, b = above.p * fa, c = left.p * fl;
+    Value sum = A::kAboveLast ? A::muladd(above.p, fa, a + c) : A::muladd(left.p, fl, a + b);
+    Value r = A::reciprocal(sum);
     w = {a * r, b * r, c * r};
     return {sum, e};
   }
@@ -101,7 +112,7 @@ struct SmoothMax {
   static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {
     Exponent e = A::max(above.e, left.e);
     Value b = above.p * A::pow2(above.e - e), c = left.p * A::pow2(left.e - e);
-    Value sum = b + c, r = Value(1) / sum;
+    Value sum = b + c, r = A::reciprocal(sum);
     w = {Value(0), b * r, c * r};
     return {sum, e};
   }
@@ -122,18 +133,22 @@ struct HardMax {
   using Mask = typename A::Mask;
   using State = Value;
   using Input = Value;
+  struct Moves {
+    Input match, insert, del;
+  };
 
   static SOFTDP_FN Input input(Value score, typename A::Factor) { return score; }
   static SOFTDP_FN Mask spoils(Value score, typename A::Factor) { return !(score < Value(A::kInfinity)); }
   static SOFTDP_FN State plus(State s, Input x) { return s + x; }
-  static SOFTDP_FN State max(State diagonal, State above, Input insert, State left, Input del,
-                             Weights<Value>& w) {
-    Value b = above + insert, c = left + del;
+  static SOFTDP_FN Moves moves(Input match, Input insert, Input del) { return {match, insert, del}; }
+  // The match score comes after the comparisons: rounding it in first could break a tie.
+  static SOFTDP_FN State max(State diagonal, State above, State left, Moves x, Weights<Value>& w) {
+    Value b = above + x.insert, c = left + x.del;
     Mask from_left = c > A::max(diagonal, b), from_above = b > diagonal;
     w.del = A::select(from_left, Value(1), Value(0));
     w.insert = A::select(from_left, Value(0), A::select(from_above, Value(1), Value(0)));
     w.match = Value(1) - w.insert - w.del;
-    return A::max(A::max(diagonal, b), c);
+    return A::max(A::max(diagonal, b), c) + x.match;
   }
   static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {
     w.match = Value(0);
@@ -149,11 +164,10 @@ struct HardMax {
 template <class Max>
 struct Fsd {
   using State = typename Max::State;
-  using Input = typename Max::Input;
   template <class Value>
-  static SOFTDP_FN State cell(Input match, Input insert, Input del, State diagonal, State above, State left,
+  static SOFTDP_FN State cell(typename Max::Moves moves, State diagonal, State above, State left,
                               Weights<Value>& w) {
-    return Max::plus(Max::max(diagonal, above, insert, left, del, w), match);
+    return Max::max(diagonal, above, left, moves, w);
   }
   template <class Value>
   static SOFTDP_FN Adjoint<Value> adjoint(Value a, Weights<Value> w) {

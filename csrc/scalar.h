@@ -8,6 +8,8 @@
 #include <cstring>
 #include <limits>
 
+#include "recurrence.h"
+
 namespace softdp {
 
 constexpr double kLargest = 268435456.0;           // 2^28
@@ -15,7 +17,7 @@ constexpr int64_t kNothing = -(int64_t(1) << 50);  // exponent of exp(-inf)
 constexpr int64_t kDead = -(int64_t(1) << 49);     // a state with an exponent below this is -inf
 
 template <class To, class From>
-inline To bit_cast(From from) {
+SOFTDP_FN To bit_cast(From from) {
   static_assert(sizeof(To) == sizeof(From), "a bit cast keeps the size");
   To to;
   std::memcpy(&to, &from, sizeof to);
@@ -34,18 +36,28 @@ struct ScalarCommon {
   using Mask = bool;
   using Factor = double;  // log2(e) / gamma
   static constexpr int64_t kFloor = -(int64_t(1) << 52);
+  static constexpr bool kAboveLast = false;  // a row is swept from left to right
   static constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  static SOFTDP_FN int64_t bounded(int64_t e) { return e; }
   template <class T>
-  static T max(T a, T b) {
+  static SOFTDP_FN T reciprocal(T x) {
+    return T(1) / x;
+  }
+  template <class T>
+  static SOFTDP_FN T muladd(T a, T b, T c) {
+    return a * b + c;
+  }
+  template <class T>
+  static SOFTDP_FN T max(T a, T b) {
     return a < b ? b : a;
   }
   template <class T>
-  static T select(bool m, T a, T b) {
+  static SOFTDP_FN T select(bool m, T a, T b) {
     return m ? a : b;
   }
   // What too_large reports is clamped: harmless numbers in a pair whose score will be NaN. The order of
   // the comparisons takes NaN to kNothing.
-  static double clamped(double product) {
+  static SOFTDP_FN double clamped(double product) {
     double above = product > double(kNothing) ? product : double(kNothing);
     return above < kLargest ? above : kLargest;
   }
@@ -55,7 +67,7 @@ template <>
 struct Scalar<float> : ScalarCommon {
   using Value = float;
   // The product of two floats' values is exact in double, so the fraction is too.
-  static void split(float x, double k, float& p, int64_t& e) {
+  static SOFTDP_FN void split(float x, double k, float& p, int64_t& e) {
     double product = clamped(double(x) * k), rounded = product + kRound;
     float f = float(product - (rounded - kRound));
     e = bit_cast<int64_t>(rounded) - kRoundBits;
@@ -68,9 +80,9 @@ struct Scalar<float> : ScalarCommon {
     q = q * f + 6.9314720574e-1f;
     p = q * f + 1.0f;
   }
-  static bool too_large(float x, double k) { return !(double(x) * k <= kLargest); }
-  static float pow2(int64_t d) { return d < -126 ? 0.0f : bit_cast<float>(int32_t(d + 127) << 23); }
-  static void normalize(float& p, int64_t& e) {
+  static SOFTDP_FN bool too_large(float x, double k) { return !(double(x) * k <= kLargest); }
+  static SOFTDP_FN float pow2(int64_t d) { return d < -126 ? 0.0f : bit_cast<float>(int32_t(d + 127) << 23); }
+  static SOFTDP_FN void normalize(float& p, int64_t& e) {
     int32_t biased = bit_cast<int32_t>(p) >> 23;  // p > 0
     p *= bit_cast<float>((254 - biased) << 23);
     e += biased - 127;
@@ -80,15 +92,15 @@ struct Scalar<float> : ScalarCommon {
 template <>
 struct Scalar<double> : ScalarCommon {
   using Value = double;
-  static void split(double x, double k, double& p, int64_t& e) {
+  static SOFTDP_FN void split(double x, double k, double& p, int64_t& e) {
     const double product = x * k, within = clamped(product), whole = std::rint(within);
     e = int64_t(whole);
     // An fma of the unrounded product keeps the fraction exact where the product is large.
     p = std::exp2(within == product ? std::fma(x, k, -whole) : 0.0);
   }
-  static bool too_large(double x, double k) { return !(x * k <= kLargest); }
-  static double pow2(int64_t d) { return d < -1022 ? 0.0 : bit_cast<double>((d + 1023) << 52); }
-  static void normalize(double& p, int64_t& e) {
+  static SOFTDP_FN bool too_large(double x, double k) { return !(x * k <= kLargest); }
+  static SOFTDP_FN double pow2(int64_t d) { return d < -1022 ? 0.0 : bit_cast<double>((d + 1023) << 52); }
+  static SOFTDP_FN void normalize(double& p, int64_t& e) {
     int64_t biased = bit_cast<int64_t>(p) >> 52;  // p > 0
     p *= bit_cast<double>((2046 - biased) << 52);
     e += biased - 1023;

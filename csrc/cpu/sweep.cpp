@@ -13,10 +13,10 @@
 namespace softdp::cpu {
 namespace {
 
-// Columns taken together: their inputs are exponentiated in one loop over arrays, which compilers
-// vectorise, and a row's running value is normalised once a block. In between a mantissa grows by 2^3.2
-// (three mantissas of the row above, below 2, and inputs of at most 2^1/2) and shrinks by 2^-1 a step at
-// most, far from float's limits.
+// Columns taken together: their inputs are exponentiated in a loop of its own, off the chain of cells, and
+// a row's running value is normalised once a block. In between a mantissa grows by 2^3.2 (three mantissas
+// of the row above, below 2, and inputs of at most 2^1/2) and shrinks by 2^-1 a step at most, far from
+// float's limits.
 constexpr int kBlock = 16;
 
 constexpr double kLog2e = 1.4426950408889634;
@@ -98,7 +98,8 @@ struct FsdCells {
   }
   template <class State, class Value>
   State cell(int j, State diagonal, State above, State left, Weights<Value>& w) const {
-    return Fsd<Max>::cell(match[j], insert[j], kShared ? insert[j] : del[j], diagonal, above, left, w);
+    return Fsd<Max>::cell(Max::moves(match[j], insert[j], kShared ? insert[j] : del[j]), diagonal, above,
+                          left, w);
   }
   bool spoiled() const { return match.spoiled() || insert.spoiled() || (!kShared && del.spoiled()); }
 };
@@ -118,22 +119,6 @@ struct LcsCells {
   }
   bool spoiled() const { return similarity.spoiled(); }
 };
-
-// ---- saved weights ---------------------------------------------------------------------------------
-
-// Match is what the others leave of 1: never below 0, and exactly 0 for a move that is forbidden. In
-// products, since a branch on a weight of 0 would be mispredicted; each difference is of near equals, so
-// exact.
-template <class T, class Value>
-SavedWeights<T> pack(Weights<Value> w) {
-  const T del = T(w.del), no_match = T(w.match == 0), only_insert = no_match * T(w.del == 0);
-  const T insert = T(w.insert) + only_insert * (T(1) - T(w.insert)), rest = T(1) - insert;
-  return {insert, std::min(del + no_match * (rest - del), rest)};
-}
-template <class T>
-Weights<T> unpack(SavedWeights<T> w) {
-  return {(T(1) - w.insert) - w.del, w.insert, w.del};
-}
 
 // ---- forward ---------------------------------------------------------------------------------------
 
@@ -198,7 +183,7 @@ void forward(const Pairs& pairs, double gamma, double k, double edge, T* score, 
       score[b] = T(value);
       SavedWeights<T>* last = weights ? weights + (n - 1) * pairs.columns + m - 1 : nullptr;
       if (last && std::isnan(value)) *last = {T(kNaN), T(kNaN)};
-      if (last && value == -kInf) *last = {T(-1), T(-1)};
+      if (last && value == -kInf) *last = {T(kNoPath), T(kNoPath)};
     }
     // The padding's weights are 0, never whatever was there.
     for (int64_t i = 0; weights && i < pairs.rows; i++)
@@ -304,7 +289,7 @@ void backward(const Backward<T>& p, int64_t begin, int64_t end) {
     const int64_t n = p.pairs.n(b), m = p.pairs.m(b);
     for (auto* writer : writers) writer->begin_pair(b);
     const SavedWeights<T>* saved = p.saved + b * N * M;
-    const T verdict = n > 0 && m > 0 ? saved[(n - 1) * M + m - 1].insert : T(-1);
+    const T verdict = n > 0 && m > 0 ? saved[(n - 1) * M + m - 1].insert : T(kNoPath);
     if (std::isnan(verdict)) {
       for (int64_t i = 0; i < n; i++)
         for (auto* writer : writers) {

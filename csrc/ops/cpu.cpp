@@ -69,7 +69,7 @@ struct Lengths {
       : x(lengths_of(x_lengths, "x_lengths", size[0], size[1])),
         y(lengths_of(y_lengths, "y_lengths", size[0], size[2])) {}
   Pairs pairs(const Sizes& size) const {
-    return {size[0], size[1], size[2], x ? x->data() : nullptr, y ? y->data() : nullptr};
+    return {size[0], size[1], size[2], {x ? x->data() : nullptr}, {y ? y->data() : nullptr}};
   }
 };
 
