@@ -1,0 +1,148 @@
+// The arithmetic of recurrence.h on a GPU.
+//
+// float: an input x is split by an fma of the unrounded product x * log2(e) / gamma, so that its fraction is
+// exact; |x| log2(e) / gamma must stay below 2^22. What lies above spoils its pair (NaN), what lies below
+// counts as -inf. Exponents come in two widths. Between chunks of kChunk steps, and from strip to strip, they
+// have 64 bits: sums of 2^21 steps of such inputs fit. Within a chunk a step changes an exponent by 2^23 at
+// most, so that 32 bits relative to a base do, as long as all live exponents of the warp are within kNear of
+// the base when the chunk begins (and that is looked at each time); integer adds, maxima and shuffles are
+// then one instruction each.
+//
+// double: scalar.h's own.
+#pragma once
+#include "../scalar.h"
+#include "device.h"
+
+namespace softdp::cuda {
+
+constexpr int kChunk = 16;             // steps between two looks at mantissas and exponents
+constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
+constexpr int32_t kMagicBits = 0x4B400000;
+constexpr float kInputLimit = 4194000.0f;  // of |x| log2(e) / gamma, just below 2^22
+
+// 32 bits, relative to a base: kNear + kChunk * 2^23 < 2^29, so live exponents stay above kDeadNarrow and
+// dead ones, at most kNear + kChunk * 2^23 - 2^30, below it.
+constexpr int32_t kNothingNarrow = -(1 << 30);
+constexpr int32_t kDeadNarrow = -(1 << 29);
+constexpr int64_t kNear = 1 << 28;
+
+// log2(e) / gamma, and the inputs between which it is split
+struct FloatFactor {
+  float k, lowest, highest;
+};
+inline FloatFactor float_factor(double k) {
+  constexpr double kMost = 3e38;  // just within float
+  const float rounded = float(k < kMost ? k : kMost);
+  const double limit = double(kInputLimit) / double(rounded);  // rounded is 0 where gamma is past float
+  const float highest = float(limit < kMost ? limit : kMost);
+  return {rounded, -highest, highest};
+}
+
+template <class Exponent_>
+struct DeviceFloat {
+  using Value = float;
+  using Exponent = Exponent_;
+  using Mask = bool;
+  using Factor = FloatFactor;
+  static constexpr bool kIsNarrow = sizeof(Exponent) == 4;
+  static constexpr Exponent kNothing = kIsNarrow ? Exponent(kNothingNarrow) : Exponent(softdp::kNothing);
+  static constexpr Exponent kFloor = kIsNarrow ? Exponent(kNothingNarrow) : Exponent(ScalarCommon::kFloor);
+  static constexpr bool kAboveLast = true;  // it comes by a shuffle from another lane
+  static SOFTDP_FN void split(float x, Factor f, float& p, Exponent& e) {
+    const float within = fminf(fmaxf(x, f.lowest), f.highest);  // NaN becomes lowest
+    const float rounded = fmaf(within, f.k, kMagic);
+    p = exp2_fast(fmaf(within, f.k, -(rounded - kMagic)));
+    e = x > f.lowest ? Exponent(bit_cast<int32_t>(rounded) - kMagicBits) : kNothing;
+  }
+  static SOFTDP_FN bool too_large(float x, Factor f) { return !(x <= f.highest); }
+  static SOFTDP_FN float pow2(Exponent d) {
+    const int32_t within = d > -127 ? int32_t(d) : -127;
+    return bit_cast<float>((within + 127) << 23);
+  }
+  static SOFTDP_FN void normalize(float& p, Exponent& e) {
+    const int32_t biased = (bit_cast<int32_t>(p) >> 23) & 255;  // p > 0, or NaN, which stays NaN
+    p *= bit_cast<float>((254 - biased) << 23);
+    e += biased - 127;
+  }
+  static SOFTDP_FN Exponent bounded(Exponent e) { return kIsNarrow ? max(e, kNothing) : e; }
+  static SOFTDP_FN float reciprocal(float x) { return reciprocal_fast(x); }
+  static SOFTDP_FN float muladd(float a, float b, float c) { return fmaf(a, b, c); }
+  template <class T>
+  static SOFTDP_FN T max(T a, T b) {
+    return a < b ? b : a;
+  }
+  template <class T>
+  static SOFTDP_FN T select(bool m, T a, T b) {
+    return m ? a : b;
+  }
+};
+
+// A state at rest, between chunks and from strip to strip, is Wide's. Narrow serves the steps of a chunk.
+template <class V, bool kSoft>
+struct Maxima;
+template <>
+struct Maxima<float, true> {
+  using Wide = SmoothMax<DeviceFloat<int64_t>>;
+  using Narrow = SmoothMax<DeviceFloat<int32_t>>;
+  static constexpr bool kHasNarrow = true;
+  static FloatFactor factor(double k) { return float_factor(k); }
+  // What a score's log2 is measured in: that of the kernel's own factor, which is rounded to float.
+  static double unit(double k) { return 1 / (k < 1e-37 || k > 1e37 ? k : double(float_factor(k).k)); }
+};
+template <>
+struct Maxima<double, true> {
+  using Wide = SmoothMax<Scalar<double>>;
+  using Narrow = Wide;
+  static constexpr bool kHasNarrow = false;
+  static double factor(double k) { return k; }
+  static double unit(double k) { return 1 / k; }
+};
+// gamma = 0: plain numbers, in double so that long sums of float scores stay exact.
+template <class V>
+struct Maxima<V, false> {
+  using Wide = HardMax<Scalar<double>>;
+  using Narrow = Wide;
+  static constexpr bool kHasNarrow = false;
+  static double factor(double) { return 0; }
+  static double unit(double) { return 1; }
+};
+
+// ---- states ------------------------------------------------------------------------------------------
+
+template <class State>
+SOFTDP_DEVICE bool is_live(const State& s) {
+  return s.e > kDead;
+}
+SOFTDP_DEVICE bool is_live(double) {
+  return true;
+}
+template <class State>
+SOFTDP_DEVICE double value_of(const State& s, double unit) {
+  return is_live(s) ? (log2(double(s.p)) + double(s.e)) * unit : -ScalarCommon::kInfinity;
+}
+SOFTDP_DEVICE double value_of(double s, double) {
+  return s;
+}
+
+template <class State>
+SOFTDP_DEVICE State shuffle_up_state(const State& s) {
+  State up;
+  up.p = shuffle_up(s.p);
+  up.e = shuffle_up(s.e);
+  return up;
+}
+SOFTDP_DEVICE double shuffle_up_state(double s) {
+  return shuffle_up(s);
+}
+
+// Narrow states and back, relative to a base.
+template <class Narrow, class Wide>
+SOFTDP_DEVICE typename Narrow::State narrowed(typename Wide::State s, int64_t base) {
+  return {s.p, is_live(s) ? int32_t(s.e - base) : kNothingNarrow};
+}
+template <class Narrow, class Wide>
+SOFTDP_DEVICE typename Wide::State widened(typename Narrow::State s, int64_t base) {
+  return Wide::normalized({s.p, s.e > kDeadNarrow ? base + s.e : kNothing});
+}
+
+}  // namespace softdp::cuda

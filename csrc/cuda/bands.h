@@ -1,0 +1,619 @@
+// Sweeps of any size. A block of kWarps warps sweeps a band of kWarps strips of one pair; strips hand their
+// last row down, within a band through shared memory, from band to band through global memory, a flag with
+// every 16 columns. Bands take tickets, the first bands of all pairs before the second ones: the band above
+// is then always finished or at work, whatever order the device starts blocks in, and with many pairs nobody
+// waits.
+#pragma once
+#include "strip.h"
+
+namespace softdp::cuda {
+
+SOFTDP_FN int64_t strips_of(int64_t rows) {
+  return (rows + kRows - 1) / kRows;
+}
+SOFTDP_FN int64_t bands_of(int64_t rows) {
+  return (rows + kBand - 1) / kBand;
+}
+
+// What bands share in global memory: a ticket counter and a flag per band, all 0 at the launch, then the
+// last row of every band but the last.
+template <class Edge>
+struct Chain {
+  unsigned* tickets;
+  int* flags;
+  Edge* edges;
+  static int64_t flag_bytes(const Pairs& pairs) {
+    const int64_t bands = bands_of(pairs.rows);
+    return bands > 1 ? ((1 + pairs.count * bands) * 4 + 15) / 16 * 16 : 0;
+  }
+  static int64_t bytes(const Pairs& pairs) {
+    const int64_t between = bands_of(pairs.rows) - 1;
+    return between > 0 ? flag_bytes(pairs) + pairs.count * between * pairs.columns * int64_t(sizeof(Edge))
+                       : 0;
+  }
+  static Chain in(void* workspace, const Pairs& pairs) {
+    unsigned* tickets = static_cast<unsigned*>(workspace);
+    return {tickets, reinterpret_cast<int*>(tickets + 1),
+            reinterpret_cast<Edge*>(static_cast<char*>(workspace) + flag_bytes(pairs))};
+  }
+};
+
+// The block's pair and band.
+struct Place {
+  int64_t pair;
+  int band;
+};
+SOFTDP_DEVICE Place take_place(const Pairs& pairs, unsigned* tickets, unsigned* shared_ticket) {
+  unsigned ticket = blockIdx.x;
+  if (pairs.rows > kBand) {
+    if (threadIdx.x == 0) *shared_ticket = take_ticket(tickets);
+    sync_block();
+    ticket = *shared_ticket;
+  }
+  return {ticket % pairs.count, int(ticket / pairs.count)};
+}
+
+// The pair's lengths; a pair whose lengths lie outside the table is empty and unfit.
+struct Extent {
+  int n, m;
+  bool unfit;
+};
+SOFTDP_DEVICE Extent extent_of(const Pairs& pairs, int64_t pair) {
+  const int64_t n = pairs.n(pair), m = pairs.m(pair);
+  if (n < 0 || m < 0 || n > pairs.rows || m > pairs.columns) return {0, 0, true};
+  return {int(n), int(m), false};
+}
+
+SOFTDP_DEVICE int clamp(int x, int low, int high) {
+  return x < low ? low : x > high ? high : x;
+}
+
+// ---- the row between two strips --------------------------------------------------------------------------
+
+// Edges of the strip above come from one of three places, and those for the strip below go to one of three.
+template <class Edge>
+struct Handover {
+  Edge* global = nullptr;  // a whole row, with a flag unless it was there before the launch
+  int* global_flag = nullptr;
+  Edge* shared = nullptr;  // a ring of kRing columns, with two flags
+  int *published = nullptr, *consumed = nullptr;
+
+  // Waits for columns up to `end`.
+  SOFTDP_DEVICE void wait(int end, int lane) const {
+    if (lane == 0 && shared)
+      while (load_acquire_block(published) < end) spin_block();
+    if (lane == 0 && global_flag)
+      while (load_acquire_device(global_flag) < end) spin_device();
+    sync_warp();
+  }
+  SOFTDP_DEVICE Edge take(int column) const { return shared ? shared[column & (kRing - 1)] : global[column]; }
+  // All lanes have taken the columns up to `end`.
+  SOFTDP_DEVICE void taken(int end, int lane) const {
+    sync_warp();
+    if (lane == 0 && shared) store_release_block(consumed, end);
+  }
+  // Waits until the ring has room for columns up to `end`.
+  SOFTDP_DEVICE void wait_for_room(int end, int lane) const {
+    if (lane == 0 && shared)
+      while (load_acquire_block(consumed) < end - kRing) spin_block();
+    sync_warp();
+  }
+  SOFTDP_DEVICE void give(int column, const Edge& edge) const {
+    if (shared) shared[column & (kRing - 1)] = edge;
+    if (global) global[column] = edge;
+  }
+  // Columns up to `end` are there.
+  SOFTDP_DEVICE void given(int end, int lane) const {
+    sync_warp();
+    if (lane == 0 && shared) store_release_block(published, end);
+    if (lane == 0 && global_flag) store_release_device(global_flag, end);
+  }
+};
+
+// A block's shared memory. Arrays first, whose size hangs on the kernel; then what all kernels have.
+template <class V, class Edge, int kArrays>
+struct BandMemory {
+  struct Warp {
+    alignas(16) Edge ring[kRing];
+    alignas(16) unsigned char above[kChunk * sizeof(Edge)];  // Edges, or their narrow states
+    alignas(16) unsigned char below[kChunk * sizeof(Edge)];
+    V column[2][kRing];
+    int published, consumed;
+  };
+  V arrays[kWarps][kArrays][kArray];
+  Warp warps[kWarps];
+  unsigned ticket;
+};
+
+// ---- forward ---------------------------------------------------------------------------------------------
+
+template <class R>
+struct ForwardArguments {
+  using T = typename R::T;
+  using V = typename R::V;
+  using Wide = typename R::Max::Wide;
+  using State = typename Wide::State;
+  Pairs pairs;
+  typename Wide::Arithmetic::Factor k;
+  double unit;
+  V threshold;
+  Boundary boundary;
+  Scores<T> scores[3];
+  bool wide_gaps;
+  V* score;
+  V* saved;
+  Chain<State> chain;
+};
+
+template <class Max>
+SOFTDP_DEVICE typename Max::State boundary_state(typename Max::Arithmetic::Factor k, bool reached) {
+  using Value = typename Max::Value;
+  return Max::input(reached ? Value(0) : Value(-ScalarCommon::kInfinity), k);
+}
+SOFTDP_DEVICE bool is_nan(double x) {
+  return x != x;
+}
+template <class State>
+SOFTDP_DEVICE bool is_nan(const State& s) {
+  return s.p != s.p;
+}
+template <class State>
+SOFTDP_DEVICE void spoil(State& s) {
+  s.p = NAN;
+}
+SOFTDP_DEVICE void spoil(double& s) {
+  s = NAN;
+}
+
+// A gap's score at (row, column) of a pair.
+template <class V, class T>
+SOFTDP_DEVICE V gap_at(const Scores<T>& gap, bool wide, int64_t pair, int64_t row, int64_t column) {
+  const int64_t at = pair * gap.batch + row * gap.row + column * gap.column;
+  return wide ? reinterpret_cast<const V*>(gap.data)[at] : value_from<V>(gap.data[at]);
+}
+
+// The score of a pair without cells.
+template <class R>
+SOFTDP_DEVICE typename R::V empty_score(const ForwardArguments<R>& a, const Extent& size) {
+  using V = typename R::V;
+  return size.unfit ? V(NAN) : V(a.boundary.anchored && size.n != size.m ? -ScalarCommon::kInfinity : 0);
+}
+
+// A strip's state from chunk to chunk; chunk(): its edges in, its steps, its edges out. kFull: chunks in
+// which all lanes are inside their columns occur.
+template <class R, bool kFull>
+struct ForwardStrip {
+  using V = typename R::V;
+  using Wide = typename R::Max::Wide;
+  using Narrow = typename R::Max::Narrow;
+  using State = typename Wide::State;
+
+  const ForwardArguments<R>& arguments;
+  const Memory<V>& memory;
+  Handover<State> in, out;
+  Lane lane;
+  int rows;  // of this strip
+  unsigned char *above, *below;
+  State left, diagonal;
+  bool spoiled = false;
+
+  SOFTDP_DEVICE void chunk(int t0, int steps, int m) {
+    const int column = t0 + lane.row, end = t0 + kChunk < m ? t0 + kChunk : m;
+    const bool takes = lane.row < kChunk && column < m;
+    State edge = boundary_state<Wide>(arguments.k, takes && !arguments.boundary.anchored);
+    if (t0 < m && (in.shared || in.global)) {
+      in.wait(end, lane.row);
+      if (takes) edge = in.take(column);
+      in.taken(end, lane.row);
+      spoiled = spoiled || is_nan(edge);
+    }
+    const bool full = rows == kRows && steps == kChunk && t0 >= kRows - 1 && t0 + kChunk <= m;
+    if constexpr (R::Max::kHasNarrow) {
+      int64_t base;
+      if (fits(edge, base))
+        narrow_steps(t0, steps, m, full, edge, base);
+      else
+        wide_steps(t0, steps, m, edge);
+    } else {
+      wide_steps(t0, steps, m, edge);
+    }
+  }
+
+  // Whether all that is live lies near one exponent, and which.
+  SOFTDP_DEVICE bool fits(const State& edge, int64_t& base) const {
+    const State mine = is_live(left) ? left : is_live(edge) ? edge : diagonal;
+    const unsigned live = ballot(is_live(mine));
+    base = live ? shuffle_from(mine.e, first_set(live)) : 0;
+    const auto near = [&](const State& s) {
+      return !is_live(s) || (s.e - base < kNear && base - s.e < kNear);
+    };
+    return all(near(left) && near(edge) && near(diagonal));
+  }
+
+  SOFTDP_DEVICE void narrow_steps(int t0, int steps, int m, bool full, const State& edge, int64_t base) {
+    using Small = typename Narrow::State;
+    auto* const in_steps = reinterpret_cast<Small*>(above);
+    auto* const out_steps = reinterpret_cast<Small*>(below);
+    if (lane.row < kChunk) in_steps[lane.row] = narrowed<Narrow, Wide>(edge, base);
+    sync_warp();
+    const Cells<R, Narrow> cells(memory, arguments.k, arguments.threshold);
+    Small now = narrowed<Narrow, Wide>(left, base), before = narrowed<Narrow, Wide>(diagonal, base);
+    if (kFull && full)
+      forward_chunk<!kFull>(cells, now, before, spoiled, lane, t0, steps, in_steps, out_steps, rows - 1);
+    else
+      forward_chunk<true>(cells, now, before, spoiled, lane, t0, steps, in_steps, out_steps, rows - 1);
+    left = widened<Narrow, Wide>(now, base);
+    diagonal = widened<Narrow, Wide>(before, base);
+    hand_down(t0, steps, m, [&](int q) { return widened<Narrow, Wide>(out_steps[q], base); });
+  }
+
+  SOFTDP_DEVICE void wide_steps(int t0, int steps, int m, const State& edge) {
+    auto* const in_steps = reinterpret_cast<State*>(above);
+    auto* const out_steps = reinterpret_cast<State*>(below);
+    if (lane.row < kChunk) in_steps[lane.row] = edge;
+    sync_warp();
+    const Cells<R, Wide> cells(memory, arguments.k, arguments.threshold);
+    forward_chunk<true>(cells, left, diagonal, spoiled, lane, t0, steps, in_steps, out_steps, rows - 1);
+    left = Wide::normalized(left);
+    diagonal = Wide::normalized(diagonal);
+    hand_down(t0, steps, m, [&](int q) { return Wide::normalized(out_steps[q]); });
+  }
+
+  // The chunk's states of the strip's last row. A strip that met a bad score poisons all that follow.
+  template <class Given>
+  SOFTDP_DEVICE void hand_down(int t0, int steps, int m, Given given) {
+    sync_warp();
+    if (!out.shared && !out.global) return;
+    const int first = t0 - (rows - 1), end = clamp(first + steps, 0, m);
+    out.wait_for_room(end, lane.row);
+    const bool poisoned = ballot(spoiled) != 0;
+    const int column = first + lane.row;
+    if (lane.row < steps && column >= 0 && column < m) {
+      State edge = given(lane.row);
+      if (poisoned) spoil(edge);
+      out.give(column, edge);
+    }
+    out.given(end, lane.row);
+  }
+};
+
+// Where a score's array of rows comes from; only what is dense in the recipe is loaded by blocks.
+template <class T>
+SOFTDP_DEVICE View<const T> rows_of(const Scores<T>& scores, int64_t pair, int row) {
+  return {scores.data + pair * scores.batch + row * scores.row, scores.row, scores.column};
+}
+
+template <class R>
+SOFTDP_KERNEL(kWarps* kRows)
+forward_bands(const ForwardArguments<R> a) {
+  using T = typename R::T;
+  using V = typename R::V;
+  using Wide = typename R::Max::Wide;
+  using State = typename Wide::State;
+  using Block = BandMemory<V, State, R::kArrays>;
+  SOFTDP_SHARED(raw);
+  Block& block = *reinterpret_cast<Block*>(raw);
+  const int warp = int(threadIdx.x) / kRows, lane = int(threadIdx.x) % kRows;
+  auto& own = block.warps[warp];
+  if (lane == 0) own.published = own.consumed = 0;
+  const Place place = take_place(a.pairs, a.chain.tickets, &block.ticket);
+  sync_block();
+
+  const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = place.pair;
+  const Extent size = extent_of(a.pairs, pair);
+  const int n = size.n, m = size.m;
+  V* const saved = a.saved ? a.saved + pair * R::kPlanes * N * M : nullptr;
+  if (saved)
+    for (int plane = 0; plane < R::kPlanes; plane++)
+      fill_rows(saved + plane * N * M, place.band, N, M, n, m, V(0), true);
+  if ((n == 0 || m == 0) && place.band == 0 && threadIdx.x == 0) a.score[pair] = empty_score(a, size);
+  const int row0 = place.band * kBand + warp * kRows;
+  if (row0 >= n || m == 0) return;
+
+  const int rows = n - row0 < kRows ? n - row0 : kRows;
+  Memory<V> memory{};
+  for (int i = 0; i < R::kArrays; i++) memory.array[i] = block.arrays[warp][i];
+  memory.column[0] = own.column[0];
+  memory.column[1] = own.column[1];
+  if (lane < rows) {
+    if (R::kInsert == Gap::kRow) memory.row[0] = gap_at<V>(a.scores[1], a.wide_gaps, pair, row0 + lane, 0);
+    if (R::kDelete == Gap::kRow) memory.row[1] = gap_at<V>(a.scores[2], a.wide_gaps, pair, row0 + lane, 0);
+  }
+
+  const Boundary& boundary = a.boundary;
+  const auto given = [&](const void* states, int64_t at, bool reached) {
+    return states ? static_cast<const State*>(states)[at] : boundary_state<Wide>(a.k, reached);
+  };
+  const auto left_of = [&](int row) { return given(boundary.left, pair * N + row, !boundary.anchored); };
+  ForwardStrip<R, true> strip{a, memory};
+  strip.lane = {lane, lane, lane < rows ? m : 0};
+  strip.rows = rows;
+  strip.above = own.above;
+  strip.below = own.below;
+  strip.left = lane < rows ? left_of(row0 + lane) : boundary_state<Wide>(a.k, false);
+  strip.diagonal = row0 == 0 ? given(boundary.corner, pair, true) : left_of(row0 - 1);
+  if (R::kInsert == Gap::kRow) strip.spoiled = Wide::spoils(typename Wide::Value(memory.row[0]), a.k);
+  if (R::kDelete == Gap::kRow)
+    strip.spoiled = strip.spoiled || Wide::spoils(typename Wide::Value(memory.row[1]), a.k);
+
+  // Bands of the pair; edges between them are (pair, band, M).
+  const int64_t bands = bands_of(N);
+  const auto link = [&](int band, Handover<State>& way) {
+    way.global = a.chain.edges + (pair * (bands - 1) + band) * M;
+    way.global_flag = a.chain.flags + pair * bands + band;
+  };
+  const bool last = row0 + rows == n;
+  if (warp > 0) {
+    auto& from = block.warps[warp - 1];
+    strip.in = {nullptr, nullptr, from.ring, &from.published, &from.consumed};
+  } else if (row0 > 0) {
+    link(place.band - 1, strip.in);
+  } else if (boundary.above) {
+    strip.in.global = static_cast<State*>(const_cast<void*>(boundary.above)) + pair * M;
+  }
+  if (last) {
+    if (boundary.last_row) strip.out.global = static_cast<State*>(boundary.last_row) + pair * M;
+  } else if (warp < kWarps - 1) {
+    strip.out = {nullptr, nullptr, own.ring, &own.published, &own.consumed};
+  } else {
+    link(place.band, strip.out);
+  }
+
+  View<const T> views[3];
+  BlockLoader<T, V> loaders[3];
+  V held[2] = {V(0), V(0)};
+  for (int i = 0; i < R::kArrays; i++) views[i] = rows_of(a.scores[i], pair, row0);
+  const auto start = [&](int at) {
+#pragma unroll
+    for (int i = 0; i < R::kArrays; i++)
+      if (R::is_loaded(i)) loaders[i].start(views[i], lane, rows, m, at, memory.array[i]);
+    const int column = at * kChunk + lane;
+    const bool valid = lane < kChunk && column < m;
+    if (R::kInsert == Gap::kColumn)
+      held[0] = valid ? gap_at<V>(a.scores[1], a.wide_gaps, pair, 0, column) : V(0);
+    if (R::kDelete == Gap::kColumn)
+      held[1] = valid ? gap_at<V>(a.scores[2], a.wide_gaps, pair, 0, column) : V(0);
+  };
+  const auto finish = [&](int at) {
+    copy_async_wait();
+#pragma unroll
+    for (int i = 0; i < R::kArrays; i++)
+      if (R::is_loaded(i)) loaders[i].finish(lane, at, memory.array[i]);
+    const int column = (at * kChunk + lane) & (kRing - 1);
+    if (R::kInsert == Gap::kColumn && lane < kChunk) memory.column[0][column] = held[0];
+    if (R::kDelete == Gap::kColumn && lane < kChunk) memory.column[1][column] = held[1];
+    sync_warp();
+  };
+  const auto store = [&](int at) {
+    if (!saved) return;
+    for (int plane = 0; plane < R::kPlanes; plane++) {
+      const View<V> view{saved + plane * N * M + row0 * M, M, 1};
+      store_block(view, lane, rows, m, at, memory.array[plane]);
+    }
+  };
+
+  const int total = m + rows - 1, chunks = (total + kChunk - 1) / kChunk, blocks = (m + kChunk - 1) / kChunk;
+  start(0);
+  for (int c = 0; c < chunks; c++) {
+    finish(c);
+    store(c - kBlocksBehind);
+    sync_warp();
+    if (c + 1 < blocks) start(c + 1);
+    const int t0 = c * kChunk;
+    strip.chunk(t0, total - t0 < kChunk ? total - t0 : kChunk, m);
+  }
+  for (int c = chunks - kBlocksBehind; c < blocks; c++) store(c);
+
+  if (boundary.last_column && lane < rows)
+    static_cast<State*>(boundary.last_column)[pair * N + row0 + lane] = strip.left;
+  if (last) {
+    const bool spoiled = ballot(strip.spoiled) != 0;
+    sync_warp();  // after the other lanes' stores of the last block
+    if (lane == rows - 1) {
+      const V value = spoiled ? V(NAN) : V(value_of(strip.left, a.unit));
+      a.score[pair] = value;
+      const V verdict = value != value ? V(NAN) : V(kNoPath);
+      if (saved && (value != value || value == -ScalarCommon::kInfinity)) {
+        for (int plane = 0; plane < R::kPlanes; plane++) saved[plane * N * M + (n - 1) * M + m - 1] = verdict;
+      }
+    }
+  }
+}
+
+// ---- backward --------------------------------------------------------------------------------------------
+
+template <class T, bool kLcs_>
+struct BackwardArguments {
+  using V = typename ValueOf<T>::Type;
+  static constexpr int kPlanes = kLcs_ ? 1 : 2;
+  Pairs pairs;
+  const V* grad_score;
+  const V* saved;
+  Gradient<T> gradients[3];
+  bool shared_gap;
+  Chain<V> chain;
+  V* partial[2];  // of the gaps that are summed over rows: (B, strips, M) or (B, strips)
+};
+
+// What fills the gradients of the band's rows where nothing is swept: `value` in the pair's own cells, 0 in
+// the padding.
+template <class A>
+SOFTDP_DEVICE void fill_gradients(const A& a, int64_t pair, int band, int n, int m, float value,
+                                  bool padding_only) {
+  const int64_t N = a.pairs.rows, M = a.pairs.columns;
+  for (const auto& gradient : a.gradients) {
+    if (!gradient.data || !gradient.every_row) continue;
+    if (gradient.every_column)
+      fill_rows(gradient.data + pair * N * M, band, N, M, n, m, value, padding_only);
+    else
+      fill_rows(gradient.data + pair * N, band, N, 1, m > 0 ? n : 0, 1, value, padding_only);
+  }
+}
+
+template <class T, bool kLcs>
+SOFTDP_KERNEL(kWarps* kRows)
+backward_bands(const BackwardArguments<T, kLcs> a) {
+  using V = typename ValueOf<T>::Type;
+  constexpr int kPlanes = BackwardArguments<T, kLcs>::kPlanes, kArrays = kLcs ? 1 : 3;
+  using Block = BandMemory<V, V, kArrays>;
+  SOFTDP_SHARED(raw);
+  Block& block = *reinterpret_cast<Block*>(raw);
+  const int warp = int(threadIdx.x) / kRows, lane = int(threadIdx.x) % kRows;
+  auto& own = block.warps[warp];
+  if (lane == 0) own.published = own.consumed = 0;
+  const Place place = take_place(a.pairs, a.chain.tickets, &block.ticket);
+  sync_block();
+
+  const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = place.pair;
+  const Extent size = extent_of(a.pairs, pair);
+  const int n = size.n, m = size.m;
+  const V* const saved = a.saved + pair * kPlanes * N * M;
+  const V verdict = n > 0 && m > 0 ? saved[int64_t(n - 1) * M + m - 1] : V(kNoPath);
+  const bool swept = verdict >= 0;
+  fill_gradients(a, pair, place.band, n, m, swept || verdict < 0 ? 0.0f : NAN, swept);
+  // From here on the table is seen from its end: row 0 is x's last step, column 0 y's.
+  const int row0 = place.band * kBand + warp * kRows;
+  if (!swept || row0 >= n) return;
+
+  const int rows = n - row0 < kRows ? n - row0 : kRows, strip = row0 / kRows;
+  V* array[3];
+  for (int i = 0; i < 3; i++) array[i] = block.arrays[warp][i < kArrays ? i : 0];
+  const Lane where{lane, lane, lane < rows ? m : 0};
+  V* const above = reinterpret_cast<V*>(own.above);
+  V* const below = reinterpret_cast<V*>(own.below);
+
+  const auto kind = [&](int i) {
+    const Gradient<T>& g = a.gradients[i];
+    return !g.data ? Sum::kNone : g.every_column ? Sum::kArray : Sum::kRow;
+  };
+  GapSums<V> gaps{kLcs ? Sum::kNone : kind(1), kLcs ? Sum::kNone : kind(2), a.shared_gap};
+  double insert_row = 0, del_row = 0;  // sums over a row, chunk by chunk
+
+  const int64_t bands = bands_of(N);
+  Handover<V> in, out;
+  const auto link = [&](int band, Handover<V>& way) {
+    way.global = a.chain.edges + (pair * (bands - 1) + band) * M;
+    way.global_flag = a.chain.flags + pair * bands + band;
+  };
+  if (warp > 0) {
+    auto& from = block.warps[warp - 1];
+    in = {nullptr, nullptr, from.ring, &from.published, &from.consumed};
+  } else if (row0 > 0) {
+    link(place.band - 1, in);
+  }
+  if (row0 + rows < n) {
+    if (warp < kWarps - 1)
+      out = {nullptr, nullptr, own.ring, &own.published, &own.consumed};
+    else
+      link(place.band, out);
+  }
+
+  const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
+  BlockLoader<V, V> loader;
+  const auto start = [&](int at) {
+    for (int plane = 0; plane < kPlanes; plane++)
+      loader.start(View<const V>{saved + plane * N * M + corner, -M, -1}, lane, rows, m, at, array[plane]);
+  };
+  const auto store = [&](int at) {
+#pragma unroll
+    for (int i = 0; i < kArrays; i++) {
+      const Gradient<T>& g = a.gradients[i];
+      if (!g.data || !g.every_column) continue;
+      if (g.every_row)
+        store_block(View<T>{g.data + pair * N * M + corner, -M, -1}, lane, rows, m, at, array[i]);
+      else
+        store_column_sums(a.partial[i - 1] + (pair * strips_of(N) + strip) * M, lane, rows, m, at, array[i]);
+    }
+  };
+
+  Adjoints<V> from;
+  const int total = m + rows - 1, chunks = (total + kChunk - 1) / kChunk, blocks = (m + kChunk - 1) / kChunk;
+  start(0);
+  for (int c = 0; c < chunks; c++) {
+    copy_async_wait();
+    sync_warp();
+    store(c - kBlocksBehind);
+    sync_warp();
+    if (c + 1 < blocks) start(c + 1);
+    const int t0 = c * kChunk, steps = total - t0 < kChunk ? total - t0 : kChunk;
+    const int column = t0 + lane, end = t0 + kChunk < m ? t0 + kChunk : m;
+    V edge = row0 == 0 && column == 0 ? a.grad_score[pair] : V(0);
+    if (t0 < m && (in.shared || in.global)) {
+      in.wait(end, lane);
+      if (lane < kChunk && column < m) edge = in.take(column);
+      in.taken(end, lane);
+    }
+    if (lane < kChunk) above[lane] = edge;
+    sync_warp();
+    const int at = lane * kPitch + (t0 & (kRing - 1));
+    if (rows == kRows && steps == kChunk && t0 >= kRows - 1 && t0 + kChunk <= m)
+      backward_chunk<false, 1, kLcs>(array, from, gaps, where, at, t0, steps, above, below, rows - 1);
+    else
+      backward_chunk<true, 1, kLcs>(array, from, gaps, where, at, t0, steps, above, below, rows - 1);
+    insert_row += double(gaps.insert_row);
+    del_row += double(gaps.del_row);
+    gaps.insert_row = gaps.del_row = 0;
+    sync_warp();
+    if (out.shared || out.global) {
+      const int first = t0 - (rows - 1), until = clamp(first + steps, 0, m);
+      out.wait_for_room(until, lane);
+      if (lane < steps && first + lane >= 0 && first + lane < m) out.give(first + lane, below[lane]);
+      out.given(until, lane);
+    }
+  }
+  for (int c = chunks - kBlocksBehind; c < blocks; c++) store(c);
+
+  for (int i = 1; i < kArrays; i++) {
+    const Gradient<T>& g = a.gradients[i];
+    if (kind(i) != Sum::kRow) continue;
+    double sum = i == 1 ? insert_row : del_row;
+    if (g.every_row) {
+      if (lane < rows) g.data[pair * N + (n - 1 - row0 - lane)] = value_to<T>(V(sum));
+    } else {
+      if (lane >= rows) sum = 0;
+      for (int other = 16; other > 0; other /= 2) sum += shuffle_xor(sum, other);
+      if (lane == 0) a.partial[i - 1][pair * strips_of(N) + strip] = V(sum);
+    }
+  }
+}
+
+// ---- what is summed over rows: the strips' sums together, in their order --------------------------------
+
+template <class T>
+struct ReduceArguments {
+  using V = typename ValueOf<T>::Type;
+  Pairs pairs;
+  const V* saved;
+  int planes;
+  const V* partial;
+  T* out;           // (B, columns)
+  int64_t columns;  // M, or 1
+};
+
+constexpr int kReduceThreads = 128;
+
+template <class T>
+SOFTDP_KERNEL(kReduceThreads)
+reduce_strips(const ReduceArguments<T> a) {
+  using V = typename ValueOf<T>::Type;
+  const int64_t N = a.pairs.rows, M = a.pairs.columns;
+  const int64_t at = int64_t(blockIdx.x) * kReduceThreads + threadIdx.x;
+  if (at >= a.pairs.count * a.columns) return;
+  const int64_t pair = at / a.columns, column = at % a.columns;
+  const Extent size = extent_of(a.pairs, pair);
+  const int n = size.n, m = size.m;
+  const V verdict =
+      n > 0 && m > 0 ? a.saved[pair * a.planes * N * M + int64_t(n - 1) * M + m - 1] : V(kNoPath);
+  double sum = 0;
+  if (a.columns == 1 || column < m) {
+    if (verdict != verdict) sum = NAN;
+    // Strips go from the table's end, and so do their columns.
+    const int64_t mirrored = a.columns == 1 ? 0 : m - 1 - column;
+    if (verdict >= 0)
+      for (int64_t strip = 0; strip < strips_of(n); strip++)
+        sum += double(a.partial[(pair * strips_of(N) + strip) * a.columns + mirrored]);
+  }
+  a.out[at] = value_to<T>(V(sum));
+}
+
+}  // namespace softdp::cuda

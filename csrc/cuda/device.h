@@ -1,0 +1,154 @@
+// What the kernels take from CUDA, under names that the CPU harness (tests/kernels/shim.h) offers too, so
+// that the same kernel sources run under both.
+#pragma once
+#ifdef SOFTDP_HARNESS
+#include "shim.h"
+#else
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#define SOFTDP_DEVICE __device__ __forceinline__
+#define SOFTDP_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define SOFTDP_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+
+namespace softdp::cuda {
+
+using half = __half;
+using bfloat16 = __nv_bfloat16;
+
+SOFTDP_DEVICE float to_float(half x) {
+  return __half2float(x);
+}
+SOFTDP_DEVICE float to_float(bfloat16 x) {
+  return __bfloat162float(x);
+}
+template <class T>
+SOFTDP_DEVICE T from_float(float x);
+template <>
+SOFTDP_DEVICE half from_float<half>(float x) {
+  return __float2half_rn(x);
+}
+template <>
+SOFTDP_DEVICE bfloat16 from_float<bfloat16>(float x) {
+  return __float2bfloat16_rn(x);
+}
+
+// Host and device only because recurrence.h, which calls them, is; the host never does.
+__host__ SOFTDP_DEVICE float exp2_fast(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return exp2f(x);
+#endif
+}
+__host__ SOFTDP_DEVICE float reciprocal_fast(float x) {
+#ifdef __CUDA_ARCH__
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return 1 / x;
+#endif
+}
+
+// ---- warps: the mask is always the whole warp's ------------------------------------------------------
+template <class T>
+SOFTDP_DEVICE T shuffle_up(T x) {
+  return __shfl_up_sync(0xffffffffu, x, 1);
+}
+template <class T>
+SOFTDP_DEVICE T shuffle_from(T x, int lane) {
+  return __shfl_sync(0xffffffffu, x, lane);
+}
+template <class T>
+SOFTDP_DEVICE T shuffle_xor(T x, int mask) {
+  return __shfl_xor_sync(0xffffffffu, x, mask);
+}
+SOFTDP_DEVICE unsigned ballot(bool x) {
+  return __ballot_sync(0xffffffffu, x);
+}
+SOFTDP_DEVICE bool all(bool x) {
+  return __all_sync(0xffffffffu, x);
+}
+SOFTDP_DEVICE void sync_warp() {
+  __syncwarp();
+}
+SOFTDP_DEVICE void sync_block() {
+  __syncthreads();
+}
+SOFTDP_DEVICE int first_set(unsigned mask) {
+  return __ffs(int(mask)) - 1;
+}
+
+// ---- copies from global to shared memory that run beside the arithmetic ------------------------------
+// Where valid is false the element becomes 0 and nothing is read; source must still be an address.
+template <class T>
+SOFTDP_DEVICE void copy_async(T* shared, const T* global, bool valid) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8, "cp.async takes 4, 8 or 16 bytes");
+  const unsigned to = unsigned(__cvta_generic_to_shared(shared));
+  const int bytes = valid ? int(sizeof(T)) : 0;
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(global), "n"(int(sizeof(T))),
+               "r"(bytes)
+               : "memory");
+}
+// This thread's copies have landed; sync_warp() then shows them to its warp.
+SOFTDP_DEVICE void copy_async_wait() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
+// ---- flags: what was written before a release is seen after the acquire that reads it ----------------
+SOFTDP_DEVICE int load_acquire_block(const int* shared) {
+  int x;
+  const unsigned from = unsigned(__cvta_generic_to_shared(shared));
+  asm volatile("ld.acquire.cta.shared.b32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
+  return x;
+}
+SOFTDP_DEVICE void store_release_block(int* shared, int x) {
+  const unsigned to = unsigned(__cvta_generic_to_shared(shared));
+  asm volatile("st.release.cta.shared.b32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
+}
+SOFTDP_DEVICE int load_acquire_device(const int* global) {
+  int x;
+  asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(x) : "l"(global) : "memory");
+  return x;
+}
+SOFTDP_DEVICE void store_release_device(int* global, int x) {
+  asm volatile("st.release.gpu.global.b32 [%0], %1;" ::"l"(global), "r"(x) : "memory");
+}
+SOFTDP_DEVICE unsigned take_ticket(unsigned* global) {
+  return atomicAdd(global, 1u);
+}
+// Between two looks at a flag of this block, or of another.
+SOFTDP_DEVICE void spin_block() {}
+SOFTDP_DEVICE void spin_device() {
+  __nanosleep(32);
+}
+
+// ---- host --------------------------------------------------------------------------------------------
+using Stream = cudaStream_t;
+using Error = cudaError_t;
+
+template <class Arguments>
+Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream stream,
+             const Arguments& arguments) {
+  if (blocks == 0) return cudaSuccess;
+  if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
+  if (shared_bytes > 48 * 1024) {
+    const Error error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                             cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
+  kernel<<<dim3(unsigned(blocks)), dim3(unsigned(threads)), shared_bytes, stream> > >(arguments);
+  return cudaGetLastError();
+}
+inline Error set_zero(void* data, size_t bytes, Stream stream) {
+  return bytes ? cudaMemsetAsync(data, 0, bytes, stream) : cudaSuccess;
+}
+
+}  // namespace softdp::cuda
+#endif

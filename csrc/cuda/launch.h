@@ -1,0 +1,179 @@
+// The launchers: which kernel sweeps a problem. Included by the .cu files that compile the kernels.
+#pragma once
+#include "tiny.h"
+
+namespace softdp::cuda {
+
+constexpr double kLog2e = 1.4426950408889634;
+constexpr Error kBadProblem = cudaErrorInvalidValue;
+
+inline bool fits_int(const Pairs& pairs) {
+  constexpr int64_t kMost = int64_t(1) << 30;  // steps t and columns are ints
+  return pairs.rows <= kMost && pairs.columns <= kMost;
+}
+
+template <class R, class T>
+ForwardArguments<R> forward_arguments(const Forward<T>& p) {
+  using State = typename R::Max::Wide::State;
+  const double k = p.gamma > 0 ? kLog2e / p.gamma : 0;
+  return {p.pairs,         R::Max::factor(k),
+          R::Max::unit(k), typename R::V(p.threshold),
+          p.boundary,      {p.scores[0], p.scores[1], p.scores[2]},
+          p.wide_gaps,     p.score,
+          p.saved,         Chain<State>::in(p.workspace, p.pairs)};
+}
+
+template <class R, class T>
+Error launch_bands(const Forward<T>& p, Stream stream) {
+  using State = typename R::Max::Wide::State;
+  const Error error = set_zero(p.workspace, size_t(Chain<State>::flag_bytes(p.pairs)), stream);
+  if (error != cudaSuccess) return error;
+  const int64_t bands = bands_of(p.pairs.rows) > 0 ? bands_of(p.pairs.rows) : 1;
+  return launch(forward_bands<R>, p.pairs.count * bands, kWarps * kRows,
+                sizeof(BandMemory<typename R::V, State, R::kArrays>), stream, forward_arguments<R>(p));
+}
+
+template <class R, class T>
+Error launch_tiny(const Forward<T>& p, Stream stream) {
+  using State = typename R::Max::Wide::State;
+  const int group = p.pairs.rows <= 8 ? 8 : p.pairs.rows <= 16 ? 16 : kRows, together = kRows / group;
+  TinyArguments<R> arguments;
+  static_cast<ForwardArguments<R>&>(arguments) = forward_arguments<R>(p);
+  arguments.group = group;
+  return launch(tiny_pairs<R>, (p.pairs.count + together - 1) / together, kRows,
+                sizeof(TinyMemory<typename R::V, State, R::kArrays>), stream, arguments);
+}
+
+template <class T>
+bool is_tiny(const Forward<T>& p) {
+  return is_tiny(p.pairs.rows, p.pairs.columns) && p.boundary.plain();
+}
+
+template <class T>
+Gap kind_of(const Scores<T>& gap) {
+  return gap.column == 0 ? Gap::kRow : gap.row == 0 ? Gap::kColumn : Gap::kDense;
+}
+
+// Kinds of gaps beyond the first two are worth their own kernels in soft float sweeps; gaps that are wider
+// than the scores come by row or column only.
+template <class T, bool kSoft>
+Error launch_fsd_bands(const Forward<T>& p, Stream stream) {
+  const Gap insert = kind_of(p.scores[1]), del = kind_of(p.scores[2]);
+  if constexpr (!std::is_same_v<T, double>) {
+    if (p.shared_gap && insert == Gap::kRow)
+      return launch_bands<Recipe<T, kSoft, Gap::kRow, Gap::kShared>>(p, stream);
+    if (!p.shared_gap && insert == Gap::kRow && del == Gap::kRow)
+      return launch_bands<Recipe<T, kSoft, Gap::kRow, Gap::kRow>>(p, stream);
+    if constexpr (kSoft) {
+      if (p.shared_gap && insert == Gap::kColumn)
+        return launch_bands<Recipe<T, kSoft, Gap::kColumn, Gap::kShared>>(p, stream);
+      if (!p.shared_gap && insert == Gap::kRow && del == Gap::kColumn)
+        return launch_bands<Recipe<T, kSoft, Gap::kRow, Gap::kColumn>>(p, stream);
+    }
+    if (p.wide_gaps && sizeof(T) != sizeof(typename Forward<T>::V)) return kBadProblem;
+  }
+  return p.shared_gap ? launch_bands<Recipe<T, kSoft, Gap::kDense, Gap::kShared>>(p, stream)
+                      : launch_bands<Recipe<T, kSoft, Gap::kDense, Gap::kDense>>(p, stream);
+}
+
+template <class T, bool kSoft>
+Error launch_fsd(const Forward<T>& p, Stream stream) {
+  if (!is_tiny(p)) return launch_fsd_bands<T, kSoft>(p, stream);
+  return p.shared_gap ? launch_tiny<Recipe<T, kSoft, Gap::kDense, Gap::kShared>>(p, stream)
+                      : launch_tiny<Recipe<T, kSoft, Gap::kDense, Gap::kDense>>(p, stream);
+}
+
+template <class T, bool kSoft>
+Error launch_lcs(const Forward<T>& p, Stream stream) {
+  using R = Recipe<T, kSoft, Gap::kNone, Gap::kNone>;
+  return is_tiny(p) ? launch_tiny<R>(p, stream) : launch_bands<R>(p, stream);
+}
+
+template <class T>
+int64_t workspace_bytes(const Forward<T>& p) {
+  using V = typename Forward<T>::V;
+  if (is_tiny(p)) return 0;
+  return p.gamma > 0 ? Chain<typename Maxima<V, true>::Wide::State>::bytes(p.pairs)
+                     : Chain<typename Maxima<V, false>::Wide::State>::bytes(p.pairs);
+}
+
+template <class T>
+Error fsd_forward(const Forward<T>& p, Stream stream) {
+  if (!fits_int(p.pairs)) return kBadProblem;
+  return p.gamma > 0 ? launch_fsd<T, true>(p, stream) : launch_fsd<T, false>(p, stream);
+}
+template <class T>
+Error lcs_forward(const Forward<T>& p, Stream stream) {
+  if (!fits_int(p.pairs)) return kBadProblem;
+  return p.gamma > 0 ? launch_lcs<T, true>(p, stream) : launch_lcs<T, false>(p, stream);
+}
+
+// ---- backward ------------------------------------------------------------------------------------------
+
+// The strips' sums of gap i, numbers: 0 where there are none.
+template <class T>
+int64_t partial_size(const Backward<T>& p, int i) {
+  const Gradient<T>& g = p.gradients[i];
+  if (!g.data || g.every_row) return 0;
+  return p.pairs.count * strips_of(p.pairs.rows) * (g.every_column ? p.pairs.columns : 1);
+}
+
+template <class T>
+int64_t chain_bytes(const Backward<T>& p) {
+  return (Chain<typename Backward<T>::V>::bytes(p.pairs) + 15) / 16 * 16;
+}
+
+template <class T>
+int64_t workspace_bytes(const Backward<T>& p) {
+  if (is_tiny(p.pairs.rows, p.pairs.columns)) return 0;
+  return chain_bytes(p) +
+         (partial_size(p, 1) + partial_size(p, 2)) * int64_t(sizeof(typename Backward<T>::V));
+}
+
+template <class T>
+Error launch_scale(const Backward<T>& p, int planes, Stream stream) {
+  const ScaleArguments<T> arguments{
+      p.pairs, p.grad_score, p.saved, planes, {p.gradients[0], p.gradients[1], p.gradients[2]}};
+  return launch(scale_pairs<T>, p.pairs.count, kScaleWarps * kRows, 0, stream, arguments);
+}
+
+template <class T, bool kLcs>
+Error launch_backward(const Backward<T>& p, Stream stream) {
+  using V = typename Backward<T>::V;
+  if (!fits_int(p.pairs)) return kBadProblem;
+  if (is_tiny(p.pairs.rows, p.pairs.columns)) return launch_scale(p, kLcs ? 1 : p.shared_gap ? 2 : 3, stream);
+  BackwardArguments<T, kLcs> arguments{p.pairs,           p.grad_score,
+                                       p.saved,           {p.gradients[0], p.gradients[1], p.gradients[2]},
+                                       p.shared_gap,      Chain<V>::in(p.workspace, p.pairs),
+                                       {nullptr, nullptr}};
+  V* partial = reinterpret_cast<V*>(static_cast<char*>(p.workspace) + chain_bytes(p));
+  for (int i = 1; i < 3; i++) {
+    arguments.partial[i - 1] = partial;
+    partial += partial_size(p, i);
+  }
+  Error error = set_zero(p.workspace, size_t(Chain<V>::flag_bytes(p.pairs)), stream);
+  if (error != cudaSuccess) return error;
+  const int64_t bands = bands_of(p.pairs.rows) > 0 ? bands_of(p.pairs.rows) : 1;
+  error = launch(backward_bands<T, kLcs>, p.pairs.count * bands, kWarps * kRows,
+                 sizeof(BandMemory < V, V, kLcs ? 1 : 3 >), stream, arguments);
+  for (int i = 1; i < 3 && error == cudaSuccess; i++) {
+    const Gradient<T>& g = p.gradients[i];
+    if (!g.data || g.every_row) continue;
+    const int64_t columns = g.every_column ? p.pairs.columns : 1;
+    const ReduceArguments<T> sums{p.pairs, p.saved, kLcs ? 1 : 2, arguments.partial[i - 1], g.data, columns};
+    error = launch(reduce_strips<T>, (p.pairs.count * columns + kReduceThreads - 1) / kReduceThreads,
+                   kReduceThreads, 0, stream, sums);
+  }
+  return error;
+}
+
+template <class T>
+Error fsd_backward(const Backward<T>& p, Stream stream) {
+  return launch_backward<T, false>(p, stream);
+}
+template <class T>
+Error lcs_backward(const Backward<T>& p, Stream stream) {
+  return launch_backward<T, true>(p, stream);
+}
+
+}  // namespace softdp::cuda

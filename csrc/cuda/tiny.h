@@ -1,0 +1,158 @@
+// Pairs of at most 32 by 32 cells: a warp, or a part of one, sweeps a pair there and back in one launch, all
+// in shared memory. What is saved is the score's gradient, which the backward launch scales.
+#pragma once
+#include "bands.h"
+
+namespace softdp::cuda {
+
+template <class V, class State, int kArrays>
+struct TinyMemory {
+  V arrays[kArrays][kArray];
+  alignas(16) unsigned char above[kChunk * sizeof(State)];
+  alignas(16) unsigned char below[kChunk * sizeof(State)];
+};
+
+template <class R>
+struct TinyArguments : ForwardArguments<R> {
+  int group;  // lanes a pair: 8, 16 or 32, no fewer than its rows
+};
+
+template <class R>
+SOFTDP_KERNEL(kRows)
+tiny_pairs(const TinyArguments<R> a) {
+  using T = typename R::T;
+  using V = typename R::V;
+  using Wide = typename R::Max::Wide;
+  using State = typename Wide::State;
+  constexpr int kPlanes = R::kArrays;  // scores in, gradients out
+  using Block = TinyMemory<V, State, kPlanes>;
+  SOFTDP_SHARED(raw);
+  Block& block = *reinterpret_cast<Block*>(raw);
+
+  const int64_t N = a.pairs.rows, M = a.pairs.columns;
+  const int lane = int(threadIdx.x), group = a.group, g = lane / group, r = lane % group, first = g * group;
+  const int64_t pair = int64_t(blockIdx.x) * (kRows / group) + g;
+  const bool present = pair < a.pairs.count;
+  const Extent size = present ? extent_of(a.pairs, pair) : Extent{0, 0, true};
+  const int n = size.m ? size.n : 0, m = size.n ? size.m : 0;
+  const auto slot = [&](int row, int column) {
+    return (first + row) * kPitch + ((column + row) & (kRing - 1));
+  };
+
+  for (int row = 0; row < n; row++)
+    for (int column = r; column < m; column += group)
+#pragma unroll
+      for (int i = 0; i < kPlanes; i++) {
+        const Scores<T>& from = a.scores[i];
+        V* const to = &block.arrays[i][slot(row, column)];
+        if constexpr (std::is_same_v<T, V>)
+          copy_async(to, from.data + pair * from.batch + row * from.row + column * from.column, true);
+        else
+          *to = gap_at<V>(from, i > 0 && a.wide_gaps, pair, row, column);
+      }
+  copy_async_wait();
+  sync_warp();
+
+  Memory<V> memory{};
+  for (int i = 0; i < kPlanes; i++) memory.array[i] = block.arrays[i];
+  const Lane where{lane, r, r < n ? m : 0};
+  ForwardStrip<R, false> strip{a, memory};
+  strip.lane = where;
+  strip.rows = kRows;
+  strip.above = block.above;
+  strip.below = block.below;
+  strip.left = boundary_state<Wide>(a.k, r < n && !a.boundary.anchored);
+  strip.diagonal = boundary_state<Wide>(a.k, r == 0);
+  int total = n + m - 1;
+  for (int other = kRows / 2; other > 0; other /= 2) {
+    const int theirs = shuffle_xor(total, other);
+    total = theirs > total ? theirs : total;
+  }
+  for (int t0 = 0; t0 < total; t0 += kChunk)
+    strip.chunk(t0, total - t0 < kChunk ? total - t0 : kChunk, int(M));
+
+  const unsigned mine = (group == kRows ? 0xffffffffu : (1u << group) - 1) << first;
+  const bool spoiled = (ballot(strip.spoiled) & mine) != 0;
+  const V at_end = shuffle_from(V(value_of(strip.left, a.unit)), first + (n > 0 ? n - 1 : 0));
+  const V value = n == 0 ? empty_score(a, size) : spoiled ? V(NAN) : at_end;
+  if (present && r == 0) a.score[pair] = value;
+  if (!a.saved) return;
+
+  V* array[3];
+  for (int i = 0; i < 3; i++) array[i] = block.arrays[i < kPlanes ? i : 0];
+  GapSums<V> gaps{R::kLcs ? Sum::kNone : Sum::kArray, kPlanes == 3 ? Sum::kArray : Sum::kNone, kPlanes == 2};
+  Adjoints<V> from;
+  V* const above = reinterpret_cast<V*>(block.above);
+  V* const below = reinterpret_cast<V*>(block.below);
+  for (int t0 = 0; t0 < total; t0 += kChunk) {
+    sync_warp();
+    if (lane < kChunk) above[lane] = t0 + lane == 0 ? V(1) : V(0);
+    sync_warp();
+    // Seen from its end: this lane's row is n-1-r, its column at step t m-1-(t-r).
+    const int place = (first + n - 1 - r) * kPitch + n + m - 2 - t0;
+    backward_chunk<true, -1, R::kLcs>(array, from, gaps, where, place, t0,
+                                      total - t0 < kChunk ? total - t0 : kChunk, above, below, kRows - 1);
+  }
+  sync_warp();
+
+  if (!present) return;
+  const bool dead = value == -ScalarCommon::kInfinity, bad = value != value;
+  for (int row = 0; row < N; row++)
+    for (int column = r; column < M; column += group)
+#pragma unroll
+      for (int i = 0; i < kPlanes; i++) {
+        const bool inside = row < n && column < m;
+        const V gradient = !inside || dead ? V(0) : bad ? V(NAN) : array[i][slot(row, column)];
+        a.saved[((pair * kPlanes + i) * N + row) * M + column] = gradient;
+      }
+}
+
+// ---- the backward launch: saved gradients times the score's, summed where a gap was broadcast
+// --------------
+
+template <class T>
+struct ScaleArguments {
+  using V = typename ValueOf<T>::Type;
+  Pairs pairs;
+  const V* grad_score;
+  const V* saved;
+  int planes;
+  Gradient<T> gradients[3];
+};
+
+constexpr int kScaleWarps = 4;
+
+template <class T>
+SOFTDP_KERNEL(kScaleWarps* kRows)
+scale_pairs(const ScaleArguments<T> a) {
+  using V = typename ValueOf<T>::Type;
+  const int64_t pair = blockIdx.x;
+  const int N = int(a.pairs.rows), M = int(a.pairs.columns);
+  const int lane = int(threadIdx.x) % kRows, warp = int(threadIdx.x) / kRows;
+  const V scale = a.grad_score[pair];
+  const auto scaled = [&](V x) {
+    return x == 0 ? V(0) : scale * x;
+  };  // a cell without a path has no gradient
+  for (int i = 0; i < a.planes; i++) {
+    const Gradient<T>& g = a.gradients[i];
+    if (!g.data) continue;
+    const V* const saved = a.saved + (pair * a.planes + i) * N * M;
+    if (g.every_row && g.every_column) {
+      for (int at = int(threadIdx.x); at < N * M; at += kScaleWarps * kRows)
+        g.data[pair * N * M + at] = value_to<T>(scaled(saved[at]));
+      continue;
+    }
+    // Every warp takes some of the sums, its lanes the summands.
+    const int rows = g.every_row ? N : 1, columns = g.every_column ? M : 1, sums = rows * columns;
+    const int summands = N * M / (sums > 0 ? sums : 1), pitch = g.every_column ? M : 1,
+              skip = g.every_row ? M : 1;
+    for (int at = warp; at < sums; at += kScaleWarps) {
+      double sum = 0;
+      for (int k = lane; k < summands; k += kRows) sum += double(saved[at * skip + k * pitch]);
+      for (int other = kRows / 2; other > 0; other /= 2) sum += shuffle_xor(sum, other);
+      if (lane == 0) g.data[pair * sums + at] = value_to<T>(scaled(V(sum)));
+    }
+  }
+}
+
+}  // namespace softdp::cuda

@@ -1,0 +1,88 @@
+// Batched sweeps on the GPU: what the kernels take, and the launchers. No torch: pointers and a stream in, a
+// CUDA error out; nothing waits for the device, nothing is allocated.
+//
+// T is the type of the scores that come in (double, float, half, bfloat16), V that of the arithmetic and the
+// results (double for double, else float).
+#pragma once
+#include "../problem.h"
+#include "arithmetic.h"
+
+namespace softdp::cuda {
+
+template <class T>
+struct ValueOf {
+  using Type = float;
+};
+template <>
+struct ValueOf<double> {
+  using Type = double;
+};
+
+// The boundary of the table: S(0,0) = 0, and the rest 0, or -inf where anchored. Or states of the sweep
+// before, so that a pair can be swept in pieces: above S(0, 1..m), (B, M); left S(1..n, 0), (B, N); corner
+// S(0,0), (B,). last_row and last_column take S(n, 1..m) and S(1..n, m). All are States of Maxima's Wide;
+// null: none. A problem with any of these is not tiny.
+struct Boundary {
+  bool anchored = false;
+  const void *above = nullptr, *left = nullptr, *corner = nullptr;
+  void *last_row = nullptr, *last_column = nullptr;
+  bool plain() const { return !above && !left && !corner && !last_row && !last_column; }
+};
+
+// FSD and LCS forward: scores[0] is match or c, scores[1] and [2] insert and delete.
+template <class T>
+struct Forward {
+  using V = typename ValueOf<T>::Type;
+  Pairs pairs;
+  double gamma;
+  double threshold;  // LCS
+  Boundary boundary;
+  Scores<T> scores[3];
+  bool shared_gap;  // delete = insert, read once
+  bool wide_gaps;   // insert and delete hold V, not T
+  V* score;         // (B,)
+  V* saved;         // planes() of them, (B, planes, N, M); null: not wanted
+  void* workspace;  // workspace_bytes() of it
+};
+
+// Their backward: gradients[0] by match or c, [1] and [2] by insert and delete; T is their type. With a
+// shared gap insert receives the sum.
+template <class T>
+struct Backward {
+  using V = typename ValueOf<T>::Type;
+  Pairs pairs;
+  const V* grad_score;  // (B,)
+  const V* saved;
+  Gradient<T> gradients[3];
+  bool shared_gap;
+  void* workspace;
+};
+
+enum class Recurrence { kFsd, kLcs };
+
+// Small pairs are swept there and back in one launch, and what is saved is the score's gradient itself, a
+// plane each for match, insert and delete (or their sum, where they share a gap). Others save the weights:
+// for FSD insert's and delete's, for LCS one number a cell (SavedStep).
+inline bool is_tiny(int64_t rows, int64_t columns) {
+  return rows <= 32 && columns <= 32;
+}
+inline int planes(Recurrence recurrence, bool shared_gap, int64_t rows, int64_t columns) {
+  if (recurrence == Recurrence::kLcs) return 1;
+  return is_tiny(rows, columns) && !shared_gap ? 3 : 2;
+}
+
+template <class T>
+int64_t workspace_bytes(const Forward<T>& problem);
+template <class T>
+int64_t workspace_bytes(const Backward<T>& problem);
+
+template <class T>
+Error fsd_forward(const Forward<T>& problem, Stream stream);
+template <class T>
+Error lcs_forward(const Forward<T>& problem, Stream stream);
+template <class T>
+Error fsd_backward(const Backward<T>& problem, Stream stream);
+template <class T>
+Error lcs_backward(const Backward<T>& problem, Stream stream);
+
+}  // namespace softdp::cuda

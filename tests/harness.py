@@ -1,0 +1,156 @@
+"""The CUDA kernels' own sources, compiled as C++ and run on the CPU under tests/kernels/shim.h.
+
+Builds when it is first imported; SOFTDP_HARNESS_FLAGS adds compiler flags (a sanitizer's).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils import cpp_extension
+
+ROOT = Path(__file__).resolve().parents[1]
+HALF = (torch.float16, torch.bfloat16)
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    return sorted((root / "csrc/cuda").glob("*.cu")) + sorted((root / "tests/kernels").glob("*.cpp"))
+
+
+def build(root: Path = ROOT, flags: str = os.environ.get("SOFTDP_HARNESS_FLAGS", "")):
+    """The pybind11 module of tests/kernels/harness.cpp."""
+    tag = hashlib.sha1(f"{root} {flags} {torch.__version__}".encode()).hexdigest()[:12]
+    name = f"softdp_harness_{tag}"
+    folder = ROOT / "build" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    units = []
+    for source in sources(root):  # .cu files are C++ here
+        unit = folder / f"{source.stem}_unit.cpp"
+        text = f'#include "{source}"\n'
+        if not unit.is_file() or unit.read_text() != text:
+            unit.write_text(text)
+        units.append(str(unit))
+    return cpp_extension.load(
+        name,
+        units,
+        extra_cflags=["-std=c++17", "-O2", "-g", "-w", "-DSOFTDP_HARNESS", *flags.split()],
+        extra_ldflags=flags.split(),
+        extra_include_paths=[str(root / "tests/kernels"), str(root / "csrc/cuda")],
+        build_directory=str(folder),
+        with_cuda=False,
+    )
+
+
+@cache
+def module():
+    return build()
+
+
+@dataclass
+class Result:
+    score: Tensor
+    saved: Tensor
+    gradients: tuple[Tensor | None, ...]  # by match or similarity, insert, delete
+    boundary: dict[str, Tensor]  # what was asked for of last_row, last_column
+
+
+def run(
+    recurrence: str,
+    scores: tuple[Tensor | None, ...],
+    *,
+    gamma: float,
+    threshold: float = 0.0,
+    boundary: str = "free",
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+    grad: Tensor | None = None,
+    needs: tuple[bool, ...] = (True, True, True),
+    save: bool = True,
+    given: dict[str, Tensor] | None = None,
+    wanted: tuple[str, ...] = (),
+) -> Result:
+    """Forward and, where save, backward of match (B, N, M) and its gaps, or of one similarity.
+
+    given: states above (B, M, 16 bytes), left (B, N, 16), corner (B, 16) of another sweep; wanted: which
+    of last_row and last_column to give back.
+    """
+    kernels = module()
+    match, *gaps = scores
+    lcs = recurrence == "lcs"
+    B, N, M = match.shape
+    insert, delete = (*gaps, None, None)[:2]
+    shared = delete is None
+    value_type = torch.float32 if match.dtype in HALF else match.dtype
+    wide = not lcs and insert.dtype != match.dtype
+    dtype = str(match.dtype).removeprefix("torch.")
+    size = (B, N, M)
+    lengths = [
+        (0 if t is None else t.data_ptr(), t is None or t.dtype == torch.int64)
+        for t in (x_lengths, y_lengths)
+    ]
+    given = given or {}
+    out = {name: poisoned((B, M if name == "last_row" else N, 16), torch.uint8) for name in wanted}
+    states = {**given, **out}
+    edges = [
+        states[n].data_ptr() if n in states else 0
+        for n in ("above", "left", "corner", "last_row", "last_column")
+    ]
+    tables = [
+        strided(t, size)
+        for t in (match, match if lcs else insert, match if lcs else insert if shared else delete)
+    ]
+    score = poisoned((B,), value_type)
+    tiny_breaks = bool(given or wanted)
+    planes = (1 if lcs else 2) if tiny_breaks else kernels.planes(lcs, shared, N, M)
+    saved = poisoned((B, planes, N, M), value_type)
+
+    def forward(workspace: Tensor | None) -> int:
+        return kernels.forward(
+            lcs, dtype, size, *lengths, gamma, threshold, boundary == "anchored", edges, tables, shared, wide,
+            score.data_ptr(), saved.data_ptr() if save else 0, *address(workspace),
+        )  # fmt: skip
+
+    forward(poisoned((forward(None),), torch.uint8))
+    if not save:
+        return Result(score, saved, (), out)
+    grad = torch.ones(B, dtype=value_type) if grad is None else grad
+    targets = [match] if lcs else [match, insert, None if shared else delete]
+    gradients = [
+        poisoned((B, *t.shape[1:]), match.dtype) if t is not None and need else None
+        for t, need in zip(targets, needs, strict=False)
+    ]
+    written = [
+        (0, True, True) if g is None else (g.data_ptr(), g.shape[1] == N, g.shape[2] == M) for g in gradients
+    ]
+    written += [(0, True, True)] * (3 - len(written))
+
+    def backward(workspace: Tensor | None) -> int:
+        return kernels.backward(
+            lcs, dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), written, shared,
+            *address(workspace),
+        )  # fmt: skip
+
+    backward(poisoned((backward(None),), torch.uint8))
+    return Result(score, saved, tuple(gradients), out)
+
+
+def poisoned(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Memory of NaN, so that what is not written shows."""
+    return torch.full(size, 255 if dtype == torch.uint8 else float("nan"), dtype=dtype)
+
+
+def address(workspace: Tensor | None) -> tuple[int, int]:
+    return (0, -1) if workspace is None else (workspace.data_ptr(), workspace.numel())
+
+
+def strided(table: Tensor, full: tuple[int, ...]) -> tuple[int, ...]:
+    """Address and strides, 0 along broadcast dimensions."""
+    strides = [0 if size == 1 else stride for size, stride in zip(table.shape, table.stride(), strict=True)]
+    assert all(s in (1, f) for s, f in zip(table.shape, full, strict=True))
+    return (table.data_ptr(), *strides)

@@ -1,0 +1,122 @@
+// Python's way to the kernels on the CPU: addresses of tensors in, the launchers of csrc/cuda run under the
+// shim.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <stdexcept>
+#include <string>
+
+#include "../../csrc/cuda/wavefront.h"
+
+namespace py = pybind11;
+using namespace softdp;
+using namespace softdp::cuda;
+
+namespace {
+
+using Strided = std::array<int64_t, 4>;             // address, batch, row and column stride
+using Written = std::tuple<uintptr_t, bool, bool>;  // address, every row, every column
+using LengthsOf = std::pair<uintptr_t, bool>;       // address, whether int64
+using Sizes = std::array<int64_t, 3>;
+
+template <class T>
+T* pointer(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+Lengths lengths(const LengthsOf& given) {
+  Lengths out;
+  (given.second ? (void)(out.wide = pointer<int64_t>(given.first))
+                : (void)(out.narrow = pointer<int32_t>(given.first)));
+  return out;
+}
+Pairs pairs(const Sizes& size, const LengthsOf& x, const LengthsOf& y) {
+  return {size[0], size[1], size[2], lengths(x), lengths(y)};
+}
+
+template <class Run>
+auto with_type(const std::string& dtype, Run run) {
+  if (dtype == "float64") return run(double());
+  if (dtype == "float32") return run(float());
+  if (dtype == "float16") return run(half());
+  if (dtype == "bfloat16") return run(bfloat16());
+  throw std::invalid_argument("dtype " + dtype);
+}
+
+// Calls `go(problem, workspace_bytes)` twice: for the size of the workspace, and to run with one.
+template <class Problem, class Go>
+void with_workspace(Problem& problem, uintptr_t workspace, int64_t bytes, Go go) {
+  const int64_t needed = workspace_bytes(problem);
+  if (needed != bytes)
+    throw std::invalid_argument("the workspace must have " + std::to_string(needed) + " bytes");
+  problem.workspace = pointer<void>(workspace);
+  const Error error = go();
+  if (error != cudaSuccess) throw std::runtime_error("error " + std::to_string(int(error)));
+}
+
+int64_t forward(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x, const LengthsOf& y,
+                double gamma, double threshold, bool anchored, const std::array<uintptr_t, 5>& boundary,
+                const std::array<Strided, 3>& scores, bool shared_gap, bool wide_gaps, uintptr_t score,
+                uintptr_t saved, uintptr_t workspace, int64_t bytes) {
+  return with_type(dtype, [&](auto type) -> int64_t {
+    using T = decltype(type);
+    using V = typename ValueOf<T>::Type;
+    Forward<T> p{};
+    p.pairs = pairs(size, x, y);
+    p.gamma = gamma;
+    p.threshold = threshold;
+    p.boundary = {anchored,
+                  pointer<void>(boundary[0]),
+                  pointer<void>(boundary[1]),
+                  pointer<void>(boundary[2]),
+                  pointer<void>(boundary[3]),
+                  pointer<void>(boundary[4])};
+    for (int i = 0; i < 3; i++)
+      p.scores[i] = {pointer<const T>(uintptr_t(scores[i][0])), scores[i][1], scores[i][2], scores[i][3]};
+    p.shared_gap = shared_gap;
+    p.wide_gaps = wide_gaps;
+    p.score = pointer<V>(score);
+    p.saved = pointer<V>(saved);
+    if (bytes < 0) return workspace_bytes(p);
+    with_workspace(p, workspace, bytes, [&] { return lcs ? lcs_forward(p, 0) : fsd_forward(p, 0); });
+    return 0;
+  });
+}
+
+int64_t backward(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x,
+                 const LengthsOf& y, uintptr_t grad_score, uintptr_t saved,
+                 const std::array<Written, 3>& gradients, bool shared_gap, uintptr_t workspace,
+                 int64_t bytes) {
+  return with_type(dtype, [&](auto type) -> int64_t {
+    using T = decltype(type);
+    using V = typename ValueOf<T>::Type;
+    cuda::Backward<T> p{};
+    p.pairs = pairs(size, x, y);
+    p.grad_score = pointer<V>(grad_score);
+    p.saved = pointer<V>(saved);
+    for (int i = 0; i < 3; i++) {
+      const auto& [address, every_row, every_column] = gradients[i];
+      p.gradients[i] = {pointer<T>(address), every_row, every_column};
+    }
+    p.shared_gap = shared_gap;
+    if (bytes < 0) return workspace_bytes(p);
+    with_workspace(p, workspace, bytes, [&] { return lcs ? lcs_backward(p, 0) : fsd_backward(p, 0); });
+    return 0;
+  });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+  m.def("forward", &forward, "Runs a forward launcher; with bytes < 0, says how large a workspace it takes.");
+  m.def("backward", &backward, "Likewise, backward.");
+  m.def("planes", [](bool lcs, bool shared_gap, int64_t rows, int64_t columns) {
+    return planes(lcs ? Recurrence::kLcs : Recurrence::kFsd, shared_gap, rows, columns);
+  });
+  m.def("schedule", [](const std::string& order, unsigned resident, unsigned seed) {
+    const auto schedule = order == "forward"   ? shim::Schedule::kForward
+                          : order == "reverse" ? shim::Schedule::kReverse
+                                               : shim::Schedule::kRandom;
+    shim::options = {schedule, resident, seed};
+  });
+}

@@ -1,0 +1,181 @@
+// The names of csrc/cuda/device.h on a CPU: the kernels' own sources run as C++, every thread a fiber, so
+// that their logic can be tested where there is no GPU.
+//
+// A kernel runs wrong here, with an error, or never ends, with an error, where a GPU would forgive or hide
+// it:
+//   warp collectives      lanes meet; all 32 must come to the same one
+//   shared memory         starts as NaN, ends at its last byte (AddressSanitizer sees what goes beyond)
+//   asynchronous copies   their bytes land at the wait, and are NaN until then
+//   schedules             lanes and blocks take turns forwards, in reverse or at random; as many blocks at
+//   once
+//                         as are resident
+//   flags                 when nobody moves any more, that is a deadlock
+//   alignment             an asynchronous copy from or to a misaligned address is an error
+// It cannot see weak memory order, the special functions' error, or how long anything takes.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#define SOFTDP_DEVICE inline
+#define SOFTDP_KERNEL(threads) inline void
+#define SOFTDP_SHARED(name) unsigned char* const name = shim::shared_memory()
+
+namespace softdp::cuda {
+
+struct half {
+  _Float16 value;
+};
+struct bfloat16 {
+  uint16_t bits;
+};
+inline float to_float(half x) {
+  return float(x.value);
+}
+inline float to_float(bfloat16 x) {
+  const uint32_t bits = uint32_t(x.bits) << 16;
+  float y;
+  std::memcpy(&y, &bits, sizeof y);
+  return y;
+}
+template <class T>
+T from_float(float x);
+template <>
+inline half from_float<half>(float x) {
+  return {_Float16(x)};
+}
+template <>
+inline bfloat16 from_float<bfloat16>(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  if (x != x) return {0x7FC0};
+  return {uint16_t((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)};
+}
+inline float exp2_fast(float x) {
+  return std::exp2(x);
+}
+inline float reciprocal_fast(float x) {
+  return 1 / x;
+}
+
+namespace shim {
+
+enum class Schedule { kForward, kReverse, kRandom };
+struct Options {
+  Schedule schedule = Schedule::kForward;
+  unsigned resident = 1u << 30;  // blocks at once
+  unsigned seed = 1;
+};
+extern Options options;
+
+// What a lane brings to a collective, and who came.
+enum class Collective { kShuffle, kBallot, kSync };
+uint64_t meet(Collective kind, uint64_t mine, int from);  // the value of lane `from`; a ballot's mask
+void block_barrier();
+void copy(void* to, const void* from, size_t bytes, bool valid);
+void copies_land();
+void spin();  // looked at a flag in vain
+unsigned char* shared_memory();
+unsigned thread();
+unsigned block();
+
+void run(const std::function<void()>& kernel, unsigned blocks, unsigned threads, size_t shared_bytes);
+
+template <class T>
+T shuffle(T x, int from) {
+  uint64_t bits = 0;
+  std::memcpy(&bits, &x, sizeof x);
+  bits = meet(Collective::kShuffle, bits, from);
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
+}  // namespace shim
+
+struct Coordinate {
+  unsigned (*get)();
+  operator unsigned() const { return get(); }
+};
+struct Coordinates {
+  Coordinate x;
+};
+inline constexpr Coordinates threadIdx{{shim::thread}};
+inline constexpr Coordinates blockIdx{{shim::block}};
+
+template <class T>
+T shuffle_up(T x) {
+  const int lane = int(shim::thread() % 32);
+  return shim::shuffle(x, lane ? lane - 1 : 0);
+}
+template <class T>
+T shuffle_from(T x, int lane) {
+  return shim::shuffle(x, lane);
+}
+template <class T>
+T shuffle_xor(T x, int mask) {
+  return shim::shuffle(x, int(shim::thread() % 32) ^ mask);
+}
+inline unsigned ballot(bool x) {
+  return unsigned(shim::meet(shim::Collective::kBallot, x, 0));
+}
+inline bool all(bool x) {
+  return ballot(x) == 0xffffffffu;
+}
+inline void sync_warp() {
+  shim::meet(shim::Collective::kSync, 0, 0);
+}
+inline void sync_block() {
+  shim::block_barrier();
+}
+inline int first_set(unsigned mask) {
+  return __builtin_ffs(int(mask)) - 1;
+}
+
+template <class T>
+void copy_async(T* shared, const T* global, bool valid) {
+  shim::copy(shared, global, sizeof(T), valid);
+}
+inline void copy_async_wait() {
+  shim::copies_land();
+}
+
+// Fibers take turns only where they wait, so plain loads and stores are as strong as any.
+inline int load_acquire_block(const int* shared) {
+  return *shared;
+}
+inline void store_release_block(int* shared, int x) {
+  *shared = x;
+}
+inline int load_acquire_device(const int* global) {
+  return *global;
+}
+inline void store_release_device(int* global, int x) {
+  *global = x;
+}
+inline unsigned take_ticket(unsigned* global) {
+  return (*global)++;
+}
+inline void spin_block() {
+  shim::spin();
+}
+inline void spin_device() {
+  shim::spin();
+}
+
+using Stream = int;
+enum Error { cudaSuccess, cudaErrorInvalidValue };
+
+template <class Arguments>
+Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream,
+             const Arguments& arguments) {
+  if (blocks > INT32_MAX || shared_bytes > 227 * 1024) return cudaErrorInvalidValue;
+  shim::run([&] { kernel(arguments); }, unsigned(blocks), unsigned(threads), shared_bytes);
+  return cudaSuccess;
+}
+inline Error set_zero(void* data, size_t bytes, Stream) {
+  if (bytes) std::memset(data, 0, bytes);
+  return cudaSuccess;
+}
+
+}  // namespace softdp::cuda
