@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,40 +15,77 @@ from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parent
 MIN_TORCH = "0x020a000000000000"  # 2.10: the oldest torch whose stable ABI has all that is used here
+# Where no GPU says which; GPUs newer than all of them compile the last one's PTX.
+ARCHITECTURES = (80, 90, 100)
 
 
 def cuda_home() -> Path | None:
-    """The CUDA toolkit: a folder with its compiler and headers (the nvcc on PATH can be a wrapper)."""
+    """The CUDA toolkit: a folder with its compiler and headers (the nvcc on PATH can be a wrapper).
+
+    CUDA_HOME, where it is set, is the only place looked at, so that it can also rule CUDA out.
+    """
+    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     nvcc = shutil.which("nvcc")
-    places = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
-    places += [Path(nvcc).resolve().parents[1] if nvcc else None, "/usr/local/cuda"]
-    for home in (Path(p) for p in places if p):
+    on_path = [Path(nvcc).resolve().parents[1]] if nvcc else []
+    for home in [Path(named)] if named else [*on_path, Path("/usr/local/cuda")]:
         if (home / "bin/nvcc").is_file() and (home / "include/cuda_runtime.h").is_file():
             return home
     return None
 
 
-CUDA_SOURCES = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/cuda/*.cu"))
+def ask_nvcc(home: Path, question: str) -> str:
+    return subprocess.run([home / "bin/nvcc", question], capture_output=True, text=True, check=True).stdout
+
+
+def toolkit_version(home: Path) -> str:
+    return re.search(r"release (\d+\.\d+)", ask_nvcc(home, "--version"))[1]
+
+
+def why_cpu_only(home: Path | None) -> str | None:
+    """Why CUDA kernels cannot be built here, for the build's last line; None where they can."""
+    if not torch.version.cuda:
+        return "torch is built without CUDA"
+    if not home:
+        return "no CUDA toolkit (nvcc and its headers) was found"
+    try:
+        found = toolkit_version(home)
+    except (OSError, subprocess.CalledProcessError, TypeError):
+        return f"{home}/bin/nvcc does not run or does not tell its version"
+    if found.split(".")[0] != torch.version.cuda.split(".")[0]:
+        return f"the CUDA toolkit in {home} is {found}, but torch is built with CUDA {torch.version.cuda}"
+    return None
+
+
+def architectures(home: Path) -> str:
+    """TORCH_CUDA_ARCH_LIST for a machine without a GPU: what this nvcc knows of ARCHITECTURES."""
+    known = ask_nvcc(home, "--list-gpu-arch").split()
+    return ";".join(f"{a // 10}.{a % 10}" for a in ARCHITECTURES if f"compute_{a}" in known) + "+PTX"
+
+
+def built_architectures() -> list[str]:
+    """sm_NN as machine code, then compute_NN as PTX."""
+    built = [flag.rsplit("code=")[-1] for flag in cpp_extension._get_cuda_arch_flags()]
+    return sorted(built, key=lambda name: (name.startswith("compute"), int(re.sub(r"\D", "", name)), name))
+
+
 CUDA_HOME = cuda_home()
-WHY_NOT = (
-    "this version has no CUDA kernels yet" if not CUDA_SOURCES
-    else "torch is built without CUDA" if not torch.version.cuda
-    else "no CUDA toolkit was found" if not CUDA_HOME
-    else None
-)  # fmt: skip
+WHY_NOT = why_cpu_only(CUDA_HOME)
 
 
 def extension():
     sources = ["csrc/ops/library.cpp", "csrc/ops/cpu.cpp", "csrc/cpu/sweep.cpp"]
     flags = {"cxx": ["-O3", "-std=c++17", "-fvisibility=hidden", f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]}
-    headers = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/**/*.h"))
+    headers = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/**/*.*h"))  # .h and .cuh
     options = {"py_limited_api": True, "extra_compile_args": flags, "depends": headers}
     if WHY_NOT:
         return cpp_extension.CppExtension("softdp._C", sources, **options)
     cpp_extension.CUDA_HOME = str(CUDA_HOME)
+    asked = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
+    if asked in ("", "native") and not torch.cuda.device_count():
+        os.environ["TORCH_CUDA_ARCH_LIST"] = architectures(CUDA_HOME)
     flags["cxx"].append("-DUSE_CUDA")
     flags["nvcc"] = ["-O3", "-std=c++17", "-DUSE_CUDA", f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]
-    sources += ["csrc/ops/cuda.cpp", *CUDA_SOURCES]
+    sources += ["csrc/ops/cuda.cpp", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/cuda/*.cu"))]
     return cpp_extension.CUDAExtension("softdp._C", sources, **options)
 
 
@@ -61,11 +100,14 @@ class BuildExtension(cpp_extension.BuildExtension):
             "torch": torch.__version__,
             "platform": f"{sys.platform}-{platform.machine()}",
             "cpu": ["baseline"],
-            "cuda_archs": [] if WHY_NOT else torch.utils.cpp_extension._get_cuda_arch_flags(),
+            "cuda": None if WHY_NOT else toolkit_version(CUDA_HOME),
+            "cuda_archs": [] if WHY_NOT else built_architectures(),
         }
         target = Path(self.get_ext_fullpath("softdp._C")).parent / "_build_info.json"
         target.write_text(json.dumps(record, indent=2) + "\n")
-        cuda = f"CPU only: {WHY_NOT}" if WHY_NOT else f"CPU and CUDA from {CUDA_HOME}"
+        cuda = f"CPU only: {WHY_NOT}"
+        if not WHY_NOT:
+            cuda = f"CPU and CUDA {record['cuda']} ({CUDA_HOME}) for {', '.join(record['cuda_archs'])}"
         print(f"softdp {version}: built with torch {torch.__version__}, {cuda}", flush=True)
 
 

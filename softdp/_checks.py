@@ -18,13 +18,21 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 class FsdArguments(NamedTuple):
-    """Checked arguments of fsd_score; insert and delete have 3 dimensions, each 1 or full."""
+    """Checked arguments of fsd_score; insert and delete have 3 dimensions, each 1 or full.
+
+    Gaps have match's dtype, or, where they were numbers, the arithmetic's.
+    """
 
     match: Tensor
     insert: Tensor
     delete: Tensor | None
     x_lengths: Tensor | None
     y_lengths: Tensor | None
+
+    def computed(self) -> FsdArguments:
+        """With all scores in the dtype of the arithmetic."""
+        delete = None if self.delete is None else computed(self.delete)
+        return self._replace(match=computed(self.match), insert=computed(self.insert), delete=delete)
 
 
 class LcsArguments(NamedTuple):
@@ -33,6 +41,10 @@ class LcsArguments(NamedTuple):
     similarity: Tensor
     x_lengths: Tensor | None
     y_lengths: Tensor | None
+
+    def computed(self) -> LcsArguments:
+        """With the scores in the dtype of the arithmetic."""
+        return self._replace(similarity=computed(self.similarity))
 
 
 def fsd_arguments(
@@ -53,13 +65,7 @@ def fsd_arguments(
     B, N, M = match.shape
     lengths(x_lengths, "x_lengths", B, N, "match", match.device)
     lengths(y_lengths, "y_lengths", B, M, "match", match.device)
-    return FsdArguments(
-        computed(match),
-        computed(insert),
-        None if delete is None else computed(delete),
-        x_lengths,
-        y_lengths,
-    )
+    return FsdArguments(match, insert, delete, x_lengths, y_lengths)
 
 
 def lcs_arguments(
@@ -75,7 +81,7 @@ def lcs_arguments(
     B, N, M = similarity.shape
     lengths(x_lengths, "x_lengths", B, N, "similarity", similarity.device)
     lengths(y_lengths, "y_lengths", B, M, "similarity", similarity.device)
-    return LcsArguments(computed(similarity), x_lengths, y_lengths)
+    return LcsArguments(similarity, x_lengths, y_lengths)
 
 
 def gamma_number(gamma: float) -> None:

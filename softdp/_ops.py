@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import _checks
 from ._version import __version__
 
 PACKAGE = Path(__file__).parent
@@ -86,27 +87,63 @@ def _platform() -> str:
 _EXTENSION = _load()
 
 
+HAS_CUDA = torch._C._dispatch_has_kernel_for_dispatch_key("softdp::fsd_forward", "CUDA")
+DEVICES = ("cpu", "meta", "cuda") if HAS_CUDA else ("cpu", "meta")
+TINY = 32  # csrc/cuda/wavefront.h: pairs of at most this many steps are swept there and back at once
+
+
 def has_kernel(device: torch.device) -> bool:
     """Whether the operators have a kernel for this kind of device; others run the reference."""
-    return device.type in ("cpu", "meta")
+    return device.type in DEVICES
+
+
+def taken(args: Any) -> Any:
+    """Checked arguments as the operators take them.
+
+    On a GPU half scores are read as they are, beside a number of the arithmetic's dtype if all gaps are
+    numbers, and lengths follow the scores without anyone waiting; elsewhere halves are converted.
+    """
+    scores = args[0]
+    if scores.device.type != "cuda":
+        return args.computed()
+    gaps = [t for t in (args[1:3] if isinstance(args, _checks.FsdArguments) else ()) if t is not None]
+    if len({t.dtype for t in gaps}) > 1 or any(t.dtype != scores.dtype and t.numel() > 1 for t in gaps):
+        args = args.computed()
+    lengths = [
+        None if t is None else t.to(scores.device, non_blocking=True)
+        for t in (args.x_lengths, args.y_lengths)
+    ]
+    return args._replace(x_lengths=lengths[0], y_lengths=lengths[1])
 
 
 # ---- fake kernels --------------------------------------------------------------------------------
 
 
-def _fake_results(scores: Tensor, save: bool) -> tuple[Tensor, Tensor]:
-    saved = scores.new_empty((*scores.shape, 2) if save else (0,))
-    return scores.new_empty((scores.shape[0],)), saved
+def _planes(lcs: bool, shared_gap: bool, rows: int, columns: int) -> int:
+    """How many numbers a cell the CUDA operators save: planes() of csrc/cuda/wavefront.h."""
+    if lcs:
+        return 1
+    return 3 if not shared_gap and rows <= TINY and columns <= TINY else 2
+
+
+def _fake_results(scores: Tensor, save: bool, lcs: bool, shared_gap: bool) -> tuple[Tensor, Tensor]:
+    B, N, M = scores.shape
+    dtype = _checks.arithmetic(scores.dtype)
+    size = (0,)
+    if save:
+        on_gpu = scores.device.type == "cuda"
+        size = (B, _planes(lcs, shared_gap, N, M), N, M) if on_gpu else (B, N, M, 2)
+    return scores.new_empty((B,), dtype=dtype), scores.new_empty(size, dtype=dtype)
 
 
 @torch.library.register_fake("softdp::fsd_forward")
 def _(match, insert, delete, x_lengths, y_lengths, gamma, anchored, save):
-    return _fake_results(match, save)
+    return _fake_results(match, save, lcs=False, shared_gap=delete is None)
 
 
 @torch.library.register_fake("softdp::lcs_forward")
 def _(similarity, x_lengths, y_lengths, threshold, gamma, save):
-    return _fake_results(similarity, save)
+    return _fake_results(similarity, save, lcs=True, shared_gap=True)
 
 
 @torch.library.register_fake("softdp::fsd_backward")
@@ -121,9 +158,10 @@ def _(
     need_match,
     need_insert,
     need_delete,
+    dtype,
 ):
     def gradient(needed, size):
-        return saved.new_empty((match_size[0], size[1], size[2]) if needed else (0,))
+        return saved.new_empty((match_size[0], size[1], size[2]) if needed else (0,), dtype=dtype)
 
     need_delete = need_delete and delete_size is not None
     return (
@@ -134,8 +172,8 @@ def _(
 
 
 @torch.library.register_fake("softdp::lcs_backward")
-def _(grad_score, saved, x_lengths, y_lengths, similarity_size):
-    return saved.new_empty(tuple(similarity_size))
+def _(grad_score, saved, x_lengths, y_lengths, similarity_size, dtype):
+    return saved.new_empty(tuple(similarity_size), dtype=dtype)
 
 
 # ---- autograd ------------------------------------------------------------------------------------
@@ -150,6 +188,7 @@ def _fsd_context(ctx, inputs, output):
     ctx.save_for_backward(saved, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
     ctx.sizes = match.shape, insert.shape, None if delete is None else delete.shape
+    ctx.dtype = match.dtype
 
 
 def _fsd_gradient(ctx, grad_score, _grad_saved):
@@ -157,7 +196,7 @@ def _fsd_gradient(ctx, grad_score, _grad_saved):
         return (None,) * 8
     sizes = [None if s is None else list(s) for s in ctx.sizes]
     needs = list(ctx.needs_input_grad[:3])
-    gradients = fsd_backward(grad_score, *ctx.saved_tensors, *sizes, *needs)
+    gradients = fsd_backward(grad_score, *ctx.saved_tensors, *sizes, *needs, ctx.dtype)
     return *map(_summed_over_batch, gradients, sizes, needs), *(None,) * 5
 
 
@@ -174,12 +213,13 @@ def _lcs_context(ctx, inputs, output):
     ctx.save_for_backward(saved, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
     ctx.size = similarity.shape
+    ctx.dtype = similarity.dtype
 
 
 def _lcs_gradient(ctx, grad_score, _grad_saved):
     if grad_score is None:
         return (None,) * 6
-    gradient = lcs_backward(grad_score, *ctx.saved_tensors, list(ctx.size))
+    gradient = lcs_backward(grad_score, *ctx.saved_tensors, list(ctx.size), ctx.dtype)
     return gradient, *(None,) * 5
 
 
@@ -241,19 +281,19 @@ def _lcs_forward_vmap(info, in_dims, similarity, x_lengths, y_lengths, *options)
 
 
 def _fsd_backward_vmap(info, in_dims, *inputs):
-    tensors, sizes, needs = inputs[:4], inputs[4:7], inputs[7:]
+    tensors, sizes, needs, dtype = inputs[:4], inputs[4:7], inputs[7:10], inputs[10]
     pairs = sizes[0][0]
     joined = _joined(tensors, in_dims, pairs, info.batch_size)
     joined_sizes = [None if s is None else [info.batch_size * pairs, *s[1:]] for s in sizes]
-    gradients = fsd_backward(*joined, *joined_sizes, *needs)
+    gradients = fsd_backward(*joined, *joined_sizes, *needs, dtype)
     given = needs[0], needs[1], needs[2] and sizes[2] is not None
     return tuple(_parted(g, info.batch_size, n) for g, n in zip(gradients, given, strict=True)), (0, 0, 0)
 
 
 def _lcs_backward_vmap(info, in_dims, *inputs):
-    tensors, (pairs, *cells) = inputs[:4], inputs[4]
+    tensors, (pairs, *cells), dtype = inputs[:4], inputs[4], inputs[5]
     joined = _joined(tensors, in_dims, pairs, info.batch_size)
-    return _parted(lcs_backward(*joined, [info.batch_size * pairs, *cells]), info.batch_size), 0
+    return _parted(lcs_backward(*joined, [info.batch_size * pairs, *cells], dtype), info.batch_size), 0
 
 
 # ---- registration --------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ def fsd_score(
             x_lengths=x_lengths,
             y_lengths=y_lengths,
         )
+    args = _ops.taken(args)
     save = _needs_gradient(args.match, args.insert, args.delete)
     score, _ = _ops.fsd_forward(*args, float(gamma), boundary == "anchored", save)
     return score
@@ -131,6 +132,7 @@ def lcs_score(
         return reference.lcs_score(
             similarity, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
         )
+    args = _ops.taken(args)
     save = _needs_gradient(args.similarity)
     score, _ = _ops.lcs_forward(*args, float(threshold), float(gamma), save)
     return score

@@ -50,7 +50,7 @@ def fsd_score(
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022; Mensch and Blondel, ICML 2018.
     """
-    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths)
+    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths).computed()
     match = args.match
     insert = args.insert.expand(match.shape)
     delete = insert if args.delete is None else args.delete.expand(match.shape)
@@ -95,7 +95,7 @@ def lcs_score(
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022; Mensch and Blondel, ICML 2018.
     """
-    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths)
+    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
     similarity = args.similarity
     B, N, M = similarity.shape
     n, m, unfit = _lengths(args.x_lengths, args.y_lengths, similarity)

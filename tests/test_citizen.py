@@ -34,12 +34,12 @@ def operator_calls():
                 for needs in ((True, True, True), (False, True, False)):
                     yield (
                         "fsd_backward",
-                        (torch.ones_like(score), saved, *pair_lengths, *sizes, *needs),
+                        (torch.ones_like(score), saved, *pair_lengths, *sizes, *needs, dtype),
                     )
         for save in (False, True):
             yield "lcs_forward", (m, *lengths, 0.4, 0.2, save)
         score, saved = torch.ops.softdp.lcs_forward(m, *lengths, 0.4, 0.2, True)
-        yield "lcs_backward", (torch.ones_like(score), saved, *lengths, list(m.shape))
+        yield "lcs_backward", (torch.ones_like(score), saved, *lengths, list(m.shape), dtype)
 
 
 @pytest.mark.parametrize("name", ["fsd_forward", "fsd_backward", "lcs_forward", "lcs_backward"])

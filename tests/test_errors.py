@@ -131,7 +131,9 @@ def forward(match=MATCH, insert=MATCH, delete=None, x=None, y=None, save=True):
 def backward(save=True, size=(2, 3, 4), grad=None, insert_size=(2, 3, 4)):
     score, saved = forward(save=save)
     grad = score if grad is None else grad
-    return torch.ops.softdp.fsd_backward(grad, saved, None, None, size, insert_size, None, True, True, False)
+    return torch.ops.softdp.fsd_backward(
+        grad, saved, None, None, size, insert_size, None, True, True, False, torch.float32
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,19 @@
 
 #include <cstdint>
 
+namespace softdp::cuda {
+using half = __half;
+using bfloat16 = __nv_bfloat16;
+using Stream = cudaStream_t;
+using Error = cudaError_t;
+}  // namespace softdp::cuda
+
+#ifdef __CUDACC__
 #define SOFTDP_DEVICE __device__ __forceinline__
 #define SOFTDP_KERNEL(threads) __global__ void __launch_bounds__(threads)
 #define SOFTDP_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 
 namespace softdp::cuda {
-
-using half = __half;
-using bfloat16 = __nv_bfloat16;
 
 SOFTDP_DEVICE float to_float(half x) {
   return __half2float(x);
@@ -130,9 +135,6 @@ SOFTDP_DEVICE void spin_device() {
 }
 
 // ---- host --------------------------------------------------------------------------------------------
-using Stream = cudaStream_t;
-using Error = cudaError_t;
-
 template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream stream,
              const Arguments& arguments) {
@@ -143,12 +145,14 @@ Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shar
                                              cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
     if (error != cudaSuccess) return error;
   }
-  kernel<<<dim3(unsigned(blocks)), dim3(unsigned(threads)), shared_bytes, stream> > >(arguments);
-  return cudaGetLastError();
+  void* parameters[] = {const_cast<Arguments*>(&arguments)};
+  return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(unsigned(blocks)),
+                          dim3(unsigned(threads)), parameters, shared_bytes, stream);
 }
 inline Error set_zero(void* data, size_t bytes, Stream stream) {
   return bytes ? cudaMemsetAsync(data, 0, bytes, stream) : cudaSuccess;
 }
 
 }  // namespace softdp::cuda
-#endif
+#endif  // __CUDACC__
+#endif  // SOFTDP_HARNESS

@@ -5,7 +5,7 @@
 // results (double for double, else float).
 #pragma once
 #include "../problem.h"
-#include "arithmetic.h"
+#include "device.h"
 
 namespace softdp::cuda {
 

@@ -1,48 +1,15 @@
-// CPU operators: tensors in, a problem for cpu/sweep.h out. What users see is validated in Python; the
-// checks here keep a direct call of an operator from reading or writing out of bounds.
+// CPU operators: tensors in, a problem for cpu/sweep.h out.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
-#include <torch/headeronly/util/Exception.h>
-
-#include <algorithm>
-#include <cstdint>
-#include <optional>
-#include <tuple>
-#include <vector>
 
 #if __has_include(<sys/mman.h>)
 #include <sys/mman.h>
 #endif
 
 #include "../cpu/sweep.h"
+#include "tensors.h"
 
 namespace softdp {
 namespace {
-
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-using Sizes = std::vector<int64_t>;
-
-void check_scores(const Tensor& t, const char* name, ScalarType dtype) {
-  STD_TORCH_CHECK(t.is_cpu(), name, " must be on the CPU");
-  STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
-  STD_TORCH_CHECK(t.scalar_type() == dtype, name, " must have the dtype of the scores");
-}
-
-template <class T>
-Scores<T> scores_of(const Tensor& t, const char* name, ScalarType dtype, const Sizes& size) {
-  check_scores(t, name, dtype);
-  int64_t stride[3];
-  for (int d = 0; d < 3; d++) {
-    STD_TORCH_CHECK(t.size(d) == size[d] || t.size(d) == 1, name,
-                    " must be broadcastable to the scores: dimension ", d, " is ", t.size(d),
-                    ", expected 1 or ", size[d]);
-    stride[d] = t.size(d) == 1 ? 0 : t.stride(d);
-  }
-  return {static_cast<const T*>(t.data_ptr()), stride[0], stride[1], stride[2]};
-}
 
 // Lengths as int64, checked against the padded size. Null stays null.
 std::optional<Sizes> lengths_of(const std::optional<Tensor>& lengths, const char* name, int64_t pairs,
@@ -63,9 +30,10 @@ std::optional<Sizes> lengths_of(const std::optional<Tensor>& lengths, const char
   return out;
 }
 
-struct Lengths {
+struct LengthsOnCpu {
   std::optional<Sizes> x, y;
-  Lengths(const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths, const Sizes& size)
+  LengthsOnCpu(const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
+               const Sizes& size)
       : x(lengths_of(x_lengths, "x_lengths", size[0], size[1])),
         y(lengths_of(y_lengths, "y_lengths", size[0], size[2])) {}
   Pairs pairs(const Sizes& size) const {
@@ -87,11 +55,6 @@ Tensor new_tensor(const Sizes& size, ScalarType dtype) {
   }
 #endif
   return t;
-}
-
-template <class T>
-T* data(const Tensor& t) {
-  return static_cast<T*>(t.data_ptr());
 }
 
 Sizes saved_size(const Sizes& size) {
@@ -126,19 +89,20 @@ std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert
                                        const std::optional<Tensor>& y_lengths, double gamma, bool anchored,
                                        bool save) {
   const ScalarType dtype = match.scalar_type();
-  check_scores(match, "match", dtype);
-  const Sizes size{match.size(0), match.size(1), match.size(2)};
-  const Lengths lengths(x_lengths, y_lengths, size);
+  const Sizes size = size_of(match, "match");
+  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
   Results out(size, dtype, save);
   with_dtype(dtype, "match", [&](auto type) {
     using T = decltype(type);
-    const Scores<T> gap = scores_of<T>(insert, "insert", dtype, size);
+    check_scores(insert, "insert", insert.is_cpu(), dtype);
+    if (del) check_scores(*del, "delete", del->is_cpu(), dtype);
+    const Scores<T> gap = scores_of<T>(insert, "insert", size);
     const FsdForward<T> problem{lengths.pairs(size),
                                 gamma,
                                 anchored,
-                                scores_of<T>(match, "match", dtype, size),
+                                scores_of<T>(match, "match", size),
                                 gap,
-                                del ? scores_of<T>(*del, "delete", dtype, size) : gap,
+                                del ? scores_of<T>(*del, "delete", size) : gap,
                                 !del,
                                 data<T>(out.score),
                                 save ? data<SavedWeights<T>>(out.saved) : nullptr};
@@ -151,31 +115,27 @@ std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::opti
                                        const std::optional<Tensor>& y_lengths, double threshold, double gamma,
                                        bool save) {
   const ScalarType dtype = similarity.scalar_type();
-  check_scores(similarity, "similarity", dtype);
-  const Sizes size{similarity.size(0), similarity.size(1), similarity.size(2)};
-  const Lengths lengths(x_lengths, y_lengths, size);
+  const Sizes size = size_of(similarity, "similarity");
+  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
   Results out(size, dtype, save);
   with_dtype(dtype, "similarity", [&](auto type) {
     using T = decltype(type);
     const LcsForward<T> problem{lengths.pairs(size), gamma,
-                                T(threshold),        scores_of<T>(similarity, "similarity", dtype, size),
+                                T(threshold),        scores_of<T>(similarity, "similarity", size),
                                 data<T>(out.score),  save ? data<SavedWeights<T>>(out.saved) : nullptr};
     over_pairs(problem.pairs, [&](int64_t begin, int64_t end) { cpu::lcs_forward(problem, begin, end); });
   });
   return {out.score, out.saved};
 }
 
-// A gradient of size (B, N or 1, M or 1), empty where it is not needed.
+// A gradient of a tensor of size `given`, empty where it is not needed.
 template <class T>
 struct Output {
   Tensor tensor;
   Gradient<T> gradient;
-  Output(bool needed, const Sizes& size, const Sizes& full, const char* name, ScalarType dtype)
-      : tensor(new_tensor(needed ? Sizes{full[0], size.at(1), size.at(2)} : Sizes{0}, dtype)),
-        gradient{needed ? data<T>(tensor) : nullptr, size[1] == full[1], size[2] == full[2]} {
-    for (int d = 1; d < 3; d++)
-      STD_TORCH_CHECK(size[d] == full[d] || size[d] == 1, name, " must be broadcastable to the scores' size");
-  }
+  Output(bool needed, const Sizes& given, const Sizes& full, const char* name, ScalarType dtype)
+      : tensor(new_tensor(needed ? gradient_size(given, full, name) : Sizes{0}, dtype)),
+        gradient{needed ? data<T>(tensor) : nullptr, given[1] == full[1], given[2] == full[2]} {}
 };
 
 // The forward sweep's weights, and the gradient that comes in.
@@ -194,22 +154,22 @@ Backward<T> backward_problem(const Pairs& pairs, const Tensor& grad_score, const
   return problem;
 }
 
-void check_size(const Sizes& size, const char* name) {
-  STD_TORCH_CHECK(size.size() == 3 && *std::min_element(size.begin(), size.end()) >= 0, name,
-                  " must be three sizes, none negative");
+void check_dtype(ScalarType dtype, const Tensor& saved) {
+  STD_TORCH_CHECK(dtype == saved.scalar_type(), "the gradient's dtype must be that of the saved weights");
 }
 
 std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor& saved,
                                                 const std::optional<Tensor>& x_lengths,
                                                 const std::optional<Tensor>& y_lengths, Sizes size,
                                                 Sizes insert_size, std::optional<Sizes> delete_size,
-                                                bool need_match, bool need_insert, bool need_delete) {
+                                                bool need_match, bool need_insert, bool need_delete,
+                                                ScalarType dtype) {
   check_size(size, "match_size");
   check_size(insert_size, "insert_size");
   if (delete_size) check_size(*delete_size, "delete_size");
+  check_dtype(dtype, saved);
   const Tensor grad_score = torch::stable::contiguous(grad);
-  const Lengths lengths(x_lengths, y_lengths, size);
-  const ScalarType dtype = saved.scalar_type();
+  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
   std::optional<std::tuple<Tensor, Tensor, Tensor>> out;
   with_dtype(dtype, "saved", [&](auto type) {
     using T = decltype(type);
@@ -228,11 +188,11 @@ std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor
 }
 
 Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const std::optional<Tensor>& x_lengths,
-                    const std::optional<Tensor>& y_lengths, Sizes size) {
+                    const std::optional<Tensor>& y_lengths, Sizes size, ScalarType dtype) {
   check_size(size, "similarity_size");
+  check_dtype(dtype, saved);
   const Tensor grad_score = torch::stable::contiguous(grad);
-  const Lengths lengths(x_lengths, y_lengths, size);
-  const ScalarType dtype = saved.scalar_type();
+  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
   std::optional<Tensor> out;
   with_dtype(dtype, "saved", [&](auto type) {
     using T = decltype(type);

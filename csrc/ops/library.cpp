@@ -1,5 +1,6 @@
 // The operators' schemas, each once. Sizes are those of the scores: (B, N, M) and, for gaps, each
-// dimension 1 or full. A gradient that is not needed is an empty tensor.
+// dimension 1 or full. A gradient that is not needed is an empty tensor; `dtype` is the gradients', that of
+// the scores. What `saved` holds and its shape are each device's own: problem.h, cuda/wavefront.h.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(softdp, m) {
@@ -9,12 +10,12 @@ STABLE_TORCH_LIBRARY(softdp, m) {
   m.def(
       "fsd_backward(Tensor grad_score, Tensor saved, Tensor? x_lengths, Tensor? y_lengths, "
       "SymInt[] match_size, SymInt[] insert_size, SymInt[]? delete_size, "
-      "bool need_match, bool need_insert, bool need_delete) -> (Tensor d_match, Tensor d_insert, Tensor "
-      "d_delete)");
+      "bool need_match, bool need_insert, bool need_delete, ScalarType dtype) "
+      "-> (Tensor d_match, Tensor d_insert, Tensor d_delete)");
   m.def(
       "lcs_forward(Tensor similarity, Tensor? x_lengths, Tensor? y_lengths, float threshold, float gamma, "
       "bool save) -> (Tensor score, Tensor saved)");
   m.def(
       "lcs_backward(Tensor grad_score, Tensor saved, Tensor? x_lengths, Tensor? y_lengths, "
-      "SymInt[] similarity_size) -> Tensor");
+      "SymInt[] similarity_size, ScalarType dtype) -> Tensor");
 }

@@ -1,0 +1,285 @@
+// CUDA operators: tensors in, a problem for cuda/wavefront.h out, launched on the current stream. Nothing
+// here waits for the device. Errors name their operator; the next call starts afresh.
+#include <cuda_runtime.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/library.h>
+
+#include <exception>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include "../cuda/wavefront.h"
+#include "tensors.h"
+
+namespace softdp {
+namespace {
+
+using torch::stable::accelerator::DeviceGuard;
+
+// torch before 2.13 has no other way to a stream's handle.
+cudaStream_t current_stream(int32_t device) {
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device, &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+
+// A tensor beside `like`. PyTorch prints why it could not allocate, but passes no more than that it could
+// not.
+Tensor new_tensor(const Tensor& like, const Sizes& size, ScalarType dtype) {
+  try {
+    return torch::stable::new_empty(like, size, dtype);
+  } catch (const std::exception& error) {
+    std::ostringstream what;
+    what << "a tensor of size (";
+    for (size_t d = 0; d < size.size(); d++) what << (d ? ", " : "") << size[d];
+    what << ") could not be allocated on cuda:" << like.get_device_index() << ", out of memory? "
+         << error.what();
+    throw std::runtime_error(what.str());
+  }
+}
+
+void check_launch(cudaError_t error) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // it is told here, and not again by whoever asks next
+  throw std::runtime_error(std::string("CUDA error: ") + cudaGetErrorString(error) + " (" +
+                           cudaGetErrorName(error) + ")");
+}
+
+// Runs an operator on the scores' device, its name before whatever goes wrong.
+template <class Run>
+auto on_device(const char* name, const Tensor& scores, Run run) {
+  try {
+    STD_TORCH_CHECK(scores.is_cuda(), "the scores must be on a CUDA device");
+    const DeviceGuard guard(scores.get_device_index());
+    return run(current_stream(scores.get_device_index()));
+  } catch (const std::exception& error) {
+    throw std::runtime_error(std::string(name) + ": " + error.what());
+  }
+}
+
+bool is_beside(const Tensor& t, const Tensor& scores) {
+  return t.is_cuda() && t.get_device_index() == scores.get_device_index();
+}
+
+// run(T()) with the type of the scores.
+template <class Run>
+void with_dtype(ScalarType dtype, Run run) {
+  switch (dtype) {
+    case ScalarType::Double:
+      return run(double());
+    case ScalarType::Float:
+      return run(float());
+    case ScalarType::Half:
+      return run(cuda::half());
+    case ScalarType::BFloat16:
+      return run(cuda::bfloat16());
+    default:
+      STD_TORCH_CHECK(false, "the scores must be float64, float32, float16 or bfloat16");
+  }
+}
+ScalarType arithmetic(ScalarType dtype) {
+  return dtype == ScalarType::Double ? dtype : ScalarType::Float;
+}
+
+// Lengths as the kernels take them, contiguous; the kernels check their values. Owns what it made contiguous.
+struct LengthsOnDevice {
+  std::optional<Tensor> x, y;
+  Lengths x_lengths, y_lengths;
+  LengthsOnDevice(const std::optional<Tensor>& x, const std::optional<Tensor>& y, const Tensor& scores,
+                  int64_t pairs)
+      : x(of(x, "x_lengths", scores, pairs, x_lengths)), y(of(y, "y_lengths", scores, pairs, y_lengths)) {}
+  Pairs pairs(const Sizes& size) const { return {size[0], size[1], size[2], x_lengths, y_lengths}; }
+
+ private:
+  static std::optional<Tensor> of(const std::optional<Tensor>& lengths, const char* name,
+                                  const Tensor& scores, int64_t pairs, Lengths& out) {
+    if (!lengths) return std::nullopt;
+    STD_TORCH_CHECK(is_beside(*lengths, scores) && lengths->dim() == 1 && lengths->size(0) == pairs, name,
+                    " must be a tensor of shape (", pairs, ",) on the scores' device");
+    const ScalarType dtype = lengths->scalar_type();
+    STD_TORCH_CHECK(dtype == ScalarType::Long || dtype == ScalarType::Int, name, " must be int32 or int64");
+    Tensor values = torch::stable::contiguous(*lengths);
+    out = Lengths();
+    if (dtype == ScalarType::Long)
+      out.wide = data<const int64_t>(values);
+    else
+      out.narrow = data<const int32_t>(values);
+    return values;
+  }
+};
+
+// Workspace for a problem, which it is pointed to; lives until the launch, after which the stream orders its
+// reuse.
+template <class Problem>
+Tensor workspace_for(Problem& problem, const Tensor& scores) {
+  Tensor workspace = new_tensor(scores, {cuda::workspace_bytes(problem)}, ScalarType::Byte);
+  problem.workspace = workspace.data_ptr();
+  return workspace;
+}
+
+struct Results {
+  Tensor score, saved;
+};
+
+// Fills in what FSD and LCS have in common, and launches.
+template <class T, class Launch>
+Results forward(cuda::Forward<T>& problem, cuda::Recurrence recurrence, const Tensor& scores,
+                const Sizes& size, const LengthsOnDevice& lengths, double gamma, bool save, Launch launch) {
+  using V = typename cuda::ValueOf<T>::Type;
+  const ScalarType dtype = arithmetic(scores.scalar_type());
+  const int64_t planes = cuda::planes(recurrence, problem.shared_gap, size[1], size[2]);
+  Results out{new_tensor(scores, {size[0]}, dtype),
+              new_tensor(scores, save ? Sizes{size[0], planes, size[1], size[2]} : Sizes{0}, dtype)};
+  problem.pairs = lengths.pairs(size);
+  problem.gamma = gamma;
+  problem.score = data<V>(out.score);
+  problem.saved = save ? data<V>(out.saved) : nullptr;
+  const Tensor workspace = workspace_for(problem, scores);
+  check_launch(launch(problem));
+  return out;
+}
+
+std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert,
+                                       const std::optional<Tensor>& del,
+                                       const std::optional<Tensor>& x_lengths,
+                                       const std::optional<Tensor>& y_lengths, double gamma, bool anchored,
+                                       bool save) {
+  return on_device("softdp::fsd_forward", match, [&](cudaStream_t stream) {
+    const ScalarType dtype = match.scalar_type();
+    const Sizes size = size_of(match, "match");
+    const Tensor& second = del ? *del : insert;
+    const ScalarType gap_dtype = insert.scalar_type();
+    STD_TORCH_CHECK(gap_dtype == dtype || gap_dtype == arithmetic(dtype), "insert must have match's dtype");
+    check_scores(insert, "insert", is_beside(insert, match), gap_dtype);
+    check_scores(second, "delete", is_beside(second, match), gap_dtype);
+    const LengthsOnDevice lengths(x_lengths, y_lengths, match, size[0]);
+    std::optional<Results> out;
+    with_dtype(dtype, [&](auto type) {
+      using T = decltype(type);
+      cuda::Forward<T> problem{};
+      problem.boundary.anchored = anchored;
+      problem.scores[0] = scores_of<T>(match, "match", size);
+      problem.scores[1] = scores_of<T>(insert, "insert", size);
+      problem.scores[2] = scores_of<T>(second, "delete", size);
+      problem.shared_gap = !del;
+      problem.wide_gaps = gap_dtype != dtype;
+      out = forward(problem, cuda::Recurrence::kFsd, match, size, lengths, gamma, save,
+                    [&](const auto& p) { return cuda::fsd_forward(p, stream); });
+    });
+    return std::make_tuple(out->score, out->saved);
+  });
+}
+
+std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
+                                       const std::optional<Tensor>& y_lengths, double threshold, double gamma,
+                                       bool save) {
+  return on_device("softdp::lcs_forward", similarity, [&](cudaStream_t stream) {
+    const Sizes size = size_of(similarity, "similarity");
+    const LengthsOnDevice lengths(x_lengths, y_lengths, similarity, size[0]);
+    std::optional<Results> out;
+    with_dtype(similarity.scalar_type(), [&](auto type) {
+      using T = decltype(type);
+      cuda::Forward<T> problem{};
+      problem.threshold = threshold;
+      problem.scores[0] = scores_of<T>(similarity, "similarity", size);
+      out = forward(problem, cuda::Recurrence::kLcs, similarity, size, lengths, gamma, save,
+                    [&](const auto& p) { return cuda::lcs_forward(p, stream); });
+    });
+    return std::make_tuple(out->score, out->saved);
+  });
+}
+
+// A gradient of a tensor of size `given`, empty where it is not needed.
+template <class T>
+struct Output {
+  Tensor tensor;
+  Gradient<T> gradient;
+  Output(bool needed, const Sizes& given, const Sizes& full, const char* name, const Tensor& saved,
+         ScalarType dtype)
+      : tensor(new_tensor(saved, needed ? gradient_size(given, full, name) : Sizes{0}, dtype)),
+        gradient{needed ? data<T>(tensor) : nullptr, given[1] == full[1], given[2] == full[2]} {}
+};
+
+// Fills in what FSD and LCS have in common, and launches.
+template <class T, class Launch>
+void backward(cuda::Backward<T>& problem, cuda::Recurrence recurrence, const Tensor& grad_score,
+              const Tensor& saved, const Sizes& size, const LengthsOnDevice& lengths, Launch launch) {
+  using V = typename cuda::ValueOf<T>::Type;
+  const int64_t planes = cuda::planes(recurrence, problem.shared_gap, size[1], size[2]);
+  STD_TORCH_CHECK(saved.is_contiguous() && saved.numel() == size[0] * planes * size[1] * size[2],
+                  "the saved weights do not belong to these scores: were they saved (save=True)?");
+  STD_TORCH_CHECK(is_beside(grad_score, saved) && grad_score.dim() == 1 && grad_score.size(0) == size[0] &&
+                      grad_score.scalar_type() == saved.scalar_type(),
+                  "the scores' gradient must have shape (", size[0], ",), their dtype and their device");
+  problem.pairs = lengths.pairs(size);
+  problem.grad_score = data<const V>(grad_score);
+  problem.saved = data<const V>(saved);
+  const Tensor workspace = workspace_for(problem, saved);
+  check_launch(launch(problem));
+}
+
+std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor& saved,
+                                                const std::optional<Tensor>& x_lengths,
+                                                const std::optional<Tensor>& y_lengths, Sizes size,
+                                                Sizes insert_size, std::optional<Sizes> delete_size,
+                                                bool need_match, bool need_insert, bool need_delete,
+                                                ScalarType dtype) {
+  return on_device("softdp::fsd_backward", saved, [&](cudaStream_t stream) {
+    check_size(size, "match_size");
+    check_size(insert_size, "insert_size");
+    STD_TORCH_CHECK(saved.scalar_type() == arithmetic(dtype), "the saved weights are of another dtype");
+    const Tensor grad_score = torch::stable::contiguous(grad);
+    const LengthsOnDevice lengths(x_lengths, y_lengths, saved, size[0]);
+    std::optional<std::tuple<Tensor, Tensor, Tensor>> out;
+    with_dtype(dtype, [&](auto type) {
+      using T = decltype(type);
+      const Sizes& second_size = delete_size ? *delete_size : insert_size;
+      Output<T> match(need_match, size, size, "match_size", saved, dtype);
+      Output<T> insert(need_insert, insert_size, size, "insert_size", saved, dtype);
+      Output<T> del(need_delete && delete_size, second_size, size, "delete_size", saved, dtype);
+      cuda::Backward<T> problem{};
+      problem.gradients[0] = match.gradient;
+      problem.gradients[1] = insert.gradient;
+      problem.gradients[2] = del.gradient;
+      problem.shared_gap = !delete_size;
+      backward(problem, cuda::Recurrence::kFsd, grad_score, saved, size, lengths,
+               [&](const auto& p) { return cuda::fsd_backward(p, stream); });
+      out.emplace(match.tensor, insert.tensor, del.tensor);
+    });
+    return *out;
+  });
+}
+
+Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const std::optional<Tensor>& x_lengths,
+                    const std::optional<Tensor>& y_lengths, Sizes size, ScalarType dtype) {
+  return on_device("softdp::lcs_backward", saved, [&](cudaStream_t stream) {
+    check_size(size, "similarity_size");
+    STD_TORCH_CHECK(saved.scalar_type() == arithmetic(dtype), "the saved weights are of another dtype");
+    const Tensor grad_score = torch::stable::contiguous(grad);
+    const LengthsOnDevice lengths(x_lengths, y_lengths, saved, size[0]);
+    std::optional<Tensor> out;
+    with_dtype(dtype, [&](auto type) {
+      using T = decltype(type);
+      Output<T> similarity(true, size, size, "similarity_size", saved, dtype);
+      cuda::Backward<T> problem{};
+      problem.gradients[0] = similarity.gradient;
+      backward(problem, cuda::Recurrence::kLcs, grad_score, saved, size, lengths,
+               [&](const auto& p) { return cuda::lcs_backward(p, stream); });
+      out.emplace(similarity.tensor);
+    });
+    return *out;
+  });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(softdp, CUDA, m) {
+  m.impl("fsd_forward", TORCH_BOX(&fsd_forward));
+  m.impl("fsd_backward", TORCH_BOX(&fsd_backward));
+  m.impl("lcs_forward", TORCH_BOX(&lcs_forward));
+  m.impl("lcs_backward", TORCH_BOX(&lcs_backward));
+}
+
+}  // namespace softdp

@@ -1,0 +1,65 @@
+// What the operators of every device check and read of their tensors. What users see is validated in Python;
+// the checks here keep a direct call of an operator from reading or writing out of bounds.
+#pragma once
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "../problem.h"
+
+namespace softdp {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using Sizes = std::vector<int64_t>;
+
+template <class T>
+T* data(const Tensor& t) {
+  return static_cast<T*>(t.data_ptr());
+}
+
+inline void check_scores(const Tensor& t, const char* name, bool on_device, ScalarType dtype) {
+  STD_TORCH_CHECK(on_device, name, " must be on the scores' device");
+  STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
+  STD_TORCH_CHECK(t.scalar_type() == dtype, name, " must have the dtype of the scores");
+}
+
+inline Sizes size_of(const Tensor& scores, const char* name) {
+  STD_TORCH_CHECK(scores.dim() == 3, name, " must have 3 dimensions, got ", scores.dim());
+  return {scores.size(0), scores.size(1), scores.size(2)};
+}
+
+// Pointer and strides, 0 along a broadcast dimension. Checked already: 3 dimensions, T's dtype.
+template <class T>
+Scores<T> scores_of(const Tensor& t, const char* name, const Sizes& size) {
+  int64_t stride[3];
+  for (int d = 0; d < 3; d++) {
+    STD_TORCH_CHECK(t.size(d) == size[d] || t.size(d) == 1, name,
+                    " must be broadcastable to the scores: dimension ", d, " is ", t.size(d),
+                    ", expected 1 or ", size[d]);
+    stride[d] = t.size(d) == 1 ? 0 : t.stride(d);
+  }
+  return {data<const T>(t), stride[0], stride[1], stride[2]};
+}
+
+inline void check_size(const Sizes& size, const char* name) {
+  STD_TORCH_CHECK(size.size() == 3 && *std::min_element(size.begin(), size.end()) >= 0, name,
+                  " must be three sizes, none negative");
+}
+
+// The size of a gradient, (B, N or 1, M or 1), for scores of size `given` among those of size `full`.
+inline Sizes gradient_size(const Sizes& given, const Sizes& full, const char* name) {
+  check_size(given, name);
+  for (int d = 1; d < 3; d++)
+    STD_TORCH_CHECK(given[d] == full[d] || given[d] == 1, name, " must be broadcastable to the scores' size");
+  return {full[0], given[1], given[2]};
+}
+
+}  // namespace softdp
