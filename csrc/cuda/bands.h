@@ -304,6 +304,7 @@ forward_bands(const ForwardArguments<R> a) {
   const int n = size.n, m = size.m;
   V* const saved = a.saved ? a.saved + pair * R::kPlanes * N * M : nullptr;
   if (saved)
+#pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++)
       fill_rows(saved + plane * N * M, place.band, N, M, n, m, V(0), true);
   if ((n == 0 || m == 0) && place.band == 0 && threadIdx.x == 0) a.score[pair] = empty_score(a, size);
@@ -312,6 +313,7 @@ forward_bands(const ForwardArguments<R> a) {
 
   const int rows = n - row0 < kRows ? n - row0 : kRows;
   Memory<V> memory{};
+#pragma unroll
   for (int i = 0; i < R::kArrays; i++) memory.array[i] = block.arrays[warp][i];
   memory.column[0] = own.column[0];
   memory.column[1] = own.column[1];
@@ -362,6 +364,7 @@ forward_bands(const ForwardArguments<R> a) {
   View<const T> views[3];
   BlockLoader<T, V> loaders[3];
   V held[2] = {V(0), V(0)};
+#pragma unroll
   for (int i = 0; i < R::kArrays; i++) views[i] = rows_of(a.scores[i], pair, row0);
   const auto start = [&](int at) {
 #pragma unroll
@@ -386,6 +389,7 @@ forward_bands(const ForwardArguments<R> a) {
   };
   const auto store = [&](int at) {
     if (!saved) return;
+#pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++) {
       const View<V> view{saved + plane * N * M + row0 * M, M, 1};
       store_block(view, lane, rows, m, at, memory.array[plane]);
@@ -414,6 +418,7 @@ forward_bands(const ForwardArguments<R> a) {
       a.score[pair] = value;
       const V verdict = value != value ? V(NAN) : V(kNoPath);
       if (saved && (value != value || value == -ScalarCommon::kInfinity)) {
+#pragma unroll
         for (int plane = 0; plane < R::kPlanes; plane++) saved[plane * N * M + (n - 1) * M + m - 1] = verdict;
       }
     }
@@ -441,7 +446,9 @@ template <class A>
 SOFTDP_DEVICE void fill_gradients(const A& a, int64_t pair, int band, int n, int m, float value,
                                   bool padding_only) {
   const int64_t N = a.pairs.rows, M = a.pairs.columns;
-  for (const auto& gradient : a.gradients) {
+#pragma unroll
+  for (int i = 0; i < 3; i++) {
+    const auto& gradient = a.gradients[i];
     if (!gradient.data || !gradient.every_row) continue;
     if (gradient.every_column)
       fill_rows(gradient.data + pair * N * M, band, N, M, n, m, value, padding_only);
@@ -477,6 +484,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
 
   const int rows = n - row0 < kRows ? n - row0 : kRows, strip = row0 / kRows;
   V* array[3];
+#pragma unroll
   for (int i = 0; i < 3; i++) array[i] = block.arrays[warp][i < kArrays ? i : 0];
   const Lane where{lane, lane, lane < rows ? m : 0};
   V* const above = reinterpret_cast<V*>(own.above);
@@ -511,6 +519,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
   BlockLoader<V, V> loader;
   const auto start = [&](int at) {
+#pragma unroll
     for (int plane = 0; plane < kPlanes; plane++)
       loader.start(View<const V>{saved + plane * N * M + corner, -M, -1}, lane, rows, m, at, array[plane]);
   };
@@ -563,6 +572,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   }
   for (int c = chunks - kBlocksBehind; c < blocks; c++) store(c);
 
+#pragma unroll
   for (int i = 1; i < kArrays; i++) {
     const Gradient<T>& g = a.gradients[i];
     if (kind(i) != Sum::kRow) continue;

@@ -19,7 +19,7 @@ using Error = cudaError_t;
 
 #ifdef __CUDACC__
 #define SOFTDP_DEVICE __device__ __forceinline__
-#define SOFTDP_KERNEL(threads) __global__ void __launch_bounds__(threads)
+#define SOFTDP_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
 #define SOFTDP_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 
 namespace softdp::cuda {

@@ -58,12 +58,14 @@ template <class T, class V>
 struct BlockLoader {
   SOFTDP_DEVICE void start(const View<const T>& view, int lane, int rows, int m, int block, V* array) {
     const int column = block * kChunk + (lane & 15);
-#pragma unroll
+    const T* from = view.at(lane >> 4, column);
+    // Unrolled whole, sixteen rows' offsets would be kept in registers from block to block.
+#pragma unroll 4
     for (int i = 0; i < kRows / 2; i++) {
       const int r = (lane >> 4) + 2 * i;
       const bool valid = r < rows && column < m;
-      copy_async(array + r * kPitch + ((column + r) & (kRing - 1)), valid ? view.at(r, column) : view.origin,
-                 valid);
+      copy_async(array + r * kPitch + ((column + r) & (kRing - 1)), valid ? from : view.origin, valid);
+      from += 2 * view.row;
     }
   }
   SOFTDP_DEVICE void finish(int, int, V*) {}
@@ -74,10 +76,12 @@ struct HalfBlockLoader {
   T held[kRows / 2];
   SOFTDP_DEVICE void start(const View<const T>& view, int lane, int rows, int m, int block, float*) {
     const int column = block * kChunk + (lane & 15);
+    const T* from = view.at(lane >> 4, column);
 #pragma unroll
     for (int i = 0; i < kRows / 2; i++) {
       const int r = (lane >> 4) + 2 * i;
-      held[i] = r < rows && column < m ? *view.at(r, column) : from_float<T>(0);
+      held[i] = r < rows && column < m ? *from : from_float<T>(0);
+      from += 2 * view.row;
     }
   }
   SOFTDP_DEVICE void finish(int lane, int block, float* array) {
@@ -98,10 +102,12 @@ template <class T, class V>
 SOFTDP_DEVICE void store_block(const View<T>& view, int lane, int rows, int m, int block, const V* array) {
   const int column = block * kChunk + (lane & 15);
   if (block < 0 || column >= m) return;
+  T* to = view.at(lane >> 4, column);
 #pragma unroll 4
   for (int i = 0; i < kRows / 2; i++) {
     const int r = (lane >> 4) + 2 * i;
-    if (r < rows) *view.at(r, column) = value_to<T>(array[r * kPitch + ((column + r) & (kRing - 1))]);
+    if (r < rows) *to = value_to<T>(array[r * kPitch + ((column + r) & (kRing - 1))]);
+    to += 2 * view.row;
   }
 }
 

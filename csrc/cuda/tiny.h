@@ -54,6 +54,7 @@ tiny_pairs(const TinyArguments<R> a) {
   sync_warp();
 
   Memory<V> memory{};
+#pragma unroll
   for (int i = 0; i < kPlanes; i++) memory.array[i] = block.arrays[i];
   const Lane where{lane, r, r < n ? m : 0};
   ForwardStrip<R, false> strip{a, memory};
@@ -79,6 +80,7 @@ tiny_pairs(const TinyArguments<R> a) {
   if (!a.saved) return;
 
   V* array[3];
+#pragma unroll
   for (int i = 0; i < 3; i++) array[i] = block.arrays[i < kPlanes ? i : 0];
   GapSums<V> gaps{R::kLcs ? Sum::kNone : Sum::kArray, kPlanes == 3 ? Sum::kArray : Sum::kNone, kPlanes == 2};
   Adjoints<V> from;
@@ -133,9 +135,10 @@ scale_pairs(const ScaleArguments<T> a) {
   const auto scaled = [&](V x) {
     return x == 0 ? V(0) : scale * x;
   };  // a cell without a path has no gradient
-  for (int i = 0; i < a.planes; i++) {
+#pragma unroll
+  for (int i = 0; i < 3; i++) {
     const Gradient<T>& g = a.gradients[i];
-    if (!g.data) continue;
+    if (i >= a.planes || !g.data) continue;
     const V* const saved = a.saved + (pair * a.planes + i) * N * M;
     if (g.every_row && g.every_column) {
       for (int at = int(threadIdx.x); at < N * M; at += kScaleWarps * kRows)
