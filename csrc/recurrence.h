@@ -50,6 +50,17 @@
 
 namespace softdp {
 
+// The smaller of two numbers, neither NaN; one instruction on a GPU, where a comparison would take a
+// predicate.
+template <class T>
+SOFTDP_FN T lesser(T a, T b) {
+#ifdef __CUDA_ARCH__
+  return fmin(a, b);
+#else
+  return b < a ? b : a;
+#endif
+}
+
 // Weights of a cell's moves; they sum to 1.
 template <class Value>
 struct Weights {

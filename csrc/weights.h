@@ -18,8 +18,7 @@ template <class T, class Value>
 SOFTDP_FN SavedWeights<T> pack(Weights<Value> w) {
   const T del = T(w.del), no_match = T(w.match == 0), only_insert = no_match * T(w.del == 0);
   const T insert = T(w.insert) + only_insert * (T(1) - T(w.insert)), rest = T(1) - insert;
-  const T filled = del + no_match * (rest - del);
-  return {insert, rest < filled ? rest : filled};
+  return {insert, lesser(rest, del + no_match * (rest - del))};
 }
 template <class T>
 SOFTDP_FN Weights<T> unpack(SavedWeights<T> w) {
@@ -36,7 +35,7 @@ struct SavedStep {
 template <class T, class Value>
 SOFTDP_FN SavedStep<T> pack_step(bool hit, Weights<Value> w) {
   const T insert = w.del == 0 ? T(1) : T(w.insert);
-  return {hit ? SavedStep<T>::kHit : insert < 1 ? insert : T(1)};
+  return {hit ? SavedStep<T>::kHit : lesser(insert, T(1))};
 }
 template <class T>
 SOFTDP_FN Weights<T> unpack(SavedStep<T> w) {

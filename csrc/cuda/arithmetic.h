@@ -107,6 +107,14 @@ struct Maxima<V, false> {
   static double unit(double) { return 1; }
 };
 
+// The larger of two numbers, NaN where one is.
+SOFTDP_DEVICE float max_or_nan(float a, float b) {
+  return max_or_nan_fast(a, b);
+}
+SOFTDP_DEVICE double max_or_nan(double a, double b) {
+  return b > a || b != b ? b : a;
+}
+
 // ---- states ------------------------------------------------------------------------------------------
 
 template <class State>

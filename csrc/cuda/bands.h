@@ -195,7 +195,9 @@ struct ForwardStrip {
   int rows;  // of this strip
   unsigned char *above, *below;
   State left, diagonal;
-  bool spoiled = false;
+  V worst = 0;  // the largest score met, NaN where one was
+
+  SOFTDP_DEVICE bool is_spoiled() const { return Wide::spoils(typename Wide::Value(worst), arguments.k); }
 
   SOFTDP_DEVICE void chunk(int t0, int steps, int m) {
     const int column = t0 + lane.row, end = t0 + kChunk < m ? t0 + kChunk : m;
@@ -205,7 +207,7 @@ struct ForwardStrip {
       in.wait(end, lane.row);
       if (takes) edge = in.take(column);
       in.taken(end, lane.row);
-      spoiled = spoiled || is_nan(edge);
+      if (is_nan(edge)) worst = NAN;
     }
     const bool full = rows == kRows && steps == kChunk && t0 >= kRows - 1 && t0 + kChunk <= m;
     if constexpr (R::Max::kHasNarrow) {
@@ -239,9 +241,9 @@ struct ForwardStrip {
     const Cells<R, Narrow> cells(memory, arguments.k, arguments.threshold);
     Small now = narrowed<Narrow, Wide>(left, base), before = narrowed<Narrow, Wide>(diagonal, base);
     if (kFull && full)
-      forward_chunk<!kFull>(cells, now, before, spoiled, lane, t0, steps, in_steps, out_steps, rows - 1);
+      forward_chunk<!kFull>(cells, now, before, worst, lane, t0, steps, in_steps, out_steps, rows - 1);
     else
-      forward_chunk<true>(cells, now, before, spoiled, lane, t0, steps, in_steps, out_steps, rows - 1);
+      forward_chunk<true>(cells, now, before, worst, lane, t0, steps, in_steps, out_steps, rows - 1);
     left = widened<Narrow, Wide>(now, base);
     diagonal = widened<Narrow, Wide>(before, base);
     hand_down(t0, steps, m, [&](int q) { return widened<Narrow, Wide>(out_steps[q], base); });
@@ -253,7 +255,7 @@ struct ForwardStrip {
     if (lane.row < kChunk) in_steps[lane.row] = edge;
     sync_warp();
     const Cells<R, Wide> cells(memory, arguments.k, arguments.threshold);
-    forward_chunk<true>(cells, left, diagonal, spoiled, lane, t0, steps, in_steps, out_steps, rows - 1);
+    forward_chunk<true>(cells, left, diagonal, worst, lane, t0, steps, in_steps, out_steps, rows - 1);
     left = Wide::normalized(left);
     diagonal = Wide::normalized(diagonal);
     hand_down(t0, steps, m, [&](int q) { return Wide::normalized(out_steps[q]); });
@@ -266,7 +268,7 @@ struct ForwardStrip {
     if (!out.shared && !out.global) return;
     const int first = t0 - (rows - 1), end = clamp(first + steps, 0, m);
     out.wait_for_room(end, lane.row);
-    const bool poisoned = ballot(spoiled) != 0;
+    const bool poisoned = ballot(is_spoiled()) != 0;
     const int column = first + lane.row;
     if (lane.row < steps && column >= 0 && column < m) {
       State edge = given(lane.row);
@@ -334,9 +336,8 @@ forward_bands(const ForwardArguments<R> a) {
   strip.below = own.below;
   strip.left = lane < rows ? left_of(row0 + lane) : boundary_state<Wide>(a.k, false);
   strip.diagonal = row0 == 0 ? given(boundary.corner, pair, true) : left_of(row0 - 1);
-  if (R::kInsert == Gap::kRow) strip.spoiled = Wide::spoils(typename Wide::Value(memory.row[0]), a.k);
-  if (R::kDelete == Gap::kRow)
-    strip.spoiled = strip.spoiled || Wide::spoils(typename Wide::Value(memory.row[1]), a.k);
+  if (R::kInsert == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[0]);
+  if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[1]);
 
   // Bands of the pair; edges between them are (pair, band, M).
   const int64_t bands = bands_of(N);
@@ -411,7 +412,7 @@ forward_bands(const ForwardArguments<R> a) {
   if (boundary.last_column && lane < rows)
     static_cast<State*>(boundary.last_column)[pair * N + row0 + lane] = strip.left;
   if (last) {
-    const bool spoiled = ballot(strip.spoiled) != 0;
+    const bool spoiled = ballot(strip.is_spoiled()) != 0;
     sync_warp();  // after the other lanes' stores of the last block
     if (lane == rows - 1) {
       const V value = spoiled ? V(NAN) : V(value_of(strip.left, a.unit));

@@ -24,6 +24,7 @@ constexpr int kRing = 64;
 constexpr int kPitch = kRing + 1;
 constexpr int kArray = kRows * kPitch;
 constexpr int kPartialUnroll = 4;
+constexpr int kKept = 8;          // states kept in registers before they are stored
 constexpr int kBlocksBehind = 3;  // lanes are up to 31 columns apart: a block is done three chunks later
 
 // Rows and columns of scores or results; strides may be negative, to see a table from its end.
@@ -73,15 +74,20 @@ struct BlockLoader {
 
 template <class T>
 struct HalfBlockLoader {
-  T held[kRows / 2];
+  uint32_t held[kRows / 4];  // two rows each
   SOFTDP_DEVICE void start(const View<const T>& view, int lane, int rows, int m, int block, float*) {
     const int column = block * kChunk + (lane & 15);
     const T* from = view.at(lane >> 4, column);
-#pragma unroll
-    for (int i = 0; i < kRows / 2; i++) {
-      const int r = (lane >> 4) + 2 * i;
-      held[i] = r < rows && column < m ? *from : from_float<T>(0);
+    const auto next = [&](int i) -> uint32_t {
+      const bool valid = (lane >> 4) + 2 * i < rows && column < m;
+      const uint32_t bits = valid ? bit_cast<uint16_t>(*from) : 0;
       from += 2 * view.row;
+      return bits;
+    };
+#pragma unroll
+    for (int i = 0; i < kRows / 4; i++) {
+      const uint32_t low = next(2 * i);
+      held[i] = low | next(2 * i + 1) << 16;
     }
   }
   SOFTDP_DEVICE void finish(int lane, int block, float* array) {
@@ -89,7 +95,8 @@ struct HalfBlockLoader {
 #pragma unroll
     for (int i = 0; i < kRows / 2; i++) {
       const int r = (lane >> 4) + 2 * i;
-      array[r * kPitch + ((column + r) & (kRing - 1))] = to_float(held[i]);
+      const uint16_t bits = uint16_t(held[i / 2] >> (i % 2 * 16));
+      array[r * kPitch + ((column + r) & (kRing - 1))] = to_float(bit_cast<T>(bits));
     }
   }
 };
@@ -184,7 +191,8 @@ struct Cells {
   };
   struct Ready {
     typename Max::Moves moves;
-    bool hit, spoils;
+    bool hit;
+    V worst;  // what may spoil the pair: the largest of the raw scores, or NaN
   };
 
   const Memory<V>& memory;
@@ -208,14 +216,14 @@ struct Cells {
   }
   SOFTDP_DEVICE Ready ready(const Raw& x) const {
     Ready y;
-    y.spoils = false;
-    const auto take = [&](V score) {
-      y.spoils = y.spoils || Max::spoils(Value(score), k);
-      return Max::input(Value(score), k);
-    };
     y.hit = x.score >= threshold;
-    y.moves.match = take(x.score);
+    y.worst = x.score;
+    y.moves.match = Max::input(Value(x.score), k);
     if constexpr (!R::kLcs) {
+      const auto take = [&](V score) {
+        y.worst = max_or_nan(y.worst, score);
+        return Max::input(Value(score), k);
+      };
       const auto insert = R::kInsert == Gap::kRow ? row[0] : take(x.insert);
       const auto del = R::kDelete == Gap::kShared ? insert : R::kDelete == Gap::kRow ? row[1] : take(x.del);
       y.moves = Max::moves(y.moves.match, insert, del);
@@ -248,20 +256,27 @@ struct Lane {
 // `steps` steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ...; below receives
 // the states of the lane `bottom`, step by step. kPartial: some lane may be outside its columns, or steps <
 // kChunk.
+//
+// A warp may be alone on its scheduler, so what the compiler makes of this loop decides the speed of long
+// pairs. Scores are read two steps ahead of their cell and exponentiated one step ahead, weights saved one
+// step behind; there are no predicates but where they must be; and the states for the strip below are kept in
+// registers, since stores to a second pointer would hold up the loads of the steps that follow.
 template <bool kPartial, class Cells>
 SOFTDP_DEVICE void forward_chunk(const Cells& cells, typename Cells::State& left,
-                                 typename Cells::State& diagonal, bool& spoiled, const Lane& lane, int t0,
-                                 int steps, const typename Cells::State* above, typename Cells::State* below,
-                                 int bottom) {
+                                 typename Cells::State& diagonal, typename Cells::V& worst, const Lane& lane,
+                                 int t0, int steps, const typename Cells::State* above,
+                                 typename Cells::State* below, int bottom) {
   using State = typename Cells::State;
   const int place = lane.row * kPitch + (t0 & (kRing - 1)), column = t0 - lane.r;
   const int count = kPartial ? steps : kChunk;
-  // Scores are read two steps ahead of their cell and exponentiated one step ahead.
-  typename Cells::Ready now = cells.ready(cells.read(place, column));
+  typename Cells::Ready now = cells.ready(cells.read(place, column)), last = now;
   typename Cells::Raw ahead = cells.read(place + 1, column + 1);
-  State edge = above[0];
+  State edge = above[0], kept[kKept];
+  Weights<typename Cells::Value> weights{};
+  bool was_inside = false;
 #pragma unroll(kPartial ? kPartialUnroll : kChunk)
   for (int q = 0; q < count; q++) {
+    State from_above = shuffle_up_state(left);
     typename Cells::Ready next = now;
     State next_edge = edge;
     if (q + 1 < kChunk) {
@@ -269,22 +284,27 @@ SOFTDP_DEVICE void forward_chunk(const Cells& cells, typename Cells::State& left
       next_edge = above[q + 1];
     }
     if (q + 2 < kChunk) ahead = cells.read(place + q + 2, column + q + 2);
+    if (was_inside) cells.save(place + q - 1, last, weights);
 
-    State from_above = shuffle_up_state(left);
     if (lane.r == 0) from_above = edge;
-    Weights<typename Cells::Value> w;
-    const State state = cells.cell(now, diagonal, from_above, left, w);
+    const State state = cells.cell(now, diagonal, from_above, left, weights);
     const bool inside = !kPartial || unsigned(column + q) < unsigned(lane.m);
     if (inside) {
       left = state;
-      spoiled = spoiled || now.spoils;
-      cells.save(place + q, now, w);
+      worst = max_or_nan(worst, now.worst);
     }
-    if (lane.row == bottom) below[q] = state;
+    kept[q % kKept] = state;
+    if (kPartial && lane.row == bottom) below[q] = state;
+    if (!kPartial && q % kKept == kKept - 1 && lane.row == bottom)
+#pragma unroll
+      for (int i = 0; i < kKept; i++) below[q - kKept + 1 + i] = kept[i];
     diagonal = from_above;
+    last = now;
+    was_inside = inside;
     now = next;
     edge = next_edge;
   }
+  if (was_inside) cells.save(place + count - 1, last, weights);
 }
 
 // ---- backward, on the table seen from its end -------------------------------------------------------------

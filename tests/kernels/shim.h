@@ -4,11 +4,11 @@
 // A kernel runs wrong here, with an error, or never ends, with an error, where a GPU would forgive or hide
 // it:
 //   warp collectives      lanes meet; all 32 must come to the same one
-//   shared memory         starts as NaN, ends at its last byte (AddressSanitizer sees what goes beyond)
+//   shared memory         starts as NaN, and as an improbable flag; ends at its last byte
+//                         (AddressSanitizer sees what goes beyond)
 //   asynchronous copies   their bytes land at the wait, and are NaN until then
-//   schedules             lanes and blocks take turns forwards, in reverse or at random; as many blocks at
-//   once
-//                         as are resident
+//   schedules             lanes and blocks take turns forwards, in reverse, or at random with half the
+//                         warps asleep for a while; as many blocks at once as are resident
 //   flags                 when nobody moves any more, that is a deadlock
 //   alignment             an asynchronous copy from or to a misaligned address is an error
 // It cannot see weak memory order, the special functions' error, or how long anything takes.
@@ -57,6 +57,9 @@ inline float exp2_fast(float x) {
 }
 inline float reciprocal_fast(float x) {
   return 1 / x;
+}
+inline float max_or_nan_fast(float a, float b) {
+  return b > a || b != b ? b : a;
 }
 
 namespace shim {
