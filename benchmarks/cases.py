@@ -1,87 +1,32 @@
-"""What is measured: the inputs of each case, and the implementations that do the same work on them."""
+"""What is measured on the CPU: each case, and the implementations that do the same work on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import per_cell
 import pysdtw
-import torch
+from problems import (
+    GAMMA,
+    THRESHOLD,
+    Case,
+    Implementation,
+    anchored,
+    first,
+    match_and_gap,
+    negative_squared_distances,
+    on_costs,
+    similarity,
+)
 from torch import Tensor
 from tslearn.metrics import SoftDTWLossPyTorch
 
 import softdp
 
-GAMMA = 0.1
-THRESHOLD = 0.8
-
-
-@dataclass(frozen=True)
-class Implementation:
-    """score maps a case's inputs to (B,). Gradients may be off by 1e-4 + slope * N.
-
-    Where costs is true it takes costs, the inputs with their signs turned, and returns a cost.
-    """
-
-    name: str
-    score: Callable[..., Tensor]
-    costs: bool = False
-    slope: float = 0.0
-    most_cells: int | None = None  # larger sizes would take minutes
-
-    def runs(self, cells: int) -> bool:
-        return self.most_cells is None or cells <= self.most_cells
-
-    def gradient_tolerance(self, N: int) -> float:
-        return 1e-4 + self.slope * N
-
-
-@dataclass(frozen=True)
-class Case:
-    """inputs(B, N, generator) are float32 tensors (B, N, N). The first implementation is softdp."""
-
-    name: str
-    inputs: Callable[[int, int, torch.Generator], tuple[Tensor, ...]]
-    implementations: tuple[Implementation, ...]
-
-
-def match_and_gap(B: int, N: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Uniform in [-1, 1], as cosines are."""
-    match, gap = torch.rand(2, B, N, N, generator=generator) * 2 - 1
-    return match, gap
-
-
-def similarity(B: int, N: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Uniform in [-1, 1] in steps of 1/256: sums are exact, and gamma = 0 breaks ties alike in any
-    precision. Every pair has a common step, so that every score has a gradient."""
-    c = torch.randint(-256, 257, (B, N, N), generator=generator) / 256
-    c[:, 0, 0] = 1
-    return (c,)
-
-
-def negative_squared_distances(B: int, N: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Of Gaussian features, 8 a step."""
-    x, y = torch.randn(2, B, N, 8, generator=generator, dtype=torch.float64)
-    return (-torch.cdist(x, y).square().float(),)
-
-
-def anchored(match: Tensor) -> Tensor:
-    return softdp.fsd_score(match, 0.0, gamma=GAMMA, boundary="anchored")
-
 
 def from_costs(cost: Tensor) -> Tensor:
     return -anchored(-cost)
-
-
-def on_costs(module: torch.nn.Module) -> Callable[[Tensor], Tensor]:
-    """A soft-DTW module whose dist_func returns its first argument: the costs take the features' place."""
-    return lambda cost: module(cost, cost)
-
-
-def first(x: Tensor, y: Tensor) -> Tensor:
-    return x
 
 
 def lcs(name: str, gamma: float) -> Case:

@@ -5,44 +5,90 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
 
-import numba
 import torch
 
 import softdp
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = "torch", "numpy", "numba", "pysdtw", "tslearn"
+GPU_PACKAGES = "torch", "numba", "numba-cuda", "pysdtw", "ddtw"
 
 
 def describe() -> dict[str, Any]:
     """Hardware, threads, versions, commit and date."""
+    import numba
+
     return {
-        "hardware": {
-            "cpu": cpu_model(),
-            "cores": os.cpu_count(),
-            "capability": torch.backends.cpu.get_cpu_capability(),
-            "os": platform.platform(),
-        },
+        "hardware": {**cpu(), "capability": torch.backends.cpu.get_cpu_capability()},
         "threads": {
             "torch": torch.get_num_threads(),
             "numba": numba.get_num_threads(),
             "numba_layer": numba.threading_layer(),
         },
+        **software(PACKAGES),
+    }
+
+
+def describe_gpu(device: torch.device) -> dict[str, Any]:
+    """The same of a GPU; without one, of the machine."""
+    hardware = {**cpu(), "gpu": None}
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        driver, clock = nvidia_smi(properties, "driver_version", "clocks.max.sm")
+        hardware |= {
+            "gpu": properties.name,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "sms": properties.multi_processor_count,
+            "memory_bytes": properties.total_memory,
+            "l2_bytes": getattr(properties, "L2_cache_size", None),
+            "max_sm_mhz": clock and int(clock),
+            "driver": driver,
+        }
+    return {"hardware": hardware, "cuda": torch.version.cuda, **software(GPU_PACKAGES)}
+
+
+def software(packages: Sequence[str]) -> dict[str, Any]:
+    """Versions, None for a package that is not installed; softdp's build; commit and date."""
+    return {
         "versions": {
             "python": platform.python_version(),
             "softdp": softdp.__version__,
-            **{name: version(name) for name in PACKAGES},
+            **{name: version_of(name) for name in packages},
         },
         "softdp_build": {k: v for k, v in softdp.build_info().items() if k != "extension"},
         "commit": commit(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def version_of(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def nvidia_smi(properties: Any, *fields: str) -> list[str | None]:
+    """What the driver's own tool says of this GPU; None for each where it is not there."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    try:
+        command.append(f"--id=GPU-{properties.uuid}")  # its numbers and PyTorch's may differ
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
+    except (OSError, AttributeError, subprocess.SubprocessError):
+        return [None] * len(fields)
+    values = [value.strip() for value in said.strip().split(",")]
+    return [value if value and not value.startswith("[") else None for value in values]
+
+
+def cpu() -> dict[str, Any]:
+    return {"cpu": cpu_model(), "cores": os.cpu_count(), "os": platform.platform()}
 
 
 def cpu_model() -> str:
@@ -84,12 +130,12 @@ def busy_seconds() -> float | None:
 
 
 def commit() -> str | None:
-    """The checkout's commit, "+" where it has changes; None outside a git checkout."""
+    """The checkout's commit, "+" where it has changes; outside a git checkout what SOFTDP_COMMIT says."""
     try:
         head = git("rev-parse", "--short=12", "HEAD")
         return head + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("SOFTDP_COMMIT")
 
 
 def git(*arguments: str) -> str:

@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from cases import Case, Implementation
+from problems import Case, Implementation, leaves_of, value_and_gradients
 from torch import Tensor
 
 Times = tuple[float, float, float]  # of the phases
@@ -41,7 +41,7 @@ QUICK = Effort(sample=0.005, budget=0.8, most_rounds=15)
 def measure(case: Case, B: int, N: int, effort: Effort) -> list[dict[str, Any]]:
     """One entry per implementation that runs at this size: speeds, ratios to softdp, deviations."""
     inputs = case.inputs(B, N, torch.Generator().manual_seed(0))
-    running = [i for i in case.implementations if i.runs(B * N * N)]
+    running = [i for i in case.implementations if not i.refusal(B, N)]
     agreements = agree(case, running, inputs)
     # Leaves of their own: tslearn's forward counts as an in-place change of its input.
     runs = [partial(sample, i.score, leaves_of(inputs, i.costs)) for i in running]
@@ -87,20 +87,6 @@ def agree(case: Case, running: Sequence[Implementation], inputs: Sequence[Tensor
     return found
 
 
-def leaves_of(inputs: Sequence[Tensor], costs: bool) -> list[Tensor]:
-    return [(-t if costs else t.clone()).requires_grad_() for t in inputs]
-
-
-def value_and_gradients(
-    implementation: Implementation, inputs: Sequence[Tensor]
-) -> tuple[Tensor, Sequence[Tensor]]:
-    """A cost is a score with its sign turned, of inputs likewise, so that the gradients are the same."""
-    leaves = leaves_of(inputs, implementation.costs)
-    value = implementation.score(*leaves)
-    gradients = torch.autograd.grad(value.sum(), leaves)
-    return -value.detach() if implementation.costs else value.detach(), gradients
-
-
 def calibrate(run: Callable[[int], Times], effort: Effort) -> tuple[int, float]:
     """Passes a sample, and seconds a sample. The first pass after other work is a slow one, many times
     slower where a pass is short, so that it alone tells nothing."""
@@ -138,8 +124,9 @@ def ratios(slower: Times, faster: Times) -> list[float]:
 
 def spread(rounds: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
     """Quartiles over the rounds, for each phase."""
-    named = {}
-    for phase, values in zip(PHASES, zip(*rounds, strict=True), strict=True):
-        low, middle, high = quantiles(values, n=4, method="inclusive")
-        named[phase] = {"median": middle, "q1": low, "q3": high}
-    return named
+    return {p: quartiles(values) for p, values in zip(PHASES, zip(*rounds, strict=True), strict=True)}
+
+
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return {"median": middle, "q1": low, "q3": high}

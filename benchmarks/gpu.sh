@@ -1,0 +1,245 @@
+#!/usr/bin/env bash
+# Everything that needs a GPU, in under ten minutes: builds softdp for the GPU that is there, runs the CUDA
+# tests, compute-sanitizer over a short list, and the benchmarks. Downloads nothing.
+set -uo pipefail
+
+usage() {
+  cat << 'END'
+usage: benchmarks/gpu.sh [--dry-run] [--stages LIST] [--wheels DIR] [--out DIR] [--logs DIR] [--seconds N] [--python PYTHON]
+
+  --dry-run   without a GPU: build, import, and all that CPU tensors can show; measures nothing
+  --stages    some of tests,sanitizers,benchmarks (default all three)
+  --wheels    wheels to install first, peers or what is missing (default .whl in the repository, if there)
+  --out       for the JSON and PNG (default benchmarks/results)
+  --logs      for the logs of build, tests and sanitizers (default: shown where something fails, then removed)
+  --seconds   for everything together (default 570)
+  --python    a Python with torch, setuptools, ninja, pytest, hypothesis, matplotlib, tqdm (default python3)
+END
+}
+bad() { printf 'gpu.sh: error: %s\n' "$1" >&2; exit 2; }
+die() { printf 'gpu.sh: error: %s\n' "$1" >&2; exit 1; }
+say() { printf '\n=== %s (%ss)\n' "$*" "$SECONDS"; }
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) || exit 1
+dry='' stages=tests,sanitizers,benchmarks wheels='' out=$root/benchmarks/results logs='' seconds=570 python=python3
+
+while (($#)); do
+  case $1 in
+    --help | -h) usage; exit 0 ;;
+    --dry-run) dry=yes; shift; continue ;;
+    --stages | --wheels | --out | --logs | --seconds | --python) (($# > 1)) || bad "argument $1: expected one value" ;;
+    *) bad "unrecognized argument: $1" ;;
+  esac
+  [[ -n $2 ]] || bad "argument $1: must not be empty"
+  case $1 in
+    --stages) stages=$2 ;;
+    --wheels) wheels=$2 ;;
+    --out) out=$2 ;;
+    --logs) logs=$2 ;;
+    --seconds) seconds=$2 ;;
+    --python) python=$2 ;;
+  esac
+  shift 2
+done
+[[ $stages =~ ^(tests|sanitizers|benchmarks)(,(tests|sanitizers|benchmarks))*$ ]] ||
+  bad "argument --stages: must be some of tests,sanitizers,benchmarks, got '$stages'"
+[[ $seconds =~ ^[1-9][0-9]{0,4}$ ]] || bad "argument --seconds: must be whole seconds, 1 or more, got '$seconds'"
+[[ -z $wheels || -d $wheels ]] || bad "argument --wheels: no folder $wheels"
+[[ -z $wheels && -d $root/.whl ]] && wheels=$root/.whl
+python=$(command -v "$python") || bad "argument --python: not found"
+[[ $python == /* ]] || python=$PWD/$python
+for folder in "$out" ${logs:+"$logs"}; do
+  mkdir -p "$folder" 2> /dev/null || bad "arguments --out, --logs: cannot make $folder"
+done
+out=$(cd "$out" && pwd)
+[[ -z $logs ]] || logs=$(cd "$logs" && pwd)
+[[ -z $wheels ]] || wheels=$(cd "$wheels" && pwd)
+
+# ---- what must be there, before anything that takes long
+
+toolkit() { # a program of the CUDA toolkit: the first that is there
+  local home found
+  for home in "${CUDA_HOME:-}" "${CUDA_PATH:-}"; do
+    [[ -n $home && -x $home/bin/$1 ]] && printf '%s\n' "$home/bin/$1" && return
+  done
+  found=$(command -v "$1") || { [[ -x /usr/local/cuda/bin/$1 ]] && found=/usr/local/cuda/bin/$1; } || return 1
+  printf '%s\n' "$found"
+}
+ask() { (cd / && "$python" -c "$1" 2> /dev/null); }
+
+torch=$(ask 'import torch; print(torch.__version__, "CUDA", torch.version.cuda)') || die "$python has no torch"
+gpu=$(ask 'import torch
+if torch.cuda.is_available():
+    print("%d.%d" % torch.cuda.get_device_capability(), torch.cuda.get_device_name())') || gpu=
+nvcc=$(toolkit nvcc) || nvcc=
+sanitizer=$(toolkit compute-sanitizer) || sanitizer=
+# PyTorch, which compiles ddtw, trusts the folder of the first nvcc on PATH, and that can be a wrapper.
+if [[ -n $nvcc && -z ${CUDA_HOME:-} ]]; then
+  for home in "$(dirname "$(dirname "$(readlink -f "$nvcc")")")" /usr/local/cuda; do
+    [[ -f $home/include/cuda_runtime.h ]] && export CUDA_HOME=$home && break
+  done
+fi
+[[ -n $gpu ]] && arch=${gpu%% *} || arch=
+
+if [[ -z $dry ]]; then
+  [[ -n $gpu ]] || die "PyTorch ($torch) sees no GPU (--dry-run does what can be done without)"
+  [[ -n $nvcc ]] || die "no nvcc: softdp's CUDA kernels cannot be built"
+fi
+printf 'python %s, torch %s\nGPU %s\nnvcc %s\ncompute-sanitizer %s\n' \
+  "$python" "$torch" "${gpu:-none}" "${nvcc:-none}" "${sanitizer:-none}"
+
+work=$(mktemp -d) || die "no temporary folder"
+trap 'rm -rf "$work"' EXIT
+site=$work/site
+logs=${logs:-$work}
+failures=()
+left() { echo $((seconds - SECONDS)); }
+failed() { # what failed, and the end of its log
+  failures+=("$1")
+  printf -- '--- %s failed; the end of its log:\n' "$1"
+  tail -n "${3:-40}" "$2"
+}
+
+# ---- build
+
+if [[ -n $wheels ]]; then
+  say "wheels of $wheels"
+  (cd "$work" && "$python" -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$site" \
+    "$wheels"/*.whl) > "$logs/wheels.log" 2>&1 || { tail "$logs/wheels.log"; die "the wheels do not install"; }
+  for wheel in "$wheels"/*.whl; do basename "$wheel"; done
+fi
+export PYTHONPATH=$site${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+missing=$(ask 'import importlib.util as u
+names = "pip", "setuptools", "ninja", "numpy", "pytest", "hypothesis", "matplotlib", "tqdm"
+print(*(n for n in names if u.find_spec(n) is None))') || die "$python does not run"
+[[ -z $missing ]] || die "$python lacks: $missing (a folder of wheels may bring them: --wheels)"
+
+say "build, for ${arch:-${TORCH_CUDA_ARCH_LIST:-9.0}}"
+# The GPU's own architecture only; without a GPU one, since the default list is made to be shipped.
+export TORCH_CUDA_ARCH_LIST=${arch:-${TORCH_CUDA_ARCH_LIST:-9.0}}
+mkdir "$work/source" # a copy, so that the build leaves nothing in the checkout
+tar -C "$root" --exclude=./.git --exclude=./.whl --exclude=./build --exclude=./runs --exclude='*.so' \
+  --exclude='*.egg-info' --exclude=_build_info.json -cf - . | tar -C "$work/source" -xf - || die "cannot copy $root"
+(cd "$work/source" && "$python" -m pip install -v --no-index --no-build-isolation --no-deps --upgrade \
+  --target "$site" .) > "$logs/build.log" 2>&1 || { tail -n 40 "$logs/build.log"; die "the build failed"; }
+grep -o 'softdp [^ ]*: built with .*' "$logs/build.log" | tail -n 1
+(cd "$work" && "$python" -c 'import softdp; print(softdp.build_info())') || die "softdp does not import"
+kernels=$(cd "$work" && "$python" -c 'import softdp; print(*softdp.build_info()["cuda_archs"])')
+[[ -n $dry || -n $kernels ]] || die "softdp was built without CUDA kernels"
+
+# ---- the tests
+
+# From another folder: in the checkout Python would find the source, which is not built.
+run_tests() { # seconds
+  (cd "$work" && timeout -k 10 "$1" "$python" -m pytest -c "$root/pyproject.toml" --rootdir "$root" \
+    -p no:cacheprovider -q -m cuda "$root/tests") 2>&1 | tee "$logs/tests.log"
+}
+
+if [[ -n $dry ]]; then
+  say "sanitize.py's list, on CPU tensors"
+  (cd "$work" && "$python" "$root/benchmarks/sanitize.py" --check) || die "sanitize.py --check failed"
+  say "pytest -m cuda, which skips without a GPU"
+  run_tests 300
+  code=$?
+  case $code in
+    0) ;;
+    5) echo "no test is marked cuda" ;;
+    *) die "pytest -m cuda failed" ;;
+  esac
+  say "gpu.py's cases, on CPU tensors"
+  (cd "$work" && "$python" "$root/benchmarks/gpu.py" --check) || die "gpu.py --check failed"
+  cat << 'END'
+
+gpu.sh: dry run: it stops here, where a GPU is needed. Built, imported, and checked on CPU tensors;
+not run: CUDA tests, compute-sanitizer, benchmarks. Nothing was measured.
+END
+  exit 0
+fi
+
+wanted() { [[ ,$stages, == *,$1,* ]]; }
+# Benchmarks come last and are what takes longest: the others leave them two minutes.
+if wanted benchmarks; then reserve=120; else reserve=0; fi
+limit() { # seconds for a stage that may take at most $1
+  local most=$(($(left) - reserve))
+  echo $((most < $1 ? most : $1))
+}
+
+if wanted benchmarks; then # ddtw's extension is built at its first use: meanwhile
+  (cd "$work" && timeout -k 5 150 "$python" "$root/benchmarks/gpu_peers.py") > "$logs/peers.log" 2>&1 &
+  peers=$!
+fi
+
+if wanted tests; then
+  say "pytest -m cuda"
+  allowed=$(limit 180)
+  if ((allowed < 10)); then
+    echo "no time left" > "$logs/tests.log"
+    failed "pytest -m cuda" "$logs/tests.log"
+  else
+    run_tests "$allowed"
+    code=$?
+    if ((code)) || ! grep -qE '(^|[ =])[1-9][0-9]* passed' "$logs/tests.log"; then
+      echo "(exit code $code within $allowed s; a run in which no test passed has failed too)" >> "$logs/tests.log"
+      failed "pytest -m cuda" "$logs/tests.log" 3
+    fi
+  fi
+fi
+
+# ---- the sanitizers
+
+if wanted sanitizers; then
+  for tool in memcheck racecheck initcheck synccheck; do
+    say "compute-sanitizer --tool $tool"
+    log=$logs/$tool.log
+    allowed=$(limit 75)
+    if [[ -z $sanitizer ]]; then
+      echo "compute-sanitizer is not there" > "$log"
+    elif ((allowed < 10)); then
+      echo "no time left" > "$log"
+    else
+      # Without PyTorch's cache every tensor has its own bounds, and starts uninitialised.
+      case $tool in memcheck | initcheck) cache=1 ;; *) cache=0 ;; esac
+      command=("$sanitizer" --tool "$tool" --error-exitcode 1 "$python" "$root/benchmarks/sanitize.py")
+      ((cache)) && command=(env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "${command[@]}")
+      (cd "$work" && timeout -k 5 "$allowed" "${command[@]}") > "$log" 2>&1
+      code=$?
+      if ((code == 0)); then
+        grep -E 'sanitize.py:|ERROR SUMMARY|RACECHECK SUMMARY' "$log"
+        continue
+      fi
+      echo "(exit code $code within $allowed s)" >> "$log"
+    fi
+    failed "$tool" "$log"
+  done
+fi
+
+# ---- the benchmarks
+
+if wanted benchmarks; then
+  say "peers"
+  without=()
+  if wait "$peers"; then
+    cat "$logs/peers.log"
+  else
+    tail -n 5 "$logs/peers.log"
+    echo "a peer does not build in time, or hangs: going on without ddtw"
+    without=(--without ddtw)
+  fi
+  say "benchmarks"
+  budget=$(($(left) - 45)) # gpu.py's start, its last problem and its plot
+  ((budget > 280)) && budget=280
+  if ((budget < 10)); then
+    echo "no time left" > "$logs/benchmarks.log"
+    failed benchmarks "$logs/benchmarks.log"
+  else
+    (cd "$work" && timeout -k 10 $((budget + 40)) "$python" "$root/benchmarks/gpu.py" \
+      --budget "$budget" --out "$out" ${without[@]+"${without[@]}"}) || failures+=(benchmarks)
+  fi
+fi
+
+say "done"
+if ((${#failures[@]})); then
+  printf 'gpu.sh: failed: %s\n' "$(IFS=,; echo "${failures[*]}")" >&2
+  exit 1
+fi
+echo "gpu.sh: passed: $stages on ${gpu#* }"

@@ -1,0 +1,147 @@
+"""A short list of forward and backward passes for compute-sanitizer, which makes each of them slow.
+
+compute-sanitizer --tool memcheck --error-exitcode 1 python benchmarks/sanitize.py
+python benchmarks/sanitize.py --check    the same list on CPU tensors
+
+Results are compared with the CPU operators in float64, so that a sanitizer looks at kernels that compute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from arguments import Parser
+from torch import Tensor
+
+import softdp
+
+SIZES = (16, 5, 5), (16, 30, 30), (3, 64, 64), (2, 129, 257)
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 5e-3}
+
+
+@dataclass(frozen=True)
+class Call:
+    """score(*scores, **options, **lengths) and back; lengths are (B,) on the scores' device."""
+
+    name: str
+    score: Callable[..., Tensor]
+    scores: Sequence[Tensor]
+    options: dict[str, Any] = field(default_factory=dict)
+    lengths: dict[str, Tensor] = field(default_factory=dict)
+
+
+def calls(B: int, N: int, M: int) -> Iterator[Call]:
+    """Every kind of input once, the others as in the first: the product of all would take hours."""
+    generator = torch.Generator().manual_seed(0)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator) * 2 - 1
+
+    match, gap, other = uniform(B, N, M), uniform(B, N, M), uniform(B, N, M)
+    row, column, each = uniform(B, N, 1), uniform(B, 1, M), uniform(B, 1, 1)
+    fsd = Call("fsd", softdp.fsd_score, (match, gap), {"gamma": 0.1})
+    lcs = Call("lcs", softdp.lcs_score, (match,), {"gamma": 0.1, "threshold": 0.5})
+    with_number = partial(number, softdp.fsd_score)
+    band = (torch.arange(N)[:, None] / N - torch.arange(M) / M).abs() > 0.5
+    lengths = {
+        "x_lengths": torch.linspace(N, 0, B).long(),
+        "y_lengths": torch.linspace(1, M, B).int(),
+    }
+    outside = torch.full((B,), N)
+    outside[0], outside[-1] = -1, N + 1
+
+    yield fsd
+    yield replace(fsd, name="fsd, two gaps", scores=(match, gap, other))
+    yield replace(fsd, name="fsd, gap a number", score=with_number, scores=(match,))
+    yield replace(fsd, name="fsd, a gap a pair", scores=(match, each))
+    yield replace(fsd, name="fsd, row and column gaps", scores=(match, row, column))
+    yield replace(fsd, name="fsd, column and dense gaps", scores=(match, column, gap))
+    yield replace(fsd, name="fsd, anchored", options={"gamma": 0.1, "boundary": "anchored"})
+    yield replace(fsd, name="fsd, anchored band", scores=(match.masked_fill(band, -math.inf), gap),
+                  options={"gamma": 0.1, "boundary": "anchored"})  # fmt: skip
+    strided = match.mT.contiguous().mT, uniform(B, N + 1, M + 3)[:, 1:, 3:]
+    yield replace(fsd, name="fsd, strided", scores=strided)
+    for call in fsd, replace(fsd, name="fsd, row and column gaps", scores=(match, row, column)), lcs:
+        yield replace(call, name=f"{call.name}, gamma 0", options={**call.options, "gamma": 0.0})
+        yield replace(call, name=f"{call.name}, ragged", lengths=lengths)
+        for dtype in torch.bfloat16, torch.float64:
+            scores = [t.to(dtype) for t in call.scores]
+            yield replace(call, name=f"{call.name}, {str(dtype).removeprefix('torch.')}", scores=scores)
+    yield lcs
+    for call in fsd, lcs:
+        yield replace(call, name=f"{call.name}, lengths out of range", lengths={"x_lengths": outside})
+
+
+def number(score: Callable[..., Tensor], match: Tensor, **options: Any) -> Tensor:
+    return score(match, -0.5, **options)
+
+
+def results(call: Call, device: str, dtype: torch.dtype | None = None) -> list[Tensor]:
+    """Score and gradients on the CPU. The strides come along; the upstream gradient differs by pair."""
+    # Differentiated with respect to what the operator is given, not to a leaf behind a copy.
+    scores = [moved(t, device, dtype).requires_grad_() for t in call.scores]
+    lengths = {name: t.to(device) for name, t in call.lengths.items()}
+    score = call.score(*scores, **call.options, **lengths)
+    upstream = torch.arange(1, len(score) + 1, dtype=score.dtype) / len(score)
+    gradients = torch.autograd.grad(score, scores, upstream.to(device))
+    return [t.detach().cpu() for t in (score, *gradients)]
+
+
+def moved(tensor: Tensor, device: str, dtype: torch.dtype | None) -> Tensor:
+    """A copy elsewhere with the same strides and offset."""
+    whole = tensor.detach().new_empty(0).set_(tensor.untyped_storage())
+    whole = whole.to(device=device, dtype=dtype, copy=True)
+    return whole.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+
+
+def check(call: Call, device: str) -> None:
+    """AssertionError where the device's results are not those of float64 on the CPU."""
+    tolerance = TOLERANCE[call.scores[0].dtype]
+    found = results(call, device)
+    out_of_range = "out of range" in call.name
+    if out_of_range:  # the CPU's lengths are checked in Python and raise; the device's give NaN
+        expected = expected_out_of_range(call)
+    else:
+        expected = results(call, "cpu", torch.float64)
+    for actual, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(
+            actual.double(), wanted, rtol=tolerance, atol=tolerance, equal_nan=True,
+            msg=lambda text: f"{call.name}: {text}",
+        )  # fmt: skip
+
+
+def expected_out_of_range(call: Call) -> list[Tensor]:
+    """The first and last pair, whose lengths do not fit, score NaN with gradient 0."""
+    score, *gradients = results(replace(call, lengths={}), "cpu", torch.float64)
+    for k in 0, -1:
+        score[k] = math.nan
+        for gradient in gradients:
+            gradient[k] = 0
+    return [score, *gradients]
+
+
+def main() -> None:
+    parser = Parser("sanitize.py", description="Passes for compute-sanitizer to look at.")
+    parser.add_argument("--check", action="store_true", help="on CPU tensors")
+    device = "cpu" if parser.parse_args().check else "cuda"
+    if device == "cuda" and not torch.cuda.is_available():
+        parser.exit(1, "sanitize.py: error: PyTorch sees no GPU (--check runs the list on the CPU)\n")
+    if device == "cuda" and not softdp.build_info()["cuda_archs"]:
+        parser.exit(1, "sanitize.py: error: softdp was built without CUDA kernels\n")
+    passes = 0
+    for size in SIZES:
+        for call in calls(*size):
+            if device == "cpu" and "out of range" in call.name:
+                continue
+            check(call, device)
+            passes += 1
+    print(f"sanitize.py: {passes} forward and backward passes on {device} agree with float64 on the CPU")
+
+
+if __name__ == "__main__":
+    main()
