@@ -8,6 +8,14 @@ settings.register_profile("softdp", deadline=None, derandomize=True, max_example
 settings.load_profile("softdp")
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda"):
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+        if not torch._C._dispatch_has_kernel_for_dispatch_key("softdp::fsd_forward", "CUDA"):
+            pytest.skip("softdp was built without CUDA kernels")
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import ROOT
 
 import softdp
 
@@ -38,6 +40,14 @@ def test_build_info_tells_what_was_built():
 
 def test_the_extension_is_one_abi3_file():
     assert [p.name for p in PACKAGE.glob("_C*")] == ["_C.abi3.so"]
+
+
+def test_cuda_architectures_are_named_where_the_operators_have_cuda_kernels():
+    architectures = softdp.build_info()["cuda_archs"]
+    assert all(re.fullmatch(r"(sm|compute)_\d+[af]?", name) for name in architectures)
+    for name in ("fsd_forward", "fsd_backward", "lcs_forward", "lcs_backward"):
+        built = torch._C._dispatch_has_kernel_for_dispatch_key(f"softdp::{name}", "CUDA")
+        assert built == bool(architectures)
 
 
 def test_types_are_marked_and_public_names_documented():
@@ -95,3 +105,59 @@ def _explained(done: subprocess.CompletedProcess, trouble: str) -> str:
     for part in (trouble, "Built: ", f"torch {torch.__version__}", "Mend it with: pip install "):
         assert part in error
     return error
+
+
+NVCC = """#!/bin/sh
+case $1 in
+  --version) echo "Cuda compilation tools, release 12.8, V12.8.93" ;;
+  --list-gpu-arch) printf 'compute_75\\ncompute_80\\ncompute_90\\n' ;;
+esac
+"""
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """setup.py's functions, on a machine without a CUDA toolkit; nothing is built."""
+    setuptools = pytest.importorskip("setuptools")
+    monkeypatch.setattr(setuptools, "setup", lambda **options: None)
+    monkeypatch.setenv("CUDA_HOME", "/nowhere")
+    return runpy.run_path(str(ROOT / "setup.py"))
+
+
+@pytest.fixture
+def toolkit(tmp_path):
+    """A CUDA toolkit of version 12.8, as far as setup.py asks; it knows no sm_100."""
+    for file, text in (("bin/nvcc", NVCC), ("include/cuda_runtime.h", "")):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text(text)
+    (tmp_path / "bin/nvcc").chmod(0o755)
+    return tmp_path
+
+
+def test_a_toolkit_has_a_compiler_and_headers(build, toolkit, monkeypatch):
+    assert build["cuda_home"]() is None  # CUDA_HOME is /nowhere: no other place counts
+    monkeypatch.setenv("CUDA_HOME", str(toolkit))
+    assert build["cuda_home"]() == toolkit
+    monkeypatch.delenv("CUDA_HOME")
+    monkeypatch.setenv("PATH", str(toolkit / "bin"))
+    assert build["cuda_home"]() == toolkit
+    (toolkit / "include/cuda_runtime.h").unlink()  # as beside a wrapper of nvcc
+    assert build["cuda_home"]() != toolkit
+
+
+def test_the_build_says_why_it_is_cpu_only(build, toolkit, monkeypatch):
+    why = build["why_cpu_only"]
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert why(toolkit) == "torch is built without CUDA"
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    assert why(toolkit) is None  # minor versions of CUDA mix
+    assert why(None) == "no CUDA toolkit (nvcc and its headers) was found"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert why(toolkit) == f"the CUDA toolkit in {toolkit} is 12.8, but torch is built with CUDA 13.0"
+    for broken in ("#!/bin/sh\nexit 1\n", "#!/bin/sh\n"):
+        (toolkit / "bin/nvcc").write_text(broken)
+        assert why(toolkit).startswith(f"{toolkit}/bin/nvcc does not run")
+
+
+def test_without_a_gpu_the_build_takes_the_architectures_that_nvcc_knows(build, toolkit):
+    assert build["architectures"](toolkit) == "8.0;9.0+PTX"
