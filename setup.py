@@ -15,7 +15,8 @@ from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parent
 MIN_TORCH = "0x020a000000000000"  # 2.10: the oldest torch whose stable ABI has all that is used here
-# Where no GPU says which; GPUs newer than all of them compile the last one's PTX.
+# Where no GPU says which; GPUs newer than all of them compile the last one's PTX. The first is the oldest
+# that the kernels run on: they copy asynchronously.
 ARCHITECTURES = (80, 90, 100)
 
 
@@ -56,8 +57,18 @@ def why_cpu_only(home: Path | None) -> str | None:
     return None
 
 
+def too_old() -> list[str]:
+    """What TORCH_CUDA_ARCH_LIST asks for that is older than all that the kernels run on."""
+    asked = re.findall(r"(\d+)\.(\d)", os.environ.get("TORCH_CUDA_ARCH_LIST", ""))
+    return [f"{major}.{minor}" for major, minor in asked if int(major + minor) < ARCHITECTURES[0]]
+
+
 def architectures(home: Path) -> str:
-    """TORCH_CUDA_ARCH_LIST for a machine without a GPU: what this nvcc knows of ARCHITECTURES."""
+    """TORCH_CUDA_ARCH_LIST where it is not set: the visible GPUs', else what nvcc knows of ARCHITECTURES."""
+    visible = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
+    young = sorted(c for c in visible if 10 * c[0] + c[1] >= ARCHITECTURES[0])
+    if young:
+        return ";".join(f"{major}.{minor}" for major, minor in young)
     known = ask_nvcc(home, "--list-gpu-arch").split()
     return ";".join(f"{a // 10}.{a % 10}" for a in ARCHITECTURES if f"compute_{a}" in known) + "+PTX"
 
@@ -81,7 +92,11 @@ def extension():
         return cpp_extension.CppExtension("softdp._C", sources, **options)
     cpp_extension.CUDA_HOME = str(CUDA_HOME)
     asked = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
-    if asked in ("", "native") and not torch.cuda.device_count():
+    if too_old():
+        sys.exit(
+            f"softdp: the CUDA kernels need compute capability 8.0, TORCH_CUDA_ARCH_LIST asks for {asked}"
+        )
+    if asked in ("", "native"):
         os.environ["TORCH_CUDA_ARCH_LIST"] = architectures(CUDA_HOME)
     flags["cxx"].append("-DUSE_CUDA")
     flags["nvcc"] = ["-O3", "-std=c++17", "-DUSE_CUDA", f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]

@@ -159,5 +159,12 @@ def test_the_build_says_why_it_is_cpu_only(build, toolkit, monkeypatch):
         assert why(toolkit).startswith(f"{toolkit}/bin/nvcc does not run")
 
 
+def test_architectures_that_the_kernels_cannot_run_on_are_found(build, monkeypatch):
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "7.0;7.5 8.6+PTX")
+    assert build["too_old"]() == ["7.0", "7.5"]
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0;9.0a;10.0+PTX;12.0")
+    assert build["too_old"]() == []
+
+
 def test_without_a_gpu_the_build_takes_the_architectures_that_nvcc_knows(build, toolkit):
     assert build["architectures"](toolkit) == "8.0;9.0+PTX"
