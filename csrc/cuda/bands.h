@@ -1,18 +1,17 @@
-// Sweeps of any size. A block of kWarps warps sweeps a band of kWarps strips of one pair; strips hand their
-// last row down, within a band through shared memory, from band to band through global memory, a flag with
-// every 16 columns. Bands take tickets, the first bands of all pairs before the second ones: the band above
-// is then always finished or at work, whatever order the device starts blocks in, and with many pairs nobody
-// waits.
+// Sweeps of any size. A block of up to kMostWarps warps sweeps a band of as many strips of one pair; strips
+// hand their last row down, within a band through shared memory, from band to band through global memory, a
+// flag with every 16 columns. Bands take tickets, the first bands of all pairs before the second ones: the
+// band above is then always finished or at work, whatever order the device starts blocks in, and with many
+// pairs nobody waits.
 #pragma once
 #include "strip.h"
 
 namespace softdp::cuda {
 
+constexpr int kMostWarps = 4;
+
 SOFTDP_FN int64_t strips_of(int64_t rows) {
   return (rows + kRows - 1) / kRows;
-}
-SOFTDP_FN int64_t bands_of(int64_t rows) {
-  return (rows + kBand - 1) / kBand;
 }
 
 // What bands share in global memory: a ticket counter and a flag per band, all 0 at the launch, then the
@@ -22,19 +21,20 @@ struct Chain {
   unsigned* tickets;
   int* flags;
   Edge* edges;
-  static int64_t flag_bytes(const Pairs& pairs) {
-    const int64_t bands = bands_of(pairs.rows);
-    return bands > 1 ? ((1 + pairs.count * bands) * 4 + 15) / 16 * 16 : 0;
+  static int64_t flag_bytes(const Pairs& pairs, Bands bands) {
+    const int64_t count = bands.of(pairs.rows);
+    return count > 1 ? ((1 + pairs.count * count) * 4 + 15) / 16 * 16 : 0;
   }
-  static int64_t bytes(const Pairs& pairs) {
-    const int64_t between = bands_of(pairs.rows) - 1;
-    return between > 0 ? flag_bytes(pairs) + pairs.count * between * pairs.columns * int64_t(sizeof(Edge))
-                       : 0;
+  static int64_t bytes(const Pairs& pairs, Bands bands) {
+    const int64_t between = bands.of(pairs.rows) - 1;
+    return between > 0
+               ? flag_bytes(pairs, bands) + pairs.count * between * pairs.columns * int64_t(sizeof(Edge))
+               : 0;
   }
-  static Chain in(void* workspace, const Pairs& pairs) {
+  static Chain in(void* workspace, const Pairs& pairs, Bands bands) {
     unsigned* tickets = static_cast<unsigned*>(workspace);
     return {tickets, reinterpret_cast<int*>(tickets + 1),
-            reinterpret_cast<Edge*>(static_cast<char*>(workspace) + flag_bytes(pairs))};
+            reinterpret_cast<Edge*>(static_cast<char*>(workspace) + flag_bytes(pairs, bands))};
   }
 };
 
@@ -43,9 +43,9 @@ struct Place {
   int64_t pair;
   int band;
 };
-SOFTDP_DEVICE Place take_place(const Pairs& pairs, unsigned* tickets, unsigned* shared_ticket) {
+SOFTDP_DEVICE Place take_place(const Pairs& pairs, Bands bands, unsigned* tickets, unsigned* shared_ticket) {
   unsigned ticket = blockIdx.x;
-  if (pairs.rows > kBand) {
+  if (pairs.rows > bands.rows()) {
     if (threadIdx.x == 0) *shared_ticket = take_ticket(tickets);
     sync_block();
     ticket = *shared_ticket;
@@ -110,19 +110,23 @@ struct Handover {
   }
 };
 
-// A block's shared memory. Arrays first, whose size hangs on the kernel; then what all kernels have.
+// A warp's part of its block's shared memory, and the block's, of which only as many warps are there as it
+// has.
+template <class V, class Edge, int kArrays>
+struct BandWarp {
+  alignas(16) V arrays[kArrays][kArray];
+  alignas(16) Edge ring[kRing];
+  alignas(16) unsigned char above[kChunk * sizeof(Edge)];  // Edges, or their narrow states
+  alignas(16) unsigned char below[kChunk * sizeof(Edge)];
+  V column[2][kRing];
+  int published, consumed;
+};
 template <class V, class Edge, int kArrays>
 struct BandMemory {
-  struct Warp {
-    alignas(16) Edge ring[kRing];
-    alignas(16) unsigned char above[kChunk * sizeof(Edge)];  // Edges, or their narrow states
-    alignas(16) unsigned char below[kChunk * sizeof(Edge)];
-    V column[2][kRing];
-    int published, consumed;
-  };
-  V arrays[kWarps][kArrays][kArray];
-  Warp warps[kWarps];
-  unsigned ticket;
+  using Warp = BandWarp<V, Edge, kArrays>;
+  alignas(16) unsigned ticket;
+  Warp warps[kMostWarps];
+  static size_t bytes(int warps) { return sizeof(BandMemory) - size_t(kMostWarps - warps) * sizeof(Warp); }
 };
 
 // ---- forward ---------------------------------------------------------------------------------------------
@@ -142,6 +146,7 @@ struct ForwardArguments {
   bool wide_gaps;
   V* score;
   V* saved;
+  Bands bands;
   Chain<State> chain;
 };
 
@@ -286,7 +291,7 @@ SOFTDP_DEVICE View<const T> rows_of(const Scores<T>& scores, int64_t pair, int r
 }
 
 template <class R>
-SOFTDP_KERNEL(kWarps* kRows)
+SOFTDP_KERNEL(kMostWarps* kRows)
 forward_bands(const ForwardArguments<R> a) {
   using T = typename R::T;
   using V = typename R::V;
@@ -298,7 +303,7 @@ forward_bands(const ForwardArguments<R> a) {
   const int warp = int(threadIdx.x) / kRows, lane = int(threadIdx.x) % kRows;
   auto& own = block.warps[warp];
   if (lane == 0) own.published = own.consumed = 0;
-  const Place place = take_place(a.pairs, a.chain.tickets, &block.ticket);
+  const Place place = take_place(a.pairs, a.bands, a.chain.tickets, &block.ticket);
   sync_block();
 
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = place.pair;
@@ -308,15 +313,15 @@ forward_bands(const ForwardArguments<R> a) {
   if (saved)
 #pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++)
-      fill_rows(saved + plane * N * M, place.band, N, M, n, m, V(0), true);
+      fill_rows(saved + plane * N * M, a.bands, place.band, N, M, n, m, V(0), true);
   if ((n == 0 || m == 0) && place.band == 0 && threadIdx.x == 0) a.score[pair] = empty_score(a, size);
-  const int row0 = place.band * kBand + warp * kRows;
+  const int row0 = place.band * a.bands.rows() + warp * kRows;
   if (row0 >= n || m == 0) return;
 
   const int rows = n - row0 < kRows ? n - row0 : kRows;
   Memory<V> memory{};
 #pragma unroll
-  for (int i = 0; i < R::kArrays; i++) memory.array[i] = block.arrays[warp][i];
+  for (int i = 0; i < R::kArrays; i++) memory.array[i] = own.arrays[i];
   memory.column[0] = own.column[0];
   memory.column[1] = own.column[1];
   if (lane < rows) {
@@ -340,7 +345,7 @@ forward_bands(const ForwardArguments<R> a) {
   if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[1]);
 
   // Bands of the pair; edges between them are (pair, band, M).
-  const int64_t bands = bands_of(N);
+  const int64_t bands = a.bands.of(N);
   const auto link = [&](int band, Handover<State>& way) {
     way.global = a.chain.edges + (pair * (bands - 1) + band) * M;
     way.global_flag = a.chain.flags + pair * bands + band;
@@ -356,7 +361,7 @@ forward_bands(const ForwardArguments<R> a) {
   }
   if (last) {
     if (boundary.last_row) strip.out.global = static_cast<State*>(boundary.last_row) + pair * M;
-  } else if (warp < kWarps - 1) {
+  } else if (warp < a.bands.warps - 1) {
     strip.out = {nullptr, nullptr, own.ring, &own.published, &own.consumed};
   } else {
     link(place.band, strip.out);
@@ -437,6 +442,7 @@ struct BackwardArguments {
   const V* saved;
   Gradient<T> gradients[3];
   bool shared_gap;
+  Bands bands;
   Chain<V> chain;
   V* partial[2];  // of the gaps that are summed over rows: (B, strips, M) or (B, strips)
 };
@@ -452,14 +458,14 @@ SOFTDP_DEVICE void fill_gradients(const A& a, int64_t pair, int band, int n, int
     const auto& gradient = a.gradients[i];
     if (!gradient.data || !gradient.every_row) continue;
     if (gradient.every_column)
-      fill_rows(gradient.data + pair * N * M, band, N, M, n, m, value, padding_only);
+      fill_rows(gradient.data + pair * N * M, a.bands, band, N, M, n, m, value, padding_only);
     else
-      fill_rows(gradient.data + pair * N, band, N, 1, m > 0 ? n : 0, 1, value, padding_only);
+      fill_rows(gradient.data + pair * N, a.bands, band, N, 1, m > 0 ? n : 0, 1, value, padding_only);
   }
 }
 
 template <class T, bool kLcs>
-SOFTDP_KERNEL(kWarps* kRows)
+SOFTDP_KERNEL(kMostWarps* kRows)
 backward_bands(const BackwardArguments<T, kLcs> a) {
   using V = typename ValueOf<T>::Type;
   constexpr int kPlanes = BackwardArguments<T, kLcs>::kPlanes, kArrays = kLcs ? 1 : 3;
@@ -469,7 +475,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   const int warp = int(threadIdx.x) / kRows, lane = int(threadIdx.x) % kRows;
   auto& own = block.warps[warp];
   if (lane == 0) own.published = own.consumed = 0;
-  const Place place = take_place(a.pairs, a.chain.tickets, &block.ticket);
+  const Place place = take_place(a.pairs, a.bands, a.chain.tickets, &block.ticket);
   sync_block();
 
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = place.pair;
@@ -480,13 +486,13 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   const bool swept = verdict >= 0;
   fill_gradients(a, pair, place.band, n, m, swept || verdict < 0 ? 0.0f : NAN, swept);
   // From here on the table is seen from its end: row 0 is x's last step, column 0 y's.
-  const int row0 = place.band * kBand + warp * kRows;
+  const int row0 = place.band * a.bands.rows() + warp * kRows;
   if (!swept || row0 >= n) return;
 
   const int rows = n - row0 < kRows ? n - row0 : kRows, strip = row0 / kRows;
   V* array[3];
 #pragma unroll
-  for (int i = 0; i < 3; i++) array[i] = block.arrays[warp][i < kArrays ? i : 0];
+  for (int i = 0; i < 3; i++) array[i] = own.arrays[i < kArrays ? i : 0];
   const Lane where{lane, lane, lane < rows ? m : 0};
   V* const above = reinterpret_cast<V*>(own.above);
   V* const below = reinterpret_cast<V*>(own.below);
@@ -498,7 +504,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   GapSums<V> gaps{kLcs ? Sum::kNone : kind(1), kLcs ? Sum::kNone : kind(2), a.shared_gap};
   double insert_row = 0, del_row = 0;  // sums over a row, chunk by chunk
 
-  const int64_t bands = bands_of(N);
+  const int64_t bands = a.bands.of(N);
   Handover<V> in, out;
   const auto link = [&](int band, Handover<V>& way) {
     way.global = a.chain.edges + (pair * (bands - 1) + band) * M;
@@ -511,7 +517,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
     link(place.band - 1, in);
   }
   if (row0 + rows < n) {
-    if (warp < kWarps - 1)
+    if (warp < a.bands.warps - 1)
       out = {nullptr, nullptr, own.ring, &own.published, &own.consumed};
     else
       link(place.band, out);

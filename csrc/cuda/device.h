@@ -141,6 +141,15 @@ SOFTDP_DEVICE void spin_device() {
 }
 
 // ---- host --------------------------------------------------------------------------------------------
+// What a block may have at most on the current device.
+inline size_t shared_bytes_per_block() {
+  int device = 0, bytes = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
+    return 0;
+  return size_t(bytes);
+}
+
 template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream stream,
              const Arguments& arguments) {

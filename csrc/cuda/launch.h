@@ -12,25 +12,44 @@ inline bool fits_int(const Pairs& pairs) {
   return pairs.rows <= kMost && pairs.columns <= kMost;
 }
 
+// As many warps a block as the device's shared memory holds and as there are strips.
+template <class V>
+Bands bands_for(const Pairs& pairs) {
+  using Largest = BandMemory<V, typename Maxima<V, true>::Wide::State, 3>;
+  int warps = kMostWarps;
+  while (warps > 1 && (warps > strips_of(pairs.rows) || Largest::bytes(warps) > shared_bytes_per_block()))
+    warps--;
+  return {warps};
+}
+
 template <class R, class T>
 ForwardArguments<R> forward_arguments(const Forward<T>& p) {
   using State = typename R::Max::Wide::State;
   const double k = p.gamma > 0 ? kLog2e / p.gamma : 0;
-  return {p.pairs,         R::Max::factor(k),
-          R::Max::unit(k), typename R::V(p.threshold),
-          p.boundary,      {p.scores[0], p.scores[1], p.scores[2]},
-          p.wide_gaps,     p.score,
-          p.saved,         Chain<State>::in(p.workspace, p.pairs)};
+  const Bands bands = bands_for<typename R::V>(p.pairs);
+  return {p.pairs,
+          R::Max::factor(k),
+          R::Max::unit(k),
+          typename R::V(p.threshold),
+          p.boundary,
+          {p.scores[0], p.scores[1], p.scores[2]},
+          p.wide_gaps,
+          p.score,
+          p.saved,
+          bands,
+          Chain<State>::in(p.workspace, p.pairs, bands)};
 }
 
 template <class R, class T>
 Error launch_bands(const Forward<T>& p, Stream stream) {
   using State = typename R::Max::Wide::State;
-  const Error error = set_zero(p.workspace, size_t(Chain<State>::flag_bytes(p.pairs)), stream);
+  using Block = BandMemory<typename R::V, State, R::kArrays>;
+  const ForwardArguments<R> arguments = forward_arguments<R>(p);
+  const Bands bands = arguments.bands;
+  const Error error = set_zero(p.workspace, size_t(Chain<State>::flag_bytes(p.pairs, bands)), stream);
   if (error != cudaSuccess) return error;
-  const int64_t bands = bands_of(p.pairs.rows) > 0 ? bands_of(p.pairs.rows) : 1;
-  return launch(forward_bands<R>, p.pairs.count * bands, kWarps * kRows,
-                sizeof(BandMemory<typename R::V, State, R::kArrays>), stream, forward_arguments<R>(p));
+  return launch(forward_bands<R>, p.pairs.count * bands.of(p.pairs.rows), bands.rows(),
+                Block::bytes(bands.warps), stream, arguments);
 }
 
 template <class R, class T>
@@ -93,8 +112,9 @@ template <class T>
 int64_t workspace_bytes(const Forward<T>& p) {
   using V = typename Forward<T>::V;
   if (is_tiny(p)) return 0;
-  return p.gamma > 0 ? Chain<typename Maxima<V, true>::Wide::State>::bytes(p.pairs)
-                     : Chain<typename Maxima<V, false>::Wide::State>::bytes(p.pairs);
+  const Bands bands = bands_for<V>(p.pairs);
+  return p.gamma > 0 ? Chain<typename Maxima<V, true>::Wide::State>::bytes(p.pairs, bands)
+                     : Chain<typename Maxima<V, false>::Wide::State>::bytes(p.pairs, bands);
 }
 
 template <class T>
@@ -120,7 +140,8 @@ int64_t partial_size(const Backward<T>& p, int i) {
 
 template <class T>
 int64_t chain_bytes(const Backward<T>& p) {
-  return (Chain<typename Backward<T>::V>::bytes(p.pairs) + 15) / 16 * 16;
+  using V = typename Backward<T>::V;
+  return (Chain<V>::bytes(p.pairs, bands_for<V>(p.pairs)) + 15) / 16 * 16;
 }
 
 template <class T>
@@ -142,20 +163,25 @@ Error launch_backward(const Backward<T>& p, Stream stream) {
   using V = typename Backward<T>::V;
   if (!fits_int(p.pairs)) return kBadProblem;
   if (is_tiny(p.pairs.rows, p.pairs.columns)) return launch_scale(p, kLcs ? 1 : p.shared_gap ? 2 : 3, stream);
-  BackwardArguments<T, kLcs> arguments{p.pairs,           p.grad_score,
-                                       p.saved,           {p.gradients[0], p.gradients[1], p.gradients[2]},
-                                       p.shared_gap,      Chain<V>::in(p.workspace, p.pairs),
+  using Block = BandMemory<V, V, kLcs ? 1 : 3>;
+  const Bands bands = bands_for<V>(p.pairs);
+  BackwardArguments<T, kLcs> arguments{p.pairs,
+                                       p.grad_score,
+                                       p.saved,
+                                       {p.gradients[0], p.gradients[1], p.gradients[2]},
+                                       p.shared_gap,
+                                       bands,
+                                       Chain<V>::in(p.workspace, p.pairs, bands),
                                        {nullptr, nullptr}};
   V* partial = reinterpret_cast<V*>(static_cast<char*>(p.workspace) + chain_bytes(p));
   for (int i = 1; i < 3; i++) {
     arguments.partial[i - 1] = partial;
     partial += partial_size(p, i);
   }
-  Error error = set_zero(p.workspace, size_t(Chain<V>::flag_bytes(p.pairs)), stream);
+  Error error = set_zero(p.workspace, size_t(Chain<V>::flag_bytes(p.pairs, bands)), stream);
   if (error != cudaSuccess) return error;
-  const int64_t bands = bands_of(p.pairs.rows) > 0 ? bands_of(p.pairs.rows) : 1;
-  error = launch(backward_bands<T, kLcs>, p.pairs.count * bands, kWarps * kRows,
-                 sizeof(BandMemory < V, V, kLcs ? 1 : 3 >), stream, arguments);
+  error = launch(backward_bands<T, kLcs>, p.pairs.count * bands.of(p.pairs.rows), bands.rows(),
+                 Block::bytes(bands.warps), stream, arguments);
   for (int i = 1; i < 3 && error == cudaSuccess; i++) {
     const Gradient<T>& g = p.gradients[i];
     if (!g.data || g.every_row) continue;

@@ -18,8 +18,6 @@
 namespace softdp::cuda {
 
 constexpr int kRows = 32;
-constexpr int kWarps = 4;  // of a block that sweeps a band
-constexpr int kBand = kWarps * kRows;
 constexpr int kRing = 64;
 constexpr int kPitch = kRing + 1;
 constexpr int kArray = kRows * kPitch;
@@ -118,14 +116,22 @@ SOFTDP_DEVICE void store_block(const View<T>& view, int lane, int rows, int m, i
   }
 }
 
-// The block's part of a table's rows, band by band of kBand: 0 in the padding of a pair of n by m cells, and
-// `value` in its cells unless only the padding is to be filled.
+// How a table's rows are shared out: a block of `warps` warps takes a band of as many strips.
+struct Bands {
+  int warps;
+  SOFTDP_FN int rows() const { return warps * kRows; }
+  SOFTDP_FN int64_t of(int64_t N) const { return N > 0 ? (N + rows() - 1) / rows() : 1; }
+};
+
+// The block's part of a table's rows, one band: 0 in the padding of a pair of n by m cells, and `value` in
+// its cells unless only the padding is to be filled.
 template <class T>
-SOFTDP_DEVICE void fill_rows(T* table, int band, int64_t N, int64_t M, int n, int m, float value,
+SOFTDP_DEVICE void fill_rows(T* table, Bands bands, int band, int64_t N, int64_t M, int n, int m, float value,
                              bool padding_only) {
   if (padding_only && n == N && m == M) return;
-  const int64_t first = int64_t(band) * kBand, end = first + kBand < N ? first + kBand : N;
-  for (int64_t row = first + threadIdx.x / kRows; row < end; row += kWarps) {
+  const int64_t first = int64_t(band) * bands.rows(),
+                end = first + bands.rows() < N ? first + bands.rows() : N;
+  for (int64_t row = first + threadIdx.x / kRows; row < end; row += bands.warps) {
     const int64_t begin = padding_only && row < n ? m : 0;
     for (int64_t column = begin + threadIdx.x % kRows; column < M; column += kRows)
       table[row * M + column] = value_to<T>(row < n && column < m ? value : 0.0f);

@@ -113,10 +113,13 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("planes", [](bool lcs, bool shared_gap, int64_t rows, int64_t columns) {
     return planes(lcs ? Recurrence::kLcs : Recurrence::kFsd, shared_gap, rows, columns);
   });
-  m.def("schedule", [](const std::string& order, unsigned resident, unsigned seed) {
-    const auto schedule = order == "forward"   ? shim::Schedule::kForward
-                          : order == "reverse" ? shim::Schedule::kReverse
-                                               : shim::Schedule::kRandom;
-    shim::options = {schedule, resident, seed};
-  });
+  m.def(
+      "schedule",
+      [](const std::string& order, unsigned resident, unsigned seed, size_t shared_kib) {
+        const auto schedule = order == "forward"   ? shim::Schedule::kForward
+                              : order == "reverse" ? shim::Schedule::kReverse
+                                                   : shim::Schedule::kRandom;
+        shim::options = {schedule, resident, seed, shared_kib * 1024};
+      },
+      py::arg("order"), py::arg("resident"), py::arg("seed"), py::arg("shared_kib") = 227);
 }

@@ -13,6 +13,9 @@
 //   alignment             an asynchronous copy from or to a misaligned address is an error
 // It cannot see weak memory order, the special functions' error, or how long anything takes.
 #pragma once
+#include <torch/headeronly/util/BFloat16.h>
+#include <torch/headeronly/util/Half.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -24,33 +27,17 @@
 
 namespace softdp::cuda {
 
-struct half {
-  _Float16 value;
-};
-struct bfloat16 {
-  uint16_t bits;
-};
+using half = c10::Half;
+using bfloat16 = c10::BFloat16;
 inline float to_float(half x) {
-  return float(x.value);
+  return x;
 }
 inline float to_float(bfloat16 x) {
-  const uint32_t bits = uint32_t(x.bits) << 16;
-  float y;
-  std::memcpy(&y, &bits, sizeof y);
-  return y;
+  return x;
 }
 template <class T>
-T from_float(float x);
-template <>
-inline half from_float<half>(float x) {
-  return {_Float16(x)};
-}
-template <>
-inline bfloat16 from_float<bfloat16>(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  if (x != x) return {0x7FC0};
-  return {uint16_t((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)};
+T from_float(float x) {
+  return T(x);
 }
 inline float exp2_fast(float x) {
   return std::exp2(x);
@@ -69,6 +56,7 @@ struct Options {
   Schedule schedule = Schedule::kForward;
   unsigned resident = 1u << 30;  // blocks at once
   unsigned seed = 1;
+  size_t shared_bytes = 227 * 1024;  // of a block, at most: an H100's
 };
 extern Options options;
 
@@ -169,10 +157,14 @@ inline void spin_device() {
 using Stream = int;
 enum Error { cudaSuccess, cudaErrorInvalidValue };
 
+inline size_t shared_bytes_per_block() {
+  return shim::options.shared_bytes;
+}
+
 template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream,
              const Arguments& arguments) {
-  if (blocks > INT32_MAX || shared_bytes > 227 * 1024) return cudaErrorInvalidValue;
+  if (blocks > INT32_MAX || shared_bytes > shim::options.shared_bytes) return cudaErrorInvalidValue;
   shim::run([&] { kernel(arguments); }, unsigned(blocks), unsigned(threads), shared_bytes);
   return cudaSuccess;
 }
