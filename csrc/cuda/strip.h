@@ -78,7 +78,7 @@ struct HalfBlockLoader {
     const T* from = view.at(lane >> 4, column);
     const auto next = [&](int i) -> uint32_t {
       const bool valid = (lane >> 4) + 2 * i < rows && column < m;
-      const uint32_t bits = valid ? bit_cast<uint16_t>(*from) : 0;
+      const uint32_t bits = valid ? softdp::bit_cast<uint16_t>(*from) : 0;
       from += 2 * view.row;
       return bits;
     };
@@ -94,7 +94,7 @@ struct HalfBlockLoader {
     for (int i = 0; i < kRows / 2; i++) {
       const int r = (lane >> 4) + 2 * i;
       const uint16_t bits = uint16_t(held[i / 2] >> (i % 2 * 16));
-      array[r * kPitch + ((column + r) & (kRing - 1))] = to_float(bit_cast<T>(bits));
+      array[r * kPitch + ((column + r) & (kRing - 1))] = to_float(softdp::bit_cast<T>(bits));
     }
   }
 };
