@@ -6,6 +6,7 @@ Builds when it is first imported; SOFTDP_HARNESS_FLAGS adds compiler flags (a sa
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -17,13 +18,17 @@ from torch.utils import cpp_extension
 
 ROOT = Path(__file__).resolve().parents[1]
 HALF = (torch.float16, torch.bfloat16)
+FLAGS = os.environ.get("SOFTDP_HARNESS_FLAGS", "")
+# Bytes before and after what the kernels write. A sanitizer guards the tensors themselves, reads included.
+MARGIN = 0 if "sanitize" in FLAGS else 256
+CANARY = 0xA5
 
 
 def sources(root: Path = ROOT) -> list[Path]:
     return sorted((root / "csrc/cuda").glob("*.cu")) + sorted((root / "tests/kernels").glob("*.cpp"))
 
 
-def build(root: Path = ROOT, flags: str = os.environ.get("SOFTDP_HARNESS_FLAGS", "")):
+def build(root: Path = ROOT, flags: str = FLAGS):
     """The pybind11 module of tests/kernels/harness.cpp."""
     tag = hashlib.sha1(f"{root} {flags} {torch.__version__}".encode()).hexdigest()[:12]
     name = f"softdp_harness_{tag}"
@@ -36,15 +41,20 @@ def build(root: Path = ROOT, flags: str = os.environ.get("SOFTDP_HARNESS_FLAGS",
         if not unit.is_file() or unit.read_text() != text:
             unit.write_text(text)
         units.append(str(unit))
-    return cpp_extension.load(
-        name,
-        units,
-        extra_cflags=["-std=c++17", "-O2", "-g", "-w", "-DSOFTDP_HARNESS", *flags.split()],
-        extra_ldflags=flags.split(),
-        extra_include_paths=[str(root / "tests/kernels"), str(root / "csrc/cuda")],
-        build_directory=str(folder),
-        with_cuda=False,
-    )
+    preload = os.environ.pop("LD_PRELOAD", None)  # a sanitizer's runtime, not meant for the compiler
+    try:
+        return cpp_extension.load(
+            name,
+            units,
+            extra_cflags=["-std=c++17", "-O2", "-g", "-w", "-DSOFTDP_HARNESS", *flags.split()],
+            extra_ldflags=flags.split(),
+            extra_include_paths=[str(root / "tests/kernels"), str(root / "csrc/cuda")],
+            build_directory=str(folder),
+            with_cuda=False,
+        )
+    finally:
+        if preload is not None:
+            os.environ["LD_PRELOAD"] = preload
 
 
 @cache
@@ -116,7 +126,9 @@ def run(
             score.data_ptr(), saved.data_ptr() if save else 0, *address(workspace),
         )  # fmt: skip
 
-    forward(poisoned((forward(None),), torch.uint8))
+    workspace = poisoned((forward(None),), torch.uint8)
+    forward(workspace)
+    check_margins(score, saved, workspace, *out.values())
     if not save:
         return Result(score, saved, (), out)
     grad = torch.ones(B, dtype=value_type) if grad is None else grad
@@ -136,13 +148,25 @@ def run(
             *address(workspace),
         )  # fmt: skip
 
-    backward(poisoned((backward(None),), torch.uint8))
+    workspace = poisoned((backward(None),), torch.uint8)
+    backward(workspace)
+    check_margins(score, saved, workspace, *(g for g in gradients if g is not None))
     return Result(score, saved, tuple(gradients), out)
 
 
 def poisoned(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Memory of NaN, so that what is not written shows."""
-    return torch.full(size, 255 if dtype == torch.uint8 else float("nan"), dtype=dtype)
+    """Memory of NaN, so that what is not written shows, between margins of canaries."""
+    length = math.prod(size) * dtype.itemsize
+    memory = torch.full((length + 2 * MARGIN,), CANARY, dtype=torch.uint8)
+    table = memory[MARGIN : MARGIN + length].view(dtype).view(size)
+    return table.fill_(255 if dtype == torch.uint8 else float("nan"))
+
+
+def check_margins(*tables: Tensor) -> None:
+    for table in tables:
+        memory = torch.empty(0, dtype=torch.uint8).set_(table.untyped_storage())
+        margins = torch.cat([memory[:MARGIN], memory[len(memory) - MARGIN :]])
+        assert (margins == CANARY).all(), f"a kernel wrote beside an output of size {tuple(table.shape)}"
 
 
 def address(workspace: Tensor | None) -> tuple[int, int]:

@@ -27,7 +27,16 @@ Options options;
 
 namespace {
 
+#if SHIM_ASAN
+constexpr size_t kStack = 256 * 1024;  // its frames have red zones
+#else
 constexpr size_t kStack = 64 * 1024;
+#endif
+
+// A random schedule lets half the warps sleep for so many rounds: some run far ahead of others.
+constexpr unsigned kNap = 400;
+// And now and then one lane of a warp, for a few.
+constexpr unsigned kLag = 12;
 
 // ---- fibers: a stack each, and a switch that keeps what a call must keep --------------------------------
 
@@ -103,6 +112,9 @@ struct Warp {
   uint32_t arrived = 0, ballot = 0;
   Collective kind;
   uint64_t generation = 0;
+  // Left behind by a random schedule: the whole warp, or one lane until a round.
+  bool asleep = false;
+  unsigned straggler = 0, until = 0;
 };
 
 struct Block {
@@ -179,7 +191,9 @@ std::unique_ptr<Block> start_block(unsigned index, unsigned threads, size_t shar
   auto block = std::make_unique<Block>();
   block->index = index;
   block->shared.reset(new unsigned char[shared_bytes]);
-  std::memset(block->shared.get(), 0xFF, shared_bytes);
+  // NaN as a float or double; as a whole number, a flag for one, -1 or the largest of all.
+  std::fill_n(reinterpret_cast<uint32_t*>(block->shared.get()), shared_bytes / 4,
+              options.schedule == Schedule::kForward ? 0xFFFFFFFF : 0x7FFFFFFF);
   block->warps.resize(threads / 32);
   block->fibers.resize(threads);
   for (unsigned t = 0; t < threads; t++) {
@@ -281,6 +295,7 @@ void run(const std::function<void()>& kernel, unsigned blocks, unsigned threads,
   std::vector<std::unique_ptr<Block>> active;
   size_t next = 0;
   std::vector<Fiber*> turn;
+  unsigned round = 0;
   while (next < blocks || !active.empty()) {
     while (next < blocks && active.size() < options.resident)
       active.push_back(start_block(order[next++], threads, shared_bytes));
@@ -289,14 +304,31 @@ void run(const std::function<void()>& kernel, unsigned blocks, unsigned threads,
       for (Fiber& fiber : block->fibers)
         if (!fiber.done) turn.push_back(&fiber);
     arrange(turn);
-    bool moved = false;
+    round++;
+    if (options.schedule == Schedule::kRandom)
+      for (auto& block : active)
+        for (Warp& warp : block->warps) {
+          if (round % kNap == 1) warp.asleep = random() % 2;
+          if (random() % 32 == 0) warp.straggler = random() % 32, warp.until = round + kLag;
+        }
+    bool moved = false, slept = false;
     for (Fiber* fiber : turn) {
       if (!can_run(*fiber)) continue;
+      const Warp& warp = fiber->block->warps[fiber->thread / 32];
+      if (warp.asleep || (warp.straggler == fiber->thread % 32 && round < warp.until)) {
+        slept = true;
+        continue;
+      }
       const bool looked_before = fiber->waits == Waits::kFlag;
       fiber->waits = looked_before ? Waits::kNo : fiber->waits;
       to_fiber(*fiber);
       if (!failure.empty()) throw std::runtime_error("shim: " + failure);
       moved = moved || !looked_before || fiber->waits != Waits::kFlag;
+    }
+    if (!moved && slept) {  // all that are awake wait for one that is not
+      for (auto& block : active)
+        for (Warp& warp : block->warps) warp.asleep = false;
+      continue;
     }
     if (!moved) throw std::runtime_error("shim: deadlock");
     for (size_t i = active.size(); i-- > 0;) {
