@@ -1,0 +1,539 @@
+"""Plants one-line faults into the kernels and demands that the tests notice every one that matters.
+
+    python tests/kernels/faults.py [number ...]
+    python tests/kernels/faults.py --every 5      every fifth of them: all take half an hour on two cores
+
+All faults go into one copy of the sources, each as a choice at run time, so that the harness is built once:
+an expression becomes `(planted == 7 ? (faulty) : (right))`, a statement `if (planted == 7) {faulty} else
+{right}`. Then tests/test_kernels.py runs once per fault in a forked process, until its first failure. A fault
+is killed by a failing test, an error or deadlock of the shim, a crash, or the time limit. The script fails
+if a fault survives that is not known to change no result, or if its place is not found in the sources.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from _pytest.runner import runtestprotocol
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TESTS))
+import harness  # noqa: E402
+
+COPY = harness.ROOT / "build" / "planted"
+LIMIT = 90  # seconds a fault
+# Not run: long, and none of them is needed to notice a fault.
+LEFT_OUT = {
+    "test_at_random",
+    "test_1024_steps_keep_the_promised_accuracy",
+    "test_rounding_does_not_add_up_along_a_path",
+    "test_a_diagonal_corridor",
+    "test_a_row_that_has_grown_by_40_bits",
+    "test_long_chains_neither_overflow_nor_vanish",
+    "test_extreme_gammas",
+}
+# Run with these parameters only.
+EDGES = {
+    "(1, 1)",
+    "(9, 8)",
+    "(17, 16)",
+    "(2, 32)",
+    "(32, 32)",
+    "(1, 33)",
+    "(33, 1)",
+    "(33, 128)",
+    "(127, 128)",
+}
+EDGES |= {"(128, 300)", "(129, 2)", "(300, 16)"}
+FEW = {
+    "test_fsd_at_every_tile_edge": EDGES,
+    "test_lcs_at_every_tile_edge": EDGES,
+    "test_gap_kinds": {
+        "row-row",
+        "column-column",
+        "column-shared",
+        "pair-dense",
+        "number-shared",
+        "table-table",
+    },
+    "test_ragged_lengths": {"(70, 50)-torch.int32", "(150, 40)-torch.int64"},
+    "test_nan_and_inf_spoil_their_own_pair": {"(11, 13)-0.0", "(70, 40)-0.0", "(150, 20)-0.0"},
+    "test_nan_spoils_an_lcs_whose_path_it_does_not_touch": {"(11, 13)-0.1", "(70, 40)-0.1"},
+    "test_a_table_swept_in_pieces_is_the_whole_one": {f"size{i}-at{i}-0.1-dtype0-free" for i in range(3)},
+    "test_no_path_is_minus_infinity_without_a_gradient": {"(11, 13)-0.0", "(70, 50)-0.1", "(150, 40)-0.1"},
+    "test_masks_and_bands": {"(11, 13)-0.1", "(70, 60)-0.0", "(70, 60)-0.1"},
+    "test_path_mass_is_one_at_both_ends": {"8", "33", "129"},
+    "test_schedules_and_resident_blocks_change_nothing": {"fsd", "sums"},
+    "test_other_types": {"(70, 50)-torch.bfloat16", "(150, 40)-torch.bfloat16", "(33, 129)-torch.float64"},
+    "test_gaps_wider_than_the_scores": {"(70, 50)-torch.float16", "(11, 13)-torch.bfloat16"},
+    "test_only_what_is_needed": {"(11, 13)", "(70, 50)"},
+    "test_the_gradient_of_the_score_scales_and_stays_in_its_pair": {"(11, 13)", "(70, 50)"},
+}
+
+
+@dataclass
+class Fault:
+    """«...» marks what is replaced; the text around it, unique in the file, says where."""
+
+    file: str
+    place: str
+    faulty: str
+    survives: str = ""  # why it changes no result
+
+
+STRIP, BANDS, TINY, LAUNCH = (f"csrc/cuda/{name}.h" for name in ("strip", "bands", "tiny", "launch"))
+ARITHMETIC, RECURRENCE, WEIGHTS = "csrc/cuda/arithmetic.h", "csrc/recurrence.h", "csrc/weights.h"
+INSIDE = "!kPartial || unsigned(column + q) < unsigned(lane.m)"
+FULL = "rows == kRows && steps == kChunk && t0 >= kRows - 1 && t0 + kChunk <= m"
+FORWARD_LOOP = "    if (c + 1 < blocks) start(c + 1);\n    const int t0 = c * kChunk;\n    strip.chunk"
+BACKWARD_LOOP = "    if (c + 1 < blocks) start(c + 1);\n    const int t0 = c * kChunk, steps"
+FORWARD_HEAD = (
+    "  const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = place.pair;\n  const Extent size ="
+    " extent_of(a.pairs, pair);\n  const int n = size.n, m = size.m;\n  V* const saved"
+)
+BACKWARD_HEAD = FORWARD_HEAD.replace("V* const saved", "const V* const saved")
+OWN = "a lane loads into the very places that it has stored from itself"
+MEETS = "the warp meets again before anybody reads what was written"
+
+FAULTS = [
+    # -- blocks of scores and results
+    Fault(STRIP, "const bool valid = «r < rows && column < m»;", "r < rows && column + 1 < m"),
+    Fault(STRIP, "const bool valid = «r < rows && column < m»;", "column < m",
+          "rows beyond the table are read, which AddressSanitizer sees, and used by nobody"),
+    Fault(STRIP, "(lane >> 4) + 2 * i < rows && «column < m»;", "column + 1 < m"),
+    Fault(STRIP, "«column >= m») return;\n  T* to", "column + 1 >= m"),
+    Fault(STRIP, "«column >= m») return;\n  T* to", "column > m"),
+    Fault(STRIP, "if («r < rows») *to", "r < rows - 1"),
+    Fault(STRIP, "if («r < rows») *to", "true"),
+    Fault(STRIP, "padding_only && row < n ? «m» : 0;", "m + 1"),
+    Fault(STRIP, "if («padding_only && n == N && m == M») return;", "padding_only"),
+    Fault(STRIP, "if («padding_only && n == N && m == M») return;", "padding_only && n == N"),
+    Fault(STRIP, "end = «first + bands.rows() < N ? first + bands.rows() : N»;", "first + bands.rows()"),
+    Fault(STRIP, "if («r < rows && column < m») sum +=", "column < m"),
+    Fault(STRIP, "«sum += shuffle_xor(sum, 16);»", ""),
+    Fault(STRIP, "if («lane < kChunk && column < m») sums", "lane < kChunk && column < m - 1"),
+    # -- cells
+    Fault(STRIP, "memory.column[0][«column & (kRing - 1)»]", "(column + 1) & (kRing - 1)"),
+    Fault(STRIP, "x.insert = memory.array[«1»][place]", "0"),
+    Fault(STRIP, "x.del = memory.array[«2»][place]", "1"),
+    Fault(STRIP, "y.hit = «x.score >= threshold»;", "x.score > threshold"),
+    Fault(STRIP, "R::kDelete == Gap::kRow ? «row[1]» : take", "row[0]"),
+    Fault(STRIP, "memory.array[0][place] = «packed.insert»;", "packed.del"),
+    Fault(STRIP, "y.worst = «max_or_nan(y.worst, score)»;", "y.worst"),
+    Fault(STRIP, "y.worst = «max_or_nan(y.worst, score)»;", "score"),
+    Fault(STRIP, "«if (was_inside) cells.save(place + q - 1, last, weights);»", ""),
+    Fault(STRIP, "cells.save(«place + q - 1», last, weights);", "place + q"),
+    Fault(STRIP, "«if (was_inside) cells.save(place + count - 1, last, weights);»", ""),
+    Fault(STRIP, "«was_inside = inside;»", ""),
+    Fault(STRIP, ";\n    «last = now;»\n    was", ""),
+    # -- steps forward
+    Fault(STRIP, "from_above = «edge»;\n const State state", "next_edge"),
+    Fault(STRIP, "«diagonal = from_above;»", "diagonal = state;"),
+    Fault(STRIP, f"const bool inside = «{INSIDE}»;", "!kPartial || column + q < lane.m"),
+    Fault(STRIP, f"const bool inside = «{INSIDE}»;", INSIDE.replace("<", "<=")),
+    Fault(STRIP, "worst = «max_or_nan(worst, now.worst)»;", "now.worst"),
+    Fault(STRIP, "if (kPartial && «lane.row == bottom»)", "lane.row == kRows - 1"),
+    Fault(STRIP, "kKept - 1 && «lane.row == bottom»", "lane.row == bottom - 1"),
+    Fault(STRIP, "cells.read(place + q + 2, «column + q + 2»);", "column + q + 1"),
+    Fault(STRIP, "next_edge = above[«q + 1»];\n    }\n    if (q + 2", "q"),
+    # -- steps backward
+    Fault(STRIP, "V a = «from_above + from.to_left»;", "from_above"),
+    Fault(STRIP, "«if (!inside) a = 0;»", "",
+          "what leaves the table stays outside, and weights read as 0 pass nothing to a gap"),
+    Fault(STRIP, "from.to_above = «out.to_above + from.to_diagonal»;", "out.to_above + out.to_diagonal"),
+    Fault(STRIP, "insert = «gaps.shared ? out.to_above + out.to_left : out.to_above»;", "out.to_above"),
+    Fault(STRIP, "gaps.del_row += «out.to_left»;", "out.to_above"),
+    Fault(STRIP, "if («lane.row == bottom») below[q] = from.to_above;", "lane.row == 0"),
+    Fault(STRIP, "next = read(place + kStep * (q + 1), «is_inside(q + 1)»);", "is_inside(q)"),
+    Fault(STRIP, "next = read(place + kStep * (q + 1), «is_inside(q + 1)»);", "true"),
+    # -- places and extents
+    Fault(BANDS, "«sync_block();»\n    ticket = *shared_ticket;", ""),
+    Fault(BANDS, "ticket = «*shared_ticket»;", "blockIdx.x"),
+    Fault(BANDS, "«int(ticket / pairs.count)»", "int(bands.of(pairs.rows) - 1 - ticket / pairs.count)"),
+    Fault(BANDS, f"«sync_block();»\n\n{FORWARD_HEAD}", ""),
+    Fault(BANDS, f"«sync_block();»\n\n{BACKWARD_HEAD}", ""),
+    Fault(BANDS, "n < 0 || m < 0 || «n > pairs.rows» ||", "false"),
+    Fault(BANDS, "if («n < 0» || m < 0", "false"),
+    Fault(BANDS, "pairs.rows || «m > pairs.columns»)", "m > pairs.columns + 1"),
+    # -- flags and rings
+    Fault(BANDS, "while (load_acquire_block(published) < «end»)", "end - 1"),
+    Fault(BANDS, "«while (load_acquire_block(published) < end) spin_block();»", ""),
+    Fault(BANDS, "while (load_acquire_device(global_flag) < «end»)", "end - kChunk"),
+    Fault(BANDS, "spin_device();\n    «sync_warp();»", ""),
+    Fault(BANDS, "shared ? shared[«column & (kRing - 1)»] :", "(column + 1) & (kRing - 1)"),
+    Fault(BANDS, "«sync_warp();»\n    if (lane == 0 && shared) store_release_block(consumed", "",
+          "the strip above may then overwrite one column of the block: lane 0's own"),
+    Fault(BANDS, "«store_release_block(consumed, end);»", ""),
+    Fault(BANDS, "store_release_block(consumed, «end»)", "end + 2 * kChunk"),
+    Fault(BANDS, "while (load_acquire_block(consumed) < «end - kRing»)", "end - 2 * kRing"),
+    Fault(BANDS, "«while (load_acquire_block(consumed) < end - kRing) spin_block();»", ""),
+    Fault(BANDS, "< end - kRing) spin_block();\n    «sync_warp();»", ""),
+    Fault(BANDS, "«sync_warp();»\n    if (lane == 0 && shared) store_release_block(published", ""),
+    Fault(BANDS, "store_release_block(published, «end»)", "end + kChunk"),
+    Fault(BANDS, "store_release_block(published, «end»)", "end - 1"),
+    Fault(BANDS, "«store_release_block(published, end);»", ""),
+    Fault(BANDS, "store_release_device(global_flag, «end»)", "end + kChunk"),
+    Fault(BANDS, "«store_release_device(global_flag, end);»", ""),
+    # -- a strip forward
+    Fault(BANDS, "(arguments.k, «takes && !arguments.boundary.anchored»)", "takes"),
+    Fault(BANDS, "«in.taken(end, lane.row);»", ""),
+    Fault(BANDS, "«if (is_nan(edge)) worst = NAN;»", ""),
+    Fault(BANDS, f"full = «{FULL}»;", FULL.replace("kRows - 1", "kChunk")),
+    Fault(BANDS, f"full = «{FULL}»;", FULL.replace("<= m", "<= m + kChunk - 1")),
+    Fault(BANDS, f"full = «{FULL}»;", FULL.replace("kRows - 1", "kRows - 2"),
+          "t0 is a multiple of 16: at least 30 and at least 31 are both at least 32"),
+    Fault(BANDS, f"full = «{FULL}»;", FULL.replace("rows == kRows && ", ""),
+          "lanes beyond the last row hand nothing on, and what they save is not stored"),
+    Fault(BANDS, "return «all(near(left) && near(edge) && near(diagonal))»;", "true"),
+    Fault(BANDS, "return «all(near(left) && near(edge) && near(diagonal))»;", "all(near(left))"),
+    Fault(BANDS, "(«s.e - base < kNear && base - s.e < kNear»)", "s.e - base < kNear"),
+    Fault(BANDS, "«sync_warp();»\n    const Cells<R, Narrow> cells", ""),
+    Fault(BANDS, "«sync_warp();»\n    const Cells<R, Wide> cells", ""),
+    Fault(BANDS, "«sync_warp();»\n    if (!out.shared && !out.global) return;", ""),
+    Fault(BANDS, "poisoned = «ballot(is_spoiled()) != 0»;", "(ballot(is_spoiled()), false)"),
+    Fault(BANDS, "«if (poisoned) spoil(edge);»", ""),
+    Fault(BANDS, "first = «t0 - (rows - 1)», end", "t0 - rows"),
+    Fault(BANDS, "lane.row < steps && «column >= 0» && column < m", "column > 0"),
+    # -- the forward kernel
+    Fault(BANDS, "gap_at<V>(a.scores[1], «a.wide_gaps», pair, row0 + lane, 0)", "false"),
+    Fault(BANDS, "gap_at<V>(a.scores[1], a.wide_gaps, pair, «row0 + lane», 0)", "row0"),
+    Fault(BANDS, "lane < rows ? «left_of(row0 + lane)» :", "left_of(row0)"),
+    Fault(BANDS, "pair, true) : «left_of(row0 - 1)»;", "left_of(row0)"),
+    Fault(BANDS, "strip.worst = «max_or_nan(strip.worst, memory.row[1])»;", "strip.worst"),
+    Fault(BANDS, "«pair * bands + band»;\n  };\n  const bool last", "pair + band"),
+    Fault(BANDS, "a.chain.edges + («pair * (bands - 1) + band») * M;\n    way.global_flag = a.chain.flags +"
+          " pair * bands + band;\n  };\n  if (warp", "band"),
+    Fault(BANDS, "«copy_async_wait();»\n#pragma", ""),
+    Fault(BANDS, "held[1];\n    «sync_warp();»", "", MEETS),
+    Fault(BANDS, f"store(«c - kBlocksBehind»);\n    sync_warp();\n{FORWARD_LOOP}", "c - 2"),
+    Fault(BANDS, f"store(c - kBlocksBehind);\n    «sync_warp();»\n{FORWARD_LOOP}", "", OWN),
+    Fault(BANDS, FORWARD_LOOP.replace("start(c + 1);", "«start(c + 1);»"), "start(c);"),
+    Fault(BANDS, "c = «chunks - kBlocksBehind»; c < blocks; c++) store(c);\n\n  if (boundary", "chunks - 2"),
+    Fault(BANDS, "boundary.last_column && «lane < rows»", "lane < rows - 1"),
+    Fault(BANDS, "«sync_warp();»  // after the other lanes'", "",
+          "the ballot before it meets as well; only a GPU's memory order needs it"),
+    Fault(BANDS, "if («lane == rows - 1») {\n      const V value", "lane == kRows - 1"),
+    Fault(BANDS, "value = «spoiled» ? V(NAN) : V(value_of", "false"),
+    Fault(BANDS, "verdict = «value != value ? V(NAN) : V(kNoPath)»;", "V(kNoPath)"),
+    Fault(BANDS, "saved && («value != value || value == -ScalarCommon::kInfinity»)", "value != value"),
+    Fault(BANDS, "saved && («value != value || value == -ScalarCommon::kInfinity»)", "false"),
+    # -- the backward kernel
+    Fault(BANDS, "swept = «verdict >= 0»;", "true"),
+    Fault(BANDS, "swept || verdict < 0 ? 0.0f : «NAN»", "0.0f"),
+    Fault(BANDS, "row0 == 0 && «column == 0» ? a.grad_score", "column == 1"),
+    Fault(BANDS, "«copy_async_wait();»\n    sync_warp();\n    store(c", ""),
+    Fault(BANDS, "copy_async_wait();\n    «sync_warp();»\n    store(c", "", MEETS),
+    Fault(BANDS, f"store(«c - kBlocksBehind»);\n    sync_warp();\n{BACKWARD_LOOP}", "c - 2"),
+    Fault(BANDS, f"store(c - kBlocksBehind);\n    «sync_warp();»\n{BACKWARD_LOOP}", "", OWN),
+    Fault(BANDS, "above[lane] = edge;\n    «sync_warp();»", ""),
+    Fault(BANDS, f"if («{FULL}»)\n      backward_chunk<false", FULL.replace("kRows - 1", "kChunk")),
+    Fault(BANDS, "gaps.del_row = 0;\n    «sync_warp();»", ""),
+    Fault(BANDS, "{saved + «plane» * N * M + corner", "(kPlanes - 1 - plane)"),
+    Fault(BANDS, "N * M + corner, «-M», -1}, lane, rows, m, at, array[plane]", "M"),
+    Fault(BANDS, "N * M + corner, «-M», -1}, lane, rows, m, at, array[i]", "M"),
+    Fault(BANDS, "strips_of(N) + «strip») * M", "strip / 2"),
+    Fault(BANDS, "sum = «i == 1 ? insert_row : del_row»;", "i == 1 ? del_row : insert_row"),
+    Fault(BANDS, "pair * N + («n - 1 - row0 - lane»)", "row0 + lane"),
+    Fault(BANDS, "«if (lane >= rows) sum = 0;»", "", "lanes beyond the last row have added up zeros"),
+    # -- sums over strips
+    Fault(BANDS, "if («a.columns == 1 || column < m») {", "a.columns == 1 || column < m - 1"),
+    Fault(BANDS, "a.columns == 1 ? 0 : «m - 1 - column»;", "column"),
+    Fault(BANDS, "strip < «strips_of(n)»;", "strips_of(N)"),
+    Fault(BANDS, "if (verdict != verdict) sum = «NAN»;", "0"),
+    # -- tiny pairs
+    Fault(TINY, "«copy_async_wait();»\n  sync_warp();", ""),
+    Fault(TINY, "copy_async_wait();\n  «sync_warp();»\n\n  Memory", "",
+          "the shuffles of `total` meet before anybody reads; only a GPU's memory order needs it"),
+    Fault(TINY, "boundary_state<Wide>(a.k, «r == 0»);", "lane == 0"),
+    Fault(TINY, "boundary_state<Wide>(a.k, «r < n && !a.boundary.anchored»);", "r < n"),
+    Fault(TINY, "«total = theirs > total ? theirs : total;»", ""),
+    Fault(TINY, "mine = («group == kRows ? 0xffffffffu : (1u << group) - 1»)", "0xffffffffu"),
+    Fault(TINY, "first + («n > 0 ? n - 1 : 0»)", "group - 1"),
+    Fault(TINY, "if («present && r == 0») a.score", "r == 0"),
+    Fault(TINY, "«sync_warp();»\n    if (lane < kChunk) above[lane]", "", MEETS),
+    Fault(TINY, "above[lane] = «t0 + lane == 0» ?", "lane == 0"),
+    Fault(TINY, "V(1) : V(0);\n    «sync_warp();»", ""),
+    Fault(TINY, "* kPitch + «n + m - 2 - t0»;", "n + m - 1 - t0"),
+    Fault(TINY, "«sync_warp();»\n\n  if (!present) return;", ""),
+    Fault(TINY, "dead = «value == -ScalarCommon::kInfinity»,", "false"),
+    Fault(TINY, "bad = «value != value»;", "false"),
+    Fault(TINY, "inside = row < n && «column < m»;", "true"),
+    Fault(TINY, "return «x == 0 ? V(0) : scale * x»;", "scale * x"),
+    Fault(TINY, "pitch = «g.every_column ? M : 1»,", "1"),
+    Fault(TINY, "skip = «g.every_row ? M : 1»;", "1"),
+    # -- launchers
+    Fault(LAUNCH, "group = «p.pairs.rows <= 8» ? 8", "p.pairs.rows <= 9"),
+    Fault(LAUNCH, "partial += «partial_size(p, i)»;", "0"),
+    Fault(LAUNCH, "«set_zero(p.workspace, size_t(Chain<State>::flag_bytes(p.pairs, bands)), stream)»",
+          "cudaSuccess"),
+    Fault(LAUNCH, "«set_zero(p.workspace, size_t(Chain<V>::flag_bytes(p.pairs, bands)), stream)»",
+          "cudaSuccess"),
+    Fault(LAUNCH, "Gap::kRow : «gap.row == 0» ? Gap::kColumn", "false",
+          "a kernel for dense gaps reads any through their strides; the column's is only faster"),
+    Fault(LAUNCH, "Gap::kRow : «gap.row == 0» ? Gap::kColumn", "true"),
+    Fault(LAUNCH, "«p.pairs.count * bands.of(p.pairs.rows)», bands.rows(),\n Block::bytes(bands.warps),"
+          " stream, arguments);\n}", "p.pairs.count * bands.of(p.pairs.rows) - 1"),
+    Fault(LAUNCH, "while (warps > 1 && («warps > strips_of(pairs.rows)» ||", "false",
+          "the warps too many have no strip and leave at once"),
+    Fault(LAUNCH, "|| «Largest::bytes(warps) > shared_bytes_per_block()»))", "false"),
+    Fault(BANDS, "«ticket % pairs.count», int", "(ticket + 1) % pairs.count",
+          "every pair still has every band, the first ones first"),
+    Fault(BANDS, "else if («warp < a.bands.warps - 1») {", "warp < kMostWarps - 1"),
+    # -- arithmetic
+    Fault(ARITHMETIC, "«e += biased - 127;»", ""),
+    Fault(ARITHMETIC, "{ return «kIsNarrow ? max(e, kNothing) : e»; }", "e"),
+    Fault(ARITHMETIC, "within = «d > -127 ? int32_t(d) : -127»;", "int32_t(d)"),
+    Fault(ARITHMETIC, "return !(«x <= f.highest»);", "x <= 1e38f"),
+    Fault(ARITHMETIC, "{s.p, «s.e > kDeadNarrow» ?", "true"),
+    Fault(ARITHMETIC, "{s.p, «is_live(s)» ? int32_t", "true"),
+    Fault(RECURRENCE, "return {s.p, «A::max(s.e, Exponent(A::kFloor))»};", "s.e",
+          "only a table masked whole, of 2^13 steps on either side, comes below the exponents' range"),
+    Fault(RECURRENCE, "w = {«a * r», b * r, c * r};", "b * r"),
+    Fault(RECURRENCE, "Value b = «above + x.insert», c", "above + x.del"),
+    Fault(RECURRENCE, "from_left = «c > A::max(diagonal, b)»,", "c >= A::max(diagonal, b)"),
+    Fault(RECURRENCE, "from_above = «b > diagonal»;", "b >= diagonal"),
+    Fault(RECURRENCE, "w.del = A::select(«left > above», Value(1)", "left >= above"),
+    Fault(RECURRENCE, "return {a, a * w.match, «a * w.insert», a * w.del};", "a * w.del"),
+    Fault(WEIGHTS, "{insert, «lesser(rest, del + no_match * (rest - del))»}",
+          "del + no_match * (rest - del)"),
+    Fault(WEIGHTS, "insert = «T(w.insert) + only_insert * (T(1) - T(w.insert))»,", "T(w.insert)"),
+    Fault(WEIGHTS, "hit ? T(0) : «T(1) - w.insert»}", "w.insert"),
+]  # fmt: skip
+
+
+# ---- the copy with all faults in it -------------------------------------------------------------------
+
+
+def find(text: str, fault: Fault) -> tuple[int, int]:
+    """Where in the file's text the marked part is; white space does not count."""
+    parts = (
+        r"\s*".join(map(re.escape, re.findall(r"\w+|[^\w\s]", part)))
+        for part in re.split("[«»]", fault.place)
+    )
+    before, marked, after = parts
+    found = list(re.finditer(rf"{before}\s*({marked})\s*{after}", text))
+    if len(found) != 1:
+        raise LookupError(f"{fault.file}: found {len(found)} times, not once: {fault.place}")
+    return found[0].span(1)
+
+
+def demand_places(texts: dict[str, str]) -> None:
+    missing = []
+    for fault in FAULTS:
+        try:
+            find(texts[fault.file], fault)
+        except LookupError as error:
+            missing.append(str(error))
+    if missing:
+        raise SystemExit("\n".join(missing))
+
+
+def choice(right: str, numbered: list[tuple[int, str]]) -> str:
+    if right.endswith(";"):
+        first = " else ".join(f"if (planted == {k}) {{ {faulty} }}" for k, faulty in numbered)
+        return f"{{ {first} else {{ {right} }} }}"
+    faults = "".join(f"planted == {k} ? ({faulty}) : " for k, faulty in numbered)
+    return f"({faults}({right}))"
+
+
+def plant(text: str, faults: list[tuple[int, Fault]]) -> str:
+    spans = defaultdict(list)
+    for number, fault in faults:
+        spans[find(text, fault)].append((number, fault.faulty))
+    grown = {}  # by how much the text grew, where: a statement may hold an expression with faults of its own
+    for (start, end), numbered in sorted(spans.items(), key=lambda item: (-item[0][0], item[0][1])):
+        end += sum(more for at, more in grown.items() if start <= at < end)
+        chosen = choice(text[start:end], numbered)
+        grown[start] = grown.get(start, 0) + len(chosen) - (end - start)
+        text = text[:start] + chosen + text[end:]
+    return text
+
+
+def copy_with_faults() -> None:
+    """The sources under COPY; files that have not changed keep their time, so that a second run is quick."""
+    texts = {}
+    for folder in ("csrc", "tests/kernels"):
+        for path in (harness.ROOT / folder).rglob("*"):
+            if path.suffix in (".h", ".cpp", ".cu"):
+                texts[str(path.relative_to(harness.ROOT))] = path.read_text()
+    demand_places(texts)
+    for file in {f.file for f in FAULTS}:
+        texts[file] = plant(texts[file], [(k, f) for k, f in enumerate(FAULTS, 1) if f.file == file])
+    texts[RECURRENCE] = texts[RECURRENCE].replace("#pragma once", "#pragma once\nextern int planted;")
+    texts["tests/kernels/shim.cpp"] += "\nint planted = 0;\n"
+    module = "tests/kernels/harness.cpp"
+    texts[module] = re.sub(
+        r"(PYBIND11_MODULE\(.*\{)", r'\1 m.def("plant", [](int k) { planted = k; });', texts[module]
+    )
+    for file, text in texts.items():
+        target = COPY / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.is_file() or target.read_text() != text:
+            target.write_text(text)
+    for path in COPY.rglob("*.*"):
+        if path.is_file() and str(path.relative_to(COPY)) not in texts:
+            path.unlink()
+
+
+# ---- running ------------------------------------------------------------------------------------------
+
+
+class Battery:
+    """A pytest plugin: instead of running the collected tests once, runs them once per fault."""
+
+    def __init__(self, plant: Callable[[int], None], numbers: list[int]):
+        self.plant = plant
+        self.numbers = numbers
+        self.kills = Counter()  # by test: those that killed before go first
+        self.results = {}  # fault -> what killed it, "" if nothing did
+
+    def pytest_runtestloop(self, session) -> bool:
+        self.tests = list(filter(is_chosen, session.items))
+        self.share_references(session.items[0].module)
+        self.results[0] = self.absent() or next(filter(None, map(self.failure, self.tests)), "")
+        print(line(0, self.results[0]), flush=True)
+        running, waiting = {}, list(self.numbers)
+        while waiting or running:
+            while waiting and len(running) < (os.cpu_count() or 1):
+                number = waiting.pop(0)
+                running[self.start(number)] = number
+            pid, status = os.wait()
+            number = running.pop(pid)
+            self.results[number] = self.verdict(number, status)
+            print(line(number, self.results[number]), flush=True)
+        return True
+
+    def absent(self) -> str:
+        """What FEW names and the tests no longer have."""
+        found = {(test.originalname, test.callspec.id) for test in self.tests if hasattr(test, "callspec")}
+        missing = [f"{name}[{id}]" for name, few in FEW.items() for id in few if (name, id) not in found]
+        return f"no such tests: {missing}" if missing else ""
+
+    def share_references(self, tests) -> None:
+        """The n-th reference of a test comes from its run without a fault: inputs are seeded."""
+        compute, known = tests.exactly, {}
+
+        def exactly(*args, **options):
+            self.calls += 1
+            key = (self.current, self.calls)
+            if key not in known:
+                known[key] = compute(*args, **options)
+            return known[key]
+
+        tests.exactly = exactly
+
+    def failure(self, test) -> str:
+        """Runs one test; "" if it passes, else its name and what the shim had to say."""
+        self.current, self.calls = test.nodeid, 0
+        for report in runtestprotocol(test, log=False, nextitem=None):
+            if report.failed:
+                shim = re.search(r"shim: [^(\n]*", str(report.longrepr))
+                return f"{test.name}: {shim.group().strip()}" if shim else test.name
+        return ""
+
+    def start(self, number: int) -> int:
+        pid = os.fork()
+        if pid:
+            return pid
+        signal.alarm(LIMIT)
+        with log(number).open("w") as out:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+            self.plant(number)
+            for test in sorted(self.tests, key=lambda test: -self.kills[test.name]):
+                failure = self.failure(test)
+                if failure:
+                    out.write(f"{KILLED}{failure}\n")
+                    break
+        os._exit(0)
+
+    def verdict(self, number: int, status: int) -> str:
+        if os.WIFSIGNALED(status):
+            name = signal.Signals(os.WTERMSIG(status)).name
+            return "the time limit" if name == "SIGALRM" else name
+        _, _, killed_by = log(number).read_text().partition(KILLED)
+        self.kills[killed_by.partition(": ")[0].strip()] += 1
+        return killed_by.strip()
+
+
+KILLED = "killed by "
+
+
+def is_chosen(test) -> bool:
+    few = FEW.get(test.originalname)
+    return test.originalname not in LEFT_OUT and (few is None or test.callspec.id in few)
+
+
+def log(number: int) -> Path:
+    return COPY / f"log_{number}.out"
+
+
+def line(number: int, killed_by: str) -> str:
+    if number == 0:
+        return f"  0  no fault: {killed_by or 'passes'}"
+    fault = FAULTS[number - 1]
+    _, marked, _ = re.split("[«»]", fault.place)
+    what = f"{' '.join(marked.split())}  ->  {fault.faulty or '(nothing)'}"
+    text = (harness.ROOT / fault.file).read_text()
+    row = text.count("\n", 0, find(text, fault)[0]) + 1
+    verdict = f"killed by {killed_by}" if killed_by else f"SURVIVED: {fault.survives or 'unexpected'}"
+    if killed_by and fault.survives:
+        verdict += "; was expected to survive"
+    return f"{number:3}  {Path(fault.file).name}:{row}  {what}\n       {verdict}"
+
+
+def summary(results: dict[int, str]) -> bool:
+    """Prints the counts; whether all is as it should be."""
+    survivors = [k for k, killed_by in results.items() if k and not killed_by]
+    unexpected = sorted(k for k in survivors if not FAULTS[k - 1].survives)
+    killed = sorted(k for k, killed_by in results.items() if k and killed_by)
+    clumsy = [k for k in killed if FAULTS[k - 1].survives]
+    print(f"{len(killed) + len(survivors)} faults: {len(killed)} killed, {len(survivors)} survived")
+    print(f"survived unexpectedly: {unexpected or 'none'}; killed unexpectedly: {clumsy or 'none'}")
+    print(f"without a fault: {results[0] or 'all tests pass'}")
+    return not unexpected and not results[0]
+
+
+def chosen(arguments: list[str]) -> list[int]:
+    if arguments[:1] == ["--every"]:
+        return list(range(1, len(FAULTS) + 1, int(arguments[1])))
+    return [int(n) for n in arguments] or list(range(1, len(FAULTS) + 1))
+
+
+def main() -> None:
+    started = time.monotonic()
+    torch.set_num_threads(1)
+    copy_with_faults()
+    module = harness.build(COPY)
+    harness.module = lambda: module
+    print(f"built in {time.monotonic() - started:.0f} s", flush=True)
+    battery = Battery(module.plant, chosen(sys.argv[1:]))
+    options = [
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:terminal",
+        "-p",
+        "no:faulthandler",
+        "-o",
+        "addopts=",
+        "--capture=no",
+    ]
+    pytest.main([*options, str(TESTS / "test_kernels.py")], plugins=[battery])
+    fine = summary(battery.results)
+    print(f"{time.monotonic() - started:.0f} s")
+    raise SystemExit(not fine)
+
+
+if __name__ == "__main__":
+    main()
