@@ -17,7 +17,7 @@ struct SavedWeights {
 template <class T, class Value>
 SOFTDP_FN SavedWeights<T> pack(Weights<Value> w) {
   const T del = T(w.del), no_match = T(w.match == 0), only_insert = no_match * T(w.del == 0);
-  const T insert = T(w.insert) + only_insert * (T(1) - T(w.insert)), rest = T(1) - insert;
+  const T insert = lesser(T(1), T(w.insert) + only_insert * (T(1) - T(w.insert))), rest = T(1) - insert;
   return {insert, lesser(rest, del + no_match * (rest - del))};
 }
 template <class T>

@@ -107,7 +107,9 @@ def taken(args: Any) -> Any:
     if scores.device.type != "cuda":
         return args.computed()
     gaps = [t for t in (args[1:3] if isinstance(args, _checks.FsdArguments) else ()) if t is not None]
-    if len({t.dtype for t in gaps}) > 1 or any(t.dtype != scores.dtype and t.numel() > 1 for t in gaps):
+    if len({t.dtype for t in gaps}) > 1 or any(
+        t.dtype != scores.dtype and (t.numel() > 1 or t.requires_grad) for t in gaps
+    ):
         args = args.computed()
     lengths = [
         None if t is None else t.to(scores.device, non_blocking=True)

@@ -465,28 +465,25 @@ def test_rounding_does_not_add_up_along_a_path(N):
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("scale", [1e5, 1e6, 1e8, 1e30])
 def test_scores_beyond_the_arithmetic_are_right_or_nan(sign, scale, size):
-    """float32, gamma 0.1: each score must lie below 2.9e6 gamma; what lies below -2.9e6 gamma is -inf."""
+    """float32, gamma 0.1: a score must lie below 2.9e6 gamma; below -2.9e6 gamma on all paths is NaN too."""
     match = sign * scale * (1 + torch.rand(1, size, size))
     found = score_and_gradients(anchored, (on_gpu(match),))
     if scale == 1e5:  # within the range
         assert found[0].isfinite().all()
-    _right_or_nan(found, match, below=match.min() < -2.8e5)
+    _right_or_nan(found, match)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_long_sum_of_large_scores_is_right_or_nan(sign):
     """Every score fits; their sum is past what an int32 exponent holds."""
     match = torch.full((1, 3000, 3), sign * 2e5)
-    _right_or_nan(score_and_gradients(anchored, (on_gpu(match),)), match, below=sign < 0)
+    _right_or_nan(score_and_gradients(anchored, (on_gpu(match),)), match)
 
 
-def _right_or_nan(found, match, below: bool):
-    """Or, where the scores are so low that they count as -inf, no path."""
+def _right_or_nan(found, match):
     value, mass = found[0].cpu(), found[1][0].cpu()
     if value.isnan():
         assert mass.isnan().all()
-    elif value == -math.inf:
-        assert below and (mass == 0).all()
     else:
         exact = score_and_gradients(anchored, (match.double(),))
         close(value, exact[0], 1e-6)

@@ -566,7 +566,8 @@ def test_a_row_that_has_grown_by_40_bits():
 @pytest.mark.parametrize("size", [1e6, 2.9e6, 2.92e6, 1e8, 1e12, 1e30])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_scores_at_the_end_of_the_range_are_right_or_nan(sign, size, gamma):
-    """In float32 the range ends at 2.907e6 gamma; what is below -2.907e6 gamma counts as -inf."""
+    """In float32 the range ends at 2.907e6 gamma. What is below -2.907e6 gamma counts as -inf, and the pair
+    is NaN where that leaves no path."""
     for shape in ((5, 5), (40, 36)):
         match = torch.full((2, *shape), sign * size * gamma)
         match[1] = scores(*shape)
@@ -580,8 +581,22 @@ def test_scores_at_the_end_of_the_range_are_right_or_nan(sign, size, gamma):
             close(found.score.double(), score, 1e-6)
             assert (found.gradients[0] - mass).abs().max() < 1e-3
         else:
-            assert found.score[0].isnan() if sign > 0 else found.score[0] == -math.inf
-            assert found.gradients[0][0].isnan().all() if sign > 0 else (found.gradients[0][0] == 0).all()
+            assert found.score[0].isnan() and found.gradients[0][0].isnan().all()
+
+
+@pytest.mark.parametrize("size", [6, 40])
+@pytest.mark.parametrize("low", [-1e9, -1e30])
+def test_a_mask_of_large_numbers_is_one_of_minus_infinity(low, size):
+    match = scores(2, size, size, dtype=F32)
+    off = (torch.arange(size) - torch.arange(size)[:, None]).abs() > 2
+    gap = torch.full((1, 1, 1), -0.1)
+    found = run("fsd", (match.masked_fill(off, low), gap, None), gamma=GAMMA, boundary="anchored")
+    wanted = run("fsd", (match.masked_fill(off, -math.inf), gap, None), gamma=GAMMA, boundary="anchored")
+    assert torch.equal(found.score, wanted.score) and found.score.isfinite().all()
+    assert torch.equal(found.gradients[0], wanted.gradients[0])
+    match[0, 2] = low  # no way past: a number for one pair, and not minus infinity
+    found = run("fsd", (match, gap, None), gamma=GAMMA, boundary="anchored")
+    assert found.score[0].isnan() and found.score[1].isfinite()
 
 
 @pytest.mark.parametrize("gamma", [1e-310, 1e-45, 1e-30, 1e30, 1e300])

@@ -2,11 +2,11 @@
 //
 // float: an input x is split by an fma of the unrounded product x * log2(e) / gamma, so that its fraction is
 // exact; |x| log2(e) / gamma must stay below 2^22. What lies above spoils its pair (NaN), what lies below
-// counts as -inf. Exponents come in two widths. Between chunks of kChunk steps, and from strip to strip, they
-// have 64 bits: sums of 2^21 steps of such inputs fit. Within a chunk a step changes an exponent by 2^23 at
-// most, so that 32 bits relative to a base do, as long as all live exponents of the warp are within kNear of
-// the base when the chunk begins (and that is looked at each time); integer adds, maxima and shuffles are
-// then one instruction each.
+// counts as -inf, and where that leaves no path the pair is NaN (hides_a_score). Exponents come in two
+// widths. Between chunks of kChunk steps, and from strip to strip, they have 64 bits: sums of 2^21 steps of
+// such inputs fit. Within a chunk a step changes an exponent by 2^23 at most, so that 32 bits relative to a
+// base do, as long as all live exponents of the warp are within kNear of the base when the chunk begins (and
+// that is looked at each time); integer adds, maxima and shuffles are then one instruction each.
 //
 // double: scalar.h's own.
 #pragma once
@@ -65,7 +65,11 @@ struct DeviceFloat {
     e += biased - 127;
   }
   static SOFTDP_FN Exponent bounded(Exponent e) { return kIsNarrow ? max(e, kNothing) : e; }
-  static SOFTDP_FN float reciprocal(float x) { return reciprocal_fast(x); }
+  // With a Newton step: an error of an ulp in the weights would add up along a path.
+  static SOFTDP_FN float reciprocal(float x) {
+    const float r = reciprocal_fast(x);
+    return fmaf(r, fmaf(-x, r, 1.0f), r);
+  }
   static SOFTDP_FN float muladd(float a, float b, float c) { return fmaf(a, b, c); }
   template <class T>
   static SOFTDP_FN T max(T a, T b) {
@@ -87,7 +91,7 @@ struct Maxima<float, true> {
   static constexpr bool kHasNarrow = true;
   static FloatFactor factor(double k) { return float_factor(k); }
   // What a score's log2 is measured in: that of the kernel's own factor, which is rounded to float.
-  static double unit(double k) { return 1 / (k < 1e-37 || k > 1e37 ? k : double(float_factor(k).k)); }
+  static double unit(double k) { return 1 / (k < 1e-37 ? k : double(float_factor(k).k)); }
 };
 template <>
 struct Maxima<double, true> {

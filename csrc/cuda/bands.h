@@ -184,6 +184,24 @@ SOFTDP_DEVICE typename R::V empty_score(const ForwardArguments<R>& a, const Exte
   return size.unfit ? V(NAN) : V(a.boundary.anchored && size.n != size.m ? -ScalarCommon::kInfinity : 0);
 }
 
+// Whether a finite score of the pair lies below what the arithmetic holds and was counted as -inf. Looked at
+// only where no path was left: such a pair is NaN, not -inf.
+template <class R>
+SOFTDP_DEVICE bool hides_a_score(const ForwardArguments<R>& a, int64_t pair, int n, int m, int first,
+                                 int step) {
+  bool found = false;
+  if constexpr (R::Max::kHasNarrow) {
+    const auto hidden = [&](typename R::V x) { return x < a.k.lowest && x > -ScalarCommon::kInfinity; };
+    for (int64_t at = first; at < int64_t(n) * m; at += step) {
+      found = found || hidden(gap_at<typename R::V>(a.scores[0], false, pair, at / m, at % m));
+      if constexpr (!R::kLcs)
+        for (int i = 1; i < 3; i++)
+          found = found || hidden(gap_at<typename R::V>(a.scores[i], a.wide_gaps, pair, at / m, at % m));
+    }
+  }
+  return found;
+}
+
 // A strip's state from chunk to chunk; chunk(): its edges in, its steps, its edges out. kFull: chunks in
 // which all lanes are inside their columns occur.
 template <class R, bool kFull>
@@ -341,6 +359,7 @@ forward_bands(const ForwardArguments<R> a) {
   strip.below = own.below;
   strip.left = lane < rows ? left_of(row0 + lane) : boundary_state<Wide>(a.k, false);
   strip.diagonal = row0 == 0 ? given(boundary.corner, pair, true) : left_of(row0 - 1);
+  if (is_nan(strip.left) || is_nan(strip.diagonal)) strip.worst = NAN;  // of the piece before
   if (R::kInsert == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[0]);
   if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[1]);
 
@@ -414,13 +433,19 @@ forward_bands(const ForwardArguments<R> a) {
   }
   for (int c = chunks - kBlocksBehind; c < blocks; c++) store(c);
 
-  if (boundary.last_column && lane < rows)
-    static_cast<State*>(boundary.last_column)[pair * N + row0 + lane] = strip.left;
+  bool spoiled = ballot(strip.is_spoiled()) != 0;
+  if (boundary.last_column && lane < rows) {
+    State edge = strip.left;
+    if (spoiled) spoil(edge);
+    static_cast<State*>(boundary.last_column)[pair * N + row0 + lane] = edge;
+  }
   if (last) {
-    const bool spoiled = ballot(strip.is_spoiled()) != 0;
+    const V at_end = shuffle_from(V(value_of(strip.left, a.unit)), rows - 1);
+    if (at_end == -ScalarCommon::kInfinity)
+      spoiled = ballot(hides_a_score(a, pair, n, m, lane, kRows)) != 0 || spoiled;
     sync_warp();  // after the other lanes' stores of the last block
     if (lane == rows - 1) {
-      const V value = spoiled ? V(NAN) : V(value_of(strip.left, a.unit));
+      const V value = spoiled ? V(NAN) : at_end;
       a.score[pair] = value;
       const V verdict = value != value ? V(NAN) : V(kNoPath);
       if (saved && (value != value || value == -ScalarCommon::kInfinity)) {

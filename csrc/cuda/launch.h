@@ -16,9 +16,9 @@ inline bool fits_int(const Pairs& pairs) {
 template <class V>
 Bands bands_for(const Pairs& pairs) {
   using Largest = BandMemory<V, typename Maxima<V, true>::Wide::State, 3>;
+  const size_t most = shared_bytes_per_block();
   int warps = kMostWarps;
-  while (warps > 1 && (warps > strips_of(pairs.rows) || Largest::bytes(warps) > shared_bytes_per_block()))
-    warps--;
+  while (warps > 1 && (warps > strips_of(pairs.rows) || Largest::bytes(warps) > most)) warps--;
   return {warps};
 }
 

@@ -73,8 +73,9 @@ tiny_pairs(const TinyArguments<R> a) {
     strip.chunk(t0, total - t0 < kChunk ? total - t0 : kChunk, int(M));
 
   const unsigned mine = (group == kRows ? 0xffffffffu : (1u << group) - 1) << first;
-  const bool spoiled = (ballot(strip.is_spoiled()) & mine) != 0;
   const V at_end = shuffle_from(V(value_of(strip.left, a.unit)), first + (n > 0 ? n - 1 : 0));
+  const bool hides = at_end == -ScalarCommon::kInfinity && n > 0 && hides_a_score(a, pair, n, m, r, group);
+  const bool spoiled = (ballot(strip.is_spoiled() || hides) & mine) != 0;
   const V value = n == 0 ? empty_score(a, size) : spoiled ? V(NAN) : at_end;
   if (present && r == 0) a.score[pair] = value;
   if (!a.saved) return;

@@ -85,8 +85,8 @@ ScalarType arithmetic(ScalarType dtype) {
 
 // Lengths as the kernels take them, contiguous; the kernels check their values. Owns what it made contiguous.
 struct LengthsOnDevice {
+  Lengths x_lengths, y_lengths;  // before x and y, whose making fills them in
   std::optional<Tensor> x, y;
-  Lengths x_lengths, y_lengths;
   LengthsOnDevice(const std::optional<Tensor>& x, const std::optional<Tensor>& y, const Tensor& scores,
                   int64_t pairs)
       : x(of(x, "x_lengths", scores, pairs, x_lengths)), y(of(y, "y_lengths", scores, pairs, y_lengths)) {}
@@ -229,6 +229,7 @@ std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor
   return on_device("softdp::fsd_backward", saved, [&](cudaStream_t stream) {
     check_size(size, "match_size");
     check_size(insert_size, "insert_size");
+    if (delete_size) check_size(*delete_size, "delete_size");
     STD_TORCH_CHECK(saved.scalar_type() == arithmetic(dtype), "the saved weights are of another dtype");
     const Tensor grad_score = torch::stable::contiguous(grad);
     const LengthsOnDevice lengths(x_lengths, y_lengths, saved, size[0]);

@@ -39,11 +39,21 @@ template <class T>
 T from_float(float x) {
   return T(x);
 }
+// A GPU's special functions are off by an ulp or two; so are these, by an amount that hangs on x.
+inline float off_by_up_to(int ulps, float y, float x) {
+  uint32_t bits, seed;
+  std::memcpy(&bits, &y, sizeof bits);
+  std::memcpy(&seed, &x, sizeof seed);
+  if (!std::isnormal(y)) return y;
+  bits += uint32_t(int(((seed * 2654435761u) >> 16) % unsigned(2 * ulps + 1)) - ulps);
+  std::memcpy(&y, &bits, sizeof y);
+  return y;
+}
 inline float exp2_fast(float x) {
-  return std::exp2(x);
+  return x == 0 ? 1.0f : off_by_up_to(2, std::exp2(x), x);
 }
 inline float reciprocal_fast(float x) {
-  return 1 / x;
+  return off_by_up_to(1, 1 / x, x);
 }
 inline float max_or_nan_fast(float a, float b) {
   return b > a || b != b ? b : a;
