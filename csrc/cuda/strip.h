@@ -192,6 +192,9 @@ struct Cells {
   using State = typename Max::State;
   using Recurrence = std::conditional_t<R::kLcs, Lcs<Max>, Fsd<Max>>;
 
+  // States kept in registers before they are stored: fewer where blocks of halves wait in registers too.
+  static constexpr int kKept = sizeof(typename R::T) == 2 && R::kArrays == 3 ? 4 : 8;
+
   struct Raw {
     V score, insert, del;
   };
@@ -273,6 +276,7 @@ SOFTDP_DEVICE void forward_chunk(const Cells& cells, typename Cells::State& left
                                  int t0, int steps, const typename Cells::State* above,
                                  typename Cells::State* below, int bottom) {
   using State = typename Cells::State;
+  constexpr int kKept = Cells::kKept;
   const int place = lane.row * kPitch + (t0 & (kRing - 1)), column = t0 - lane.r;
   const int count = kPartial ? steps : kChunk;
   typename Cells::Ready now = cells.ready(cells.read(place, column)), last = now;
