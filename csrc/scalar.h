@@ -84,7 +84,7 @@ struct Scalar<float> : ScalarCommon {
   static SOFTDP_FN float pow2(int64_t d) { return d < -126 ? 0.0f : bit_cast<float>(int32_t(d + 127) << 23); }
   static SOFTDP_FN void normalize(float& p, int64_t& e) {
     int32_t biased = bit_cast<int32_t>(p) >> 23;  // p > 0
-    p *= bit_cast<float>((254 - biased) << 23);
+    p *= bit_cast<float>(int32_t(uint32_t(254 - biased) << 23));
     e += biased - 127;
   }
 };
@@ -102,7 +102,7 @@ struct Scalar<double> : ScalarCommon {
   static SOFTDP_FN double pow2(int64_t d) { return d < -1022 ? 0.0 : bit_cast<double>((d + 1023) << 52); }
   static SOFTDP_FN void normalize(double& p, int64_t& e) {
     int64_t biased = bit_cast<int64_t>(p) >> 52;  // p > 0
-    p *= bit_cast<double>((2046 - biased) << 52);
+    p *= bit_cast<double>(int64_t(uint64_t(2046 - biased) << 52));
     e += biased - 1023;
   }
 };

@@ -61,7 +61,7 @@ struct DeviceFloat {
   }
   static SOFTDP_FN void normalize(float& p, Exponent& e) {
     const int32_t biased = (bit_cast<int32_t>(p) >> 23) & 255;  // p > 0, or NaN, which stays NaN
-    p *= bit_cast<float>((254 - biased) << 23);
+    p *= bit_cast<float>(int32_t(uint32_t(254 - biased) << 23));
     e += biased - 127;
   }
   static SOFTDP_FN Exponent bounded(Exponent e) { return kIsNarrow ? max(e, kNothing) : e; }
