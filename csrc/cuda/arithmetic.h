@@ -3,10 +3,11 @@
 // float: an input x is split by an fma of the unrounded product x * log2(e) / gamma, so that its fraction is
 // exact; |x| log2(e) / gamma must stay below 2^22. What lies above spoils its pair (NaN), what lies below
 // counts as -inf, and where that leaves no path the pair is NaN (hides_a_score). Exponents come in two
-// widths. Between chunks of kChunk steps, and from strip to strip, they have 64 bits: sums of 2^21 steps of
-// such inputs fit. Within a chunk a step changes an exponent by 2^23 at most, so that 32 bits relative to a
-// base do, as long as all live exponents of the warp are within kNear of the base when the chunk begins (and
-// that is looked at each time); integer adds, maxima and shuffles are then one instruction each.
+// widths. Between chunks of kChunk steps, and from strip to strip, they have 64 bits: sums of 2^26 steps of
+// two such inputs stay below what counts as -inf. Within a chunk a step changes an exponent by 2^23 at most,
+// so that 32 bits relative to a base do, as long as all live exponents of the warp are within kNear of the
+// base when the chunk begins (and that is looked at each time); integer adds, maxima and shuffles are then
+// one instruction each.
 //
 // double: scalar.h's own.
 #pragma once
@@ -39,10 +40,9 @@ inline FloatFactor float_factor(double k) {
 }
 
 template <class Exponent_>
-struct DeviceFloat {
+struct DeviceFloat : ScalarCommon {
   using Value = float;
   using Exponent = Exponent_;
-  using Mask = bool;
   using Factor = FloatFactor;
   static constexpr bool kIsNarrow = sizeof(Exponent) == 4;
   static constexpr Exponent kNothing = kIsNarrow ? Exponent(kNothingNarrow) : Exponent(softdp::kNothing);
@@ -71,14 +71,6 @@ struct DeviceFloat {
     return fmaf(r, fmaf(-x, r, 1.0f), r);
   }
   static SOFTDP_FN float muladd(float a, float b, float c) { return fmaf(a, b, c); }
-  template <class T>
-  static SOFTDP_FN T max(T a, T b) {
-    return a < b ? b : a;
-  }
-  template <class T>
-  static SOFTDP_FN T select(bool m, T a, T b) {
-    return m ? a : b;
-  }
 };
 
 // A state at rest, between chunks and from strip to strip, is Wide's. Narrow serves the steps of a chunk.
@@ -111,10 +103,7 @@ struct Maxima<V, false> {
   static double unit(double) { return 1; }
 };
 
-// The larger of two numbers, NaN where one is.
-SOFTDP_DEVICE float max_or_nan(float a, float b) {
-  return max_or_nan_fast(a, b);
-}
+// The larger of two numbers, NaN where one is; float's is device.h's.
 SOFTDP_DEVICE double max_or_nan(double a, double b) {
   return b > a || b != b ? b : a;
 }

@@ -129,6 +129,19 @@ struct BandMemory {
   static size_t bytes(int warps) { return sizeof(BandMemory) - size_t(kMostWarps - warps) * sizeof(Warp); }
 };
 
+// The way of a warp's last row to the next warp of its block, and of a band's to the pair's next band.
+template <class Edge, class Warp>
+SOFTDP_DEVICE Handover<Edge> between_warps(Warp& upper) {
+  return {nullptr, nullptr, upper.ring, &upper.published, &upper.consumed};
+}
+template <class Arguments>
+SOFTDP_DEVICE auto between_bands(const Arguments& a, int64_t pair, int upper) {
+  using Edge = std::remove_pointer_t<decltype(a.chain.edges)>;
+  const int64_t bands = a.bands.of(a.pairs.rows);
+  return Handover<Edge>{a.chain.edges + (pair * (bands - 1) + upper) * a.pairs.columns,
+                        a.chain.flags + pair * bands + upper};
+}
+
 // ---- forward ---------------------------------------------------------------------------------------------
 
 template <class R>
@@ -363,28 +376,17 @@ forward_bands(const ForwardArguments<R> a) {
   if (R::kInsert == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[0]);
   if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[1]);
 
-  // Bands of the pair; edges between them are (pair, band, M).
-  const int64_t bands = a.bands.of(N);
-  const auto link = [&](int band, Handover<State>& way) {
-    way.global = a.chain.edges + (pair * (bands - 1) + band) * M;
-    way.global_flag = a.chain.flags + pair * bands + band;
-  };
   const bool last = row0 + rows == n;
-  if (warp > 0) {
-    auto& from = block.warps[warp - 1];
-    strip.in = {nullptr, nullptr, from.ring, &from.published, &from.consumed};
-  } else if (row0 > 0) {
-    link(place.band - 1, strip.in);
-  } else if (boundary.above) {
+  if (warp > 0)
+    strip.in = between_warps<State>(block.warps[warp - 1]);
+  else if (row0 > 0)
+    strip.in = between_bands(a, pair, place.band - 1);
+  else if (boundary.above)
     strip.in.global = static_cast<State*>(const_cast<void*>(boundary.above)) + pair * M;
-  }
-  if (last) {
-    if (boundary.last_row) strip.out.global = static_cast<State*>(boundary.last_row) + pair * M;
-  } else if (warp < a.bands.warps - 1) {
-    strip.out = {nullptr, nullptr, own.ring, &own.published, &own.consumed};
-  } else {
-    link(place.band, strip.out);
-  }
+  if (!last)
+    strip.out = warp < a.bands.warps - 1 ? between_warps<State>(own) : between_bands(a, pair, place.band);
+  else if (boundary.last_row)
+    strip.out.global = static_cast<State*>(boundary.last_row) + pair * M;
 
   View<const T> views[3];
   BlockLoader<T, V> loaders[3];
@@ -529,24 +531,13 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   GapSums<V> gaps{kLcs ? Sum::kNone : kind(1), kLcs ? Sum::kNone : kind(2), a.shared_gap};
   double insert_row = 0, del_row = 0;  // sums over a row, chunk by chunk
 
-  const int64_t bands = a.bands.of(N);
   Handover<V> in, out;
-  const auto link = [&](int band, Handover<V>& way) {
-    way.global = a.chain.edges + (pair * (bands - 1) + band) * M;
-    way.global_flag = a.chain.flags + pair * bands + band;
-  };
-  if (warp > 0) {
-    auto& from = block.warps[warp - 1];
-    in = {nullptr, nullptr, from.ring, &from.published, &from.consumed};
-  } else if (row0 > 0) {
-    link(place.band - 1, in);
-  }
-  if (row0 + rows < n) {
-    if (warp < a.bands.warps - 1)
-      out = {nullptr, nullptr, own.ring, &own.published, &own.consumed};
-    else
-      link(place.band, out);
-  }
+  if (warp > 0)
+    in = between_warps<V>(block.warps[warp - 1]);
+  else if (row0 > 0)
+    in = between_bands(a, pair, place.band - 1);
+  if (row0 + rows < n)
+    out = warp < a.bands.warps - 1 ? between_warps<V>(own) : between_bands(a, pair, place.band);
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
   BlockLoader<V, V> loader;

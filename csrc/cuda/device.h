@@ -61,7 +61,7 @@ __host__ SOFTDP_DEVICE float reciprocal_fast(float x) {
 #endif
 }
 
-SOFTDP_DEVICE float max_or_nan_fast(float a, float b) {
+SOFTDP_DEVICE float max_or_nan(float a, float b) {
   float y;
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
   return y;

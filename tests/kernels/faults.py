@@ -213,9 +213,8 @@ FAULTS = [
     Fault(BANDS, "lane < rows ? «left_of(row0 + lane)» :", "left_of(row0)"),
     Fault(BANDS, "pair, true) : «left_of(row0 - 1)»;", "left_of(row0)"),
     Fault(BANDS, "strip.worst = «max_or_nan(strip.worst, memory.row[1])»;", "strip.worst"),
-    Fault(BANDS, "«pair * bands + band»;\n  };\n  const bool last", "pair + band"),
-    Fault(BANDS, "a.chain.edges + («pair * (bands - 1) + band») * M;\n    way.global_flag = a.chain.flags +"
-          " pair * bands + band;\n  };\n  if (warp", "band"),
+    Fault(BANDS, "a.chain.flags + «pair * bands + upper»", "pair + upper"),
+    Fault(BANDS, "a.chain.edges + («pair * (bands - 1) + upper»)", "upper"),
     Fault(BANDS, "«copy_async_wait();»\n#pragma", ""),
     Fault(BANDS, "held[1];\n    «sync_warp();»", "", MEETS),
     Fault(BANDS, f"store(«c - kBlocksBehind»);\n    sync_warp();\n{FORWARD_LOOP}", "c - 2"),
@@ -292,7 +291,7 @@ FAULTS = [
     Fault(LAUNCH, "|| «Largest::bytes(warps) > most»))", "false"),
     Fault(BANDS, "«ticket % pairs.count», int", "(ticket + 1) % pairs.count",
           "every pair still has every band, the first ones first"),
-    Fault(BANDS, "else if («warp < a.bands.warps - 1») {", "warp < kMostWarps - 1"),
+    Fault(BANDS, "if (!last)\n    strip.out = «warp < a.bands.warps - 1» ?", "warp < kMostWarps - 1"),
     # -- arithmetic
     Fault(ARITHMETIC, "«e += biased - 127;»", ""),
     Fault(ARITHMETIC, "{ return «kIsNarrow ? max(e, kNothing) : e»; }", "e"),

@@ -55,7 +55,7 @@ inline float exp2_fast(float x) {
 inline float reciprocal_fast(float x) {
   return off_by_up_to(1, 1 / x, x);
 }
-inline float max_or_nan_fast(float a, float b) {
+inline float max_or_nan(float a, float b) {
   return b > a || b != b ? b : a;
 }
 
