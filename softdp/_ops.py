@@ -92,6 +92,10 @@ DEVICES = ("cpu", "meta", "cuda") if HAS_CUDA else ("cpu", "meta")
 TINY = 32  # csrc/cuda/wavefront.h: pairs of at most this many steps are swept there and back at once
 
 
+def on_gpu(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
 def has_kernel(device: torch.device) -> bool:
     """Whether the operators have a kernel for this kind of device; others run the reference."""
     return device.type in DEVICES
@@ -104,18 +108,32 @@ def taken(args: Any) -> Any:
     numbers, and lengths follow the scores without anyone waiting; elsewhere halves are converted.
     """
     scores = args[0]
-    if scores.device.type != "cuda":
+    if not on_gpu(scores.device):
         return args.computed()
     gaps = [t for t in (args[1:3] if isinstance(args, _checks.FsdArguments) else ()) if t is not None]
     if len({t.dtype for t in gaps}) > 1 or any(
         t.dtype != scores.dtype and (t.numel() > 1 or t.requires_grad) for t in gaps
     ):
         args = args.computed()
-    lengths = [
-        None if t is None else t.to(scores.device, non_blocking=True)
-        for t in (args.x_lengths, args.y_lengths)
-    ]
-    return args._replace(x_lengths=lengths[0], y_lengths=lengths[1])
+    x_lengths, y_lengths = (
+        None if t is None else _following(t, name, scores.device)
+        for name, t in (("x_lengths", args.x_lengths), ("y_lengths", args.y_lengths))
+    )
+    return args._replace(x_lengths=x_lengths, y_lengths=y_lengths)
+
+
+def _following(lengths: Tensor, name: str, device: torch.device) -> Tensor:
+    if lengths.device.type != device.type and capturing():
+        raise ValueError(
+            f"{name} must be on the scores' device while a CUDA graph is captured: the graph would keep "
+            "the values, or the address, of this moment"
+        )
+    return lengths.to(device, non_blocking=True)
+
+
+def capturing() -> bool:
+    """Whether the current stream's work goes into a CUDA graph."""
+    return not torch.compiler.is_compiling() and torch.cuda.is_current_stream_capturing()
 
 
 # ---- fake kernels --------------------------------------------------------------------------------
@@ -133,8 +151,8 @@ def _fake_results(scores: Tensor, save: bool, lcs: bool, shared_gap: bool) -> tu
     dtype = _checks.arithmetic(scores.dtype)
     size = (0,)
     if save:
-        on_gpu = scores.device.type == "cuda"
-        size = (B, _planes(lcs, shared_gap, N, M), N, M) if on_gpu else (B, N, M, 2)
+        planes = _planes(lcs, shared_gap, N, M)
+        size = (B, planes, N, M) if on_gpu(scores.device) else (B, N, M, 2)
     return scores.new_empty((B,), dtype=dtype), scores.new_empty(size, dtype=dtype)
 
 
@@ -356,7 +374,7 @@ lcs_forward = _register("lcs_forward", _lcs_context, _lcs_gradient, _lcs_forward
 fsd_backward = _register("fsd_backward", _no_context, _no_second_derivative, _fsd_backward_vmap)
 lcs_backward = _register("lcs_backward", _no_context, _no_second_derivative, _lcs_backward_vmap)
 
-# Autocast: half scores are taken in float32, as they are without it.
-for _device in ("cpu", "cuda"):
-    torch.library.register_autocast("softdp::fsd_forward", _device, torch.float32)
-    torch.library.register_autocast("softdp::lcs_forward", _device, torch.float32)
+# Autocast changes nothing on a GPU, whose kernels read halves and compute in float32 anyway; the CPU's take
+# float32.
+torch.library.register_autocast("softdp::fsd_forward", "cpu", torch.float32)
+torch.library.register_autocast("softdp::lcs_forward", "cpu", torch.float32)

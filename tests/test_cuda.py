@@ -1,5 +1,7 @@
 """The CUDA operators against the CPU's in float64, and as citizens of CUDA: streams, graphs, no waiting.
 
+Where there is no GPU, shim.py runs all but the latter on the CPU, against the reference in float64.
+
 Sizes lie around the edges of what a kernel takes at once: a tile of 32 rows, a block of 128.
 """
 
@@ -10,21 +12,24 @@ import itertools
 import math
 
 import pytest
+import shim
 import torch
 from helpers import close, score_and_gradients, scores
 
 import softdp
 
 OPERATORS = ("fsd_forward", "fsd_backward", "lcs_forward", "lcs_backward")
-DEVICE = torch.device("cuda")
+DEVICE = torch.device("cpu" if shim.ACTIVE else "cuda")
+needs_shim = pytest.mark.skipif(not shim.ACTIVE, reason="the shim makes it fail")
+needs_gpu = pytest.mark.skipif(shim.ACTIVE, reason="needs the GPU's streams, graphs, memory or speed")
 
 EDGES = (1, 2, 5, 30, 31, 32, 33, 64, 127, 128, 129, 257)
 OBLONG = ((1, 257), (257, 1), (2, 33), (33, 2), (5, 129), (30, 31), (31, 64), (64, 30), (129, 32), (128, 257))
 SIZES = [(n, n) for n in EDGES] + list(OBLONG)
 REGIMES = [(5, 7), (32, 30), (100, 129), (300, 280)]  # a warp, a block, several bands
 
-# Of a score, relative, and of a gradient.
-TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (1e-6, 1e-4)}
+# Of a score and of a gradient, absolute below 1; float32 rounds at each of some hundred steps.
+TOLERANCE = {torch.float64: (1e-9, 1e-9), torch.float32: (5e-6, 1e-4)}
 
 SCORES = {
     "fsd": lambda match, gap, **lengths: softdp.fsd_score(match, gap, gamma=0.2, **lengths),
@@ -59,12 +64,22 @@ def on_cpu(value):
     return value.cpu() if torch.is_tensor(value) else value
 
 
+def exact_score_and_gradients(score, tables, **options):
+    """On the CPU in float64, from the same numbers: by the CPU's operators or, under the shim, by the
+    reference as far as that is quick."""
+    options = {name: on_cpu(value) for name, value in options.items()}
+    quick = shim.ACTIVE and tables[0].numel() < 30000
+    with shim.reference() if quick else contextlib.nullcontext():
+        return score_and_gradients(
+            score, [None if t is None else t.cpu().double() for t in tables], **options
+        )
+
+
 def agrees(score, tables, **options):
     """The GPU's score and gradients, held against the CPU's in float64 from the same numbers."""
     tables = [on_gpu(t) for t in tables]
     found = score_and_gradients(score, tables, **options)
-    options = {name: on_cpu(value) for name, value in options.items()}
-    exact = score_and_gradients(score, [None if t is None else t.cpu().double() for t in tables], **options)
+    exact = exact_score_and_gradients(score, tables, **options)
     half = tables[0].dtype in (torch.float16, torch.bfloat16)
     arithmetic = torch.float32 if half else tables[0].dtype
     tolerance, gradient_tolerance = TOLERANCE[arithmetic]
@@ -142,6 +157,7 @@ def test_numbers_as_gaps():
         agrees(lambda match, gaps=gaps: softdp.fsd_score(match, *gaps, boundary="anchored"), (match,))
 
 
+@needs_gpu
 def test_a_gap_is_read_in_place():
     """A gap of one number per pair costs no table: a million cells a pair would be 8 MB."""
     match = gpu_values(2, 1024, 1024)
@@ -158,7 +174,7 @@ def test_a_gap_is_read_in_place():
 def test_gammas_and_scales(gamma, scale):
     tables = [scale * scores(2, 40, 30, dtype=torch.float32) for _ in range(3)]
     value, gradients = score_and_gradients(softdp.fsd_score, [on_gpu(t) for t in tables], gamma=gamma)
-    exact, wanted = score_and_gradients(softdp.fsd_score, [t.double() for t in tables], gamma=gamma)
+    exact, wanted = exact_score_and_gradients(softdp.fsd_score, tables, gamma=gamma)
     close(value.cpu(), exact, 1e-5)
     for a, b in zip(gradients, wanted, strict=True):
         close(a.cpu(), b, 1e-3)
@@ -424,7 +440,7 @@ def test_second_and_forward_mode_derivatives_are_errors(name):
 
 
 @both_dtypes
-@pytest.mark.parametrize("size", [*EDGES, 1024, 4096])
+@pytest.mark.parametrize("size", [*EDGES, 1024, pytest.param(4096, marks=needs_gpu)])
 def test_path_mass_is_one_at_both_ends(size, dtype):
     match = scores(1, size, size, dtype=dtype).to(DEVICE)
     zero = torch.zeros((), dtype=dtype, device=DEVICE)
@@ -440,7 +456,7 @@ def test_float32_at_1024_steps_keeps_the_promised_accuracy():
     for gaps in (torch.zeros(()), scores(1, 1024, 1024, dtype=torch.float32)):
         tables = match, gaps
         value, (mass, _) = score_and_gradients(softdp.fsd_score, [on_gpu(t) for t in tables])
-        exact, (wanted, _) = score_and_gradients(softdp.fsd_score, [t.double() for t in tables])
+        exact, (wanted, _) = exact_score_and_gradients(softdp.fsd_score, tables)
         assert abs(value.item() / exact.item() - 1) < 1e-6
         worst = (mass.cpu() - wanted).abs().max()
         assert worst < 1e-4 and not worst.isnan()
@@ -450,13 +466,13 @@ def anchored(match: torch.Tensor) -> torch.Tensor:
     return softdp.fsd_score(match, 0.0, boundary="anchored")
 
 
-@pytest.mark.parametrize("N", [1024, 16384])
+@pytest.mark.parametrize("N", [1024, pytest.param(16384, marks=needs_gpu)])
 def test_rounding_does_not_add_up_along_a_path(N):
     """One small weight recurs at every step of the path: saved in few bits, its error would add up."""
     match = torch.zeros(1, N, 2)
     match[0, 0, 1] = 0.1 * math.log(2 / 7e-6)
     _, (mass,) = score_and_gradients(anchored, (on_gpu(match),))
-    _, (wanted,) = score_and_gradients(anchored, (match.double(),))
+    _, (wanted,) = exact_score_and_gradients(anchored, (match,))
     worst = (mass.cpu() - wanted).abs().max()
     assert worst < (1e-4 if N == 1024 else 1e-3) and not worst.isnan()
 
@@ -485,7 +501,7 @@ def _right_or_nan(found, match):
     if value.isnan():
         assert mass.isnan().all()
     else:
-        exact = score_and_gradients(anchored, (match.double(),))
+        exact = exact_score_and_gradients(anchored, (match,))
         close(value, exact[0], 1e-6)
         close(mass, exact[1][0], 1e-3)
 
@@ -497,18 +513,20 @@ def free_memory() -> int:
     return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
 
 
+@needs_gpu
 @pytest.mark.parametrize("size", [(16384, 64), (64, 16384), (4097, 1023)])
 def test_long_pairs(size):
     match = scores(1, *size, dtype=torch.float32)
     gaps = scores(1, 1, size[1], dtype=torch.float32)
     value, gradients = score_and_gradients(softdp.fsd_score, (on_gpu(match), on_gpu(gaps)))
-    exact, wanted = score_and_gradients(softdp.fsd_score, (match.double(), gaps.double()))
+    exact, wanted = exact_score_and_gradients(softdp.fsd_score, (match, gaps))
     close(value.cpu(), exact, 1e-6)
     close(gradients[0].cpu(), wanted[0], 1e-3)
     close(gradients[1].cpu(), wanted[1], 1e-3)
     agrees(softdp.lcs_score, (values(1, *size, dtype=torch.float32),), threshold=0.5, gamma=0.0)
 
 
+@needs_gpu
 def test_one_pair_of_16384_by_16384():
     if free_memory() < 30 * 2**30:
         pytest.skip("needs 30 GB of GPU memory")
@@ -708,6 +726,7 @@ def test_backward_twice_gives_the_same():
 GRAPHED = [(16, 5, 5), (16, 30, 30), (4, 130, 100), (1, 700, 600)]
 
 
+@needs_gpu
 @each
 @pytest.mark.parametrize("size", GRAPHED, ids=lambda size: "x".join(map(str, size)))
 def test_graph_capture_and_replay(name, size):
@@ -739,6 +758,7 @@ def test_graph_capture_and_replay(name, size):
         assert same(captured, step())
 
 
+@needs_gpu
 @each
 @every_regime
 def test_a_side_stream_is_respected(name, size):
@@ -759,6 +779,7 @@ def test_a_side_stream_is_respected(name, size):
     assert same(found, expected)
 
 
+@needs_gpu
 @each
 def test_a_second_device(name):
     if torch.cuda.device_count() < 2:
@@ -793,6 +814,7 @@ def no_waiting():
         torch.cuda.set_sync_debug_mode("default")
 
 
+@needs_gpu
 @each
 @every_regime
 @pytest.mark.parametrize("where", ["none", "gpu", "pinned", "pageable"])
@@ -816,6 +838,7 @@ def test_the_host_never_waits(name, size, where):
     assert same(found, expected)
 
 
+@needs_gpu
 def test_cpu_lengths_may_change_after_the_call():
     match = gpu_values(2, 30, 40)
     expected = softdp.fsd_score(match, 0.0, x_lengths=torch.tensor([30, 5]))
@@ -845,6 +868,7 @@ def little_memory():
     torch.cuda.empty_cache()
 
 
+@needs_gpu
 @pytest.mark.parametrize("name", ["fsd", "lcs"])
 def test_out_of_memory_names_the_operator_and_the_next_call_works(name, little_memory):
     small = gpu_values(2, 33, 40)
@@ -872,26 +896,65 @@ def test_out_of_memory_names_the_operator_and_the_next_call_works(name, little_m
     assert same(score_and_gradients(SCORES[name], (small, small)), expected)
 
 
+@needs_shim
+@pytest.mark.parametrize("name", ["fsd", "lcs"])
+def test_a_failing_launch_names_the_operator_and_the_next_call_works(name):
+    for size in REGIMES:
+        match, gaps = (gpu_values(2, *size).requires_grad_() for _ in range(2))
+        score = SCORES[name](match, gaps)
+        expected = torch.autograd.grad(score.sum(), (match, gaps), retain_graph=True)
+        with shim.failing_launches():
+            with pytest.raises(
+                RuntimeError, match=f"softdp::{name}_forward: CUDA error: .*cudaErrorLaunchFailure"
+            ):
+                SCORES[name](match, gaps)
+            with pytest.raises(RuntimeError, match=f"softdp::{name}_backward: CUDA error: "):
+                torch.autograd.grad(score.sum(), (match, gaps), retain_graph=True)
+        again = SCORES[name](match, gaps)
+        assert same((again, torch.autograd.grad(again.sum(), (match, gaps))), (score, expected))
+
+
+@needs_shim
+def test_no_memory_names_the_operator_and_the_next_call_works():
+    cell = torch.zeros(1, 1, 1, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"softdp::fsd_forward: a tensor of size \(.* out of memory"):
+        softdp.fsd_score(cell.expand(1, 2**20, 2**20), 0.0)
+    assert softdp.fsd_score(cell, 0.0, boundary="anchored").item() == 0
+
+
+@needs_gpu
+def test_lengths_stay_on_the_gpu_while_a_graph_is_captured():
+    match, graph = gpu_values(2, 30, 40), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), pytest.raises(ValueError, match="x_lengths must be on the scores' device"):
+        softdp.fsd_score(match, 0.0, x_lengths=torch.tensor([30, 5]))
+
+
 def test_the_raw_operators_never_leave_their_tensors():
-    match, on_host = torch.zeros(2, 3, 4, device=DEVICE), torch.zeros(2, 3, 4)
+    match = torch.zeros(2, 3, 4, device=DEVICE)
     forward, backward = torch.ops.softdp.fsd_forward, torch.ops.softdp.fsd_backward
     three = torch.ones(3, dtype=torch.int32, device=DEVICE)
     options = (0.1, False, True)
     for call, message in (
         (lambda: forward(match[0], match, None, None, None, *options), "match"),
-        (lambda: forward(match, on_host, None, None, None, *options), "insert"),
         (lambda: forward(match, match.double(), None, None, None, *options), "insert"),
+        (lambda: forward(match.half(), match, None, None, None, *options), "insert must have match's dtype"),
         (lambda: forward(match, match, match[:, :, :3], None, None, *options), "delete"),
+        (lambda: forward(match, match, None, None, None, -0.1, False, True), "gamma"),
+        (lambda: forward(match, match, None, None, None, math.nan, False, True), "gamma"),
+        (lambda: torch.ops.softdp.lcs_forward(match, None, None, math.nan, 0.1, True), "threshold"),
         (lambda: forward(match, match, None, three, None, *options), "x_lengths"),
         (lambda: forward(match, match, None, None, match[:, 0, 0], *options), "y_lengths"),
     ):
         with pytest.raises(RuntimeError, match=message):
             call()
+    if not shim.ACTIVE:
+        with pytest.raises(RuntimeError, match="insert"):
+            forward(match, torch.zeros(2, 3, 4), None, None, None, *options)
     score, saved = forward(match, match, None, None, None, *options)
     size = [2, 3, 4]
     rest = size, size, None, True, True, False, torch.float32
-    wrong = [(score, saved.cpu()), (score, saved[:0])]
-    wrong += [(other, saved) for other in (score.cpu(), score[:1], score.double())]
+    wrong = [(score, saved[:0])] + ([] if shim.ACTIVE else [(score, saved.cpu()), (score.cpu(), saved)])
+    wrong += [(other, saved) for other in (score[:1], score.double())]
     for grad_score, weights in wrong:
         with pytest.raises(RuntimeError, match="softdp::fsd_backward: .*(saved|scores)"):
             backward(grad_score, weights, None, None, *rest)
@@ -899,6 +962,7 @@ def test_the_raw_operators_never_leave_their_tensors():
     assert d_match[0, -1, -1] == 1  # and the device is well
 
 
+@needs_gpu
 def test_cpu_lengths_out_of_range_are_named():
     match = torch.zeros(2, 3, 4, device=DEVICE)
     with pytest.raises(ValueError, match=r"x_lengths must lie in \[0, 3\], got 4"):

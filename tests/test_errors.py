@@ -1,5 +1,6 @@
 """Bad input gets a Python error that names the argument, what was expected and what came."""
 
+import math
 import re
 
 import pytest
@@ -124,8 +125,12 @@ def test_modules_check_when_they_are_made(module):
             module(threshold=float("nan"))
 
 
-def forward(match=MATCH, insert=MATCH, delete=None, x=None, y=None, save=True):
-    return torch.ops.softdp.fsd_forward(match, insert, delete, x, y, 0.1, False, save)
+def forward(match=MATCH, insert=MATCH, delete=None, x=None, y=None, save=True, gamma=0.1):
+    return torch.ops.softdp.fsd_forward(match, insert, delete, x, y, gamma, False, save)
+
+
+def lcs_forward(threshold=0.5, gamma=0.1):
+    return torch.ops.softdp.lcs_forward(MATCH, None, None, threshold, gamma, True)
 
 
 def backward(save=True, size=(2, 3, 4), grad=None, insert_size=(2, 3, 4)):
@@ -147,6 +152,10 @@ def backward(save=True, size=(2, 3, 4), grad=None, insert_size=(2, 3, 4)):
         (lambda: forward(x=torch.tensor([1, 9])), r"x_lengths must lie in \[0, 3\], got 9"),
         (lambda: forward(y=torch.tensor([1])), "y_lengths must be a CPU tensor of shape"),
         (lambda: forward(y=torch.ones(2)), "y_lengths must be int32 or int64"),
+        (lambda: forward(gamma=-0.1), "gamma must be finite and not negative, got -0.1"),
+        (lambda: forward(gamma=math.nan), "gamma must be finite and not negative, got nan"),
+        (lambda: lcs_forward(gamma=math.inf), "gamma must be finite and not negative, got inf"),
+        (lambda: lcs_forward(threshold=math.nan), "threshold must not be NaN"),
         (lambda: backward(save=False), "the saved weights do not belong"),
         (lambda: backward(size=(2, 30, 40)), "the saved weights do not belong"),
         (lambda: backward(size=(2, -3, 4)), "match_size must be three sizes"),

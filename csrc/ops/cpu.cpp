@@ -88,6 +88,7 @@ std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert
                                        const std::optional<Tensor>& x_lengths,
                                        const std::optional<Tensor>& y_lengths, double gamma, bool anchored,
                                        bool save) {
+  check_numbers(gamma);
   const ScalarType dtype = match.scalar_type();
   const Sizes size = size_of(match, "match");
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
@@ -114,6 +115,7 @@ std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert
 std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
                                        const std::optional<Tensor>& y_lengths, double threshold, double gamma,
                                        bool save) {
+  check_numbers(gamma, threshold);
   const ScalarType dtype = similarity.scalar_type();
   const Sizes size = size_of(similarity, "similarity");
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);

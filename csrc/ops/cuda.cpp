@@ -147,11 +147,15 @@ std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert
                                        const std::optional<Tensor>& y_lengths, double gamma, bool anchored,
                                        bool save) {
   return on_device("softdp::fsd_forward", match, [&](cudaStream_t stream) {
+    check_numbers(gamma);
     const ScalarType dtype = match.scalar_type();
     const Sizes size = size_of(match, "match");
     const Tensor& second = del ? *del : insert;
     const ScalarType gap_dtype = insert.scalar_type();
-    STD_TORCH_CHECK(gap_dtype == dtype || gap_dtype == arithmetic(dtype), "insert must have match's dtype");
+    const bool along_rows =
+        insert.dim() == 3 && insert.size(2) == 1 && second.dim() == 3 && second.size(2) == 1;
+    STD_TORCH_CHECK(gap_dtype == dtype || (gap_dtype == arithmetic(dtype) && along_rows),
+                    "insert must have match's dtype");
     check_scores(insert, "insert", is_beside(insert, match), gap_dtype);
     check_scores(second, "delete", is_beside(second, match), gap_dtype);
     const LengthsOnDevice lengths(x_lengths, y_lengths, match, size[0]);
@@ -176,6 +180,7 @@ std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::opti
                                        const std::optional<Tensor>& y_lengths, double threshold, double gamma,
                                        bool save) {
   return on_device("softdp::lcs_forward", similarity, [&](cudaStream_t stream) {
+    check_numbers(gamma, threshold);
     const Sizes size = size_of(similarity, "similarity");
     const LengthsOnDevice lengths(x_lengths, y_lengths, similarity, size[0]);
     std::optional<Results> out;

@@ -7,6 +7,7 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <tuple>
@@ -29,6 +30,11 @@ inline void check_scores(const Tensor& t, const char* name, bool on_device, Scal
   STD_TORCH_CHECK(on_device, name, " must be on the scores' device");
   STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
   STD_TORCH_CHECK(t.scalar_type() == dtype, name, " must have the dtype of the scores");
+}
+
+inline void check_numbers(double gamma, double threshold = 0) {
+  STD_TORCH_CHECK(gamma >= 0 && std::isfinite(gamma), "gamma must be finite and not negative, got ", gamma);
+  STD_TORCH_CHECK(!std::isnan(threshold), "threshold must not be NaN");
 }
 
 inline Sizes size_of(const Tensor& scores, const char* name) {

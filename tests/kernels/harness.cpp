@@ -78,7 +78,8 @@ int64_t forward(bool lcs, const std::string& dtype, const Sizes& size, const Len
     p.score = pointer<V>(score);
     p.saved = pointer<V>(saved);
     if (bytes < 0) return workspace_bytes(p);
-    with_workspace(p, workspace, bytes, [&] { return lcs ? lcs_forward(p, 0) : fsd_forward(p, 0); });
+    with_workspace(p, workspace, bytes,
+                   [&] { return lcs ? lcs_forward(p, nullptr) : fsd_forward(p, nullptr); });
     return 0;
   });
 }
@@ -100,7 +101,8 @@ int64_t backward(bool lcs, const std::string& dtype, const Sizes& size, const Le
     }
     p.shared_gap = shared_gap;
     if (bytes < 0) return workspace_bytes(p);
-    with_workspace(p, workspace, bytes, [&] { return lcs ? lcs_backward(p, 0) : fsd_backward(p, 0); });
+    with_workspace(p, workspace, bytes,
+                   [&] { return lcs ? lcs_backward(p, nullptr) : fsd_backward(p, nullptr); });
     return 0;
   });
 }
@@ -119,7 +121,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
         const auto schedule = order == "forward"   ? shim::Schedule::kForward
                               : order == "reverse" ? shim::Schedule::kReverse
                                                    : shim::Schedule::kRandom;
-        shim::options = {schedule, resident, seed, shared_kib * 1024};
+        shim::options = {schedule, resident, seed, shared_kib * 1024, false};
       },
       py::arg("order"), py::arg("resident"), py::arg("seed"), py::arg("shared_kib") = 227);
 }

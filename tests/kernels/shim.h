@@ -67,6 +67,7 @@ struct Options {
   unsigned resident = 1u << 30;  // blocks at once
   unsigned seed = 1;
   size_t shared_bytes = 227 * 1024;  // of a block, at most: an H100's
+  bool launches_fail = false;
 };
 extern Options options;
 
@@ -164,8 +165,8 @@ inline void spin_device() {
   shim::spin();
 }
 
-using Stream = int;
-enum Error { cudaSuccess, cudaErrorInvalidValue };
+using Stream = void*;
+enum Error { cudaSuccess, cudaErrorInvalidValue, cudaErrorLaunchFailure };
 
 inline size_t shared_bytes_per_block() {
   return shim::options.shared_bytes;
@@ -175,6 +176,7 @@ template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream,
              const Arguments& arguments) {
   if (blocks > INT32_MAX || shared_bytes > shim::options.shared_bytes) return cudaErrorInvalidValue;
+  if (shim::options.launches_fail) return cudaErrorLaunchFailure;
   shim::run([&] { kernel(arguments); }, unsigned(blocks), unsigned(threads), shared_bytes);
   return cudaSuccess;
 }

@@ -1,0 +1,6 @@
+// For tests: from now on every launch fails, or none.
+#include "../shim.h"
+
+extern "C" void softdp_launches_fail(bool fail) {
+  softdp::cuda::shim::options.launches_fail = fail;
+}

@@ -1,0 +1,87 @@
+"""softdp with its CUDA operators on the CPU: csrc/ops/cuda.cpp and the kernels, compiled as C++ under
+tests/kernels/shim.h, in the place of the CPU operators.
+
+    SOFTDP_SHIM=1 pytest tests/test_cuda.py
+
+runs the CUDA tests so, except those of what the shim has not: streams, graphs, other devices. conftest.py
+calls install() before anything imports softdp.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import torch
+from torch.utils import cpp_extension
+
+ROOT = Path(__file__).resolve().parents[1]
+ACTIVE = bool(os.environ.get("SOFTDP_SHIM"))
+
+
+def install() -> None:
+    """Build the operators and let `import softdp` find the checkout's Python files with them."""
+    assert "softdp" not in sys.modules, "softdp was imported before the shim was installed"
+    library = _build()
+    package = library.parent / "site" / "softdp"
+    package.mkdir(parents=True, exist_ok=True)
+    wanted = {path.name: path for path in (ROOT / "softdp").glob("*.py")} | {"_C.so": library}
+    for name, path in wanted.items():
+        link = package / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+    sys.path.insert(0, str(package.parent))
+    import softdp
+
+    assert Path(softdp.__file__).parent == package
+    softdp._ops.on_gpu = lambda device: True
+    softdp._checks.values_hidden = lambda: True  # of lengths: nobody looks at a GPU's
+
+
+def _build() -> Path:
+    folder = ROOT / "build" / f"softdp_shim_{torch.__version__}"
+    folder.mkdir(parents=True, exist_ok=True)
+    kernels = ROOT / "tests" / "kernels"
+    units = [ROOT / "csrc/ops/library.cpp", ROOT / "csrc/ops/cuda.cpp", kernels / "shim.cpp"]
+    units.append(kernels / "binding" / "launches.cpp")
+    for source in sorted((ROOT / "csrc/cuda").glob("*.cu")):  # which are C++ here
+        unit = folder / f"{source.stem}_unit.cpp"
+        text = f'#include "{source}"\n'
+        if not unit.is_file() or unit.read_text() != text:
+            unit.write_text(text)
+        units.append(unit)
+    cpp_extension.load(
+        "softdp_shim",
+        [str(unit) for unit in units],
+        extra_cflags=["-std=c++17", "-O2", "-w", "-DSOFTDP_HARNESS"],
+        extra_include_paths=[str(kernels / "binding"), str(kernels)],
+        build_directory=str(folder),
+        with_cuda=False,
+        is_python_module=False,
+    )
+    return folder / "softdp_shim.so"
+
+
+@contextlib.contextmanager
+def failing_launches():
+    """Every launch of a kernel fails."""
+    library = ctypes.CDLL(sys.modules["softdp"].build_info()["extension"])
+    library.softdp_launches_fail(True)
+    try:
+        yield
+    finally:
+        library.softdp_launches_fail(False)
+
+
+@contextlib.contextmanager
+def reference():
+    """softdp's scores come from softdp.reference."""
+    ops = sys.modules["softdp"]._ops
+    before, ops.has_kernel = ops.has_kernel, lambda device: False
+    try:
+        yield
+    finally:
+        ops.has_kernel = before
