@@ -83,6 +83,29 @@ CUDA_HOME = cuda_home()
 WHY_NOT = why_cpu_only(CUDA_HOME)
 
 
+def instruction_sets() -> dict[str, list[str]]:
+    """The CPU kernels' instruction sets and the flags of each: one wheel serves every machine."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return {"baseline": []}
+    avx2 = ["-mavx2", "-mfma", "-mf16c"]
+    avx512 = [*avx2, *(f"-mavx512{part}" for part in ("f", "dq", "bw", "vl")), "-mprefer-vector-width=512"]
+    return {"baseline": [], "avx2": avx2, "avx512": avx512}
+
+
+def kernels(folder: str, compiler: list[str]) -> list[str]:
+    """csrc/cpu/kernels.cpp compiled once for each instruction set; the objects."""
+    source, objects = ROOT / "csrc/cpu/kernels.cpp", []
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, flags in instruction_sets().items():
+        target = Path(folder) / f"kernels_{name}.o"
+        objects.append(str(target))
+        common = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast"]
+        command = [*compiler, *common, *flags, f"-DSOFTDP_ISA={name}", "-c", str(source), "-o", str(target)]
+        print(*command, flush=True)
+        subprocess.run(command, check=True)
+    return objects
+
+
 def extension():
     sources = ["csrc/ops/library.cpp", "csrc/ops/cpu.cpp", "csrc/cpu/sweep.cpp"]
     flags = {"cxx": ["-O3", "-std=c++17", "-fvisibility=hidden", f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]}
@@ -107,6 +130,11 @@ def extension():
 class BuildExtension(cpp_extension.BuildExtension):
     """Builds, leaves a record beside the extension, and says in one line what it built."""
 
+    def build_extension(self, ext):
+        compiler = os.environ.get("CXX", "c++").split()
+        ext.extra_objects = kernels(os.path.join(self.build_temp, "cpu"), compiler)
+        super().build_extension(ext)
+
     def run(self):
         super().run()
         version = self.distribution.get_version()
@@ -114,7 +142,7 @@ class BuildExtension(cpp_extension.BuildExtension):
             "version": version,
             "torch": torch.__version__,
             "platform": f"{sys.platform}-{platform.machine()}",
-            "cpu": ["baseline"],
+            "cpu": list(instruction_sets()),
             "cuda": None if WHY_NOT else toolkit_version(CUDA_HOME),
             "cuda_archs": [] if WHY_NOT else built_architectures(),
         }

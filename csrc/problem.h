@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 
-#include "weights.h"
+#include "recurrence.h"
 
 namespace softdp {
 
@@ -35,37 +35,6 @@ struct Pairs {
   Lengths x_lengths, y_lengths;
   SOFTDP_FN int64_t n(int64_t b) const { return x_lengths(b, rows); }
   SOFTDP_FN int64_t m(int64_t b) const { return y_lengths(b, columns); }
-};
-
-template <class T>
-struct FsdForward {
-  Pairs pairs;
-  double gamma;
-  bool anchored;
-  Scores<T> match, insert, del;
-  bool shared_gap;         // delete = insert, read once
-  T* score;                // (B,)
-  SavedWeights<T>* saved;  // (B, N, M), null: not wanted
-};
-
-template <class T>
-struct LcsForward {
-  Pairs pairs;
-  double gamma;
-  T threshold;
-  Scores<T> similarity;
-  T* score;
-  SavedWeights<T>* saved;
-};
-
-// Backward of both: LCS has a match gradient alone.
-template <class T>
-struct Backward {
-  Pairs pairs;
-  const T* grad_score;  // (B,)
-  const SavedWeights<T>* saved;
-  Gradient<T> match, insert, del;
-  bool shared_gap;  // insert receives the sum of both
 };
 
 }  // namespace softdp

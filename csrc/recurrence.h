@@ -36,16 +36,16 @@
 //   too_large(x, k)             true where x k is NaN, +inf or beyond the exponent's range
 //   pow2(d)                     2^d for whole d <= 0, exactly 0 far below the precision of p
 //   normalize(p, e)             p back to [1, 2), e with it
-//   bounded(e)                  an exponent that sums of dead ones cannot carry past its type's end
+//   bounded(e)                  a state's exponent, so that the next sum of three cannot pass its type's end
+//   settled(e)                  e, or kNothing where it is a dead state's
 //   reciprocal, muladd, max, select
-//   kFloor                      no exponent is kept below it
 //   kAboveLast                  whether what comes from above is the last to arrive, or from the left
 #pragma once
 
 #ifdef __CUDACC__
 #define SOFTDP_FN __host__ __device__ __forceinline__
 #else
-#define SOFTDP_FN inline
+#define SOFTDP_FN inline __attribute__((always_inline))
 #endif
 
 namespace softdp {
@@ -103,21 +103,20 @@ struct SmoothMax {
   // score + S
   static SOFTDP_FN State plus(State s, Input x) { return {s.p * x.p, A::bounded(s.e + x.e)}; }
   static SOFTDP_FN Moves moves(Input match, Input insert, Input del) {
-    return {match, plus(insert, match), plus(del, match)};
+    return {match, {insert.p * match.p, insert.e + match.e}, {del.p * match.p, del.e + match.e}};
   }
 
   // match + smooth_max(diagonal, insert + above, del + left). The inputs' products hang on scores only and
   // can be made ahead; what arrives last passes through one multiply-add.
   static SOFTDP_FN State max(State diagonal, State above, State left, Moves x, Weights<Value>& w) {
-    Exponent ed = A::bounded(diagonal.e + x.match.e), ea = A::bounded(above.e + x.insert.e),
-             el = A::bounded(left.e + x.del.e);
+    Exponent ed = diagonal.e + x.match.e, ea = above.e + x.insert.e, el = left.e + x.del.e;
     Exponent e = A::kAboveLast ? A::max(A::max(ed, el), ea) : A::max(A::max(ed, ea), el);
     Value fd = x.match.p * A::pow2(ed - e), fa = x.insert.p * A::pow2(ea - e), fl = x.del.p * A::pow2(el - e);
     Value a = diagonal.p * fd, b = above.p * fa, c = left.p * fl;
     Value sum = A::kAboveLast ? A::muladd(above.p, fa, a + c) : A::muladd(left.p, fl, a + b);
     Value r = A::reciprocal(sum);
     w = {a * r, b * r, c * r};
-    return {sum, e};
+    return {sum, A::bounded(e)};
   }
   // smooth_max(above, left)
   static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {
@@ -132,7 +131,7 @@ struct SmoothMax {
   }
   static SOFTDP_FN State normalized(State s) {
     A::normalize(s.p, s.e);
-    return {s.p, A::max(s.e, Exponent(A::kFloor))};
+    return {s.p, A::settled(s.e)};
   }
 };
 

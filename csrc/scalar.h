@@ -34,11 +34,11 @@ struct Scalar;
 struct ScalarCommon {
   using Exponent = int64_t;
   using Mask = bool;
-  using Factor = double;  // log2(e) / gamma
-  static constexpr int64_t kFloor = -(int64_t(1) << 52);
+  using Factor = double;                     // log2(e) / gamma
   static constexpr bool kAboveLast = false;  // a row is swept from left to right
   static constexpr double kInfinity = std::numeric_limits<double>::infinity();
   static SOFTDP_FN int64_t bounded(int64_t e) { return e; }
+  static SOFTDP_FN int64_t settled(int64_t e) { return e > kDead ? e : kNothing; }
   template <class T>
   static SOFTDP_FN T reciprocal(T x) {
     return T(1) / x;

@@ -6,6 +6,7 @@ csrc/ops/library.cpp.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import platform
 import sys
@@ -33,14 +34,15 @@ def build_info() -> dict[str, Any]:
 
     Returns:
         A dict: version; torch_built and torch_running; platform the extension was built for; cpu, the
-        instruction sets of its CPU kernels; cpu_running, what PyTorch reports of this machine;
+        instruction sets of its CPU kernels; cpu_selected, the one in use, which the environment variable
+        SOFTDP_CPU can name before the import; cpu_running, what PyTorch reports of this machine;
         cuda_archs, the architectures of its CUDA kernels, empty for a CPU-only build; extension, its
         path.
 
     Example:
         >>> import softdp
-        >>> softdp.build_info()["cpu"]
-        ['baseline']
+        >>> softdp.build_info()["cpu_selected"] in ("baseline", "avx2", "avx512")
+        True
     """
     built = _built()
     return {
@@ -49,6 +51,7 @@ def build_info() -> dict[str, Any]:
         "torch_running": torch.__version__,
         "platform": built.get("platform"),
         "cpu": built.get("cpu", []),
+        "cpu_selected": _CPU,
         "cpu_running": torch.backends.cpu.get_cpu_capability(),
         "cuda_archs": built.get("cuda_archs", []),
         "extension": str(_EXTENSION),
@@ -80,11 +83,22 @@ def _load() -> Path:
     )
 
 
+def _cpu() -> str:
+    """The CPU kernels' instruction set; SOFTDP_CPU that cannot be had is an error here, at the import."""
+    ask = ctypes.CDLL(str(_EXTENSION)).softdp_cpu
+    ask.restype = ctypes.c_char_p
+    answer = ask().decode()
+    if answer.startswith("!"):
+        raise ImportError(f"softdp: {answer[1:]}")
+    return answer
+
+
 def _platform() -> str:
     return f"{sys.platform}-{platform.machine()}"
 
 
 _EXTENSION = _load()
+_CPU = _cpu()
 
 
 HAS_CUDA = torch._C._dispatch_has_kernel_for_dispatch_key("softdp::fsd_forward", "CUDA")
@@ -104,17 +118,17 @@ def has_kernel(device: torch.device) -> bool:
 def taken(args: Any) -> Any:
     """Checked arguments as the operators take them.
 
-    On a GPU half scores are read as they are, beside a number of the arithmetic's dtype if all gaps are
-    numbers, and lengths follow the scores without anyone waiting; elsewhere halves are converted.
+    Half scores are read as they are, beside numbers of the arithmetic's dtype if all gaps are numbers; on a
+    GPU lengths follow the scores without anyone waiting.
     """
     scores = args[0]
-    if not on_gpu(scores.device):
-        return args.computed()
     gaps = [t for t in (args[1:3] if isinstance(args, _checks.FsdArguments) else ()) if t is not None]
     if len({t.dtype for t in gaps}) > 1 or any(
         t.dtype != scores.dtype and (t.numel() > 1 or t.requires_grad) for t in gaps
     ):
         args = args.computed()
+    if not on_gpu(scores.device):
+        return args
     x_lengths, y_lengths = (
         None if t is None else _following(t, name, scores.device)
         for name, t in (("x_lengths", args.x_lengths), ("y_lengths", args.y_lengths))
@@ -146,14 +160,18 @@ def _planes(lcs: bool, shared_gap: bool, rows: int, columns: int) -> int:
     return 3 if not shared_gap and rows <= TINY and columns <= TINY else 2
 
 
+def _saved_bytes(rows: int, columns: int) -> int:
+    """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h."""
+    return 16 + ((rows if rows > 0 else 1) - 1) // 16 * columns * 16
+
+
 def _fake_results(scores: Tensor, save: bool, lcs: bool, shared_gap: bool) -> tuple[Tensor, Tensor]:
     B, N, M = scores.shape
-    dtype = _checks.arithmetic(scores.dtype)
-    size = (0,)
-    if save:
-        planes = _planes(lcs, shared_gap, N, M)
-        size = (B, planes, N, M) if on_gpu(scores.device) else (B, N, M, 2)
-    return scores.new_empty((B,), dtype=dtype), scores.new_empty(size, dtype=dtype)
+    score = scores.new_empty((B,), dtype=_checks.arithmetic(scores.dtype))
+    if on_gpu(scores.device):
+        size = (B, _planes(lcs, shared_gap, N, M), N, M) if save else (0,)
+        return score, score.new_empty(size)
+    return score, scores.new_empty((B, _saved_bytes(N, M)) if save else (0,), dtype=torch.uint8)
 
 
 @torch.library.register_fake("softdp::fsd_forward")
@@ -170,8 +188,13 @@ def _(similarity, x_lengths, y_lengths, threshold, gamma, save):
 def _(
     grad_score,
     saved,
+    match,
+    insert,
+    delete,
     x_lengths,
     y_lengths,
+    gamma,
+    anchored,
     match_size,
     insert_size,
     delete_size,
@@ -192,21 +215,24 @@ def _(
 
 
 @torch.library.register_fake("softdp::lcs_backward")
-def _(grad_score, saved, x_lengths, y_lengths, similarity_size, dtype):
+def _(grad_score, saved, similarity, x_lengths, y_lengths, threshold, gamma, similarity_size, dtype):
     return saved.new_empty(tuple(similarity_size), dtype=dtype)
 
 
 # ---- autograd ------------------------------------------------------------------------------------
 #
-# `saved` stays differentiable, though nobody asks for its derivative: through it the first derivative
-# depends on the scores, so that a second derivative arrives at its error and is not silently 0.
+# A second derivative must arrive at its error and not be silently 0: the first depends on the scores through
+# the backward operator's own arguments on the CPU, and on a GPU, where it has none, through `saved`, which
+# therefore stays differentiable, though nobody asks for its derivative.
 
 
 def _fsd_context(ctx, inputs, output):
-    match, insert, delete, x_lengths, y_lengths, _, _, _ = inputs
+    match, insert, delete, x_lengths, y_lengths, gamma, anchored, _ = inputs
     _, saved = output
-    ctx.save_for_backward(saved, x_lengths, y_lengths)
+    scores = (None,) * 3 if on_gpu(match.device) else (match, insert, delete)
+    ctx.save_for_backward(saved, *scores, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
+    ctx.options = gamma, anchored
     ctx.sizes = match.shape, insert.shape, None if delete is None else delete.shape
     ctx.dtype = match.dtype
 
@@ -216,7 +242,7 @@ def _fsd_gradient(ctx, grad_score, _grad_saved):
         return (None,) * 8
     sizes = [None if s is None else list(s) for s in ctx.sizes]
     needs = list(ctx.needs_input_grad[:3])
-    gradients = fsd_backward(grad_score, *ctx.saved_tensors, *sizes, *needs, ctx.dtype)
+    gradients = fsd_backward(grad_score, *ctx.saved_tensors, *ctx.options, *sizes, *needs, ctx.dtype)
     return *map(_summed_over_batch, gradients, sizes, needs), *(None,) * 5
 
 
@@ -228,10 +254,11 @@ def _summed_over_batch(gradient: Tensor, size: list[int] | None, needed: bool) -
 
 
 def _lcs_context(ctx, inputs, output):
-    similarity, x_lengths, y_lengths, _, _, _ = inputs
+    similarity, x_lengths, y_lengths, threshold, gamma, _ = inputs
     _, saved = output
-    ctx.save_for_backward(saved, x_lengths, y_lengths)
+    ctx.save_for_backward(saved, None if on_gpu(similarity.device) else similarity, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
+    ctx.options = threshold, gamma
     ctx.size = similarity.shape
     ctx.dtype = similarity.dtype
 
@@ -239,7 +266,7 @@ def _lcs_context(ctx, inputs, output):
 def _lcs_gradient(ctx, grad_score, _grad_saved):
     if grad_score is None:
         return (None,) * 6
-    gradient = lcs_backward(grad_score, *ctx.saved_tensors, list(ctx.size), ctx.dtype)
+    gradient = lcs_backward(grad_score, *ctx.saved_tensors, *ctx.options, list(ctx.size), ctx.dtype)
     return gradient, *(None,) * 5
 
 
@@ -301,19 +328,20 @@ def _lcs_forward_vmap(info, in_dims, similarity, x_lengths, y_lengths, *options)
 
 
 def _fsd_backward_vmap(info, in_dims, *inputs):
-    tensors, sizes, needs, dtype = inputs[:4], inputs[4:7], inputs[7:10], inputs[10]
+    tensors, options, sizes, needs, dtype = inputs[:7], inputs[7:9], inputs[9:12], inputs[12:15], inputs[15]
     pairs = sizes[0][0]
     joined = _joined(tensors, in_dims, pairs, info.batch_size)
     joined_sizes = [None if s is None else [info.batch_size * pairs, *s[1:]] for s in sizes]
-    gradients = fsd_backward(*joined, *joined_sizes, *needs, dtype)
+    gradients = fsd_backward(*joined, *options, *joined_sizes, *needs, dtype)
     given = needs[0], needs[1], needs[2] and sizes[2] is not None
     return tuple(_parted(g, info.batch_size, n) for g, n in zip(gradients, given, strict=True)), (0, 0, 0)
 
 
 def _lcs_backward_vmap(info, in_dims, *inputs):
-    tensors, (pairs, *cells), dtype = inputs[:4], inputs[4], inputs[5]
+    tensors, options, (pairs, *cells), dtype = inputs[:5], inputs[5:7], inputs[7], inputs[8]
     joined = _joined(tensors, in_dims, pairs, info.batch_size)
-    return _parted(lcs_backward(*joined, [info.batch_size * pairs, *cells], dtype), info.batch_size), 0
+    gradient = lcs_backward(*joined, *options, [info.batch_size * pairs, *cells], dtype)
+    return _parted(gradient, info.batch_size), 0
 
 
 # ---- registration --------------------------------------------------------------------------------
@@ -373,8 +401,3 @@ fsd_forward = _register("fsd_forward", _fsd_context, _fsd_gradient, _fsd_forward
 lcs_forward = _register("lcs_forward", _lcs_context, _lcs_gradient, _lcs_forward_vmap)
 fsd_backward = _register("fsd_backward", _no_context, _no_second_derivative, _fsd_backward_vmap)
 lcs_backward = _register("lcs_backward", _no_context, _no_second_derivative, _lcs_backward_vmap)
-
-# Autocast changes nothing on a GPU, whose kernels read halves and compute in float32 anyway; the CPU's take
-# float32.
-torch.library.register_autocast("softdp::fsd_forward", "cpu", torch.float32)
-torch.library.register_autocast("softdp::lcs_forward", "cpu", torch.float32)

@@ -616,11 +616,13 @@ def operator_calls():
             score, saved = torch.ops.softdp.fsd_forward(match, gaps, delete, *lengths, 0.2, True, True)
             sizes = list(match.shape), list(gaps.shape), None if delete is None else list(match.shape)
             for needs in ((True, True, True), (False, True, False)):
-                yield "fsd_backward", (torch.ones_like(score), saved, *lengths, *sizes, *needs, dtype)
+                given = torch.ones_like(score), saved, None, None, None, *lengths, 0.2, True
+                yield "fsd_backward", (*given, *sizes, *needs, dtype)
         for save in (False, True):
             yield "lcs_forward", (match, n, m, 0.4, 0.2, save)
         score, saved = torch.ops.softdp.lcs_forward(match, n, m, 0.4, 0.2, True)
-        yield "lcs_backward", (torch.ones_like(score), saved, n, m, list(match.shape), dtype)
+        given = torch.ones_like(score), saved, None, n, m, 0.4, 0.2
+        yield "lcs_backward", (*given, list(match.shape), dtype)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -952,13 +954,13 @@ def test_the_raw_operators_never_leave_their_tensors():
             forward(match, torch.zeros(2, 3, 4), None, None, None, *options)
     score, saved = forward(match, match, None, None, None, *options)
     size = [2, 3, 4]
-    rest = size, size, None, True, True, False, torch.float32
+    rest = None, None, 0.1, False, size, size, None, True, True, False, torch.float32
     wrong = [(score, saved[:0])] + ([] if shim.ACTIVE else [(score, saved.cpu()), (score.cpu(), saved)])
     wrong += [(other, saved) for other in (score[:1], score.double())]
     for grad_score, weights in wrong:
         with pytest.raises(RuntimeError, match="softdp::fsd_backward: .*(saved|scores)"):
-            backward(grad_score, weights, None, None, *rest)
-    d_match, *_ = backward(torch.ones_like(score), saved, None, None, *rest)
+            backward(grad_score, weights, None, None, None, *rest)
+    d_match, *_ = backward(torch.ones_like(score), saved, None, None, None, *rest)
     assert d_match[0, -1, -1] == 1  # and the device is well
 
 

@@ -133,19 +133,26 @@ def lcs_forward(threshold=0.5, gamma=0.1):
     return torch.ops.softdp.lcs_forward(MATCH, None, None, threshold, gamma, True)
 
 
-def backward(save=True, size=(2, 3, 4), grad=None, insert_size=(2, 3, 4)):
+def backward(save=True, size=(2, 3, 4), grad=None, insert_size=(2, 3, 4), match=MATCH, insert=MATCH):
     score, saved = forward(save=save)
     grad = score if grad is None else grad
+    sizes = size, insert_size, None
     return torch.ops.softdp.fsd_backward(
-        grad, saved, None, None, size, insert_size, None, True, True, False, torch.float32
+        grad, saved, match, insert, None, None, None, 0.1, False, *sizes, True, True, False, torch.float32
     )
+
+
+def larger():
+    """Scores of another size than those that the state was saved from."""
+    options = {"match": torch.zeros(2, 30, 40), "insert": MATCH[:, :1, :1]}
+    return backward(size=(2, 30, 40), insert_size=(2, 1, 1), **options)
 
 
 @pytest.mark.parametrize(
     "call, message",
     [
         (lambda: forward(match=MATCH[0]), "match must have 3 dimensions"),
-        (lambda: forward(match=MATCH.half()), "match must be float32 or float64"),
+        (lambda: forward(match=MATCH.int()), "match must be float64, float32, float16 or bfloat16"),
         (lambda: forward(insert=MATCH.double()), "insert must have the dtype of the scores"),
         (lambda: forward(insert=torch.zeros(2, 3, 5)), "insert must be broadcastable"),
         (lambda: forward(delete=torch.zeros(3, 3, 4)), "delete must be broadcastable"),
@@ -156,8 +163,12 @@ def backward(save=True, size=(2, 3, 4), grad=None, insert_size=(2, 3, 4)):
         (lambda: forward(gamma=math.nan), "gamma must be finite and not negative, got nan"),
         (lambda: lcs_forward(gamma=math.inf), "gamma must be finite and not negative, got inf"),
         (lambda: lcs_forward(threshold=math.nan), "threshold must not be NaN"),
-        (lambda: backward(save=False), "the saved weights do not belong"),
-        (lambda: backward(size=(2, 30, 40)), "the saved weights do not belong"),
+        (lambda: backward(save=False), "the saved state does not belong"),
+        (lambda: backward(size=(2, 30, 40)), "match_size must be that of the scores"),
+        (lambda: backward(match=MATCH.double()), "match_size must be that of the scores"),
+        (lambda: backward(size=(2, 3, 40), match=torch.zeros(2, 3, 40)), "insert must be broadcastable"),
+        (lambda: larger(), "the saved state does not belong"),
+        (lambda: backward(match=None), "the scores are missing"),
         (lambda: backward(size=(2, -3, 4)), "match_size must be three sizes"),
         (lambda: backward(insert_size=(2, 2, 4)), "insert must be broadcastable"),
         (lambda: backward(insert_size=(2, 3)), "insert_size must be three sizes"),

@@ -25,6 +25,7 @@ def test_build_info_tells_what_was_built():
         "torch_running",
         "platform",
         "cpu",
+        "cpu_selected",
         "cpu_running",
         "cuda_archs",
         "extension",

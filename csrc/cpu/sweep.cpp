@@ -2,352 +2,404 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
-#include <type_traits>
+#include <memory>
+#include <stdexcept>
 #include <vector>
 
-#include "../recurrence.h"
-#include "../scalar.h"
 #include "denormals.h"
+#include "half.h"
 
 namespace softdp::cpu {
 namespace {
 
-// Columns taken together: their inputs are exponentiated in a loop of its own, off the chain of cells, and
-// a row's running value is normalised once a block. In between a mantissa grows by 2^3.2 (three mantissas
-// of the row above, below 2, and inputs of at most 2^1/2) and shrinks by 2^-1 a step at most, far from
-// float's limits.
-constexpr int kBlock = 16;
-
-constexpr double kLog2e = 1.4426950408889634;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr int64_t kFewCells = 4096;  // 5 us of work: less is not worth another thread
 
-// ---- inputs ----------------------------------------------------------------------------------------
+// ---- instruction sets ----------------------------------------------------------------------------------
 
-template <class Max>
-struct InputBlock;
-template <class A>
-struct InputBlock<SmoothMax<A>> {
-  typename A::Value p[kBlock];
-  typename A::Exponent e[kBlock];
-  typename SmoothMax<A>::Input operator[](int j) const { return {p[j], e[j]}; }
-  void set(int j, typename SmoothMax<A>::Input x) { p[j] = x.p, e[j] = x.e; }
+struct Candidate {
+  const Kernels* kernels;
+  bool runs_here;
 };
-template <class A>
-struct InputBlock<HardMax<A>> {
-  typename A::Value x[kBlock];
-  typename A::Value operator[](int j) const { return x[j]; }
-  void set(int j, typename A::Value value) { x[j] = value; }
-};
+std::vector<Candidate> candidates() {  // the best first
+  std::vector<Candidate> all;
+#if defined(__x86_64__)
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  all.push_back({&avx512::kernels, avx512});
+  all.push_back({&avx2::kernels, avx2});
+#endif
+  all.push_back({&baseline::kernels, true});
+  return all;
+}
 
-// Reads one pair's scores through their strides, a block at a time; what is broadcast along a row is
-// read and exponentiated once a row.
-template <class Max, class T>
-class Reader {
+const Kernels& choose() {
+  const char* const named = std::getenv("SOFTDP_CPU");
+  const std::string name = named ? named : "";
+  std::string known;
+  for (const Candidate& c : candidates()) {
+    if (name.empty() ? c.runs_here : name == c.kernels->name) {
+      if (c.runs_here) return *c.kernels;
+      throw std::runtime_error("SOFTDP_CPU=" + name + ": this machine does not have these instructions");
+    }
+    known = c.kernels->name + (known.empty() ? "" : ", " + known);
+  }
+  throw std::runtime_error("SOFTDP_CPU=" + name + ": must be one of " + known);
+}
+
+// ---- memory --------------------------------------------------------------------------------------------
+
+using Bytes = std::unique_ptr<unsigned char[]>;
+Bytes bytes(int64_t count) {
+  return Bytes(new unsigned char[count]);  // not initialised
+}
+
+// ---- which pairs are swept how -------------------------------------------------------------------------
+
+bool is_double(const Problem& p) {
+  return p.scores[0].type == Type::kFloat64;
+}
+// Whether float's arithmetic is tried first.
+bool starts_narrow(const Problem& p) {
+  return !is_double(p) && p.gamma > 1e-30 && p.gamma < 1e30;
+}
+Verdict swept(bool wide) {
+  return wide ? Verdict::kWide : Verdict::kNarrow;
+}
+
+// Pairs side by side in lanes, where that takes fewer steps than pair by pair. Counts steps of one vector.
+int group_size(const Problem& p) {
+  const Pairs& pairs = p.pairs;
+  if (pairs.rows > kGroupRows || pairs.columns > kGroupColumns || pairs.rows * pairs.columns == 0) return 0;
+  if (!starts_narrow(p) && !is_double(p) && p.gamma > 0) return 0;  // its scores are float, its sweep wide
+  const int lanes = p.gamma > 0 && !is_double(p) ? chosen().lanes : chosen().lanes / 2;
+  const int64_t groups = (pairs.count + lanes - 1) / lanes, strips = (pairs.rows + lanes - 1) / lanes;
+  const int64_t together = groups * pairs.rows * pairs.columns,
+                alone = pairs.count * strips * (pairs.columns + lanes + 30);
+  return together < alone ? lanes : 0;
+}
+
+class Saved {
  public:
-  Reader(const Scores<T>& scores, int64_t pair, double k)
-      : data_(scores.data + pair * scores.batch), row_(scores.row), column_(scores.column), k_(k) {}
-
-  void begin_row(int64_t i) {
-    line_ = data_ + i * row_;
-    if (column_ == 0) fill(line_, 0, kBlock);
+  explicit Saved(const Problem& p) : data_(p.saved), pitch_(saved_bytes(p.pairs.rows, p.pairs.columns)) {}
+  explicit operator bool() const { return data_; }
+  void set(int64_t pair, Verdict verdict) const {
+    (*this)[pair].verdict = verdict;
+    (*this)[pair].unused = 0;
   }
-  void begin_block(int64_t j, int count) {
-    if (column_ != 0) fill(line_ + j * column_, column_, count);
-  }
-  typename Max::Input operator[](int j) const { return block_[j]; }
-  T score(int j) const { return T(scores_[j]); }
-  bool spoiled() const { return spoiled_; }
+  SavedPair& operator[](int64_t pair) const { return *reinterpret_cast<SavedPair*>(data_ + pair * pitch_); }
 
  private:
-  using Value = typename Max::Value;
-  void fill(const T* from, int64_t stride, int count) {
-    for (int j = 0; j < count; j++) scores_[j] = Value(from[j * stride]);
-    int spoiled = 0;
-    for (int j = 0; j < count; j++) {
-      spoiled |= Max::spoils(scores_[j], k_);
-      block_.set(j, Max::input(scores_[j], k_));
-    }
-    spoiled_ = spoiled_ || spoiled;
-  }
-
-  const T* data_;
-  const T* line_ = nullptr;
-  int64_t row_, column_;
-  double k_;
-  Value scores_[kBlock];
-  InputBlock<Max> block_;
-  bool spoiled_ = false;
+  unsigned char* data_;
+  int64_t pitch_;
 };
 
-// kShared: delete = insert, read once.
-template <class Max_, class T_, bool kShared>
-struct FsdCells {
-  using Max = Max_;
-  using T = T_;
-  Reader<Max, T> match, insert, del;
-
-  void begin_row(int64_t i) {
-    match.begin_row(i), insert.begin_row(i);
-    if (!kShared) del.begin_row(i);
-  }
-  void begin_block(int64_t j, int count) {
-    match.begin_block(j, count), insert.begin_block(j, count);
-    if (!kShared) del.begin_block(j, count);
-  }
-  template <class State, class Value>
-  State cell(int j, State diagonal, State above, State left, Weights<Value>& w) const {
-    return Fsd<Max>::cell(Max::moves(match[j], insert[j], kShared ? insert[j] : del[j]), diagonal, above,
-                          left, w);
-  }
-  bool spoiled() const { return match.spoiled() || insert.spoiled() || (!kShared && del.spoiled()); }
-};
-
-template <class Max_, class T_>
-struct LcsCells {
-  using Max = Max_;
-  using T = T_;
-  Reader<Max, T> similarity;
-  T threshold;
-
-  void begin_row(int64_t i) { similarity.begin_row(i); }
-  void begin_block(int64_t j, int count) { similarity.begin_block(j, count); }
-  template <class State, class Value>
-  State cell(int j, State diagonal, State above, State left, Weights<Value>& w) const {
-    return Lcs<Max>::cell(similarity.score(j) >= threshold, similarity[j], diagonal, above, left, w);
-  }
-  bool spoiled() const { return similarity.spoiled(); }
-};
-
-// ---- forward ---------------------------------------------------------------------------------------
-
-// One pair. above: S(0, 0..m) on the way in, S(n, 0..m) on the way out; left: S(1..n, 0) in, S(1..n, m) out.
-template <class Cells, class State>
-void sweep_forward(Cells& cells, int64_t n, int64_t m, State* above, State* left,
-                   SavedWeights<typename Cells::T>* saved, int64_t pitch) {
-  using Max = typename Cells::Max;
-  Weights<typename Max::Value> w[kBlock];
-  for (int64_t i = 0; i < n; i++) {
-    cells.begin_row(i);
-    State from_left = left[i], diagonal = above[0];
-    above[0] = from_left;
-    for (int64_t j = 0; j < m; j += kBlock) {
-      int count = int(std::min<int64_t>(kBlock, m - j));
-      cells.begin_block(j, count);
-      State* row = above + j + 1;
-      State top[kBlock];
-      for (int c = 0; c < count; c++) top[c] = Max::normalized(row[c]);
-      for (int c = 0; c < count; c++) {
-        State from_above = top[c];
-        from_left = cells.cell(c, diagonal, from_above, from_left, w[c]);
-        row[c] = from_left;
-        diagonal = from_above;
-      }
-      from_left = Max::normalized(from_left);
-      if (saved)
-        for (int c = 0; c < count; c++) saved[i * pitch + j + c] = pack<typename Cells::T>(w[c]);
-    }
-    left[i] = from_left;
-  }
+void set_score(const Problem& p, int64_t pair, double score) {
+  if (is_double(p))
+    static_cast<double*>(p.score)[pair] = score;
+  else
+    static_cast<float*>(p.score)[pair] = float(score);
+}
+double score_of(const Problem& p, int64_t pair) {
+  return is_double(p) ? static_cast<double*>(p.score)[pair] : double(static_cast<float*>(p.score)[pair]);
+}
+bool is_empty(const Problem& p, int64_t pair) {
+  return p.pairs.n(pair) == 0 || p.pairs.m(pair) == 0;
 }
 
-template <class State>
-double value_of(State s, double gamma) {
-  return s.e < kDead ? -kInf : (std::log2(double(s.p)) + double(s.e)) * (gamma / kLog2e);
-}
-inline double value_of(double s, double) {
-  return s;
+// ---- one pair's bands, alone or on several threads -----------------------------------------------------
+
+// Sweeps bands 0 .. count - 1 in the order of their tickets, each thread its own; sweep(index, thread's
+// scratch, progress of the one before, its own).
+using SweepBand = std::function<void(int64_t, unsigned char*, Progress*, Progress*)>;
+void chain(const Threads& threads, int64_t count, int64_t scratch, const SweepBand& sweep) {
+  const std::unique_ptr<Progress[]> progress(new Progress[count]);
+  std::atomic<int64_t> ticket{0};
+  threads.over(std::min<int64_t>(threads.count, count), 1, [&](int64_t begin, int64_t end) {
+    const FlushDenormals flush;
+    const Bytes own = bytes(scratch);
+    for (int64_t thread = begin; thread < end; thread++)
+      for (int64_t i; (i = ticket.fetch_add(1)) < count;)
+        sweep(i, own.get(), i > 0 ? &progress[i - 1] : nullptr, &progress[i]);
+  });
 }
 
-// make_cells(b) gives the cells of pair b. Boundary: 0 at (0, 0), `edge` on the rest of it.
-template <class Max, class T, class MakeCells>
-void forward(const Pairs& pairs, double gamma, double k, double edge, T* score, SavedWeights<T>* saved,
-             int64_t begin, int64_t end, MakeCells make_cells) {
-  using State = typename Max::State;
-  using Value = typename Max::Value;
-  const State corner = Max::input(Value(0), k), beyond = Max::input(Value(edge), k);
-  std::vector<State> above(pairs.columns + 1), left(pairs.rows);
-  for (int64_t b = begin; b < end; b++) {
-    const int64_t n = pairs.n(b), m = pairs.m(b);
-    SavedWeights<T>* weights = saved ? saved + b * pairs.rows * pairs.columns : nullptr;
-    if (n == 0 || m == 0) {
-      score[b] = T(n == m ? 0 : edge);
+// For pairs 0 .. count - 1: whole rounds of them a thread each, and what is left by bands on all threads.
+template <class Alone, class Together>
+void over_pairs(const Problem& p, const Threads& threads, const std::vector<int64_t>& pairs,
+                const Alone& alone, const Together& together) {
+  const int64_t cells = std::max<int64_t>(1, p.pairs.rows * p.pairs.columns), count = int64_t(pairs.size());
+  const bool by_bands = threads.count > 1 && bands_of(p.pairs.rows) > 2 && p.pairs.columns >= 2 * kBand &&
+                        cells >= 4 * kFewCells;
+  const int64_t whole = by_bands ? count - count % threads.count : count;
+  threads.over(whole, std::max<int64_t>(1, kFewCells / cells), [&](int64_t begin, int64_t end) {
+    const FlushDenormals flush;
+    for (int64_t i = begin; i < end; i++) alone(pairs[i]);
+  });
+  for (int64_t i = whole; i < count; i++) together(pairs[i]);
+}
+
+Outcome combined(Outcome a, const Outcome& b) {
+  return {a.escapes || b.escapes, a.spoiled || b.spoiled, b.score};
+}
+
+// Where the rows above the bands lie: in what is saved, or in one row of its own.
+struct RowMemory {
+  Bytes own;
+  unsigned char* rows;
+  int64_t pitch;
+  RowMemory(const Problem& p, int64_t pair) {
+    const int64_t columns = p.pairs.columns;
+    if (p.saved) {
+      rows = Saved(p)[pair].rows();
+      pitch = columns * kStateBytes;
     } else {
-      std::fill(above.begin(), above.begin() + m + 1, beyond);
-      std::fill(left.begin(), left.begin() + n, beyond);
-      above[0] = corner;
-      auto cells = make_cells(b);
-      sweep_forward(cells, n, m, above.data(), left.data(), weights, pairs.columns);
-      const double value = cells.spoiled() ? kNaN : value_of(above[m], gamma);
-      score[b] = T(value);
-      SavedWeights<T>* last = weights ? weights + (n - 1) * pairs.columns + m - 1 : nullptr;
-      if (last && std::isnan(value)) *last = {T(kNaN), T(kNaN)};
-      if (last && value == -kInf) *last = {T(kNoPath), T(kNoPath)};
+      own = bytes(columns * kStateBytes);
+      rows = own.get();
+      pitch = 0;
     }
-    // The padding's weights are 0, never whatever was there.
-    for (int64_t i = 0; weights && i < pairs.rows; i++)
-      std::fill(weights + i * pairs.columns + (i < n ? m : 0), weights + (i + 1) * pairs.columns,
-                SavedWeights<T>());
+  }
+};
+
+void finish(const Problem& p, int64_t pair, bool wide, const Outcome& outcome) {
+  const double score = outcome.spoiled ? kNaN : outcome.score;
+  set_score(p, pair, score);
+  const Verdict verdict = std::isnan(score) ? Verdict::kSpoiled
+                          : score == -kInf  ? Verdict::kNoPath
+                                            : swept(wide);
+  if (p.saved) Saved(p).set(pair, verdict);
+}
+
+void forward_alone(const Problem& p, int64_t pair, bool wide) {
+  const RowMemory memory(p, pair);
+  const Bytes scratch = bytes(scratch_bytes(p.pairs.columns));
+  for (;; wide = true) {
+    Outcome outcome;
+    for (int64_t i = 0; i < bands_of(p.pairs.n(pair)) && !outcome.escapes; i++)
+      outcome = combined(outcome, chosen().forward_band(p, {pair, i, wide, memory.rows, memory.pitch,
+                                                            scratch.get(), nullptr, nullptr}));
+    if (!outcome.escapes) return finish(p, pair, wide, outcome);
   }
 }
 
-// The hard maximum adds plain numbers, in double so that long sums of float32 scores stay exact.
-template <class T, class Run>
-void with_max(double gamma, Run run) {
-  if (gamma > 0) {
-    const double k = kLog2e / gamma;  // before denormals go: gamma may be as large as it likes
-    FlushDenormals flush;
-    run(SmoothMax<Scalar<T>>(), k);
-  } else {
-    run(HardMax<Scalar<double>>(), 0.0);
+void forward_together(const Problem& p, const Threads& threads, int64_t pair, bool wide) {
+  const RowMemory memory(p, pair);
+  const int64_t count = bands_of(p.pairs.n(pair));
+  for (;; wide = true) {
+    std::vector<Outcome> outcomes(count);
+    std::atomic<bool> escaped{false};
+    chain(threads, count, scratch_bytes(p.pairs.columns),
+          [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
+            if (escaped.load(std::memory_order_relaxed)) {
+              own->columns.store(p.pairs.columns, std::memory_order_release);
+              return;
+            }
+            outcomes[i] =
+                chosen().forward_band(p, {pair, i, wide, memory.rows, memory.pitch, scratch, before, own});
+            if (outcomes[i].escapes) escaped.store(true, std::memory_order_relaxed);
+          });
+    Outcome outcome;
+    for (const Outcome& one : outcomes) outcome = combined(outcome, one);
+    if (!escaped) return finish(p, pair, wide, outcome);
   }
 }
 
-// ---- backward --------------------------------------------------------------------------------------
+// ---- gradients that are not swept ----------------------------------------------------------------------
 
-// Takes a gradient row by row and writes it, or sums it, to where it belongs.
 template <class T>
-class GradientWriter {
- public:
-  GradientWriter(const Gradient<T>& gradient, const Pairs& pairs)
-      : gradient_(gradient),
-        rows_(gradient.every_row ? pairs.rows : 1),
-        columns_(gradient.every_column ? pairs.columns : 1),
-        row_(pairs.columns),
-        sums_(columns_) {}
-
-  void begin_pair(int64_t b) {
-    if (!gradient_.data) return;
-    pair_ = gradient_.data + b * rows_ * columns_;
-    std::fill(pair_, pair_ + rows_ * columns_, T(0));
-    std::fill(sums_.begin(), sums_.end(), 0.0);
-  }
-  // Where to put the m gradients of row i; then end_row(i, m).
-  T* begin_row(int64_t i) { return dense() ? pair_ + i * columns_ : row_.data(); }
-  void end_row(int64_t i, int64_t m) {
-    if (!gradient_.data || dense()) return;
-    if (gradient_.every_column) {
-      for (int64_t j = 0; j < m; j++) sums_[j] += double(row_[j]);
-    } else {
-      for (int64_t j = 0; j < m; j++) sums_[0] += double(row_[j]);
-      if (gradient_.every_row) {
-        pair_[i] = T(sums_[0]);
-        sums_[0] = 0;
-      }
-    }
-  }
-  void end_pair() {
-    if (!gradient_.data || gradient_.every_row) return;
-    for (int64_t j = 0; j < columns_; j++) pair_[j] = T(sums_[j]);
-  }
-
- private:
-  bool dense() const { return gradient_.data && gradient_.every_row && gradient_.every_column; }
-
-  const Gradient<T>& gradient_;
-  int64_t rows_, columns_;
-  T* pair_ = nullptr;
-  std::vector<T> row_;        // where rows go that are not written out
-  std::vector<double> sums_;  // over rows, or over the columns of a row
-};
-
-// One pair: the adjoint sweep from (n, m) to (1, 1). `below` holds A of the row about to be swept.
-template <class Recurrence, bool kGaps, class T>
-void sweep_backward(const SavedWeights<T>* saved, int64_t pitch, int64_t n, int64_t m, T seed,
-                    bool shared_gap, T* below, GradientWriter<T>& match, GradientWriter<T>& insert,
-                    GradientWriter<T>& del) {
-  std::fill(below, below + m, T(0));
-  below[m - 1] = seed;
-  for (int64_t i = n - 1; i >= 0; i--) {
-    const SavedWeights<T>* weights = saved + i * pitch;
-    T *match_row = match.begin_row(i), *insert_row = insert.begin_row(i), *del_row = del.begin_row(i);
-    T from_right = 0, from_diagonal = 0;  // shares from (i, j+1): for (i, j) and for (i-1, j)
-    for (int64_t j = m - 1; j >= 0; j--) {
-      Adjoint<T> a = Recurrence::adjoint(below[j] + from_right, unpack(weights[j]));
-      match_row[j] = a.score;
-      if (kGaps) {
-        insert_row[j] = shared_gap ? a.to_above + a.to_left : a.to_above;
-        del_row[j] = a.to_left;
-      }
-      from_right = a.to_left;
-      below[j] = a.to_above + from_diagonal;
-      from_diagonal = a.to_diagonal;
-    }
-    match.end_row(i, m), insert.end_row(i, m), del.end_row(i, m);
-  }
+void put(T& to, double x) {
+  to = T(x);
+}
+void put(Half& to, double x) {
+  from_float(float(x), to);
+}
+void put(Bfloat16& to, double x) {
+  from_float(float(x), to);
 }
 
-template <class Recurrence, class T>
-void backward(const Backward<T>& p, int64_t begin, int64_t end) {
-  FlushDenormals flush;
-  const int64_t N = p.pairs.rows, M = p.pairs.columns;
-  GradientWriter<T> match(p.match, p.pairs), insert(p.insert, p.pairs), del(p.del, p.pairs);
-  GradientWriter<T>* writers[] = {&match, &insert, &del};
-  std::vector<T> below(M);
-  for (int64_t b = begin; b < end; b++) {
-    const int64_t n = p.pairs.n(b), m = p.pairs.m(b);
-    for (auto* writer : writers) writer->begin_pair(b);
-    const SavedWeights<T>* saved = p.saved + b * N * M;
-    const T verdict = n > 0 && m > 0 ? saved[(n - 1) * M + m - 1].insert : T(kNoPath);
-    if (std::isnan(verdict)) {
-      for (int64_t i = 0; i < n; i++)
-        for (auto* writer : writers) {
-          T* row = writer->begin_row(i);
-          std::fill(row, row + m, T(kNaN));
-          writer->end_row(i, m);
-        }
-    } else if (verdict >= 0) {
-      auto sweep = p.insert.data || p.del.data ? sweep_backward<Recurrence, true, T>
-                                               : sweep_backward<Recurrence, false, T>;
-      sweep(saved, M, n, m, p.grad_score[b], p.shared_gap, below.data(), match, insert, del);
-    }
-    for (auto* writer : writers) writer->end_pair();
+// The part of a sink that belongs to a pair.
+template <class T>
+struct PairSink {
+  T* data;
+  int64_t rows, columns, n, m;  // of the sink, and those of them that are within the lengths
+  PairSink(const Problem& p, const Sink& s, int64_t pair)
+      : rows(s.every_row ? p.pairs.rows : 1), columns(s.every_column ? p.pairs.columns : 1) {
+    data = static_cast<T*>(s.data) + pair * rows * columns;
+    const bool empty = is_empty(p, pair);
+    n = empty ? 0 : s.every_row ? p.pairs.n(pair) : 1;
+    m = empty ? 0 : s.every_column ? p.pairs.m(pair) : 1;
   }
+};
+template <class Run>
+void over_sinks(const Problem& p, int64_t pair, Run run) {
+  for (int i = 0; i < 3; i++)
+    if (p.gradients[i].data)
+      with_type(p.gradients[i].type, [&](auto t) { run(i, PairSink<decltype(t)>(p, p.gradients[i], pair)); });
+}
+// `inside` within the lengths and 0 outside; or, with only_outside, what is inside is left alone.
+void fill(const Problem& p, int64_t pair, double inside, bool only_outside) {
+  over_sinks(p, pair, [&](int, auto sink) {
+    std::remove_reference_t<decltype(*sink.data)> zero, value;
+    put(zero, 0), put(value, inside);
+    for (int64_t i = 0; i < sink.rows; i++) {
+      const int64_t m = i < sink.n ? sink.m : 0;
+      auto* const row = sink.data + i * sink.columns;
+      if (!only_outside) std::fill(row, row + m, value);
+      std::fill(row + m, row + sink.columns, zero);
+    }
+  });
+}
+
+// The sums over rows, and over all cells, that a backward sweep has collected.
+struct Sums {
+  std::vector<double> columns[3];
+  double totals[3] = {0, 0, 0};
+  Sums(const Problem& p) {
+    for (int i = 1; i < 3; i++)
+      if (p.gradients[i].data && !p.gradients[i].every_row && p.gradients[i].every_column)
+        columns[i].assign(p.pairs.columns, 0.0);
+  }
+  void hand_to(Band& band) {
+    for (int i = 0; i < 3; i++) band.column_sums[i] = columns[i].data();
+    band.totals = totals;
+  }
+  void write(const Problem& p, int64_t pair) const {
+    over_sinks(p, pair, [&](int i, auto sink) {
+      if (p.gradients[i].every_row) return;
+      for (int64_t j = 0; j < sink.m; j++)
+        put(sink.data[j], p.gradients[i].every_column ? columns[i][j] : totals[i]);
+    });
+  }
+};
+
+// ---- backward ------------------------------------------------------------------------------------------
+
+bool is_swept(Verdict v) {
+  return v == Verdict::kNarrow || v == Verdict::kWide;
+}
+
+struct BackwardPair {
+  const Problem& p;
+  int64_t pair, bands;
+  bool wide;
+  Sums sums;
+  Bytes flow;
+  BackwardPair(const Problem& p, int64_t pair)
+      : p(p),
+        pair(pair),
+        bands(bands_of(p.pairs.n(pair))),
+        wide(Saved(p)[pair].verdict == Verdict::kWide),
+        sums(p),
+        flow(bytes(p.pairs.columns * int64_t(sizeof(double)))) {
+    fill(p, pair, 0, true);
+  }
+  // The lowest band first.
+  void sweep(int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
+    Band band{pair,    bands - 1 - i, wide, Saved(p)[pair].rows(), p.pairs.columns * kStateBytes,
+              scratch, before,        own};
+    band.flow = flow.get();
+    sums.hand_to(band);
+    chosen().backward_band(p, band);
+  }
+};
+
+void backward_alone(const Problem& p, int64_t pair) {
+  BackwardPair work(p, pair);
+  const Bytes scratch = bytes(scratch_bytes(p.pairs.columns));
+  for (int64_t i = 0; i < work.bands; i++) work.sweep(i, scratch.get(), nullptr, nullptr);
+  work.sums.write(p, pair);
+}
+void backward_together(const Problem& p, const Threads& threads, int64_t pair) {
+  BackwardPair work(p, pair);
+  chain(threads, work.bands, scratch_bytes(p.pairs.columns),
+        [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
+          work.sweep(i, scratch, before, own);
+        });
+  work.sums.write(p, pair);
+}
+
+// Pairs first .. first + count - 1 side by side; run(group) for each such group.
+void over_groups(const Problem& p, const Threads& threads, int size,
+                 const std::function<void(const Group&)>& run) {
+  const int64_t count = (p.pairs.count + size - 1) / size, cells = size * p.pairs.rows * p.pairs.columns;
+  threads.over(count, std::max<int64_t>(1, 4 * kFewCells / cells), [&](int64_t begin, int64_t end) {
+    const FlushDenormals flush;
+    const Bytes scratch = bytes(group_bytes(p.pairs.rows, p.pairs.columns) + 64);
+    for (int64_t g = begin; g < end; g++)
+      run({g * size, int(std::min<int64_t>(size, p.pairs.count - g * size)), scratch.get()});
+  });
 }
 
 }  // namespace
 
-template <class T>
-void fsd_forward(const FsdForward<T>& p, int64_t begin, int64_t end) {
-  with_max<T>(p.gamma, [&](auto max, double k) {
-    using Max = decltype(max);
-    auto run = [&](auto shared) {
-      forward<Max>(p.pairs, p.gamma, k, p.anchored ? -kInf : 0.0, p.score, p.saved, begin, end,
-                   [&](int64_t b) {
-                     Reader<Max, T> match(p.match, b, k), insert(p.insert, b, k), del(p.del, b, k);
-                     return FsdCells<Max, T, decltype(shared)::value>{match, insert, del};
-                   });
-    };
-    p.shared_gap ? run(std::true_type()) : run(std::false_type());
-  });
+const Kernels& chosen() {
+  static const Kernels& kernels = choose();
+  return kernels;
 }
 
-template <class T>
-void lcs_forward(const LcsForward<T>& p, int64_t begin, int64_t end) {
-  with_max<T>(p.gamma, [&](auto max, double k) {
-    using Max = decltype(max);
-    forward<Max>(p.pairs, p.gamma, k, 0.0, p.score, p.saved, begin, end, [&](int64_t b) {
-      return LcsCells<Max, T>{Reader<Max, T>(p.similarity, b, k), p.threshold};
+void forward(const Problem& p, const Threads& threads) {
+  const bool narrow = starts_narrow(p), wide = !narrow;
+  std::vector<int64_t> rest;
+  const auto settle_empty = [&](int64_t b) {
+    set_score(p, b, p.anchored && !p.lcs && p.pairs.n(b) != p.pairs.m(b) ? -kInf : 0.0);
+    if (p.saved) Saved(p).set(b, Verdict::kEmpty);
+  };
+  if (const int size = group_size(p)) {
+    std::vector<char> again(p.pairs.count, 0);
+    over_groups(p, threads, size, [&](const Group& group) {
+      const uint32_t odd = chosen().forward_group(p, group);
+      for (int r = 0; r < group.count; r++) {
+        const int64_t b = group.first + r;
+        if (is_empty(p, b))
+          settle_empty(b);
+        else if (odd >> r & 1 && narrow && p.gamma > 0)
+          again[b] = 1;
+        else
+          finish(p, b, wide, {false, (odd >> r & 1) != 0, score_of(p, b)});
+      }
     });
-  });
+    for (int64_t b = 0; b < p.pairs.count; b++)
+      if (again[b]) rest.push_back(b);
+    over_pairs(
+        p, threads, rest, [&](int64_t b) { forward_alone(p, b, true); },
+        [&](int64_t b) { forward_together(p, threads, b, true); });
+    return;
+  }
+  for (int64_t b = 0; b < p.pairs.count; b++)
+    if (is_empty(p, b))
+      settle_empty(b);
+    else
+      rest.push_back(b);
+  over_pairs(
+      p, threads, rest, [&](int64_t b) { forward_alone(p, b, wide); },
+      [&](int64_t b) { forward_together(p, threads, b, wide); });
 }
 
-template <class T>
-void fsd_backward(const Backward<T>& p, int64_t begin, int64_t end) {
-  backward<Fsd<SmoothMax<Scalar<T>>>>(p, begin, end);
+void backward(const Problem& p, const Threads& threads) {
+  const Saved saved(p);
+  std::vector<int64_t> rest;
+  const int size = group_size(p);
+  const Verdict grouped = swept(!starts_narrow(p));
+  if (size)
+    over_groups(p, threads, size, [&](const Group& group) {
+      uint32_t pairs = 0;
+      for (int r = 0; r < group.count; r++) pairs |= uint32_t(saved[group.first + r].verdict == grouped) << r;
+      if (pairs) chosen().backward_group(p, group, pairs);
+    });
+  for (int64_t b = 0; b < p.pairs.count; b++) {
+    const Verdict verdict = saved[b].verdict;
+    if (!is_swept(verdict))
+      fill(p, b, verdict == Verdict::kSpoiled ? kNaN : 0.0, false);
+    else if (!size || verdict != grouped)
+      rest.push_back(b);
+  }
+  over_pairs(
+      p, threads, rest, [&](int64_t b) { backward_alone(p, b); },
+      [&](int64_t b) { backward_together(p, threads, b); });
 }
-template <class T>
-void lcs_backward(const Backward<T>& p, int64_t begin, int64_t end) {
-  backward<Lcs<SmoothMax<Scalar<T>>>>(p, begin, end);
-}
-
-#define SOFTDP_INSTANTIATE(T)                                        \
-  template void fsd_forward(const FsdForward<T>&, int64_t, int64_t); \
-  template void lcs_forward(const LcsForward<T>&, int64_t, int64_t); \
-  template void fsd_backward(const Backward<T>&, int64_t, int64_t);  \
-  template void lcs_backward(const Backward<T>&, int64_t, int64_t);
-SOFTDP_INSTANTIATE(float)
-SOFTDP_INSTANTIATE(double)
 
 }  // namespace softdp::cpu

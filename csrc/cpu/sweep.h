@@ -1,17 +1,23 @@
-// Batched sweeps on the CPU: pairs begin <= b < end of a problem. Pairs are independent, so any split of
-// the batch over threads gives the same bits.
+// Batched sweeps on the CPU: which kernels sweep what, and on which threads. No torch.
 #pragma once
-#include "../problem.h"
+#include <functional>
+#include <string>
+
+#include "kernels.h"
 
 namespace softdp::cpu {
 
-template <class T>
-void fsd_forward(const FsdForward<T>& problem, int64_t begin, int64_t end);
-template <class T>
-void lcs_forward(const LcsForward<T>& problem, int64_t begin, int64_t end);
-template <class T>
-void fsd_backward(const Backward<T>& problem, int64_t begin, int64_t end);
-template <class T>
-void lcs_backward(const Backward<T>& problem, int64_t begin, int64_t end);
+// The instruction set in use: the best that the machine has, or the one that SOFTDP_CPU names. Throws
+// std::runtime_error where the machine lacks that one.
+const Kernels& chosen();
+
+struct Threads {
+  int count;
+  // Calls run(begin, end) on parts of 0 .. items, together all of them.
+  std::function<void(int64_t items, int64_t grain, const std::function<void(int64_t, int64_t)>& run)> over;
+};
+
+void forward(const Problem& problem, const Threads& threads);
+void backward(const Problem& problem, const Threads& threads);
 
 }  // namespace softdp::cpu

@@ -21,11 +21,12 @@ constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whol
 constexpr int32_t kMagicBits = 0x4B400000;
 constexpr float kInputLimit = 4194000.0f;  // of |x| log2(e) / gamma, just below 2^22
 
-// 32 bits, relative to a base: kNear + kChunk * 2^23 < 2^29, so live exponents stay above kDeadNarrow and
-// dead ones, at most kNear + kChunk * 2^23 - 2^30, below it.
-constexpr int32_t kNothingNarrow = -(1 << 30);
-constexpr int32_t kDeadNarrow = -(1 << 29);
-constexpr int64_t kNear = 1 << 28;
+// 32 bits, relative to a base: kNear + kChunk * 2^23 < 2^28, so live exponents stay above kDeadNarrow and
+// dead ones, at most kNothingNarrow + kChunk * 2^23, below it. A state's and two inputs' sum to -3 * 2^29 at
+// least.
+constexpr int32_t kNothingNarrow = -(1 << 29);
+constexpr int32_t kDeadNarrow = -(1 << 28);
+constexpr int64_t kNear = 1 << 26;
 
 // log2(e) / gamma, and the inputs between which it is split
 struct FloatFactor {
@@ -46,7 +47,6 @@ struct DeviceFloat : ScalarCommon {
   using Factor = FloatFactor;
   static constexpr bool kIsNarrow = sizeof(Exponent) == 4;
   static constexpr Exponent kNothing = kIsNarrow ? Exponent(kNothingNarrow) : Exponent(softdp::kNothing);
-  static constexpr Exponent kFloor = kIsNarrow ? Exponent(kNothingNarrow) : Exponent(ScalarCommon::kFloor);
   static constexpr bool kAboveLast = true;  // it comes by a shuffle from another lane
   static SOFTDP_FN void split(float x, Factor f, float& p, Exponent& e) {
     const float within = fminf(fmaxf(x, f.lowest), f.highest);  // NaN becomes lowest
@@ -65,6 +65,9 @@ struct DeviceFloat : ScalarCommon {
     e += biased - 127;
   }
   static SOFTDP_FN Exponent bounded(Exponent e) { return kIsNarrow ? max(e, kNothing) : e; }
+  static SOFTDP_FN Exponent settled(Exponent e) {
+    return e > (kIsNarrow ? Exponent(kDeadNarrow) : Exponent(kDead)) ? e : kNothing;
+  }
   // With a Newton step: an error of an ulp in the weights would add up along a path.
   static SOFTDP_FN float reciprocal(float x) {
     const float r = reciprocal_fast(x);

@@ -14,6 +14,7 @@
 
 #include "arithmetic.h"
 #include "wavefront.h"
+#include "weights.h"
 
 namespace softdp::cuda {
 

@@ -1,6 +1,8 @@
 // CPU operators: tensors in, a problem for cpu/sweep.h out.
 #include <torch/csrc/stable/library.h>
 
+#include <exception>
+#include <string>
 #if __has_include(<sys/mman.h>)
 #include <sys/mman.h>
 #endif
@@ -41,6 +43,36 @@ struct LengthsOnCpu {
   }
 };
 
+cpu::Type type_of(ScalarType dtype, const char* name) {
+  switch (dtype) {
+    case ScalarType::Double:
+      return cpu::Type::kFloat64;
+    case ScalarType::Float:
+      return cpu::Type::kFloat32;
+    case ScalarType::Half:
+      return cpu::Type::kFloat16;
+    case ScalarType::BFloat16:
+      return cpu::Type::kBfloat16;
+    default:
+      STD_TORCH_CHECK(false, name, " must be float64, float32, float16 or bfloat16");
+  }
+}
+int64_t bytes_of(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Double:
+      return 8;
+    case ScalarType::Float:
+      return 4;
+    case ScalarType::Byte:
+      return 1;
+    default:
+      return 2;
+  }
+}
+ScalarType arithmetic(ScalarType dtype) {
+  return dtype == ScalarType::Double ? dtype : ScalarType::Float;
+}
+
 // Large tensors come as fresh pages each time, and the page faults would cost as much as a tenth of a sweep:
 // ask for huge ones.
 Tensor new_tensor(const Sizes& size, ScalarType dtype) {
@@ -48,7 +80,7 @@ Tensor new_tensor(const Sizes& size, ScalarType dtype) {
 #ifdef MADV_HUGEPAGE
   constexpr uintptr_t kPage = 4096, kLarge = 8 << 20;
   const uintptr_t begin = reinterpret_cast<uintptr_t>(t.data_ptr());
-  const uintptr_t bytes = t.numel() * (dtype == ScalarType::Double ? sizeof(double) : sizeof(float));
+  const uintptr_t bytes = uintptr_t(t.numel() * bytes_of(dtype));
   if (bytes >= kLarge) {
     const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
     madvise(reinterpret_cast<void*>(first), begin + bytes - first, MADV_HUGEPAGE);  // advice: may fail
@@ -57,154 +89,143 @@ Tensor new_tensor(const Sizes& size, ScalarType dtype) {
   return t;
 }
 
-Sizes saved_size(const Sizes& size) {
-  return {size[0], size[1], size[2], 2};
+const cpu::Threads& threads() {
+  thread_local cpu::Threads found{
+      0, [](int64_t items, int64_t grain, const std::function<void(int64_t, int64_t)>& run) {
+        torch::stable::parallel_for(0, items, grain, run);
+      }};
+  found.count = int(torch::stable::get_num_threads());
+  return found;
 }
 
-// run(float()) or run(double())
-template <class Run>
-void with_dtype(ScalarType dtype, const char* name, Run run) {
-  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, name,
-                  " must be float32 or float64");
-  dtype == ScalarType::Float ? run(float()) : run(double());
+// Tensors of scores, as the kernels take them.
+cpu::Table table(const Tensor& t, const char* name, const Sizes& size, ScalarType dtype) {
+  STD_TORCH_CHECK(t.is_cpu(), name, " must be on the scores' device");
+  STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
+  STD_TORCH_CHECK(arithmetic(t.scalar_type()) == arithmetic(dtype), name,
+                  " must have the dtype of the scores");
+  int64_t stride[3];
+  strides_of(t, name, size, stride);
+  return {t.data_ptr(), type_of(t.scalar_type(), name), stride[0], stride[1], stride[2]};
 }
 
-// Pairs over threads, some 2^12 cells at least to a thread: 0.1 ms, ten times what waking it costs.
-template <class Sweep>
-void over_pairs(const Pairs& pairs, Sweep sweep) {
-  const int64_t cells = std::max<int64_t>(1, pairs.rows * pairs.columns);
-  torch::stable::parallel_for(0, pairs.count, std::max<int64_t>(1, 4096 / cells), sweep);
+// What the forward and the backward operators tell of a problem.
+cpu::Problem fsd_problem(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
+                         const Sizes& size, const LengthsOnCpu& lengths, double gamma, bool anchored) {
+  check_numbers(gamma);
+  const ScalarType dtype = match.scalar_type();
+  cpu::Problem p{};
+  p.pairs = lengths.pairs(size);
+  p.anchored = anchored;
+  p.shared_gap = !del;
+  p.gamma = gamma;
+  p.scores[0] = table(match, "match", size, dtype);
+  p.scores[1] = table(insert, "insert", size, dtype);
+  p.scores[2] = del ? table(*del, "delete", size, dtype) : p.scores[1];
+  return p;
+}
+cpu::Problem lcs_problem(const Tensor& similarity, const Sizes& size, const LengthsOnCpu& lengths,
+                         double threshold, double gamma) {
+  check_numbers(gamma, threshold);
+  cpu::Problem p{};
+  p.pairs = lengths.pairs(size);
+  p.lcs = p.shared_gap = true;
+  p.gamma = gamma;
+  p.threshold = threshold;
+  for (cpu::Table& scores : p.scores)
+    scores = table(similarity, "similarity", size, similarity.scalar_type());
+  return p;
 }
 
-// The tensors that the forward sweep fills.
-struct Results {
-  Tensor score, saved;
-  Results(const Sizes& size, ScalarType dtype, bool save)
-      : score(new_tensor({size[0]}, dtype)), saved(new_tensor(save ? saved_size(size) : Sizes{0}, dtype)) {}
-};
+std::tuple<Tensor, Tensor> forward(cpu::Problem& p, ScalarType dtype, bool save) {
+  const Pairs& pairs = p.pairs;
+  Tensor score = new_tensor({pairs.count}, arithmetic(dtype));
+  Tensor saved = new_tensor(save ? Sizes{pairs.count, cpu::saved_bytes(pairs.rows, pairs.columns)} : Sizes{0},
+                            ScalarType::Byte);
+  p.score = score.data_ptr();
+  p.saved = save ? data<unsigned char>(saved) : nullptr;
+  cpu::forward(p, threads());
+  return {score, saved};
+}
 
 std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert,
                                        const std::optional<Tensor>& del,
                                        const std::optional<Tensor>& x_lengths,
                                        const std::optional<Tensor>& y_lengths, double gamma, bool anchored,
                                        bool save) {
-  check_numbers(gamma);
-  const ScalarType dtype = match.scalar_type();
   const Sizes size = size_of(match, "match");
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  Results out(size, dtype, save);
-  with_dtype(dtype, "match", [&](auto type) {
-    using T = decltype(type);
-    check_scores(insert, "insert", insert.is_cpu(), dtype);
-    if (del) check_scores(*del, "delete", del->is_cpu(), dtype);
-    const Scores<T> gap = scores_of<T>(insert, "insert", size);
-    const FsdForward<T> problem{lengths.pairs(size),
-                                gamma,
-                                anchored,
-                                scores_of<T>(match, "match", size),
-                                gap,
-                                del ? scores_of<T>(*del, "delete", size) : gap,
-                                !del,
-                                data<T>(out.score),
-                                save ? data<SavedWeights<T>>(out.saved) : nullptr};
-    over_pairs(problem.pairs, [&](int64_t begin, int64_t end) { cpu::fsd_forward(problem, begin, end); });
-  });
-  return {out.score, out.saved};
+  cpu::Problem p = fsd_problem(match, insert, del, size, lengths, gamma, anchored);
+  return forward(p, match.scalar_type(), save);
 }
 
 std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
                                        const std::optional<Tensor>& y_lengths, double threshold, double gamma,
                                        bool save) {
-  check_numbers(gamma, threshold);
-  const ScalarType dtype = similarity.scalar_type();
   const Sizes size = size_of(similarity, "similarity");
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  Results out(size, dtype, save);
-  with_dtype(dtype, "similarity", [&](auto type) {
-    using T = decltype(type);
-    const LcsForward<T> problem{lengths.pairs(size), gamma,
-                                T(threshold),        scores_of<T>(similarity, "similarity", size),
-                                data<T>(out.score),  save ? data<SavedWeights<T>>(out.saved) : nullptr};
-    over_pairs(problem.pairs, [&](int64_t begin, int64_t end) { cpu::lcs_forward(problem, begin, end); });
-  });
-  return {out.score, out.saved};
+  cpu::Problem p = lcs_problem(similarity, size, lengths, threshold, gamma);
+  return forward(p, similarity.scalar_type(), save);
 }
 
 // A gradient of a tensor of size `given`, empty where it is not needed.
-template <class T>
-struct Output {
-  Tensor tensor;
-  Gradient<T> gradient;
-  Output(bool needed, const Sizes& given, const Sizes& full, const char* name, ScalarType dtype)
-      : tensor(new_tensor(needed ? gradient_size(given, full, name) : Sizes{0}, dtype)),
-        gradient{needed ? data<T>(tensor) : nullptr, given[1] == full[1], given[2] == full[2]} {}
-};
-
-// The forward sweep's weights, and the gradient that comes in.
-template <class T>
-Backward<T> backward_problem(const Pairs& pairs, const Tensor& grad_score, const Tensor& saved,
-                             const Sizes& size) {
-  STD_TORCH_CHECK(saved.is_cpu() && saved.is_contiguous() && saved.numel() == size[0] * size[1] * size[2] * 2,
-                  "the saved weights do not belong to these scores: were they saved (save=True)?");
-  STD_TORCH_CHECK(grad_score.is_cpu() && grad_score.dim() == 1 && grad_score.size(0) == size[0] &&
-                      grad_score.scalar_type() == saved.scalar_type(),
-                  "the scores' gradient must be a CPU tensor of shape (", size[0], ",) and their dtype");
-  Backward<T> problem{};
-  problem.pairs = pairs;
-  problem.grad_score = data<T>(grad_score);
-  problem.saved = data<SavedWeights<T>>(saved);
-  return problem;
+Tensor gradient(cpu::Sink& sink, bool needed, const Sizes& given, const Sizes& full, const char* name,
+                ScalarType dtype) {
+  Tensor t = new_tensor(needed ? gradient_size(given, full, name) : Sizes{0}, dtype);
+  sink = {needed ? t.data_ptr() : nullptr, type_of(dtype, name), given[1] == full[1], given[2] == full[2]};
+  return t;
 }
 
-void check_dtype(ScalarType dtype, const Tensor& saved) {
-  STD_TORCH_CHECK(dtype == saved.scalar_type(), "the gradient's dtype must be that of the saved weights");
+void backward(cpu::Problem& p, const Tensor& grad, const Tensor& saved, const Sizes& size, ScalarType dtype) {
+  STD_TORCH_CHECK(saved.is_cpu() && saved.is_contiguous() && saved.scalar_type() == ScalarType::Byte &&
+                      saved.numel() == size[0] * cpu::saved_bytes(size[1], size[2]) && saved.dim() == 2,
+                  "the saved state does not belong to these scores: was it saved (save=True)?");
+  STD_TORCH_CHECK(
+      grad.is_cpu() && grad.dim() == 1 && grad.size(0) == size[0] && grad.scalar_type() == arithmetic(dtype),
+      "the scores' gradient must be a CPU tensor of shape (", size[0], ",) and their dtype");
+  const Tensor grad_score = torch::stable::contiguous(grad);
+  p.saved = data<unsigned char>(saved);
+  p.grad_score = grad_score.data_ptr();
+  cpu::backward(p, threads());
 }
 
-std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor& saved,
-                                                const std::optional<Tensor>& x_lengths,
-                                                const std::optional<Tensor>& y_lengths, Sizes size,
-                                                Sizes insert_size, std::optional<Sizes> delete_size,
-                                                bool need_match, bool need_insert, bool need_delete,
-                                                ScalarType dtype) {
-  check_size(size, "match_size");
+void check_given(const Tensor& scores, const Sizes& size, ScalarType dtype, const char* name) {
+  check_size(size, name);
+  STD_TORCH_CHECK(size_of(scores, name) == size && scores.scalar_type() == dtype, name,
+                  " must be that of the scores");
+}
+
+std::tuple<Tensor, Tensor, Tensor> fsd_backward(
+    const Tensor& grad, const Tensor& saved, const std::optional<Tensor>& match,
+    const std::optional<Tensor>& insert, const std::optional<Tensor>& del,
+    const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths, double gamma,
+    bool anchored, Sizes size, Sizes insert_size, std::optional<Sizes> delete_size, bool need_match,
+    bool need_insert, bool need_delete, ScalarType dtype) {
+  STD_TORCH_CHECK(match && insert && bool(del) == bool(delete_size), "the scores are missing");
+  check_given(*match, size, dtype, "match_size");
   check_size(insert_size, "insert_size");
   if (delete_size) check_size(*delete_size, "delete_size");
-  check_dtype(dtype, saved);
-  const Tensor grad_score = torch::stable::contiguous(grad);
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  std::optional<std::tuple<Tensor, Tensor, Tensor>> out;
-  with_dtype(dtype, "saved", [&](auto type) {
-    using T = decltype(type);
-    auto problem = backward_problem<T>(lengths.pairs(size), grad_score, saved, size);
-    Output<T> match(need_match, size, size, "match", dtype);
-    Output<T> insert(need_insert, insert_size, size, "insert", dtype);
-    Output<T> del(need_delete && delete_size, delete_size.value_or(insert_size), size, "delete", dtype);
-    problem.match = match.gradient;
-    problem.insert = insert.gradient;
-    problem.del = del.gradient;
-    problem.shared_gap = !delete_size;
-    over_pairs(problem.pairs, [&](int64_t begin, int64_t end) { cpu::fsd_backward(problem, begin, end); });
-    out.emplace(match.tensor, insert.tensor, del.tensor);
-  });
-  return *out;
+  cpu::Problem p = fsd_problem(*match, *insert, del, size, lengths, gamma, anchored);
+  std::tuple<Tensor, Tensor, Tensor> out{
+      gradient(p.gradients[0], need_match, size, size, "match", dtype),
+      gradient(p.gradients[1], need_insert, insert_size, size, "insert", dtype),
+      gradient(p.gradients[2], need_delete && delete_size, delete_size.value_or(insert_size), size, "delete",
+               dtype)};
+  backward(p, grad, saved, size, dtype);
+  return out;
 }
 
-Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const std::optional<Tensor>& x_lengths,
-                    const std::optional<Tensor>& y_lengths, Sizes size, ScalarType dtype) {
-  check_size(size, "similarity_size");
-  check_dtype(dtype, saved);
-  const Tensor grad_score = torch::stable::contiguous(grad);
+Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const std::optional<Tensor>& similarity,
+                    const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
+                    double threshold, double gamma, Sizes size, ScalarType dtype) {
+  STD_TORCH_CHECK(bool(similarity), "the scores are missing");
+  check_given(*similarity, size, dtype, "similarity_size");
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  std::optional<Tensor> out;
-  with_dtype(dtype, "saved", [&](auto type) {
-    using T = decltype(type);
-    auto problem = backward_problem<T>(lengths.pairs(size), grad_score, saved, size);
-    Output<T> similarity(true, size, size, "similarity", dtype);
-    problem.match = similarity.gradient;
-    over_pairs(problem.pairs, [&](int64_t begin, int64_t end) { cpu::lcs_backward(problem, begin, end); });
-    out.emplace(similarity.tensor);
-  });
-  return *out;
+  cpu::Problem p = lcs_problem(*similarity, size, lengths, threshold, gamma);
+  Tensor out = gradient(p.gradients[0], true, size, size, "similarity", dtype);
+  backward(p, grad, saved, size, dtype);
+  return out;
 }
 
 }  // namespace
@@ -217,3 +238,15 @@ STABLE_TORCH_LIBRARY_IMPL(softdp, CPU, m) {
 }
 
 }  // namespace softdp
+
+// The name of the instruction set in use or, after an exclamation mark, why there is none; for ctypes.
+extern "C" __attribute__((visibility("default"))) const char* softdp_cpu() {
+  static const std::string answer = [] {
+    try {
+      return std::string(softdp::cpu::chosen().name);
+    } catch (const std::exception& error) {
+      return std::string("!") + error.what();
+    }
+  }();
+  return answer.c_str();
+}

@@ -225,12 +225,11 @@ void backward(cuda::Backward<T>& problem, cuda::Recurrence recurrence, const Ten
   check_launch(launch(problem));
 }
 
-std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor& saved,
-                                                const std::optional<Tensor>& x_lengths,
-                                                const std::optional<Tensor>& y_lengths, Sizes size,
-                                                Sizes insert_size, std::optional<Sizes> delete_size,
-                                                bool need_match, bool need_insert, bool need_delete,
-                                                ScalarType dtype) {
+std::tuple<Tensor, Tensor, Tensor> fsd_backward(
+    const Tensor& grad, const Tensor& saved, const std::optional<Tensor>&, const std::optional<Tensor>&,
+    const std::optional<Tensor>&, const std::optional<Tensor>& x_lengths,
+    const std::optional<Tensor>& y_lengths, double, bool, Sizes size, Sizes insert_size,
+    std::optional<Sizes> delete_size, bool need_match, bool need_insert, bool need_delete, ScalarType dtype) {
   return on_device("softdp::fsd_backward", saved, [&](cudaStream_t stream) {
     check_size(size, "match_size");
     check_size(insert_size, "insert_size");
@@ -258,8 +257,9 @@ std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor
   });
 }
 
-Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const std::optional<Tensor>& x_lengths,
-                    const std::optional<Tensor>& y_lengths, Sizes size, ScalarType dtype) {
+Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const std::optional<Tensor>&,
+                    const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths, double,
+                    double, Sizes size, ScalarType dtype) {
   return on_device("softdp::lcs_backward", saved, [&](cudaStream_t stream) {
     check_size(size, "similarity_size");
     STD_TORCH_CHECK(saved.scalar_type() == arithmetic(dtype), "the saved weights are of another dtype");

@@ -42,16 +42,20 @@ inline Sizes size_of(const Tensor& scores, const char* name) {
   return {scores.size(0), scores.size(1), scores.size(2)};
 }
 
-// Pointer and strides, 0 along a broadcast dimension. Checked already: 3 dimensions, T's dtype.
-template <class T>
-Scores<T> scores_of(const Tensor& t, const char* name, const Sizes& size) {
-  int64_t stride[3];
+// Strides, 0 along a broadcast dimension. Checked already: 3 dimensions.
+inline void strides_of(const Tensor& t, const char* name, const Sizes& size, int64_t (&stride)[3]) {
   for (int d = 0; d < 3; d++) {
     STD_TORCH_CHECK(t.size(d) == size[d] || t.size(d) == 1, name,
                     " must be broadcastable to the scores: dimension ", d, " is ", t.size(d),
                     ", expected 1 or ", size[d]);
     stride[d] = t.size(d) == 1 ? 0 : t.stride(d);
   }
+}
+// Checked already: T's dtype.
+template <class T>
+Scores<T> scores_of(const Tensor& t, const char* name, const Sizes& size) {
+  int64_t stride[3];
+  strides_of(t, name, size, stride);
   return {data<const T>(t), stride[0], stride[1], stride[2]};
 }
 

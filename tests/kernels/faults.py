@@ -95,7 +95,7 @@ class Fault:
 
 
 STRIP, BANDS, TINY, LAUNCH = (f"csrc/cuda/{name}.h" for name in ("strip", "bands", "tiny", "launch"))
-ARITHMETIC, RECURRENCE, WEIGHTS = "csrc/cuda/arithmetic.h", "csrc/recurrence.h", "csrc/weights.h"
+ARITHMETIC, RECURRENCE, WEIGHTS = "csrc/cuda/arithmetic.h", "csrc/recurrence.h", "csrc/cuda/weights.h"
 INSIDE = "!kPartial || unsigned(column + q) < unsigned(lane.m)"
 FULL = "rows == kRows && steps == kChunk && t0 >= kRows - 1 && t0 + kChunk <= m"
 FORWARD_LOOP = "    if (c + 1 < blocks) start(c + 1);\n    const int t0 = c * kChunk;\n    strip.chunk"
@@ -299,7 +299,7 @@ FAULTS = [
     Fault(ARITHMETIC, "return !(«x <= f.highest»);", "x <= 1e38f"),
     Fault(ARITHMETIC, "{s.p, «s.e > kDeadNarrow» ?", "true"),
     Fault(ARITHMETIC, "{s.p, «is_live(s)» ? int32_t", "true"),
-    Fault(RECURRENCE, "return {s.p, «A::max(s.e, Exponent(A::kFloor))»};", "s.e",
+    Fault(RECURRENCE, "return {s.p, «A::settled(s.e)»};", "s.e",
           "only a table masked whole, of 2^13 steps on either side, comes below the exponents' range"),
     Fault(RECURRENCE, "w = {«a * r», b * r, c * r};", "b * r"),
     Fault(RECURRENCE, "Value b = «above + x.insert», c", "above + x.del"),

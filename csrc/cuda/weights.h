@@ -1,6 +1,6 @@
 // The weights of a cell's moves as they are kept for the backward sweep.
 #pragma once
-#include "recurrence.h"
+#include "../recurrence.h"
 
 namespace softdp {
 

@@ -1,0 +1,230 @@
+// Small pairs, a lane each: no skew, no tiles, and no lane idle at a strip's ends. Tables are transposed to a
+// vector a cell, swept row by row, and gradients transposed back.
+//
+// With at most 64 steps from corner to corner, an input a quarter as large as Lanes<float> takes keeps every
+// exponent within its bounds. Mantissas are normalised where they are read, above in every fourth row and
+// left in every eighth column: a path has 36 steps at most between two such places.
+#pragma once
+#include "bands.h"
+
+namespace softdp::cpu::SOFTDP_ISA {
+
+// A table of the group: a vector a cell, fewer where it is broadcast.
+template <class V>
+struct GroupTable {
+  Vec<V>* cells;
+  int64_t rows, columns;  // 1 where it is broadcast
+  int64_t row, column;    // steps from cell to cell
+  int64_t count() const { return rows * columns; }
+  SOFTDP_FN int64_t at(int64_t i, int64_t j) const { return i * row + j * column; }
+};
+template <class V>
+GroupTable<V> group_table(Vec<V>* memory, bool every_row, bool every_column, const Pairs& p) {
+  const int64_t rows = every_row ? p.rows : 1, columns = every_column ? p.columns : 1;
+  return {memory, rows, columns, every_row ? columns : 0, every_column ? 1 : 0};
+}
+
+// Transposes scores of `count` pairs in; lanes beyond repeat the last pair.
+template <class V, class T>
+[[gnu::noinline]] void load_group(const Table& from, int64_t first, int count, const GroupTable<V>& to) {
+  constexpr int L = kLanes<V>;
+  const T* const data = static_cast<const T*>(from.data) + first * from.batch;
+  const int64_t cells = to.count();
+  const bool in_line = (to.columns == 1 || from.column == 1) && (to.rows == 1 || from.row == to.columns) &&
+                       (to.columns > 1 || to.rows > 1 || cells == 1);
+  for (int64_t c = 0; c < cells; c += L) {
+    const int width = cells - c < L ? int(cells - c) : L;
+    Vec<V> v[L];
+    for (int r = 0; r < L; r++) {
+      const T* const pair = data + (r < count ? r : count - 1) * from.batch;
+      if (in_line) {
+        v[r] = width == L ? load_as<V>(pair + c) : load_part_as<V>(pair, c, 0, width);
+      } else {
+        T buffer[L] = {};
+        for (int k = 0; k < width; k++)
+          buffer[k] = pair[(c + k) / to.columns * from.row + (c + k) % to.columns * from.column];
+        v[r] = load_as<V>(buffer);
+      }
+    }
+    transpose(v);
+    for (int k = 0; k < L; k++) to.cells[c + k] = v[k];
+  }
+}
+template <class V, class T>
+[[gnu::noinline]] void store_group(const GroupTable<V>& from, void* to, int64_t first, uint32_t pairs) {
+  constexpr int L = kLanes<V>;
+  const int64_t cells = from.count();
+  for (int64_t c = 0; c < cells; c += L) {
+    const int width = cells - c < L ? int(cells - c) : L;
+    Vec<V> v[L];
+    for (int k = 0; k < L; k++) v[k] = from.cells[c + k];
+    transpose(v);
+    for (int r = 0; r < L; r++)
+      if (pairs >> r & 1) store_part_as(v[r], static_cast<T*>(to), (first + r) * cells + c, 0, width);
+  }
+}
+
+template <class R>
+struct GroupSweep {
+  using V = typename R::V;
+  using Value = typename R::Value;
+  using State = typename R::State;
+  using Max = typename R::Max;
+  using I = Integer<V>;
+  static constexpr int L = R::L;
+
+  const Problem& p;
+  const Group& group;
+  const int64_t N, M;
+  typename R::A::Factor factor;
+  V threshold;
+  bool ragged;
+  Vec<I> n, m;
+  GroupTable<V> tables[3];
+  State* row;
+  Value *weights, *flow;
+  Vec<V>* results;
+
+  GroupSweep(const Problem& p, const Group& g) : p(p), group(g), N(p.pairs.rows), M(p.pairs.columns) {
+    const Pair<R> any_pair(p, g.first);
+    factor = any_pair.factor;
+    if (sizeof(V) == 4) factor.lowest *= V(0.25), factor.highest *= V(0.25);
+    threshold = any_pair.threshold;
+    ragged = false;
+    for (int r = 0; r < L; r++) {
+      const int64_t b = g.first + (r < g.count ? r : g.count - 1);
+      n.x[r] = I(p.pairs.n(b)), m.x[r] = I(p.pairs.m(b));
+      ragged = ragged || n.x[r] != N || m.x[r] != M;
+    }
+    const uintptr_t aligned = (reinterpret_cast<uintptr_t>(g.scratch) + 63) / 64 * 64;
+    Vec<V>* memory = reinterpret_cast<Vec<V>*>(aligned);
+    const int64_t padded = (N * M + L - 1) / L * L;
+    for (int i = 0; i <= R::kGaps; i++) {
+      const Table& t = p.scores[i];
+      tables[i] = group_table<V>(memory, t.row != 0, t.column != 0, p.pairs);
+      memory += padded;
+      with_type(t.type, [&](auto type) { load_group<V, decltype(type)>(t, g.first, g.count, tables[i]); });
+    }
+    weights = memory, memory += 2 * N * M;
+    results = memory, memory += 3 * padded;
+    flow = memory, memory += M;
+    row = reinterpret_cast<State*>(memory);
+  }
+
+  // Sweeps all cells; given(i) is told when row i lies in `row`. Returns the lanes that must be swept wide,
+  // or, where the arithmetic is wide or hard, are spoiled.
+  template <bool kSave, class Given>
+  uint32_t forward(Given given) {
+    typename Value::Mask bad = {};
+    const Value highest(factor.highest), lowest(factor.lowest), nothing(-std::numeric_limits<V>::infinity());
+    const State rest = R::S::boundary(p.lcs || !p.anchored);
+    for (int64_t j = 0; j < M; j++) row[j] = rest;
+    for (int64_t i = 0; i < N; i++) {
+      State diagonal = i == 0 ? R::S::boundary(true) : rest, left = rest;
+      for (int64_t j = 0; j < M; j++) {
+        Value x[3];
+        for (int q = 0; q <= R::kGaps; q++) {
+          x[q] = tables[q].cells[tables[q].at(i, j)];
+          if (ragged) x[q] = select((n > Vec<I>(I(i))) & (m > Vec<I>(I(j))), x[q], Value(V(0)));
+          bad |= ~(x[q] <= highest);
+          if (sizeof(V) == 4) bad |= (x[q] < lowest) & (x[q] > nothing);
+        }
+        State above = row[j];
+        if (i % 4 == 0) above = Max::normalized(above);
+        if (j % 8 == 0) left = Max::normalized(left);
+        Weights<Value> w;
+        const auto match = Max::input(x[0], factor);
+        if constexpr (R::kLcs) {
+          left = R::Recurrence::cell(x[0] >= Value(threshold), match, diagonal, above, left, w);
+        } else {
+          const auto insert = Max::input(x[1], factor);
+          const auto del = R::kShared ? insert : Max::input(x[R::kShared ? 1 : 2], factor);
+          left = R::Recurrence::cell(Max::moves(match, insert, del), diagonal, above, left, w);
+        }
+        if constexpr (kSave) {
+          Value* const kept = weights + 2 * (i * M + j);
+          pack_lanes<R::kLcs>(w, kept[0], kept[1]);
+        }
+        row[j] = left;
+        diagonal = above;
+      }
+      given(i);
+    }
+    uint32_t lanes = 0;
+    for (int r = 0; r < group.count; r++) lanes |= uint32_t(bad[r] != 0) << r;
+    return lanes;
+  }
+
+  void backward(uint32_t pairs) {
+    forward<true>([](int64_t) {});
+    GroupTable<V> out[3];
+    const int64_t padded = (N * M + L - 1) / L * L;
+    for (int q = 0; q <= R::kGaps; q++) {
+      out[q] = group_table<V>(results + q * padded, p.gradients[q].every_row, p.gradients[q].every_column,
+                              p.pairs);
+      if (p.gradients[q].data)
+        for (int64_t c = 0; c < padded && c < out[q].count() + L; c++) out[q].cells[c] = Value(V(0));
+    }
+    for (int64_t j = 0; j < M; j++) flow[j] = Value(V(0));
+    for (int64_t i = N - 1; i >= 0; i--) {
+      for (int r = 0; r < L; r++)
+        if (n.x[r] == i + 1 && m.x[r] > 0 && r < group.count) flow[m.x[r] - 1].x[r] = seed(r);
+      Value incoming(V(0)), diagonal(V(0));
+      for (int64_t j = M - 1; j >= 0; j--) {
+        const Value* const kept = weights + 2 * (i * M + j);
+        const auto given =
+            R::Recurrence::adjoint(flow[j] + incoming, unpack_lanes<R::kLcs>(kept[0], kept[1]));
+        add(out[0], 0, i, j, given.score);
+        if constexpr (R::kGaps > 0)
+          add(out[1], 1, i, j, R::kShared ? given.to_above + given.to_left : given.to_above);
+        if constexpr (R::kGaps > 1) add(out[2], 2, i, j, given.to_left);
+        flow[j] = given.to_above + diagonal;
+        diagonal = given.to_diagonal;
+        incoming = given.to_left;
+      }
+    }
+    for (int q = 0; q <= R::kGaps; q++)
+      if (p.gradients[q].data)
+        with_type(p.gradients[q].type, [&](auto type) {
+          store_group<V, decltype(type)>(out[q], p.gradients[q].data, group.first, pairs);
+        });
+  }
+
+ private:
+  V seed(int r) const {
+    const int64_t b = group.first + r;
+    return p.scores[0].type == Type::kFloat64 ? V(static_cast<const double*>(p.grad_score)[b])
+                                              : V(static_cast<const float*>(p.grad_score)[b]);
+  }
+  SOFTDP_FN void add(const GroupTable<V>& to, int q, int64_t i, int64_t j, Value x) const {
+    if (!p.gradients[q].data) return;
+    Value& sum = to.cells[to.at(i, j)];
+    sum = sum + x;
+  }
+};
+
+template <class R>
+uint32_t forward_group(const Problem& p, const Group& group) {
+  GroupSweep<R> sweep(p, group);
+  double scores[R::L];
+  const uint32_t lanes = sweep.template forward<false>([&](int64_t i) {
+    for (int r = 0; r < group.count; r++)
+      if (sweep.n.x[r] == i + 1 && sweep.m.x[r] > 0)
+        scores[r] = R::S::value(R::Max::normalized(sweep.row[sweep.m.x[r] - 1]), r, sweep.factor);
+  });
+  for (int r = 0; r < group.count; r++) {
+    if (lanes >> r & 1 || sweep.n.x[r] == 0 || sweep.m.x[r] == 0) continue;
+    if (p.scores[0].type == Type::kFloat64)
+      static_cast<double*>(p.score)[group.first + r] = scores[r];
+    else
+      static_cast<float*>(p.score)[group.first + r] = float(scores[r]);
+  }
+  return lanes;
+}
+
+template <class R>
+void backward_group(const Problem& p, const Group& group, uint32_t pairs) {
+  GroupSweep<R>(p, group).backward(pairs);
+}
+
+}  // namespace softdp::cpu::SOFTDP_ISA

@@ -1,0 +1,56 @@
+// The kernels of one instruction set: setup.py compiles this file once for each, with its flags and
+// SOFTDP_ISA. Everything is in the set's own namespace or inlined, so that no machine meets code of
+// another's.
+#include <cmath>
+#include <limits>
+#include <type_traits>
+
+#include "groups.h"
+
+namespace softdp::cpu::SOFTDP_ISA {
+namespace {
+
+using Narrow = SmoothMax<Lanes<float>>;
+using Wide = SmoothMax<Lanes<double>>;
+using Hard = HardMax<Lanes<double>>;
+
+template <class Max, bool kHasRows, class Run>
+SOFTDP_FN auto with_gaps(const Problem& p, Run run) {
+  if (p.lcs) return run(Recipe<Max, true, true, false>());
+  if constexpr (kHasRows)
+    if (p.scores[1].column == 0 && (p.shared_gap || p.scores[2].column == 0))
+      return p.shared_gap ? run(Recipe<Max, false, true, true>()) : run(Recipe<Max, false, false, true>());
+  return p.shared_gap ? run(Recipe<Max, false, true, false>()) : run(Recipe<Max, false, false, false>());
+}
+// run(Recipe), for the problem's kind of maximum and of gaps.
+template <class Run>
+SOFTDP_FN auto with_recipe(const Problem& p, bool wide, Run run) {
+  if (p.gamma == 0) return with_gaps<Hard, false>(p, run);
+  return wide ? with_gaps<Wide, false>(p, run) : with_gaps<Narrow, true>(p, run);
+}
+
+SOFTDP_FN bool is_double(const Problem& p) {
+  return p.scores[0].type == Type::kFloat64;
+}
+
+Outcome forward(const Problem& p, const Band& band) {
+  return with_recipe(p, band.wide, [&](auto recipe) { return forward_band<decltype(recipe)>(p, band); });
+}
+void backward(const Problem& p, const Band& band) {
+  with_recipe(p, band.wide, [&](auto recipe) { backward_band<decltype(recipe)>(p, band); });
+}
+uint32_t forward_pairs(const Problem& p, const Group& group) {
+  return with_recipe(p, is_double(p), [&](auto recipe) { return forward_group<decltype(recipe)>(p, group); });
+}
+void backward_pairs(const Problem& p, const Group& group, uint32_t pairs) {
+  with_recipe(p, is_double(p), [&](auto recipe) { backward_group<decltype(recipe)>(p, group, pairs); });
+}
+
+}  // namespace
+
+#define SOFTDP_STRING(x) #x
+#define SOFTDP_NAME(x) SOFTDP_STRING(x)
+const Kernels kernels = {SOFTDP_NAME(SOFTDP_ISA), kLanes<float>, forward, backward,
+                         forward_pairs,           backward_pairs};
+
+}  // namespace softdp::cpu::SOFTDP_ISA

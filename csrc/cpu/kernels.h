@@ -1,0 +1,123 @@
+// What the CPU kernels take, and the table of them that every instruction set brings.
+//
+// A pair is swept in bands of kBand rows. What is saved of a pair, saved_bytes(), are a verdict and the row
+// above every band but the first: the backward sweep computes a band's weights again from its scores, in the
+// cache, where saving them would cost more time than computing them, and eight bytes a cell.
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+#include "../problem.h"
+
+namespace softdp::cpu {
+
+enum class Type { kFloat64, kFloat32, kFloat16, kBfloat16 };
+
+struct Table {  // scores to read, (pairs, rows, columns); strides in elements, 0 along a broadcast dimension
+  const void* data;
+  Type type;
+  int64_t batch, row, column;
+};
+
+struct Sink {  // a gradient to write, contiguous; null: not wanted. What is not every is summed.
+  void* data;
+  Type type;
+  bool every_row, every_column;
+};
+
+// FSD: match, insert, delete; LCS: similarity. Scores and the scores' gradient are float64 for float64 match
+// and float32 for all other types.
+struct Problem {
+  Pairs pairs;
+  bool lcs, anchored;
+  bool shared_gap;  // delete = insert, read once; insert receives the sum of both gradients
+  double gamma, threshold;
+  Table scores[3];
+  void* score;             // forward: (B,)
+  unsigned char* saved;    // (B, saved_bytes()); forward: null where no gradient is wanted
+  const void* grad_score;  // backward: (B,)
+  Sink gradients[3];
+};
+
+constexpr int kBand = 16;
+constexpr int64_t kStateBytes = 16;  // the widest state's
+
+SOFTDP_FN int64_t bands_of(int64_t rows) {
+  return (rows + kBand - 1) / kBand;
+}
+
+enum class Verdict : int64_t { kNarrow, kWide, kSpoiled, kNoPath, kEmpty };
+
+struct SavedPair {
+  Verdict verdict;
+  int64_t unused;  // the rows that follow are aligned to 16 bytes
+  unsigned char* rows() { return reinterpret_cast<unsigned char*>(this + 1); }
+};
+SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns) {
+  return int64_t(sizeof(SavedPair)) + ((rows > 0 ? rows : 1) - 1) / kBand * columns * kStateBytes;
+}
+
+// How far a band has come, in columns; the next band follows.
+struct alignas(64) Progress {
+  std::atomic<int64_t> columns{0};
+};
+
+// One band of one pair. The bands of a pair may be at work together, each a few columns behind the one
+// before; memory that they share is passed on with their progress.
+struct Band {
+  int64_t pair;
+  int64_t index;
+  bool wide;                      // in double, whatever the scores' type
+  unsigned char* rows;            // states above the bands: the first is the row above band 1
+  int64_t rows_pitch;             // bytes from one to the next; 0 where one row serves all bands in turn
+  unsigned char* scratch;         // this thread's, scratch_bytes()
+  Progress *before, *own;         // null: alone
+  unsigned char* flow = nullptr;  // backward: adjoints that the band hands up, a number a column
+  double* column_sums[3] = {};    // backward: of gaps' gradients over the rows
+  double* totals = nullptr;       // backward: [3], of gaps' gradients over all cells
+};
+SOFTDP_FN int64_t scratch_bytes(int64_t columns) {
+  const int64_t steps = columns + 3 * kBand;
+  return kBand * steps * 2 * int64_t(sizeof(double)) + (columns + kBand) * kStateBytes + 256;
+}
+
+struct Outcome {
+  bool escapes = false;  // out of the narrow arithmetic's range
+  bool spoiled = false;  // a NaN or +inf was met
+  double score = 0;      // of the last band
+};
+
+// L small pairs side by side, from `first` on. `narrow` tells which of them were swept; the others are to be
+// swept wide, one by one.
+struct Group {
+  int64_t first;
+  int count;
+  unsigned char* scratch;  // group_bytes()
+};
+constexpr int kGroupRows = 32, kGroupColumns = 32;
+SOFTDP_FN int64_t group_bytes(int64_t rows, int64_t columns) {  // of 64-byte vectors
+  return (6 * (rows * columns + 16) + 2 * rows * columns + 4 * columns + 8) * 64;
+}
+
+struct Kernels {
+  const char* name;
+  int lanes;  // of float
+  Outcome (*forward_band)(const Problem&, const Band&);
+  void (*backward_band)(const Problem&, const Band&);
+  uint32_t (*forward_group)(const Problem&, const Group&);  // a bit for each pair that is to be swept wide
+  void (*backward_group)(const Problem&, const Group&, uint32_t pairs);
+};
+
+namespace baseline {
+extern const Kernels kernels;
+}
+#if defined(__x86_64__)
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace avx512 {
+extern const Kernels kernels;
+}
+#endif
+
+}  // namespace softdp::cpu

@@ -1,0 +1,162 @@
+// The arithmetics of recurrence.h on L pairs or rows at once.
+//
+// float: exponents of 32 bits, so an input must lie within 2^22 of score log2(e) / gamma, and a live state
+// within 2^26 when a block of kLanes<float> steps begins. Both are looked at, inputs as they are loaded and
+// states once a block; a pair with more is swept again in double ("wide"), with 64-bit exponents. Below,
+// kDead and kNothing leave room for the block's steps as in cuda/arithmetic.h.
+//
+// double: scalar.h's range, whatever the type of the scores.
+#pragma once
+#include "../recurrence.h"
+#include "simd.h"
+
+namespace softdp::cpu::SOFTDP_ISA {
+
+template <class T>
+using Integer = typename IntegerOf<T>::Type;
+
+// x k - whole, where whole is x k rounded, without the rounding of the product.
+SOFTDP_FN Vec<float> residue(Vec<float> x, float k, Vec<float> whole) {
+#if defined(__AVX512F__)
+  return Vec<float>(Vec<float>::Raw(_mm512_fmsub_ps(x.x, Vec<float>(k).x, whole.x)));
+#elif defined(__FMA__)
+  return Vec<float>(Vec<float>::Raw(_mm256_fmsub_ps(x.x, Vec<float>(k).x, whole.x)));
+#else
+  Vec<float> r;  // a float's products are exact in double
+  for (int i = 0; i < kLanes<float>; i++) r.x[i] = float(double(x.x[i]) * double(k) - double(whole.x[i]));
+  return r;
+#endif
+}
+SOFTDP_FN Vec<double> residue(Vec<double> x, double k, Vec<double> whole) {
+#if defined(__AVX512F__)
+  return Vec<double>(Vec<double>::Raw(_mm512_fmsub_pd(x.x, Vec<double>(k).x, whole.x)));
+#elif defined(__FMA__)
+  return Vec<double>(Vec<double>::Raw(_mm256_fmsub_pd(x.x, Vec<double>(k).x, whole.x)));
+#else
+  // Dekker's product: halves of 26 bits, whose products are exact.
+  const auto high = [](Vec<double> a) {
+    typedef Vec<int64_t>::Raw Bits;
+    return Vec<double>(Vec<double>::Raw(Bits(a.x) & ~((int64_t(1) << 27) - 1)));
+  };
+  const Vec<double> kk(k), p = x * kk, xh = high(x), xl = x - xh, kh = high(kk), kl = kk - kh;
+  return (p - whole) + (((xh * kh - p) + xh * kl + xl * kh) + xl * kl);
+#endif
+}
+
+// 2^f for f in [-1/2, 1/2].
+SOFTDP_FN Vec<float> exp2_fraction(Vec<float> f) {  // minimax, relative error 1.9e-9
+  Vec<float> q(1.5345812008e-4f);
+  for (float c :
+       {1.3399931219e-3f, 9.6184889571e-3f, 5.5503287770e-2f, 2.4022646891e-1f, 6.9314720574e-1f, 1.0f})
+    q = muladd(q, f, Vec<float>(c));
+  return q;
+}
+SOFTDP_FN Vec<double> exp2_fraction(Vec<double> f) {  // Taylor's: the next term is below 3e-17
+  Vec<double> q(1.3691488853904128e-12);
+  for (double c :
+       {2.5678435993488205e-11, 4.4455382718708114e-10, 7.0549116208011232e-09, 1.0178086009239700e-07,
+        1.3215486790144309e-06, 1.5252733804059840e-05, 1.5403530393381609e-04, 1.3333558146428443e-03,
+        9.6181291076284772e-03, 5.5504108664821580e-02, 2.4022650695910071e-01, 6.9314718055994531e-01, 1.0})
+    q = muladd(q, f, Vec<double>(c));
+  return q;
+}
+
+constexpr double kLog2e = 1.4426950408889634;
+
+template <class T>
+struct Format;
+template <>
+struct Format<float> {
+  static constexpr int kMantissaBits = 23, kBias = 127;
+  static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
+  static constexpr int32_t kRoundBits = 0x4B400000;
+  static constexpr int32_t kNothing = -(1 << 29), kDead = -(1 << 28), kNear = 1 << 26;
+  static constexpr double kLargestInput = 4194000.0;  // just below 2^22
+};
+template <>
+struct Format<double> {
+  static constexpr int kMantissaBits = 52, kBias = 1023;
+  static constexpr double kRound = softdp::kRound;
+  static constexpr int64_t kRoundBits = softdp::kRoundBits;
+  static constexpr int64_t kNothing = softdp::kNothing, kDead = softdp::kDead,
+                           kNear = std::numeric_limits<int64_t>::max();
+  static constexpr double kLargestInput = kLargest;
+};
+
+template <class T>
+struct Lanes {
+  using Value = Vec<T>;
+  using Exponent = Vec<Integer<T>>;
+  using Mask = typename Value::Mask;
+  using F = Format<T>;
+  // log2(e) / gamma, and the scores between which it is split; what lies below is -inf's.
+  struct Factor {
+    T k, lowest, highest;
+    double unit;  // what a score's log2 is measured in
+  };
+  static constexpr bool kAboveLast = true;  // it comes by a shuffle
+  static constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  static Factor factor(double gamma) {
+    const double k = kLog2e / gamma, most = std::numeric_limits<T>::max();
+    const T rounded = T(k < most ? k : most);
+    const double highest = F::kLargestInput / double(rounded);  // rounded is 0 where gamma is past float
+    const T limit = T(highest < most ? highest : most);
+    const double lowest = sizeof(T) == 8 ? double(F::kNothing) / double(rounded) : -double(limit);
+    return {rounded, T(lowest > -most ? lowest : -most), limit,
+            sizeof(T) == 8 ? gamma / kLog2e : 1 / double(rounded)};
+  }
+  static Factor whole() {  // of HardMax: all finite scores
+    constexpr T most = std::numeric_limits<T>::max();
+    return {T(0), -most, most, 1};
+  }
+  static SOFTDP_FN void split(Value x, Factor f, Value& p, Exponent& e) {
+    const Value lowest(f.lowest);
+    // NaN becomes lowest; what is too large is harmless where the exponent is cut off.
+    const Value within = cpu::SOFTDP_ISA::min(cpu::SOFTDP_ISA::max(x, lowest), Value(f.highest));
+    const Value rounded = muladd(within, Value(f.k), Value(F::kRound));
+    p = exp2_fraction(residue(within, f.k, rounded - Value(F::kRound)));
+    e = cpu::SOFTDP_ISA::select(x > lowest, bits_as<Integer<T>>(rounded) - Exponent(F::kRoundBits),
+                                Exponent(F::kNothing));
+  }
+  static SOFTDP_FN Mask too_large(Value x, Factor f) { return ~(x <= Value(f.highest)); }
+  static SOFTDP_FN Value pow2(Exponent d) {
+    const Exponent within = cpu::SOFTDP_ISA::max(d, Exponent(-F::kBias));
+    return bits_as<T>(shifted_left(within + Exponent(F::kBias), F::kMantissaBits));
+  }
+  static SOFTDP_FN void normalize(Value& p, Exponent& e) {
+    const Exponent biased = shifted_right(bits_as<Integer<T>>(p), F::kMantissaBits);  // p > 0
+    p = p * bits_as<T>(shifted_left(Exponent(2 * F::kBias) - biased, F::kMantissaBits));
+    e = e + (biased - Exponent(F::kBias));
+  }
+  static SOFTDP_FN Exponent bounded(Exponent e) {
+    return sizeof(T) == 4 ? cpu::SOFTDP_ISA::max(e, Exponent(F::kNothing)) : e;
+  }
+  static SOFTDP_FN Exponent settled(Exponent e) {
+    return cpu::SOFTDP_ISA::select(e > Exponent(F::kDead), e, Exponent(F::kNothing));
+  }
+  // Which live exponents are too far from 0 for the steps of the next block.
+  static SOFTDP_FN Mask strays(Exponent e) {
+    return (e > Exponent(F::kNear)) | ((e < Exponent(-F::kNear)) & (e > Exponent(F::kDead)));
+  }
+  static SOFTDP_FN Value reciprocal(Value x) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4) {
+      // With a Newton step: an ulp off, a recurring weight would drift.
+      const Value r(typename Value::Raw(_mm512_rcp14_ps(x.x)));
+      return muladd(r, Value(T(1)) - x * r, r);
+    }
+#endif
+    return Value(T(1)) / x;
+  }
+  static SOFTDP_FN Value muladd(Value a, Value b, Value c) { return cpu::SOFTDP_ISA::muladd(a, b, c); }
+  template <class U>
+  static SOFTDP_FN Vec<U> max(Vec<U> a, Vec<U> b) {
+    return cpu::SOFTDP_ISA::max(a, b);
+  }
+  template <class U>
+  static SOFTDP_FN Vec<U> select(typename Vec<U>::Mask m, Vec<U> a, Vec<U> b) {
+    return cpu::SOFTDP_ISA::select(m, a, b);
+  }
+};
+
+}  // namespace softdp::cpu::SOFTDP_ISA
