@@ -59,10 +59,7 @@ def fsd_loss(
         raise ValueError(
             f"x must have an even number of features, half for match and half for the gap, got {x.shape[2]}"
         )
-    half = x.shape[2] // 2
-    x, y = _valid(x, x_lengths), _valid(y, y_lengths)
-    match = _cosine(x[..., :half], y[..., :half])
-    gap = _cosine(x[..., half:], y[..., half:])
+    match, gap = _cosines(_valid(x, x_lengths), _valid(y, y_lengths), heads=2)
     score = fsd_score(match, gap, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
     return _contrast(score, target, reduction)
 
@@ -109,7 +106,7 @@ def lcs_loss(
     _checks.gamma_number(gamma)
     _checks.threshold_number(threshold)
     _features(x, y, target, x_lengths, y_lengths, reduction)
-    similarity = _cosine(_valid(x, x_lengths), _valid(y, y_lengths))
+    (similarity,) = _cosines(_valid(x, x_lengths), _valid(y, y_lengths), heads=1)
     score = lcs_score(similarity, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
     return _contrast(score, target, reduction)
 
@@ -266,10 +263,16 @@ def _valid(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x.masked_fill(padding[..., None], 0)
 
 
-def _cosine(x: Tensor, y: Tensor) -> Tensor:
-    """Cosines of all pairs of steps, (B, N, D), (B, M, D) -> (B, N, M); autocast would round them."""
+def _cosines(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:
+    """Cosines of all pairs of steps, for each part of the features: (B, N, D), (B, M, D) -> (B, N, M) each.
+
+    All vectors go together through few operations: at FTCL's sizes these cost more than the sweep. Autocast
+    would round them.
+    """
     with torch.autocast(x.device.type, enabled=False):
-        return _unit(x) @ _unit(y).transpose(1, 2)
+        vectors = torch.cat([x, y], 1).unflatten(2, (heads, x.shape[2] // heads)).transpose(1, 2)
+        x, y = _unit(vectors).split([x.shape[1], y.shape[1]], 2)
+        return (x @ y.mT).unbind(1)
 
 
 def _unit(x: Tensor) -> Tensor:
@@ -277,20 +280,19 @@ def _unit(x: Tensor) -> Tensor:
     if x.shape[-1] == 0:
         return x
     # Near 1 first: the squares of very large or small features would leave the range. A cosine does not
-    # change with the scale, so that the scale has no gradient.
+    # change with the scale, so that the scale has no gradient. A zero vector is divided by infinity, and so is
+    # its gradient; the others are at least 1 long.
     scale = x.detach().abs().amax(dim=-1, keepdim=True)
-    zero = scale == 0
-    x = x / scale.masked_fill(zero, 1)
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return (x / norm.masked_fill(zero, 1)).masked_fill(zero, 0)
+    x = x / scale.masked_fill(scale == 0, torch.inf)
+    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1)
 
 
 def _contrast(score: Tensor, target: Tensor, reduction: str) -> Tensor:
     positive = target.to(torch.bool)
     if reduction == "none":
         return torch.where(positive, -score, score)
-    low = score.masked_fill(positive, 0).sum()
-    high = score.masked_fill(~positive, 0).sum()
-    if reduction == "sum":
-        return low - high
-    return low / (~positive).sum().clamp(min=1) - high / positive.sum().clamp(min=1)
+    shares = positive.new_ones(2, dtype=score.dtype)
+    if reduction == "mean":
+        high = positive.sum()
+        shares = 1 / torch.stack([high, len(positive) - high]).clamp(min=1).to(score.dtype)
+    return torch.dot(score, torch.where(positive, -shares[0], shares[1]))
