@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 SIZES = (16, 5), (16, 30), (64, 64), (64, 128), (64, 256), (8, 1024)
+SECTIONS = "throughput", "loops", "memory", "curve", "accuracy", "overhead", "isa"
+ISAS = "baseline", "avx2", "avx512"
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,13 +37,21 @@ def parse(argv: Sequence[str] | None) -> tuple[Parser, argparse.Namespace]:
     option = parser.add_argument
     names = " ".join(f"{B}x{N}" for B, N in SIZES)
     option("--sizes", type=size, nargs="+", metavar="BxN", help=f"B pairs of N steps (default {names})")
-    option("--quick", action="store_true", help="fewer and shorter samples")
+    option("--quick", action="store_true", help="fewer and shorter samples, shorter pairs")
     option("--out", type=Path, help="for cpu.json and cpu.png (default benchmarks/results)")
-    option("--threads", type=threads, help="of PyTorch and of numba (default: their own)")
-    option("--table", type=Path, metavar="JSON", help="print the table of an earlier run, measure nothing")
+    option("--threads", type=threads, nargs="+", help="PyTorch's and numba's (default: 1, and all cores)")
+    option("--isa", choices=ISAS, nargs="+", help="softdp's, besides (default: all here; --quick: none)")
+    option("--only", choices=SECTIONS, nargs="+", help="measure no more than these")
+    option("--table", type=Path, metavar="JSON", help="print the tables of an earlier run, measure nothing")
+    option("--write", action="store_true", help="with --table: write them into the READMEs, and the plot")
     args = parser.parse_args(argv)
-    if args.table and (args.sizes or args.quick or args.out or args.threads):
-        parser.error("--table goes alone: it prints an earlier run")
+    measuring = args.sizes or args.quick or args.out or args.threads or args.isa or args.only
+    if args.table and measuring:
+        parser.error("--table goes with --write alone: it prints an earlier run")
+    if args.write and not args.table:
+        parser.error("--write needs --table: it writes the tables of an earlier run")
     args.sizes = list(dict.fromkeys(args.sizes or SIZES))
+    args.threads = sorted(set(args.threads or ()))
+    args.only = args.only or SECTIONS
     args.out = args.out or Path(__file__).parent / "results"
     return parser, args

@@ -36,6 +36,7 @@ try:
         name_of,
     )
     from machine import describe_gpu
+    from readme import spliced
     from tqdm import tqdm
 
     import softdp
@@ -125,16 +126,15 @@ def write(parser: Parser, path: Path, measured: dict[str, Any], text: str) -> No
     picture = path.resolve().with_suffix(".png")
     if not picture.is_relative_to(HERE.resolve()):
         parser.error(f"argument --write: README.md links the plot, so {path} must lie in {HERE}")
-    readme = README.read_text()
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        parser.error(f"argument --write: {README} must hold {BEGIN} and then {END}, each once")
-    plot(picture, measured)
-    head, rest = readme.split(BEGIN)
-    _, tail = rest.split(END)
     name = path.resolve().relative_to(HERE.resolve()).as_posix()
     source = f"From [{name}]({name}) by `python benchmarks/gpu.py --table benchmarks/{name} --write`:"
     link = f"![Speed against the size]({Path(name).with_suffix('.png').as_posix()})"
-    README.write_text(f"{head}{BEGIN}\n{source}\n\n{text}\n\n{link}\n{END}{tail}")
+    try:
+        readme = spliced(README, BEGIN, END, f"{source}\n\n{text}\n\n{link}")
+    except ValueError as error:
+        parser.error(f"argument --write: {error}")
+    plot(picture, measured)
+    README.write_text(readme)
     print(f"\nwrote the tables into {README} and {picture.name} beside {path.name}")
 
 

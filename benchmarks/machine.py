@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -22,18 +22,52 @@ GPU_PACKAGES = "torch", "numba", "numba-cuda", "pysdtw", "ddtw"
 
 
 def describe() -> dict[str, Any]:
-    """Hardware, threads, versions, commit and date."""
-    import numba
-
+    """Hardware, versions, commit and date."""
     return {
         "hardware": {**cpu(), "capability": torch.backends.cpu.get_cpu_capability()},
-        "threads": {
-            "torch": torch.get_num_threads(),
-            "numba": numba.get_num_threads(),
-            "numba_layer": numba.threading_layer(),
-        },
+        "numba_layer": numba_layer(),
         **software(PACKAGES),
     }
+
+
+def numba_layer() -> str | None:
+    """What numba's threads are made with; None before there are any."""
+    import numba
+
+    try:
+        return numba.threading_layer()
+    except ValueError:
+        return None
+
+
+def most_threads() -> int:
+    """The cores that this process may use."""
+    import numba
+
+    return numba.config.NUMBA_NUM_THREADS
+
+
+def set_threads(count: int) -> None:
+    """PyTorch's and numba's."""
+    import numba
+
+    torch.set_num_threads(count)
+    numba.set_num_threads(count)
+
+
+def cpu_selected() -> str | None:
+    """The instruction set that softdp runs with; None where it has no choice."""
+    return softdp.build_info().get("cpu_selected")
+
+
+def available_memory() -> int | None:
+    """Bytes; None outside Linux."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return found[0] if found else None
 
 
 def describe_gpu(device: torch.device) -> dict[str, Any]:
@@ -109,14 +143,19 @@ class Neighbours:
     """
 
     def __init__(self) -> None:
-        self.began, self.busy, self.own = perf_counter(), busy_seconds(), process_time()
+        self.began, self.busy, self.own = perf_counter(), busy_seconds(), own_seconds()
 
     def cores(self) -> float | None:
         """Mean number of cores taken; None where the kernel does not tell."""
         if self.busy is None:
             return None
-        taken = busy_seconds() - self.busy - (process_time() - self.own)
+        taken = busy_seconds() - self.busy - (own_seconds() - self.own)
         return round(max(taken, 0.0) / (perf_counter() - self.began), 2)
+
+
+def own_seconds() -> float:
+    """CPU time of this process, and of those that it started and that have ended."""
+    return sum(os.times()[:4])
 
 
 def busy_seconds() -> float | None:

@@ -1,4 +1,4 @@
-"""The picture of a run: forward and backward together against the size."""
+"""The picture of a run: forward and backward together against the size, and the cost of a cell."""
 
 from __future__ import annotations
 
@@ -7,38 +7,44 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from report import Entry, size
+from report import Entry, counted, curve, size
 
 PANELS = (("fsd", "soft-DTW"), ("lcs", "lcs, gamma 0"))
 # Okabe and Ito's colours, told apart by colour-blind readers; markers tell the lines apart in grey.
 STYLES = {
     "softdp": ("#0072B2", "o"),
-    "softdp, from costs": ("#000000", "."),
     "reference": ("#E69F00", "s"),
     "FTCL's way": ("#D55E00", "^"),
     "lean loop": ("#56B4E9", "<"),
     "pysdtw": ("#009E73", "D"),
     "tslearn": ("#CC79A7", "v"),
 }
+CURVES = tuple(STYLES.values())
 
 
 def plot(path: Path, run: dict[str, Any]) -> None:
-    results = run["results"]
+    """Speeds with the most threads, and the cost of a cell of one pair with each number of them."""
+    most = run["threads"][-1]
+    results = [e for e in run.get("throughput", []) + run.get("loops", []) if e["threads"] == most]
     ticks = list(dict.fromkeys(size(entry) for entry in results))
-    figure = Figure(figsize=(11, 4.8), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for panel, cases in zip(panels, PANELS, strict=True):
+    figure = Figure(figsize=(15, 4.8), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    middle.sharey(left)
+    for panel, cases in zip((left, middle), PANELS, strict=True):
         for case, line in zip(cases, ("-", "--"), strict=True):
             draw_case(panel, [e for e in results if e["case"] == case], ticks, line)
-        panel.set_title(f"{cases[0]} (solid), {cases[1]} (dashed)", fontsize=10)
-        panel.set(xlabel="pairs x steps", yscale="log", xlim=(-0.3, len(ticks) - 0.7))
+        panel.set_title(f"{cases[0]} (solid), {cases[1]} (dashed), {counted(most)}", fontsize=10)
+        panel.set(xlabel="pairs x steps", yscale="log", xlim=(-0.3, max(len(ticks), 1) - 0.7))
         panel.set_xticks(range(len(ticks)), ticks)
+    left.set_ylabel("forward + backward, Mcells/s")
+    draw_curves(right, run)
+    for panel in left, middle, right:
         panel.grid(axis="y", color="0.88")
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(fontsize=8, frameon=False)
-    panels[0].set_ylabel("forward + backward, Mcells/s")
-    hardware, threads = run["hardware"], run["threads"]
-    figure.suptitle(f"{hardware['cpu']}, {threads['torch']} threads, {hardware['capability']}", fontsize=11)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(fontsize=8, frameon=False)
+    hardware = run["hardware"]
+    figure.suptitle(f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['capability']}", fontsize=11)
     figure.savefig(path, dpi=130)
 
 
@@ -48,10 +54,29 @@ def draw_case(panel: Axes, results: list[Entry], ticks: list[str], line: str) ->
         entries = [e for e in results if e["implementation"] == name]
         if not entries:
             continue
-        speeds = [e["mcells_per_s"]["both"] for e in entries]
-        middle = [s["median"] for s in speeds]
-        bars = [[s["median"] - s["q1"] for s in speeds], [s["q3"] - s["median"] for s in speeds]]
         label = f"{name}, {entries[0]['case']}"
         where = [ticks.index(size(e)) for e in entries]
         style = {"color": colour, "marker": marker, "linestyle": line, "markersize": 5, "linewidth": 1.4}
-        panel.errorbar(where, middle, bars, label=label, **style)
+        panel.errorbar(where, *bars([e["mcells_per_s"]["both"] for e in entries]), label=label, **style)
+
+
+def draw_curves(panel: Axes, run: dict[str, Any]) -> None:
+    """From 0, so that what is flat looks flat."""
+    lengths = sorted({e["N"] for e in run.get("curve", [])})
+    for threads, (colour, marker) in zip(run["threads"], CURVES, strict=False):
+        entries = curve(run, threads)
+        costs = bars([e["ns_per_cell"]["both"] for e in entries])
+        style = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.4}
+        panel.errorbar([e["N"] for e in entries], *costs, label=counted(threads), **style)
+    panel.set_title("one pair, fsd", fontsize=10)
+    panel.set(xlabel="steps", ylabel="forward + backward, ns a cell")
+    panel.set_ylim(bottom=0)
+    if lengths:
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(lengths, map(str, lengths))
+
+
+def bars(spreads: list[dict[str, float]]) -> tuple[list[float], list[list[float]]]:
+    """Medians, and the ways from them to the quartiles."""
+    middle = [s["median"] for s in spreads]
+    return middle, [[s["median"] - s["q1"] for s in spreads], [s["q3"] - s["median"] for s in spreads]]

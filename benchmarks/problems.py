@@ -96,6 +96,14 @@ def first(x: Tensor, y: Tensor) -> Tensor:
     return x
 
 
+def bytes_per_cell(inputs: Sequence[Tensor]) -> dict[str, float]:
+    """The fewest bytes that a pass can move: inputs read in the forward pass and again in the backward
+    pass, and a gradient written for each. Scores are nothing."""
+    B, N, M = inputs[0].shape
+    read = sum(t.numel() * t.element_size() for t in inputs) / (B * N * M)
+    return {"forward": read, "backward": 2 * read, "both": 3 * read}
+
+
 def leaves_of(inputs: Sequence[Tensor], costs: bool) -> list[Tensor]:
     return [(-t if costs else t.clone()).requires_grad_() for t in inputs]
 

@@ -34,7 +34,7 @@
 //   split(x, k, p, e)           2^(x k) = p * 2^e with p in [2^-1/2, 2^1/2] and whole e; e = kNothing for
 //                               x = -inf, and harmless numbers for what too_large reports
 //   too_large(x, k)             true where x k is NaN, +inf or beyond the exponent's range
-//   pow2(d)                     2^d for whole d <= 0, exactly 0 far below the precision of p
+//   scaled(p, d)                p * 2^d for whole d <= 0, exactly 0 far below the precision of p
 //   normalize(p, e)             p back to [1, 2), e with it
 //   bounded(e)                  a state's exponent, so that the next sum of three cannot pass its type's end
 //   settled(e)                  e, or kNothing where it is a dead state's
@@ -111,7 +111,8 @@ struct SmoothMax {
   static SOFTDP_FN State max(State diagonal, State above, State left, Moves x, Weights<Value>& w) {
     Exponent ed = diagonal.e + x.match.e, ea = above.e + x.insert.e, el = left.e + x.del.e;
     Exponent e = A::kAboveLast ? A::max(A::max(ed, el), ea) : A::max(A::max(ed, ea), el);
-    Value fd = x.match.p * A::pow2(ed - e), fa = x.insert.p * A::pow2(ea - e), fl = x.del.p * A::pow2(el - e);
+    Value fd = A::scaled(x.match.p, ed - e), fa = A::scaled(x.insert.p, ea - e),
+          fl = A::scaled(x.del.p, el - e);
     Value a = diagonal.p * fd, b = above.p * fa, c = left.p * fl;
     Value sum = A::kAboveLast ? A::muladd(above.p, fa, a + c) : A::muladd(left.p, fl, a + b);
     Value r = A::reciprocal(sum);
@@ -121,7 +122,7 @@ struct SmoothMax {
   // smooth_max(above, left)
   static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {
     Exponent e = A::max(above.e, left.e);
-    Value b = above.p * A::pow2(above.e - e), c = left.p * A::pow2(left.e - e);
+    Value b = A::scaled(above.p, above.e - e), c = A::scaled(left.p, left.e - e);
     Value sum = b + c, r = A::reciprocal(sum);
     w = {Value(0), b * r, c * r};
     return {sum, e};

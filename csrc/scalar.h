@@ -1,4 +1,4 @@
-// The arithmetic of recurrence.h on plain float and double, with 64-bit exponents.
+// The arithmetic of recurrence.h on plain double, with 64-bit exponents.
 //
 // Range, of score log2(e) / gamma: an input above 2^28 spoils its pair (NaN), one below -2^50 counts as -inf.
 // A step adds two inputs, so that 2^20 steps stay below 2^49 and live and dead exponents do not meet.
@@ -64,32 +64,6 @@ struct ScalarCommon {
 };
 
 template <>
-struct Scalar<float> : ScalarCommon {
-  using Value = float;
-  // The product of two floats' values is exact in double, so the fraction is too.
-  static SOFTDP_FN void split(float x, double k, float& p, int64_t& e) {
-    double product = clamped(double(x) * k), rounded = product + kRound;
-    float f = float(product - (rounded - kRound));
-    e = bit_cast<int64_t>(rounded) - kRoundBits;
-    // 2^f on [-1/2, 1/2], minimax in relative error: 1.9e-9
-    float q = 1.5345812008e-4f;
-    q = q * f + 1.3399931219e-3f;
-    q = q * f + 9.6184889571e-3f;
-    q = q * f + 5.5503287770e-2f;
-    q = q * f + 2.4022646891e-1f;
-    q = q * f + 6.9314720574e-1f;
-    p = q * f + 1.0f;
-  }
-  static SOFTDP_FN bool too_large(float x, double k) { return !(double(x) * k <= kLargest); }
-  static SOFTDP_FN float pow2(int64_t d) { return d < -126 ? 0.0f : bit_cast<float>(int32_t(d + 127) << 23); }
-  static SOFTDP_FN void normalize(float& p, int64_t& e) {
-    int32_t biased = bit_cast<int32_t>(p) >> 23;  // p > 0
-    p *= bit_cast<float>(int32_t(uint32_t(254 - biased) << 23));
-    e += biased - 127;
-  }
-};
-
-template <>
 struct Scalar<double> : ScalarCommon {
   using Value = double;
   static SOFTDP_FN void split(double x, double k, double& p, int64_t& e) {
@@ -99,7 +73,9 @@ struct Scalar<double> : ScalarCommon {
     p = std::exp2(within == product ? std::fma(x, k, -whole) : 0.0);
   }
   static SOFTDP_FN bool too_large(double x, double k) { return !(x * k <= kLargest); }
-  static SOFTDP_FN double pow2(int64_t d) { return d < -1022 ? 0.0 : bit_cast<double>((d + 1023) << 52); }
+  static SOFTDP_FN double scaled(double p, int64_t d) {
+    return p * (d < -1022 ? 0.0 : bit_cast<double>((d + 1023) << 52));
+  }
   static SOFTDP_FN void normalize(double& p, int64_t& e) {
     int64_t biased = bit_cast<int64_t>(p) >> 52;  // p > 0
     p *= bit_cast<double>(int64_t(uint64_t(2046 - biased) << 52));

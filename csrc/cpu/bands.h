@@ -162,7 +162,7 @@ struct Pair {
   }
   Rows rows_of(int i, int64_t row) const {
     const Table& t = problem.scores[i];
-    const int64_t bytes = t.type == Type::kFloat64 ? 8 : t.type == Type::kFloat32 ? 4 : 2;
+    const int64_t bytes = bytes_of(t.type);
     return {static_cast<const char*>(t.data) + (pair * t.batch + row * t.row) * bytes, t.row, t.column};
   }
 };
@@ -276,6 +276,16 @@ bool forward_strip(const Pair<R>& pair, int64_t row, int rows, const Edges<R>& e
       if (kNarrow && (found.spoils || found.hides)) return true;
     }
     for (int i = 0; i < R::kTiles; i++) load_tile(stages[i], in_window, tiles[i]);
+    for (int i = 0; i < R::kTiles; i++) {  // the next window is this strip's or, at its end, the next one's
+      const Table& t = pair.problem.scores[i];
+      const int bytes = bytes_of(t.type);
+      const int64_t next = t0 - in_window + kWindow;
+      const bool here = next < steps;
+      const int64_t rows_on = here ? 0 : kSave ? -kBand : L;
+      if (t.column == 1 && t.row != 0)
+        prefetch_rows<L, 0>(reinterpret_cast<uintptr_t>(from[i].data) + uintptr_t(rows_on * t.row * bytes),
+                            t.row * bytes, here ? next : 0, bytes, in_window);
+    }
     if (edges.has_above && t0 < m) {
       const int count = m - t0 < L ? int(m - t0) : L;
       wait_for(before, t0 + count);
@@ -378,7 +388,7 @@ struct Target {
       : column_sums(column_sums), total(total) {
     if (!sink.data) return;
     kind = sink.every_row ? sink.every_column ? kCells : kRows : sink.every_column ? kColumns : kTotal;
-    bytes = sink.type == Type::kFloat64 ? 8 : sink.type == Type::kFloat32 ? 4 : 2;
+    bytes = bytes_of(sink.type);
     data = static_cast<char*>(sink.data) +
            pair * (sink.every_row ? pairs.rows : 1) * (sink.every_column ? pairs.columns : 1) * bytes;
     write = stage_writer<V>(sink.type);
@@ -392,6 +402,11 @@ struct Target {
     Vec<V> sum = tile[kLanes<V> - 1];
     for (int k = kLanes<V> - 2; k >= 0; k--) sum = sum + tile[k];
     for (int r = 0; r < kLanes<V>; r++) lanes[r] += double(sum.x[r]);
+  }
+  SOFTDP_FN void prefetch(const Pairs& pairs, int64_t row, int64_t t0, int in_window) const {
+    const int64_t pitch = pairs.columns * bytes;
+    prefetch_rows<kLanes<V>, 1>(reinterpret_cast<uintptr_t>(data) + uintptr_t(row * pitch), pitch, t0, bytes,
+                                in_window);
   }
   void end_window(const Pairs& pairs, int64_t row, int rows, int64_t t0, int steps, int64_t m) {
     if (kind == kCells) write(stage, data + row * pairs.columns * bytes, pairs.columns, rows, t0, steps, m);
@@ -491,6 +506,12 @@ void backward_strip(const Pair<R>& pair, const Band& band, int64_t row, int rows
                                tiles);
     const int in_window = int(t0 % kWindow);
     for (int i = 0; i <= R::kGaps; i++) targets[i].take(tiles[i], in_window);
+    for (int i = 0; i <= R::kGaps; i++) {
+      const int64_t next = t0 - in_window - kWindow;
+      if (targets[i].kind == Target<V>::kCells)
+        targets[i].prefetch(pair.problem.pairs, next >= 0 ? row : row - L,
+                            next >= 0 ? next : last - last % kWindow, in_window);
+    }
     if (in_window == 0) {
       const int steps = last + L - t0 < kWindow ? int(last + L - t0) : kWindow;
       for (int i = 0; i <= R::kGaps; i++) targets[i].end_window(pair.problem.pairs, row, rows, t0, steps, m);

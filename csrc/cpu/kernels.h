@@ -12,6 +12,9 @@
 namespace softdp::cpu {
 
 enum class Type { kFloat64, kFloat32, kFloat16, kBfloat16 };
+SOFTDP_FN int bytes_of(Type type) {
+  return type == Type::kFloat64 ? 8 : type == Type::kFloat32 ? 4 : 2;
+}
 
 struct Table {  // scores to read, (pairs, rows, columns); strides in elements, 0 along a broadcast dimension
   const void* data;

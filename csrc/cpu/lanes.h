@@ -110,18 +110,32 @@ struct Lanes {
     return {T(0), -most, most, 1};
   }
   static SOFTDP_FN void split(Value x, Factor f, Value& p, Exponent& e) {
-    const Value lowest(f.lowest);
-    // NaN becomes lowest; what is too large is harmless where the exponent is cut off.
-    const Value within = cpu::SOFTDP_ISA::min(cpu::SOFTDP_ISA::max(x, lowest), Value(f.highest));
-    const Value rounded = muladd(within, Value(f.k), Value(F::kRound));
-    p = exp2_fraction(residue(within, f.k, rounded - Value(F::kRound)));
-    e = cpu::SOFTDP_ISA::select(x > lowest, bits_as<Integer<T>>(rounded) - Exponent(F::kRoundBits),
-                                Exponent(F::kNothing));
+    using cpu::SOFTDP_ISA::max;
+    if constexpr (sizeof(T) == 4) {
+      // All scores were looked at: what is not within the range is -inf, whose fraction is NaN (the other
+      // argument of max, then) and whose exponent, from the bits of -inf, is cut off. In a group others can
+      // come too; what they make is not used.
+      const Value rounded = muladd(x, Value(f.k), Value(F::kRound));
+      p = exp2_fraction(max(residue(x, f.k, rounded - Value(F::kRound)), Value(T(-0.5))));
+      e = max(bits_as<Integer<T>>(rounded) - Exponent(F::kRoundBits), Exponent(F::kNothing));
+    } else {
+      const Value lowest(f.lowest);
+      // NaN becomes lowest; what is too large is harmless where the exponent is cut off.
+      const Value within = cpu::SOFTDP_ISA::min(max(x, lowest), Value(f.highest));
+      const Value rounded = muladd(within, Value(f.k), Value(F::kRound));
+      p = exp2_fraction(residue(within, f.k, rounded - Value(F::kRound)));
+      e = cpu::SOFTDP_ISA::select(x > lowest, bits_as<Integer<T>>(rounded) - Exponent(F::kRoundBits),
+                                  Exponent(F::kNothing));
+    }
   }
   static SOFTDP_FN Mask too_large(Value x, Factor f) { return ~(x <= Value(f.highest)); }
-  static SOFTDP_FN Value pow2(Exponent d) {
+  static SOFTDP_FN Value scaled(Value p, Exponent d) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+      return Value(typename Value::Raw(_mm512_scalef_ps(p.x, _mm512_cvtepi32_ps((__m512i)d.x))));
+#endif
     const Exponent within = cpu::SOFTDP_ISA::max(d, Exponent(-F::kBias));
-    return bits_as<T>(shifted_left(within + Exponent(F::kBias), F::kMantissaBits));
+    return p * bits_as<T>(shifted_left(within + Exponent(F::kBias), F::kMantissaBits));
   }
   static SOFTDP_FN void normalize(Value& p, Exponent& e) {
     const Exponent biased = shifted_right(bits_as<Integer<T>>(p), F::kMantissaBits);  // p > 0

@@ -130,34 +130,26 @@ template <class V, class T>
   constexpr int L = kLanes<V>;
   using I = Integer<V>;
   Vec<I> largest(I(0));  // magnitudes as bits, in whose order infinity and NaN come last
-  const auto meet = [&](Vec<V> v) { largest = max(largest, magnitude_bits(v)); };
   for (int r = 0; r < L; r++) {
     V* const to = stage.rows[r];
     const Window in(t0 - r, m, steps);
     const int begin = r < rows ? in.begin : steps, end = r < rows ? in.end : steps;
-    for (int k = 0; k < begin; k += L) Vec<V>(V(0)).store(to + k);
     const T* const row = static_cast<const T*>(from.data) + r * from.row;
     const int64_t first = (t0 - r) * from.column;
-    if (from.column == 1) {
-      int k = begin;
-      for (; k + L <= end; k += L) {
-        const Vec<V> v = load_as<V>(row + (first + k));
-        v.store(to + k);
-        meet(v);
-      }
-      const Vec<V> v = load_part_as<V>(row, first + k, 0, end - k);
-      v.store(to + k);
-      meet(v);
-    } else {
-      for (int k = begin; k < end; k += L) {
+    // Whole vectors of the stage, which a tile can then load as they were stored.
+    for (int k = 0; k < steps; k += L) {
+      const int low = clamped(begin - k, 0, L), high = clamped(end - k, 0, L);
+      Vec<V> v;
+      if (from.column == 1) {
+        v = high - low == L ? load_as<V>(row + (first + k)) : load_part_as<V>(row, first + k, low, high);
+      } else {
         T buffer[L] = {};
-        for (int i = 0; i < L && k + i < end; i++) buffer[i] = row[first + (k + i) * from.column];
-        const Vec<V> v = load_as<V>(buffer);
-        v.store(to + k);
-        meet(v);
+        for (int i = low; i < high; i++) buffer[i] = row[first + (k + i) * from.column];
+        v = load_as<V>(buffer);
       }
+      v.store(to + k);
+      largest = max(largest, magnitude_bits(v));
     }
-    for (int k = end; k < steps; k += L) Vec<V>(V(0)).store(to + k);
   }
   // Minus infinity is looked at once more, though it is welcome.
   const V limit = f.highest < -f.lowest ? f.highest : -f.lowest;
@@ -170,6 +162,20 @@ using FillStage = void (*)(const Rows&, int, int64_t, int, int64_t, const typena
 template <class V>
 SOFTDP_FN FillStage<V> stage_filler(Type type) {
   return with_type(type, [](auto t) -> FillStage<V> { return fill_stage<V, decltype(t)>; });
+}
+
+// Sets out to fetch a stage into the cache, a few rows with each of the window's blocks: the copy itself
+// would wait for memory, and the rows are too many and their pieces too short for the machine to foresee
+// them. The addresses need not exist.
+template <int L, int kWrite>
+SOFTDP_FN void prefetch_rows(uintptr_t data, int64_t pitch_bytes, int64_t t0, int bytes, int in_window) {
+  constexpr int kBlocks = kWindow / L, kLine = 64;
+  const int block = in_window / L;
+  for (int r = block * L / kBlocks; r < (block + 1) * L / kBlocks; r++) {
+    const uintptr_t from = data + uintptr_t(r * pitch_bytes + (t0 - r) * bytes);
+    for (int at = 0; at <= kWindow * bytes; at += kLine)
+      __builtin_prefetch(reinterpret_cast<const void*>(from + uintptr_t(at)), kWrite, 2);
+  }
 }
 
 // L steps of a stage, a vector each, and back.

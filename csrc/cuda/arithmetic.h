@@ -55,9 +55,9 @@ struct DeviceFloat : ScalarCommon {
     e = x > f.lowest ? Exponent(bit_cast<int32_t>(rounded) - kMagicBits) : kNothing;
   }
   static SOFTDP_FN bool too_large(float x, Factor f) { return !(x <= f.highest); }
-  static SOFTDP_FN float pow2(Exponent d) {
+  static SOFTDP_FN float scaled(float p, Exponent d) {
     const int32_t within = d > -127 ? int32_t(d) : -127;
-    return bit_cast<float>((within + 127) << 23);
+    return p * bit_cast<float>((within + 127) << 23);
   }
   static SOFTDP_FN void normalize(float& p, Exponent& e) {
     const int32_t biased = (bit_cast<int32_t>(p) >> 23) & 255;  // p > 0, or NaN, which stays NaN

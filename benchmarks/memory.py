@@ -1,0 +1,65 @@
+"""The most memory that a pass of softdp takes above its inputs, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fresh
+import torch
+from problems import GAMMA, THRESHOLD, anchored
+
+import softdp
+
+SIZE, QUICK_SIZE = (4, 4096), (1, 2048)
+WARM_UP = 64  # steps
+SCORES = {
+    "fsd": (2, partial(softdp.fsd_score, gamma=GAMMA)),
+    "lcs": (1, partial(softdp.lcs_score, threshold=THRESHOLD, gamma=GAMMA)),
+    "soft-DTW": (1, anchored),
+}
+
+
+def measure(size: tuple[int, int], threads: int) -> list[dict[str, Any]]:
+    """Bytes a cell, with and without gradients; no entries where the kernel does not tell."""
+    if peak_bytes() is None:
+        return []
+    B, N = size
+    problems = [{"case": c, "B": B, "N": N, "gradients": g} for c in SCORES for g in (True, False)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        peaks = pool.map(lambda p: fresh.call("memory", "here", {**p, "threads": threads}), problems)
+        return [
+            {**problem, "bytes_per_cell": peak / (B * N * N)}
+            for problem, peak in zip(problems, peaks, strict=True)
+        ]
+
+
+def here(case: str, B: int, N: int, gradients: bool, threads: int) -> int:
+    """Bytes by which a pass raises this process's peak, which the inputs, made in place, have set."""
+    torch.set_num_threads(threads)
+    count, score = SCORES[case]
+    inputs = [torch.empty(B, N, N).uniform_(-1, 1).requires_grad_(gradients) for _ in range(count)]
+    run(score, [t.detach()[:, :WARM_UP, :WARM_UP].clone().requires_grad_(gradients) for t in inputs])
+    before = peak_bytes()
+    run(score, inputs)
+    return peak_bytes() - before
+
+
+def run(score: Any, inputs: Sequence[torch.Tensor]) -> None:
+    value = score(*inputs)
+    if value.requires_grad:
+        torch.autograd.grad(value, inputs, torch.ones_like(value))
+
+
+def peak_bytes() -> int | None:
+    """This program's own peak; getrusage's starts from that of the process that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
+    return found[0] if found else None
