@@ -100,7 +100,9 @@ def kernels(folder: str, compiler: list[str]) -> list[str]:
         target = Path(folder) / f"kernels_{name}.o"
         objects.append(str(target))
         common = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast"]
-        command = [*compiler, *common, *flags, f"-DSOFTDP_ISA={name}", "-c", str(source), "-o", str(target)]
+        asked = os.environ.get("CXXFLAGS", "").split()
+        command = [*compiler, *common, *flags, *asked, f"-DSOFTDP_ISA={name}"]
+        command += ["-c", str(source), "-o", str(target)]
         print(*command, flush=True)
         subprocess.run(command, check=True)
     return objects

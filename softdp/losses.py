@@ -280,8 +280,8 @@ def _unit(x: Tensor) -> Tensor:
     if x.shape[-1] == 0:
         return x
     # Near 1 first: the squares of very large or small features would leave the range. A cosine does not
-    # change with the scale, so that the scale has no gradient. A zero vector is divided by infinity, and so is
-    # its gradient; the others are at least 1 long.
+    # change with the scale, so that the scale has no gradient. A zero vector is divided by infinity, and so
+    # is its gradient; the others are at least 1 long.
     scale = x.detach().abs().amax(dim=-1, keepdim=True)
     x = x / scale.masked_fill(scale == 0, torch.inf)
     return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1)

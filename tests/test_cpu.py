@@ -1,0 +1,229 @@
+"""The CPU's SIMD sweeps: sizes around every vector and window, types, gaps, threads, instruction sets."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from helpers import close, score_and_gradients, scores
+
+import softdp
+
+# Vectors have 2 to 16 lanes, bands 16 rows, windows 128 steps; pairs up to 32 x 32 go side by side.
+EDGES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 112, 113, 127, 128, 129, 145, 257)
+TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+HALF = TYPES[2:]
+
+
+def quantized(*size: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Multiples of 1/64 in [-1, 1], which every type holds: hard maxima then meet the same ties."""
+    return (torch.randint(-64, 65, size) / 64).to(dtype)
+
+
+def agrees(score, reference, tables, **options):
+    """Values and gradients against the reference in float64, from the same numbers."""
+    found, gradients = score_and_gradients(score, tables, **options)
+    exact, wanted = score_and_gradients(
+        reference, [None if t is None else t.double() for t in tables], **options
+    )
+    double = tables[0].dtype == torch.float64
+    assert found.dtype == (torch.float64 if double else torch.float32)
+    close(found, exact, 1e-9 if double else 2e-6)
+    for table, gradient, expected in zip(tables, gradients, wanted, strict=True):
+        if table is not None:
+            assert gradient.dtype == table.dtype and gradient.shape == table.shape
+            rounding = torch.finfo(table.dtype).eps if table.dtype in HALF else 0
+            close(gradient, expected, (1e-9 if double else 1e-4) + rounding)
+    return found, gradients
+
+
+def fsd_agrees(tables, **options):
+    return agrees(softdp.fsd_score, softdp.reference.fsd_score, tables, **options)
+
+
+def lcs_agrees(table, **options):
+    return agrees(softdp.lcs_score, softdp.reference.lcs_score, (table,), **options)
+
+
+@pytest.mark.parametrize("N", EDGES)
+def test_sizes(N):
+    for M, B in itertools.product((N, 1, 16, 34), (1, 3)):
+        match, gap = quantized(B, N, M), quantized(B, N, M)
+        fsd_agrees((match, gap))
+        fsd_agrees((match, gap), gamma=0.0, boundary="anchored")
+        lcs_agrees(match, threshold=0.5)
+    fsd_agrees((quantized(2, 16, N, dtype=torch.float64), quantized(2, 16, N, dtype=torch.float64)))
+
+
+GAPS = {
+    "number": (1, 1, 1),
+    "pair": (None, 1, 1),
+    "row": (None, None, 1),
+    "column": (1, 1, None),
+    "dense": (None, None, None),
+    "shared": (1, None, None),
+}
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
+@pytest.mark.parametrize("size", [(20, 5, 7), (3, 37, 50)], ids=["side by side", "bands"])
+def test_every_type_and_gap(size, dtype):
+    def gap(kind):
+        shape = (full if s is None else s for s, full in zip(GAPS[kind], size, strict=True))
+        return quantized(*shape, dtype=dtype)
+
+    match = quantized(*size, dtype=dtype)
+    n, m = (torch.randint(0, full + 1, size[:1]) for full in size[1:])
+    for insert, delete in itertools.product(GAPS, (None, *GAPS)):
+        tables = match, gap(insert), None if delete is None else gap(delete)
+        for gamma, lengths in ((0.1, {}), (0.0, {"x_lengths": n, "y_lengths": m.int()})):
+            fsd_agrees(tables, gamma=gamma, **lengths)
+    lcs_agrees(match, threshold=0.25, x_lengths=n, y_lengths=m)
+    if dtype in HALF:  # a number is not rounded to the half
+        score = softdp.fsd_score(match, -0.1)
+        close(score, softdp.fsd_score(match.float(), -0.1), 1e-6)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
+def test_strides(dtype):
+    base = quantized(40, 42, 44, dtype=dtype)
+    views = (
+        lambda t: t.transpose(1, 2)[:3],
+        lambda t: t.permute(2, 0, 1)[:3],
+        lambda t: t[:3, ::2, ::2],
+        lambda t: t[:3, 1:, 1:],
+        lambda t: t[:1, :, :1].expand(3, -1, 45),
+        lambda t: t[:20, :5, :7],
+        lambda t: t[:20, :7, :5].mT,
+    )
+    for view in views:
+        agrees(
+            lambda a, b, view=view, **o: softdp.fsd_score(view(a), view(b), **o),
+            lambda a, b, view=view, **o: softdp.reference.fsd_score(view(a), view(b), **o),
+            (base, base.flip(0)),
+        )
+
+
+def test_half_scores_of_every_magnitude():
+    """All float16 and bfloat16 numbers, denormal ones too, are read exactly."""
+    bits = torch.arange(-(2**15), 2**15, dtype=torch.int16)
+    for half in HALF:
+        numbers = bits.view(half)
+        numbers = numbers[numbers.isfinite() & (numbers.abs() < 1e6)]
+        for rows in (numbers[:, None, None], numbers.repeat_interleave(1)[None, :, None][:, :50]):
+            score = softdp.fsd_score(rows, 0.0, gamma=1.0, boundary="anchored")
+            exact = softdp.fsd_score(rows.double(), 0.0, gamma=1.0, boundary="anchored")
+            close(score, exact, 1e-6)
+        table = numbers[None, None, :]
+        found = softdp.fsd_score(table, 0.0, gamma=0.0)
+        close(found, softdp.fsd_score(table.double(), 0.0, gamma=0.0), 1e-6)
+
+
+def test_half_gradients_round_to_nearest():
+    for half in HALF:
+        match = scores(1, 40, 50).to(half)
+        _, (gradient,) = score_and_gradients(lambda m: softdp.fsd_score(m, 0.0), (match,))
+        _, (exact,) = score_and_gradients(lambda m: softdp.fsd_score(m, 0.0), (match.float(),))
+        assert torch.equal(gradient, exact.to(half))
+
+
+@pytest.mark.parametrize("size", [(20, 6, 9), (5, 40, 70)], ids=["side by side", "bands"])
+def test_pairs_that_leave_the_range_of_float_do_not_touch_the_others(size):
+    """Too large for 32-bit exponents, masked, hopeless, NaN, infinite: each beside ordinary pairs."""
+    match, gap = scores(*size, dtype=torch.float32), scores(*size, dtype=torch.float32)
+    plain, plain_gradients = score_and_gradients(softdp.fsd_score, (match, gap))
+    for boundary in ("free", "anchored"):
+        odd = match.clone()
+        odd[0] = odd[0] * 1e6  # past 2^22 gamma / log2(e)
+        odd[1, 2:, : size[2] // 2] = -math.inf
+        odd[2, -1, -1] = -math.inf
+        odd[3, 1, 1] = math.nan
+        odd[4, 0, 0] = math.inf
+        value, gradients = score_and_gradients(softdp.fsd_score, (odd, gap), boundary=boundary)
+        exact, wanted = score_and_gradients(
+            softdp.reference.fsd_score, (odd.double(), gap.double()), boundary=boundary
+        )
+        close(value, exact, 1e-5)
+        for a, b in zip(gradients, wanted, strict=True):
+            close(a[[0, 1]], b[[0, 1]], 1e-3)
+            assert (a[2] == 0).all() and a[3].isnan().all() and a[4].isnan().all()
+        if boundary == "free":
+            assert torch.equal(value[5:], plain[5:])
+            assert torch.equal(gradients[0][5:], plain_gradients[0][5:])
+
+
+def test_a_sum_that_outgrows_32_bits_is_exact():
+    match = torch.full((1, 3000, 20), 2e5)
+    for sign in (1, -1):
+        tables = sign * match, torch.zeros(1, 1, 1)
+        value, (mass, _) = score_and_gradients(softdp.fsd_score, tables, boundary="anchored")
+        exact, (wanted, _) = score_and_gradients(
+            softdp.fsd_score, [t.double() for t in tables], boundary="anchored"
+        )
+        close(value, exact, 1e-6)
+        close(mass, wanted, 1e-3)
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_any_number_of_threads_gives_the_same_bits(kind, threads):
+    for B, N, M in ((1, 300, 290), (3, 100, 150), (40, 12, 20), (5, 30, 40)):
+        shape = [full if s is None else s for s, full in zip(GAPS[kind], (B, N, M), strict=True)]
+        tables = scores(B, N, M, dtype=torch.float32), scores(*shape, dtype=torch.float32)
+        results = []
+        for count in (1, 2, 3, 8):
+            threads(count)
+            for _ in range(3):
+                value, gradients = score_and_gradients(softdp.fsd_score, tables)
+                results.append((value, *gradients))
+        for other in results[1:]:
+            assert all(map(torch.equal, results[0], other))
+
+
+def test_a_batch_and_its_pairs_one_by_one_agree_to_the_bit():
+    match, gap = (scores(9, 70, 50, dtype=torch.float32) for _ in range(2))
+    value, gradients = score_and_gradients(softdp.fsd_score, (match, gap))
+    for b in range(9):
+        one, own = score_and_gradients(softdp.fsd_score, (match[b : b + 1], gap[b : b + 1]))
+        assert torch.equal(one[0], value[b])
+        assert all(torch.equal(a[0], g[b]) for a, g in zip(own, gradients, strict=True))
+    for rows in (match[:, :20, :20], match[:, :31, :9]):  # side by side, or alone: the same bits too
+        value, (gradient,) = score_and_gradients(softdp.lcs_score, (rows,), threshold=0.3)
+        one, (own,) = score_and_gradients(softdp.lcs_score, (rows[3:4],), threshold=0.3)
+        assert torch.equal(one[0], value[3]) and torch.equal(own[0], gradient[3])
+
+
+def test_nothing_is_saved_where_no_gradient_is_wanted():
+    match = scores(2, 40, 50, dtype=torch.float32)
+    _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, False)
+    assert saved.numel() == 0
+    _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, True)
+    assert saved.numel() * saved.element_size() <= 4 * match.numel()
+
+
+def runs_with(name: str) -> subprocess.CompletedProcess:
+    program = (
+        "import softdp, torch; score = softdp.fsd_score(torch.eye(9)[None], 0.0).item(); "
+        "print(softdp.build_info()['cpu_selected'], score)"
+    )
+    environment = {**os.environ, "SOFTDP_CPU": name}
+    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+
+
+def test_instruction_sets_can_be_named():
+    found = set()
+    for name in softdp.build_info()["cpu"]:
+        done = runs_with(name)
+        if done.returncode:
+            assert "this machine does not have these instructions" in done.stderr
+        else:
+            selected, score = done.stdout.split()
+            assert selected == name
+            found.add(f"{float(score):.5f}")
+    assert len(found) == 1
+    done = runs_with("mmx")
+    assert done.returncode and "SOFTDP_CPU=mmx: must be one of baseline" in done.stderr
