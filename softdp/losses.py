@@ -269,10 +269,15 @@ def _cosines(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:
     All vectors go together through few operations: at FTCL's sizes these cost more than the sweep. Autocast
     would round them.
     """
-    with torch.autocast(x.device.type, enabled=False):
-        vectors = torch.cat([x, y], 1).unflatten(2, (heads, x.shape[2] // heads)).transpose(1, 2)
-        x, y = _unit(vectors).split([x.shape[1], y.shape[1]], 2)
-        return (x @ y.mT).unbind(1)
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            return _cosines(x, y, heads)
+    B, N, D = x.shape
+    steps = torch.cat([x, y], 1)
+    vectors = steps.view(B, steps.shape[1], heads, D // heads).transpose(1, 2)
+    unit = _unit(vectors)
+    return (unit[:, :, :N] @ unit[:, :, N:].mT).unbind(1)
 
 
 def _unit(x: Tensor) -> Tensor:
@@ -291,8 +296,8 @@ def _contrast(score: Tensor, target: Tensor, reduction: str) -> Tensor:
     positive = target.to(torch.bool)
     if reduction == "none":
         return torch.where(positive, -score, score)
-    shares = positive.new_ones(2, dtype=score.dtype)
-    if reduction == "mean":
-        high = positive.sum()
-        shares = 1 / torch.stack([high, len(positive) - high]).clamp(min=1).to(score.dtype)
-    return torch.dot(score, torch.where(positive, -shares[0], shares[1]))
+    if reduction == "sum":
+        return torch.where(positive, -score, score).sum()
+    high = positive.sum(dtype=score.dtype)
+    counts = torch.where(positive, -high, len(positive) - high)  # of a pair's class, with its sign
+    return (score / counts).sum()

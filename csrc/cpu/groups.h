@@ -169,18 +169,17 @@ struct GroupSweep {
     for (int64_t i = N - 1; i >= 0; i--) {
       for (int r = 0; r < L; r++)
         if (n.x[r] == i + 1 && m.x[r] > 0 && r < group.count) flow[m.x[r] - 1].x[r] = seed(r);
-      Value incoming(V(0)), diagonal(V(0));
+      Value a = flow[M - 1], diagonal(V(0));
       for (int64_t j = M - 1; j >= 0; j--) {
         const Value* const kept = weights + 2 * (i * M + j);
-        const auto given =
-            R::Recurrence::adjoint(flow[j] + incoming, unpack_lanes<R::kLcs>(kept[0], kept[1]));
+        const auto given = R::Recurrence::adjoint(a, unpack_lanes<R::kLcs>(kept[0], kept[1]));
         add(out[0], 0, i, j, given.score);
         if constexpr (R::kGaps > 0)
           add(out[1], 1, i, j, R::kShared ? given.to_above + given.to_left : given.to_above);
         if constexpr (R::kGaps > 1) add(out[2], 2, i, j, given.to_left);
         flow[j] = given.to_above + diagonal;
         diagonal = given.to_diagonal;
-        incoming = given.to_left;
+        a = given.to_left + (j > 0 ? flow[j - 1] : Value(V(0)));  // summed, and rounded, as bands.h does
       }
     }
     for (int q = 0; q <= R::kGaps; q++)
