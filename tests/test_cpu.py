@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import torch
@@ -191,10 +192,17 @@ def test_a_batch_and_its_pairs_one_by_one_agree_to_the_bit():
         one, own = score_and_gradients(softdp.fsd_score, (match[b : b + 1], gap[b : b + 1]))
         assert torch.equal(one[0], value[b])
         assert all(torch.equal(a[0], g[b]) for a, g in zip(own, gradients, strict=True))
-    for rows in (match[:, :20, :20], match[:, :31, :9]):  # side by side, or alone: the same bits too
-        value, (gradient,) = score_and_gradients(softdp.lcs_score, (rows,), threshold=0.3)
-        one, (own,) = score_and_gradients(softdp.lcs_score, (rows[3:4],), threshold=0.3)
-        assert torch.equal(one[0], value[3]) and torch.equal(own[0], gradient[3])
+    for dtype in (torch.float32, torch.float64):  # side by side, or alone: the same bits too
+        for size in ((20, 20), (31, 9), (5, 7)):
+            match, gap = (scores(40, *size, dtype=dtype) for _ in range(2))
+            for score, tables in (
+                (softdp.fsd_score, (match, gap)),
+                (lambda c: softdp.lcs_score(c, threshold=0.3), (match,)),
+            ):
+                value, gradients = score_and_gradients(score, tables)
+                one, own = score_and_gradients(score, [t[3:4] for t in tables])
+                assert torch.equal(one[0], value[3])
+                assert all(torch.equal(a[0], g[3]) for a, g in zip(own, gradients, strict=True))
 
 
 def test_nothing_is_saved_where_no_gradient_is_wanted():
@@ -211,7 +219,9 @@ def runs_with(name: str) -> subprocess.CompletedProcess:
         "print(softdp.build_info()['cpu_selected'], score)"
     )
     environment = {**os.environ, "SOFTDP_CPU": name}
-    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-c", program]
+    with tempfile.TemporaryDirectory() as folder:  # in the checkout Python would find the source
+        return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
 
 
 def test_instruction_sets_can_be_named():

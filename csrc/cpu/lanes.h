@@ -157,7 +157,8 @@ struct Lanes {
     if constexpr (sizeof(T) == 4) {
       // With a Newton step: an ulp off, a recurring weight would drift.
       const Value r(typename Value::Raw(_mm512_rcp14_ps(x.x)));
-      return muladd(r, Value(T(1)) - x * r, r);
+      const Value off(typename Value::Raw(_mm512_fnmadd_ps(x.x, r.x, Value(T(1)).x)));
+      return muladd(r, off, r);
     }
 #endif
     return Value(T(1)) / x;

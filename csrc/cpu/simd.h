@@ -130,10 +130,25 @@ SOFTDP_FN Vec<typename IntegerOf<T>::Type> magnitude_bits(Vec<T> a) {
   return Vec<I>(typename Vec<I>::Raw(typename Vec<I>::Raw(a.x) & std::numeric_limits<I>::max()));
 }
 
-// a b + c, in one rounding where the machine has it.
-template <class T>
-SOFTDP_FN Vec<T> muladd(Vec<T> a, Vec<T> b, Vec<T> c) {
-  return a * b + c;  // contracted by -ffp-contract=fast
+// a b + c, in one rounding where the instruction set has it, and nowhere else (-ffp-contract=off): a pair's
+// bits must not hang on what the compiler made of the code that swept it.
+SOFTDP_FN Vec<float> muladd(Vec<float> a, Vec<float> b, Vec<float> c) {
+#if defined(__AVX512F__)
+  return Vec<float>(Vec<float>::Raw(_mm512_fmadd_ps(a.x, b.x, c.x)));
+#elif defined(__AVX2__)
+  return Vec<float>(Vec<float>::Raw(_mm256_fmadd_ps(a.x, b.x, c.x)));
+#else
+  return a * b + c;
+#endif
+}
+SOFTDP_FN Vec<double> muladd(Vec<double> a, Vec<double> b, Vec<double> c) {
+#if defined(__AVX512F__)
+  return Vec<double>(Vec<double>::Raw(_mm512_fmadd_pd(a.x, b.x, c.x)));
+#elif defined(__AVX2__)
+  return Vec<double>(Vec<double>::Raw(_mm256_fmadd_pd(a.x, b.x, c.x)));
+#else
+  return a * b + c;
+#endif
 }
 
 template <class Mask>

@@ -344,7 +344,7 @@ template <bool kPartial, int kStep, bool kLcs, class V>
 SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], Adjoints<V>& from, GapSums<V>& gaps, const Lane& lane,
                                   int place, int t0, int steps, const V* above, V* below, int bottom) {
   using Saved = std::conditional_t<kLcs, SavedStep<V>, SavedWeights<V>>;
-  using Recurrence = std::conditional_t<kLcs, Lcs<HardMax<Scalar<V>>>, Fsd<HardMax<Scalar<V>>>>;
+  using Recurrence = std::conditional_t<kLcs, Lcs<HardMax<Scalar<double>>>, Fsd<HardMax<Scalar<double>>>>;
   const auto read = [&](int at, bool inside) {
     if constexpr (kLcs)
       return Saved{inside ? array[0][at] : V(0)};
