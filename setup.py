@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -99,8 +100,8 @@ def kernels(folder: str, compiler: list[str]) -> list[str]:
     for name, flags in instruction_sets().items():
         target = Path(folder) / f"kernels_{name}.o"
         objects.append(str(target))
-        common = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off"]
-        asked = os.environ.get("CXXFLAGS", "").split()
+        common = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fwrapv"]
+        asked = shlex.split(os.environ.get("CXXFLAGS", ""))
         command = [*compiler, *common, *flags, *asked, f"-DSOFTDP_ISA={name}"]
         command += ["-c", str(source), "-o", str(target)]
         print(*command, flush=True)
@@ -133,7 +134,7 @@ class BuildExtension(cpp_extension.BuildExtension):
     """Builds, leaves a record beside the extension, and says in one line what it built."""
 
     def build_extension(self, ext):
-        compiler = os.environ.get("CXX", "c++").split()
+        compiler = shlex.split(os.environ.get("CXX", "c++"))
         ext.extra_objects = kernels(os.path.join(self.build_temp, "cpu"), compiler)
         super().build_extension(ext)
 

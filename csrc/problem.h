@@ -1,4 +1,5 @@
-// What the sweeps take: pointers, sizes, strides. No torch.
+// What the sweeps take: pointers, sizes, strides. No torch. Scores and Gradient are the GPU's; the CPU's are
+// in cpu/kernels.h.
 #pragma once
 #include <cstdint>
 

@@ -28,8 +28,8 @@
 // every live one, so that a mask of -inf costs nothing. The weights are normalised at their own cell:
 // getting them later from differences of S loses the gradient to cancellation.
 //
-// Every cell is a template over an arithmetic `A` (plain numbers: scalar.h; a GPU's: cuda/arithmetic.h),
-// which supplies
+// Every cell is a template over an arithmetic `A` (a GPU's: cuda/arithmetic.h; a CPU's lanes: cpu/lanes.h;
+// plain double: scalar.h), which supplies
 //   Value, Exponent, Mask       types of p, of e and of a comparison
 //   split(x, k, p, e)           2^(x k) = p * 2^e with p in [2^-1/2, 2^1/2] and whole e; e = kNothing for
 //                               x = -inf, and harmless numbers for what too_large reports

@@ -139,5 +139,5 @@ def lcs_score(
 
 
 def _needs_gradient(*scores: Tensor | None) -> bool:
-    """Whether the forward sweep must save its weights. A torch.func transform hides who needs what."""
+    """Whether the forward sweep must save anything. A torch.func transform hides who needs what."""
     return _ops.transformed() or _ops.wanted(*scores)

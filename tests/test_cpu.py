@@ -21,6 +21,12 @@ TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 HALF = TYPES[2:]
 
 
+@pytest.fixture(autouse=True)
+def one_thread(threads):
+    """The reference's many small operations wait for each other on a busy machine; some tests set more."""
+    threads(1)
+
+
 def quantized(*size: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Multiples of 1/64 in [-1, 1], which every type holds: hard maxima then meet the same ties."""
     return (torch.randint(-64, 65, size) / 64).to(dtype)
@@ -170,6 +176,15 @@ def test_a_sum_that_outgrows_32_bits_is_exact():
         close(mass, wanted, 1e-3)
 
 
+@pytest.mark.parametrize("size", [(20, 6, 9), (1, 40, 50)], ids=["side by side", "bands"])
+def test_scores_changed_behind_the_back_give_no_gradient_of_stale_memory(size):
+    match = scores(*size, dtype=torch.float32).requires_grad_()
+    score = softdp.fsd_score(match, 0.0)
+    match.data.mul_(1e9)
+    score.sum().backward()
+    assert match.grad.isnan().all()
+
+
 @pytest.mark.parametrize("kind", GAPS)
 def test_any_number_of_threads_gives_the_same_bits(kind, threads):
     for B, N, M in ((1, 300, 290), (3, 100, 150), (40, 12, 20), (5, 30, 40)):
@@ -210,7 +225,11 @@ def test_nothing_is_saved_where_no_gradient_is_wanted():
     _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, False)
     assert saved.numel() == 0
     _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, True)
-    assert saved.numel() * saved.element_size() <= 4 * match.numel()
+    assert saved.shape == (2, softdp._ops._saved_bytes(40, 50)) and saved.element_size() == 1
+    assert saved.numel() <= match.numel() + 32
+    large = torch.empty(1, 1024, 1024, device="meta")
+    _, saved = torch.ops.softdp.fsd_forward(large, large, None, None, None, 0.1, False, True)
+    assert saved.numel() <= large.numel()
 
 
 def runs_with(name: str) -> subprocess.CompletedProcess:

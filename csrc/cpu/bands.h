@@ -9,6 +9,8 @@
 // strip from the row above: a chain of moves that goes straight down can leave a strip before its block ends.
 // In between a mantissa grows by 2^2.6 a step at most (three of them, and two inputs of at most 2^1/2).
 #pragma once
+#include <sched.h>
+
 #include "tiles.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
@@ -119,8 +121,8 @@ struct Recipe {
   static constexpr int kGaps = kLcs ? 0 : kShared ? 1 : 2;
 };
 
-// The weights of a cell, of which the third is what the others leave of 1; as weights.h's pack() does: what
-// is forbidden is exactly 0, and match never below.
+// The weights of a cell, of which the third is what the others leave of 1; as cuda/weights.h's pack() does:
+// what is forbidden is exactly 0, and match never below.
 template <bool kLcs, class Value>
 SOFTDP_FN void pack_lanes(const Weights<Value>& w, Value& first, Value& second) {
   using V = typename Value::Element;
@@ -193,15 +195,21 @@ struct Edges {
   using Row = typename R::S::Row;
   bool has_above, has_below;
   Row above, below;
-  bool first_reached, rest_reached;  // where there is no row above: S(0, j)
+  bool rest_reached;  // where there is no row above: S(0, j)
 };
 
 // What a strip waits for and tells, at its band's edges.
 SOFTDP_FN void wait_for(const Progress* before, int64_t columns) {
   if (!before) return;
-  while (before->columns.load(std::memory_order_acquire) < columns) {
+  for (int looks = 0; before->columns.load(std::memory_order_acquire) < columns; looks++) {
+    if (looks > 1000) {  // the other thread may not be running
+      sched_yield();
+      continue;
+    }
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
 #endif
   }
 }
@@ -281,7 +289,8 @@ bool forward_strip(const Pair<R>& pair, int64_t row, int rows, const Edges<R>& e
       const int bytes = bytes_of(t.type);
       const int64_t next = t0 - in_window + kWindow;
       const bool here = next < steps;
-      const int64_t rows_on = here ? 0 : kSave ? -kBand : L;
+      const int64_t in_band = row % kBand;
+      const int64_t rows_on = here ? 0 : kSave && in_band + L >= kBand ? -kBand - in_band : L;
       if (t.column == 1 && t.row != 0)
         prefetch_rows<L, 0>(reinterpret_cast<uintptr_t>(from[i].data) + uintptr_t(rows_on * t.row * bytes),
                             t.row * bytes, here ? next : 0, bytes, in_window);
@@ -366,6 +375,8 @@ Outcome forward_band(const Problem& p, const Band& band) {
   outcome.spoiled = found.spoils;
   if ((band.index + 1) * kBand >= pair.n && !outcome.escapes)
     outcome.score = R::S::value(left, int((pair.n - 1) % R::L), pair.factor);
+  if (outcome.escapes)
+    wait_for(band.before, pair.m);  // who follows may write where the one before still does
   tell(band.own, pair.m);
   return outcome;
 }
@@ -483,7 +494,7 @@ void backward_strip(const Pair<R>& pair, const Band& band, int64_t row, int rows
   Flows<V> flows{Vec<V>(V(0)), Vec<V>(V(0))};
   Vec<V> up(V(0)), tiles[3][L];
   for (int i = 0; i <= R::kGaps; i++) targets[i].begin_strip();
-  if (!bottom && last + L - 1 - (L - 1) < m) {  // the last lane's first cell is its first step's
+  if (!bottom && last < m) {  // the last lane's first cell is its first step's
     wait_for(before, m - last);
     flows.incoming = shifted_down(flows.incoming, flow[last]);
   }
@@ -527,14 +538,19 @@ void backward_strip(const Pair<R>& pair, const Band& band, int64_t row, int rows
   for (int i = 0; i <= R::kGaps; i++) targets[i].end_strip(row, rows);
 }
 
+// False where the scores are not those that were swept.
 template <class R>
-void backward_band(const Problem& p, const Band& band) {
+bool backward_band(const Problem& p, const Band& band) {
   using V = typename R::V;
   const Pair<R> pair(p, band.pair);
   const Scratch<R> scratch(band.scratch, p.pairs.columns);
   Findings found;
   typename R::State left;
-  sweep_band<R, true>(pair, band, scratch, left, found);
+  if (sweep_band<R, true>(pair, band, scratch, left, found)) {
+    wait_for(band.before, pair.m);
+    tell(band.own, pair.m);
+    return false;
+  }
   Target<V> targets[3] = {
       {p.gradients[0], p.pairs, band.pair, nullptr, nullptr},
       {p.gradients[1], p.pairs, band.pair, band.column_sums[1], band.totals ? band.totals + 1 : nullptr},
@@ -549,6 +565,7 @@ void backward_band(const Problem& p, const Band& band) {
                       targets);
   }
   tell(band.own, pair.m);
+  return true;
 }
 
 }  // namespace softdp::cpu::SOFTDP_ISA

@@ -155,8 +155,10 @@ struct GroupSweep {
     return lanes;
   }
 
-  void backward(uint32_t pairs) {
-    forward<true>([](int64_t) {});
+  // Returns the lanes whose scores are not those that were swept.
+  uint32_t backward(uint32_t pairs) {
+    const uint32_t odd = pairs & forward<true>([](int64_t) {});
+    pairs &= ~odd;
     GroupTable<V> out[3];
     const int64_t padded = (N * M + L - 1) / L * L;
     for (int q = 0; q <= R::kGaps; q++) {
@@ -187,6 +189,7 @@ struct GroupSweep {
         with_type(p.gradients[q].type, [&](auto type) {
           store_group<V, decltype(type)>(out[q], p.gradients[q].data, group.first, pairs);
         });
+    return odd;
   }
 
  private:
@@ -222,8 +225,8 @@ uint32_t forward_group(const Problem& p, const Group& group) {
 }
 
 template <class R>
-void backward_group(const Problem& p, const Group& group, uint32_t pairs) {
-  GroupSweep<R>(p, group).backward(pairs);
+uint32_t backward_group(const Problem& p, const Group& group, uint32_t pairs) {
+  return GroupSweep<R>(p, group).backward(pairs);
 }
 
 }  // namespace softdp::cpu::SOFTDP_ISA

@@ -36,14 +36,15 @@ SOFTDP_FN bool is_double(const Problem& p) {
 Outcome forward(const Problem& p, const Band& band) {
   return with_recipe(p, band.wide, [&](auto recipe) { return forward_band<decltype(recipe)>(p, band); });
 }
-void backward(const Problem& p, const Band& band) {
-  with_recipe(p, band.wide, [&](auto recipe) { backward_band<decltype(recipe)>(p, band); });
+bool backward(const Problem& p, const Band& band) {
+  return with_recipe(p, band.wide, [&](auto recipe) { return backward_band<decltype(recipe)>(p, band); });
 }
 uint32_t forward_pairs(const Problem& p, const Group& group) {
   return with_recipe(p, is_double(p), [&](auto recipe) { return forward_group<decltype(recipe)>(p, group); });
 }
-void backward_pairs(const Problem& p, const Group& group, uint32_t pairs) {
-  with_recipe(p, is_double(p), [&](auto recipe) { backward_group<decltype(recipe)>(p, group, pairs); });
+uint32_t backward_pairs(const Problem& p, const Group& group, uint32_t pairs) {
+  return with_recipe(p, is_double(p),
+                     [&](auto recipe) { return backward_group<decltype(recipe)>(p, group, pairs); });
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ SOFTDP_FN int64_t bands_of(int64_t rows) {
   return (rows + kBand - 1) / kBand;
 }
 
-enum class Verdict : int64_t { kNarrow, kWide, kSpoiled, kNoPath, kEmpty };
+enum class Verdict : int64_t { kGrouped, kNarrow, kWide, kSpoiled, kNoPath, kEmpty };
 
 struct SavedPair {
   Verdict verdict;
@@ -90,8 +90,7 @@ struct Outcome {
   double score = 0;      // of the last band
 };
 
-// L small pairs side by side, from `first` on. `narrow` tells which of them were swept; the others are to be
-// swept wide, one by one.
+// L small pairs side by side, from `first` on.
 struct Group {
   int64_t first;
   int count;
@@ -106,9 +105,10 @@ struct Kernels {
   const char* name;
   int lanes;  // of float
   Outcome (*forward_band)(const Problem&, const Band&);
-  void (*backward_band)(const Problem&, const Band&);
-  uint32_t (*forward_group)(const Problem&, const Group&);  // a bit for each pair that is to be swept wide
-  void (*backward_group)(const Problem&, const Group&, uint32_t pairs);
+  bool (*backward_band)(const Problem&, const Band&);  // false: these scores were not swept
+  // A bit for each pair that is to be swept alone, or whose scores were not swept.
+  uint32_t (*forward_group)(const Problem&, const Group&);
+  uint32_t (*backward_group)(const Problem&, const Group&, uint32_t pairs);
 };
 
 namespace baseline {

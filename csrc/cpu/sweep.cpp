@@ -1,11 +1,17 @@
 #include "sweep.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#include <sched.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <memory>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "denormals.h"
@@ -24,10 +30,16 @@ struct Candidate {
   const Kernels* kernels;
   bool runs_here;
 };
+#if defined(__x86_64__)
+bool has_f16c() {  // which __builtin_cpu_supports does not know in every compiler
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
 std::vector<Candidate> candidates() {  // the best first
   std::vector<Candidate> all;
 #if defined(__x86_64__)
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
   all.push_back({&avx512::kernels, avx512});
@@ -133,9 +145,13 @@ template <class Alone, class Together>
 void over_pairs(const Problem& p, const Threads& threads, const std::vector<int64_t>& pairs,
                 const Alone& alone, const Together& together) {
   const int64_t cells = std::max<int64_t>(1, p.pairs.rows * p.pairs.columns), count = int64_t(pairs.size());
-  const bool by_bands = threads.count > 1 && bands_of(p.pairs.rows) > 2 && p.pairs.columns >= 2 * kBand &&
-                        cells >= 4 * kFewCells;
-  const int64_t whole = by_bands ? count - count % threads.count : count;
+  // Bands pay where the pairs that are left are fewer than what bands of one are swept at once, with a margin
+  // for their waiting.
+  const int64_t left = count % threads.count,
+                together_at_once = std::min<int64_t>(threads.count, bands_of(p.pairs.rows));
+  const bool by_bands =
+      3 * left < 2 * together_at_once && p.pairs.columns >= 4 * kBand && cells >= 64 * kFewCells;
+  const int64_t whole = by_bands ? count - left : count;
   threads.over(whole, std::max<int64_t>(1, kFewCells / cells), [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
     for (int64_t i = begin; i < end; i++) alone(pairs[i]);
@@ -165,12 +181,10 @@ struct RowMemory {
   }
 };
 
-void finish(const Problem& p, int64_t pair, bool wide, const Outcome& outcome) {
+void finish(const Problem& p, int64_t pair, Verdict swept, const Outcome& outcome) {
   const double score = outcome.spoiled ? kNaN : outcome.score;
   set_score(p, pair, score);
-  const Verdict verdict = std::isnan(score) ? Verdict::kSpoiled
-                          : score == -kInf  ? Verdict::kNoPath
-                                            : swept(wide);
+  const Verdict verdict = std::isnan(score) ? Verdict::kSpoiled : score == -kInf ? Verdict::kNoPath : swept;
   if (p.saved) Saved(p).set(pair, verdict);
 }
 
@@ -182,7 +196,7 @@ void forward_alone(const Problem& p, int64_t pair, bool wide) {
     for (int64_t i = 0; i < bands_of(p.pairs.n(pair)) && !outcome.escapes; i++)
       outcome = combined(outcome, chosen().forward_band(p, {pair, i, wide, memory.rows, memory.pitch,
                                                             scratch.get(), nullptr, nullptr}));
-    if (!outcome.escapes) return finish(p, pair, wide, outcome);
+    if (!outcome.escapes) return finish(p, pair, swept(wide), outcome);
   }
 }
 
@@ -194,7 +208,9 @@ void forward_together(const Problem& p, const Threads& threads, int64_t pair, bo
     std::atomic<bool> escaped{false};
     chain(threads, count, scratch_bytes(p.pairs.columns),
           [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
-            if (escaped.load(std::memory_order_relaxed)) {
+            if (escaped.load(std::memory_order_relaxed)) {  // after the one before: they may share a row
+              while (before && before->columns.load(std::memory_order_acquire) < p.pairs.m(pair))
+                sched_yield();
               own->columns.store(p.pairs.columns, std::memory_order_release);
               return;
             }
@@ -204,7 +220,7 @@ void forward_together(const Problem& p, const Threads& threads, int64_t pair, bo
           });
     Outcome outcome;
     for (const Outcome& one : outcomes) outcome = combined(outcome, one);
-    if (!escaped) return finish(p, pair, wide, outcome);
+    if (!escaped) return finish(p, pair, swept(wide), outcome);
   }
 }
 
@@ -279,7 +295,7 @@ struct Sums {
 // ---- backward ------------------------------------------------------------------------------------------
 
 bool is_swept(Verdict v) {
-  return v == Verdict::kNarrow || v == Verdict::kWide;
+  return v == Verdict::kGrouped || v == Verdict::kNarrow || v == Verdict::kWide;
 }
 
 struct BackwardPair {
@@ -288,6 +304,7 @@ struct BackwardPair {
   bool wide;
   Sums sums;
   Bytes flow;
+  std::atomic<bool> changed{false};  // the scores, since the forward sweep
   BackwardPair(const Problem& p, int64_t pair)
       : p(p),
         pair(pair),
@@ -303,7 +320,13 @@ struct BackwardPair {
               scratch, before,        own};
     band.flow = flow.get();
     sums.hand_to(band);
-    chosen().backward_band(p, band);
+    if (!chosen().backward_band(p, band)) changed = true;
+  }
+  void finish() {
+    if (changed)
+      fill(p, pair, kNaN, false);
+    else
+      sums.write(p, pair);
   }
 };
 
@@ -311,7 +334,7 @@ void backward_alone(const Problem& p, int64_t pair) {
   BackwardPair work(p, pair);
   const Bytes scratch = bytes(scratch_bytes(p.pairs.columns));
   for (int64_t i = 0; i < work.bands; i++) work.sweep(i, scratch.get(), nullptr, nullptr);
-  work.sums.write(p, pair);
+  work.finish();
 }
 void backward_together(const Problem& p, const Threads& threads, int64_t pair) {
   BackwardPair work(p, pair);
@@ -319,7 +342,7 @@ void backward_together(const Problem& p, const Threads& threads, int64_t pair) {
         [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
           work.sweep(i, scratch, before, own);
         });
-  work.sums.write(p, pair);
+  work.finish();
 }
 
 // Pairs first .. first + count - 1 side by side; run(group) for each such group.
@@ -359,14 +382,14 @@ void forward(const Problem& p, const Threads& threads) {
         else if (odd >> r & 1 && narrow && p.gamma > 0)
           again[b] = 1;
         else
-          finish(p, b, wide, {false, (odd >> r & 1) != 0, score_of(p, b)});
+          finish(p, b, Verdict::kGrouped, {false, (odd >> r & 1) != 0, score_of(p, b)});
       }
     });
     for (int64_t b = 0; b < p.pairs.count; b++)
       if (again[b]) rest.push_back(b);
     over_pairs(
-        p, threads, rest, [&](int64_t b) { forward_alone(p, b, true); },
-        [&](int64_t b) { forward_together(p, threads, b, true); });
+        p, threads, rest, [&](int64_t b) { forward_alone(p, b, false); },
+        [&](int64_t b) { forward_together(p, threads, b, false); });
     return;
   }
   for (int64_t b = 0; b < p.pairs.count; b++)
@@ -383,18 +406,20 @@ void backward(const Problem& p, const Threads& threads) {
   const Saved saved(p);
   std::vector<int64_t> rest;
   const int size = group_size(p);
-  const Verdict grouped = swept(!starts_narrow(p));
   if (size)
     over_groups(p, threads, size, [&](const Group& group) {
       uint32_t pairs = 0;
-      for (int r = 0; r < group.count; r++) pairs |= uint32_t(saved[group.first + r].verdict == grouped) << r;
-      if (pairs) chosen().backward_group(p, group, pairs);
+      for (int r = 0; r < group.count; r++)
+        pairs |= uint32_t(saved[group.first + r].verdict == Verdict::kGrouped) << r;
+      const uint32_t odd = pairs ? chosen().backward_group(p, group, pairs) : 0;
+      for (int r = 0; r < group.count; r++)
+        if (odd >> r & 1) fill(p, group.first + r, kNaN, false);
     });
   for (int64_t b = 0; b < p.pairs.count; b++) {
     const Verdict verdict = saved[b].verdict;
     if (!is_swept(verdict))
       fill(p, b, verdict == Verdict::kSpoiled ? kNaN : 0.0, false);
-    else if (!size || verdict != grouped)
+    else if (verdict != Verdict::kGrouped)
       rest.push_back(b);
   }
   over_pairs(

@@ -1,7 +1,6 @@
 // Batched sweeps on the CPU: which kernels sweep what, and on which threads. No torch.
 #pragma once
 #include <functional>
-#include <string>
 
 #include "kernels.h"
 

@@ -100,10 +100,15 @@ struct Findings {
 };
 template <class V>
 SOFTDP_FN void look_at(const V* scores, int count, const typename Lanes<V>::Factor& f, Findings& found) {
-  for (int k = 0; k < count; k++) {
-    found.spoils = found.spoils || !(scores[k] <= f.highest);
-    found.hides = found.hides || (scores[k] < f.lowest && scores[k] > -std::numeric_limits<V>::infinity());
+  const Vec<V> highest(f.highest), lowest(f.lowest), nothing(-std::numeric_limits<V>::infinity());
+  typename Vec<V>::Mask spoils = {}, hides = {};
+  for (int k = 0; k < count; k += kLanes<V>) {
+    const Vec<V> v = Vec<V>::load(scores + k);
+    spoils |= ~(v <= highest);
+    hides |= (v < lowest) & (v > nothing);
   }
+  found.spoils = found.spoils || any(spoils);
+  found.hides = found.hides || any(hides);
 }
 
 // A band's rows in a table.
