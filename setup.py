@@ -95,7 +95,7 @@ def instruction_sets() -> dict[str, list[str]]:
 
 def kernels(folder: str, compiler: list[str]) -> list[str]:
     """csrc/cpu/kernels.cpp compiled once for each instruction set; the objects."""
-    source, objects = ROOT / "csrc/cpu/kernels.cpp", []
+    source, objects, running = ROOT / "csrc/cpu/kernels.cpp", [], []
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, flags in instruction_sets().items():
         target = Path(folder) / f"kernels_{name}.o"
@@ -105,7 +105,9 @@ def kernels(folder: str, compiler: list[str]) -> list[str]:
         command = [*compiler, *common, *flags, *asked, f"-DSOFTDP_ISA={name}"]
         command += ["-c", str(source), "-o", str(target)]
         print(*command, flush=True)
-        subprocess.run(command, check=True)
+        running.append(subprocess.Popen(command))
+    if any([process.wait() for process in running]):
+        sys.exit("softdp: the CPU kernels do not compile")
     return objects
 
 

@@ -62,11 +62,16 @@ def cpu_selected() -> str | None:
 
 def available_memory() -> int | None:
     """Bytes; None outside Linux."""
+    return bytes_in("/proc/meminfo", "MemAvailable")
+
+
+def bytes_in(table: str, row: str) -> int | None:
+    """A row of one of Linux's tables of memory, which are in kB; None where there is none."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path(table).read_text().splitlines()
     except OSError:
         return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{row}:")]
     return found[0] if found else None
 
 

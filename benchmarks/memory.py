@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import fresh
 import torch
+from machine import bytes_in
 from problems import GAMMA, THRESHOLD, anchored
 
 import softdp
@@ -57,9 +57,4 @@ def run(score: Any, inputs: Sequence[torch.Tensor]) -> None:
 
 def peak_bytes() -> int | None:
     """This program's own peak; getrusage's starts from that of the process that started it."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")]
-    return found[0] if found else None
+    return bytes_in("/proc/self/status", "VmHWM")

@@ -33,7 +33,7 @@
 //   Value, Exponent, Mask       types of p, of e and of a comparison
 //   split(x, k, p, e)           2^(x k) = p * 2^e with p in [2^-1/2, 2^1/2] and whole e; e = kNothing for
 //                               x = -inf, and harmless numbers for what too_large reports
-//   too_large(x, k)             true where x k is NaN, +inf or beyond the exponent's range
+//   too_large(x, k)             true where x k is NaN, +inf or beyond the exponent's range (for spoils())
 //   scaled(p, d)                p * 2^d for whole d <= 0, exactly 0 far below the precision of p
 //   normalize(p, e)             p back to [1, 2), e with it
 //   bounded(e)                  a state's exponent, so that the next sum of three cannot pass its type's end

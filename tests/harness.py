@@ -28,24 +28,29 @@ def sources(root: Path = ROOT) -> list[Path]:
     return sorted((root / "csrc/cuda").glob("*.cu")) + sorted((root / "tests/kernels").glob("*.cpp"))
 
 
+def units(files: list[Path], folder: Path) -> list[str]:
+    """A C++ file in the folder for each, which includes it: .cu files are C++ here."""
+    found = []
+    for source in files:
+        unit = folder / f"{source.stem}_unit.cpp"
+        text = f'#include "{source}"\n'
+        if not unit.is_file() or unit.read_text() != text:
+            unit.write_text(text)
+        found.append(str(unit))
+    return found
+
+
 def build(root: Path = ROOT, flags: str = FLAGS):
     """The pybind11 module of tests/kernels/harness.cpp."""
     tag = hashlib.sha1(f"{root} {flags} {torch.__version__}".encode()).hexdigest()[:12]
     name = f"softdp_harness_{tag}"
     folder = ROOT / "build" / name
     folder.mkdir(parents=True, exist_ok=True)
-    units = []
-    for source in sources(root):  # .cu files are C++ here
-        unit = folder / f"{source.stem}_unit.cpp"
-        text = f'#include "{source}"\n'
-        if not unit.is_file() or unit.read_text() != text:
-            unit.write_text(text)
-        units.append(str(unit))
     preload = os.environ.pop("LD_PRELOAD", None)  # a sanitizer's runtime, not meant for the compiler
     try:
         return cpp_extension.load(
             name,
-            units,
+            units(sources(root), folder),
             extra_cflags=["-std=c++17", "-O2", "-g", "-w", "-DSOFTDP_HARNESS", *flags.split()],
             extra_ldflags=flags.split(),
             extra_include_paths=[str(root / "tests/kernels"), str(root / "csrc/cuda")],

@@ -15,10 +15,11 @@ import os
 import sys
 from pathlib import Path
 
+import harness
 import torch
+from harness import ROOT
 from torch.utils import cpp_extension
 
-ROOT = Path(__file__).resolve().parents[1]
 ACTIVE = bool(os.environ.get("SOFTDP_SHIM"))
 
 
@@ -45,17 +46,11 @@ def _build() -> Path:
     folder = ROOT / "build" / f"softdp_shim_{torch.__version__}"
     folder.mkdir(parents=True, exist_ok=True)
     kernels = ROOT / "tests" / "kernels"
-    units = [ROOT / "csrc/ops/library.cpp", ROOT / "csrc/ops/cuda.cpp", kernels / "shim.cpp"]
-    units.append(kernels / "binding" / "launches.cpp")
-    for source in sorted((ROOT / "csrc/cuda").glob("*.cu")):  # which are C++ here
-        unit = folder / f"{source.stem}_unit.cpp"
-        text = f'#include "{source}"\n'
-        if not unit.is_file() or unit.read_text() != text:
-            unit.write_text(text)
-        units.append(unit)
+    files = [ROOT / "csrc/ops/library.cpp", ROOT / "csrc/ops/cuda.cpp", kernels / "shim.cpp"]
+    files += [kernels / "binding" / "launches.cpp", *sorted((ROOT / "csrc/cuda").glob("*.cu"))]
     cpp_extension.load(
         "softdp_shim",
-        [str(unit) for unit in units],
+        harness.units(files, folder),
         extra_cflags=["-std=c++17", "-O2", "-w", "-DSOFTDP_HARNESS"],
         extra_include_paths=[str(kernels / "binding"), str(kernels)],
         build_directory=str(folder),

@@ -122,7 +122,7 @@ def test_half_scores_of_every_magnitude():
     for half in HALF:
         numbers = bits.view(half)
         numbers = numbers[numbers.isfinite() & (numbers.abs() < 1e6)]
-        for rows in (numbers[:, None, None], numbers.repeat_interleave(1)[None, :, None][:, :50]):
+        for rows in (numbers[:, None, None], numbers[None, :50, None]):
             score = softdp.fsd_score(rows, 0.0, gamma=1.0, boundary="anchored")
             exact = softdp.fsd_score(rows.double(), 0.0, gamma=1.0, boundary="anchored")
             close(score, exact, 1e-6)

@@ -9,8 +9,6 @@
 // strip from the row above: a chain of moves that goes straight down can leave a strip before its block ends.
 // In between a mantissa grows by 2^2.6 a step at most (three of them, and two inputs of at most 2^1/2).
 #pragma once
-#include <sched.h>
-
 #include "tiles.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
@@ -159,7 +157,7 @@ struct Pair {
 
   Pair(const Problem& p, int64_t pair) : problem(p), pair(pair), n(p.pairs.n(pair)), m(p.pairs.m(pair)) {
     factor = R::kHard ? Lanes<V>::whole() : Lanes<V>::factor(p.gamma);
-    threshold = p.scores[0].type == Type::kFloat64 ? V(p.threshold) : V(float(p.threshold));
+    threshold = is_double(p) ? V(p.threshold) : V(float(p.threshold));
     for (int i = 0; i < R::kGaps + 1; i++) fill[i] = stage_filler<V>(p.scores[i].type);
   }
   Rows rows_of(int i, int64_t row) const {
@@ -197,25 +195,6 @@ struct Edges {
   Row above, below;
   bool rest_reached;  // where there is no row above: S(0, j)
 };
-
-// What a strip waits for and tells, at its band's edges.
-SOFTDP_FN void wait_for(const Progress* before, int64_t columns) {
-  if (!before) return;
-  for (int looks = 0; before->columns.load(std::memory_order_acquire) < columns; looks++) {
-    if (looks > 1000) {  // the other thread may not be running
-      sched_yield();
-      continue;
-    }
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-  }
-}
-SOFTDP_FN void tell(Progress* own, int64_t columns) {
-  if (own) own->columns.store(columns, std::memory_order_release);
-}
 
 template <class R, bool kEdge, bool kSave>
 SOFTDP_FN void forward_steps(const Pair<R>& pair, Vec<typename R::V> (*tiles)[R::L], const RowGaps<R>& gaps,
@@ -388,18 +367,18 @@ template <class V>
 struct Target {
   enum { kNone, kCells, kRows, kColumns, kTotal } kind = kNone;
   char* data = nullptr;  // of the pair
+  Type type;
+  int bytes;
   WriteStage<V> write = nullptr;
   Stage<V> stage;
-  int bytes = 0;
   double* column_sums = nullptr;
   double* total = nullptr;
   double lanes[kLanes<V>];
 
   Target(const Sink& sink, const Pairs& pairs, int64_t pair, double* column_sums, double* total)
-      : column_sums(column_sums), total(total) {
+      : type(sink.type), bytes(bytes_of(sink.type)), column_sums(column_sums), total(total) {
     if (!sink.data) return;
     kind = sink.every_row ? sink.every_column ? kCells : kRows : sink.every_column ? kColumns : kTotal;
-    bytes = bytes_of(sink.type);
     data = static_cast<char*>(sink.data) +
            pair * (sink.every_row ? pairs.rows : 1) * (sink.every_column ? pairs.columns : 1) * bytes;
     write = stage_writer<V>(sink.type);
@@ -426,21 +405,9 @@ struct Target {
   void end_strip(int64_t row, int rows) {
     for (int r = 0; kind == kTotal && r < rows; r++) *total += lanes[r];
     if (kind != kRows) return;
-    for (int r = 0; r < rows; r++) {
-      if (bytes == 8)
-        reinterpret_cast<double*>(data)[row + r] = lanes[r];
-      else if (bytes == 4)
-        reinterpret_cast<float*>(data)[row + r] = float(lanes[r]);
-      else
-        put_half(row + r, float(lanes[r]));
-    }
-  }
-  Type type = Type::kFloat32;
-  void put_half(int64_t at, float x) {
-    if (type == Type::kFloat16)
-      from_float(x, reinterpret_cast<Half*>(data)[at]);
-    else
-      from_float(x, reinterpret_cast<Bfloat16*>(data)[at]);
+    with_type(type, [&](auto t) {
+      for (int r = 0; r < rows; r++) put(reinterpret_cast<decltype(t)*>(data)[row + r], lanes[r]);
+    });
   }
 };
 
@@ -485,9 +452,7 @@ void backward_strip(const Pair<R>& pair, const Band& band, int64_t row, int rows
   constexpr int L = R::L;
   const int64_t m = pair.m, last = (m + rows - 1 + L - 1) / L * L - L;  // the last block's first step
   V* const flow = reinterpret_cast<V*>(band.flow);
-  const V seed = V(pair.problem.scores[0].type == Type::kFloat64
-                       ? static_cast<const double*>(pair.problem.grad_score)[pair.pair]
-                       : double(static_cast<const float*>(pair.problem.grad_score)[pair.pair]));
+  const V seed = V(number_of(pair.problem, pair.problem.grad_score, pair.pair));
   const int64_t seed_step = bottom ? m - 1 + rows - 1 : -1;
   bool sums_columns = false;  // whose order is that of the bands
   for (int i = 0; i <= R::kGaps; i++) sums_columns = sums_columns || targets[i].kind == Target<V>::kColumns;
@@ -555,7 +520,6 @@ bool backward_band(const Problem& p, const Band& band) {
       {p.gradients[0], p.pairs, band.pair, nullptr, nullptr},
       {p.gradients[1], p.pairs, band.pair, band.column_sums[1], band.totals ? band.totals + 1 : nullptr},
       {p.gradients[2], p.pairs, band.pair, band.column_sums[2], band.totals ? band.totals + 2 : nullptr}};
-  for (int i = 0; i < 3; i++) targets[i].type = p.gradients[i].type;
   const int64_t row0 = band.index * kBand, end = row0 + kBand < pair.n ? row0 + kBand : pair.n;
   for (int64_t row = row0 + (end - 1 - row0) / R::L * R::L; row >= row0; row -= R::L) {
     const int rows = end - row < R::L ? int(end - row) : R::L;

@@ -170,7 +170,8 @@ struct GroupSweep {
     for (int64_t j = 0; j < M; j++) flow[j] = Value(V(0));
     for (int64_t i = N - 1; i >= 0; i--) {
       for (int r = 0; r < L; r++)
-        if (n.x[r] == i + 1 && m.x[r] > 0 && r < group.count) flow[m.x[r] - 1].x[r] = seed(r);
+        if (n.x[r] == i + 1 && m.x[r] > 0 && r < group.count)
+          flow[m.x[r] - 1].x[r] = V(number_of(p, p.grad_score, group.first + r));
       Value a = flow[M - 1], diagonal(V(0));
       for (int64_t j = M - 1; j >= 0; j--) {
         const Value* const kept = weights + 2 * (i * M + j);
@@ -193,11 +194,6 @@ struct GroupSweep {
   }
 
  private:
-  V seed(int r) const {
-    const int64_t b = group.first + r;
-    return p.scores[0].type == Type::kFloat64 ? V(static_cast<const double*>(p.grad_score)[b])
-                                              : V(static_cast<const float*>(p.grad_score)[b]);
-  }
   SOFTDP_FN void add(const GroupTable<V>& to, int q, int64_t i, int64_t j, Value x) const {
     if (!p.gradients[q].data) return;
     Value& sum = to.cells[to.at(i, j)];
@@ -216,10 +212,7 @@ uint32_t forward_group(const Problem& p, const Group& group) {
   });
   for (int r = 0; r < group.count; r++) {
     if (lanes >> r & 1 || sweep.n.x[r] == 0 || sweep.m.x[r] == 0) continue;
-    if (p.scores[0].type == Type::kFloat64)
-      static_cast<double*>(p.score)[group.first + r] = scores[r];
-    else
-      static_cast<float*>(p.score)[group.first + r] = float(scores[r]);
+    set_score(p, group.first + r, scores[r]);
   }
   return lanes;
 }

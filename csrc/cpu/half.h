@@ -43,6 +43,13 @@ SOFTDP_FN float to_float(float x) {
 SOFTDP_FN void from_float(float x, float& y) {
   y = x;
 }
+template <class T>
+SOFTDP_FN void put(T& to, double x) {
+  from_float(float(x), to);
+}
+SOFTDP_FN void put(double& to, double x) {
+  to = x;
+}
 
 template <class Run>
 SOFTDP_FN auto with_type(Type type, Run run) {

@@ -29,10 +29,6 @@ SOFTDP_FN auto with_recipe(const Problem& p, bool wide, Run run) {
   return wide ? with_gaps<Wide, false>(p, run) : with_gaps<Narrow, true>(p, run);
 }
 
-SOFTDP_FN bool is_double(const Problem& p) {
-  return p.scores[0].type == Type::kFloat64;
-}
-
 Outcome forward(const Problem& p, const Band& band) {
   return with_recipe(p, band.wide, [&](auto recipe) { return forward_band<decltype(recipe)>(p, band); });
 }

@@ -4,6 +4,8 @@
 // above every band but the first: the backward sweep computes a band's weights again from its scores, in the
 // cache, where saving them would cost more time than computing them, and eight bytes a cell.
 #pragma once
+#include <sched.h>
+
 #include <atomic>
 #include <cstdint>
 
@@ -42,6 +44,21 @@ struct Problem {
   Sink gradients[3];
 };
 
+SOFTDP_FN bool is_double(const Problem& p) {
+  return p.scores[0].type == Type::kFloat64;
+}
+SOFTDP_FN void set_score(const Problem& p, int64_t pair, double score) {
+  if (is_double(p))
+    static_cast<double*>(p.score)[pair] = score;
+  else
+    static_cast<float*>(p.score)[pair] = float(score);
+}
+// The pair's number among the scores or among their gradient.
+SOFTDP_FN double number_of(const Problem& p, const void* numbers, int64_t pair) {
+  return is_double(p) ? static_cast<const double*>(numbers)[pair]
+                      : double(static_cast<const float*>(numbers)[pair]);
+}
+
 constexpr int kBand = 16;
 constexpr int64_t kStateBytes = 16;  // the widest state's
 
@@ -60,10 +77,27 @@ SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns) {
   return int64_t(sizeof(SavedPair)) + ((rows > 0 ? rows : 1) - 1) / kBand * columns * kStateBytes;
 }
 
-// How far a band has come, in columns; the next band follows.
+// How far a band has come, in columns; the next band follows. Null: nobody to wait for, or to tell.
 struct alignas(64) Progress {
   std::atomic<int64_t> columns{0};
 };
+SOFTDP_FN void wait_for(const Progress* before, int64_t columns) {
+  if (!before) return;
+  for (int looks = 0; before->columns.load(std::memory_order_acquire) < columns; looks++) {
+    if (looks > 1000) {  // the other thread may not be running
+      sched_yield();
+      continue;
+    }
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+  }
+}
+SOFTDP_FN void tell(Progress* own, int64_t columns) {
+  if (own) own->columns.store(columns, std::memory_order_release);
+}
 
 // One band of one pair. The bands of a pair may be at work together, each a few columns behind the one
 // before; memory that they share is passed on with their progress.

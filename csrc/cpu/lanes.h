@@ -16,30 +16,24 @@ template <class T>
 using Integer = typename IntegerOf<T>::Type;
 
 // x k - whole, where whole is x k rounded, without the rounding of the product.
-SOFTDP_FN Vec<float> residue(Vec<float> x, float k, Vec<float> whole) {
-#if defined(__AVX512F__)
-  return Vec<float>(Vec<float>::Raw(_mm512_fmsub_ps(x.x, Vec<float>(k).x, whole.x)));
-#elif defined(__FMA__)
-  return Vec<float>(Vec<float>::Raw(_mm256_fmsub_ps(x.x, Vec<float>(k).x, whole.x)));
+template <class T>
+SOFTDP_FN Vec<T> residue(Vec<T> x, T k, Vec<T> whole) {
+#if defined(__AVX2__)  // and FMA
+  return muladd(x, Vec<T>(k), Vec<T>(T(0)) - whole);
 #else
-  Vec<float> r;  // a float's products are exact in double
-  for (int i = 0; i < kLanes<float>; i++) r.x[i] = float(double(x.x[i]) * double(k) - double(whole.x[i]));
-  return r;
-#endif
-}
-SOFTDP_FN Vec<double> residue(Vec<double> x, double k, Vec<double> whole) {
-#if defined(__AVX512F__)
-  return Vec<double>(Vec<double>::Raw(_mm512_fmsub_pd(x.x, Vec<double>(k).x, whole.x)));
-#elif defined(__FMA__)
-  return Vec<double>(Vec<double>::Raw(_mm256_fmsub_pd(x.x, Vec<double>(k).x, whole.x)));
-#else
-  // Dekker's product: halves of 26 bits, whose products are exact.
-  const auto high = [](Vec<double> a) {
-    typedef Vec<int64_t>::Raw Bits;
-    return Vec<double>(Vec<double>::Raw(Bits(a.x) & ~((int64_t(1) << 27) - 1)));
-  };
-  const Vec<double> kk(k), p = x * kk, xh = high(x), xl = x - xh, kh = high(kk), kl = kk - kh;
-  return (p - whole) + (((xh * kh - p) + xh * kl + xl * kh) + xl * kl);
+  if constexpr (sizeof(T) == 4) {
+    Vec<T> r;  // a float's products are exact in double
+    for (int i = 0; i < kLanes<T>; i++) r.x[i] = T(double(x.x[i]) * double(k) - double(whole.x[i]));
+    return r;
+  } else {
+    // Dekker's product: halves of 26 bits, whose products are exact.
+    const auto high = [](Vec<T> a) {
+      using Bits = Vec<int64_t>::Raw;
+      return Vec<T>(typename Vec<T>::Raw(Bits(a.x) & ~((int64_t(1) << 27) - 1)));
+    };
+    const Vec<T> kk(k), p = x * kk, xh = high(x), xl = x - xh, kh = high(kk), kl = kk - kh;
+    return (p - whole) + (((xh * kh - p) + xh * kl + xl * kh) + xl * kl);
+  }
 #endif
 }
 
@@ -128,7 +122,6 @@ struct Lanes {
                                   Exponent(F::kNothing));
     }
   }
-  static SOFTDP_FN Mask too_large(Value x, Factor f) { return ~(x <= Value(f.highest)); }
   static SOFTDP_FN Value scaled(Value p, Exponent d) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(T) == 4)

@@ -132,20 +132,18 @@ SOFTDP_FN Vec<typename IntegerOf<T>::Type> magnitude_bits(Vec<T> a) {
 
 // a b + c, in one rounding where the instruction set has it, and nowhere else (-ffp-contract=off): a pair's
 // bits must not hang on what the compiler made of the code that swept it.
-SOFTDP_FN Vec<float> muladd(Vec<float> a, Vec<float> b, Vec<float> c) {
+template <class T>
+SOFTDP_FN Vec<T> muladd(Vec<T> a, Vec<T> b, Vec<T> c) {
 #if defined(__AVX512F__)
-  return Vec<float>(Vec<float>::Raw(_mm512_fmadd_ps(a.x, b.x, c.x)));
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(typename Vec<T>::Raw(_mm512_fmadd_ps(a.x, b.x, c.x)));
+  else
+    return Vec<T>(typename Vec<T>::Raw(_mm512_fmadd_pd(a.x, b.x, c.x)));
 #elif defined(__AVX2__)
-  return Vec<float>(Vec<float>::Raw(_mm256_fmadd_ps(a.x, b.x, c.x)));
-#else
-  return a * b + c;
-#endif
-}
-SOFTDP_FN Vec<double> muladd(Vec<double> a, Vec<double> b, Vec<double> c) {
-#if defined(__AVX512F__)
-  return Vec<double>(Vec<double>::Raw(_mm512_fmadd_pd(a.x, b.x, c.x)));
-#elif defined(__AVX2__)
-  return Vec<double>(Vec<double>::Raw(_mm256_fmadd_pd(a.x, b.x, c.x)));
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(typename Vec<T>::Raw(_mm256_fmadd_ps(a.x, b.x, c.x)));
+  else
+    return Vec<T>(typename Vec<T>::Raw(_mm256_fmadd_pd(a.x, b.x, c.x)));
 #else
   return a * b + c;
 #endif

@@ -3,7 +3,6 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
-#include <sched.h>
 
 #include <algorithm>
 #include <cmath>
@@ -72,9 +71,6 @@ Bytes bytes(int64_t count) {
 
 // ---- which pairs are swept how -------------------------------------------------------------------------
 
-bool is_double(const Problem& p) {
-  return p.scores[0].type == Type::kFloat64;
-}
 // Whether float's arithmetic is tried first.
 bool starts_narrow(const Problem& p) {
   return !is_double(p) && p.gamma > 1e-30 && p.gamma < 1e30;
@@ -98,7 +94,6 @@ int group_size(const Problem& p) {
 class Saved {
  public:
   explicit Saved(const Problem& p) : data_(p.saved), pitch_(saved_bytes(p.pairs.rows, p.pairs.columns)) {}
-  explicit operator bool() const { return data_; }
   void set(int64_t pair, Verdict verdict) const {
     (*this)[pair].verdict = verdict;
     (*this)[pair].unused = 0;
@@ -110,15 +105,6 @@ class Saved {
   int64_t pitch_;
 };
 
-void set_score(const Problem& p, int64_t pair, double score) {
-  if (is_double(p))
-    static_cast<double*>(p.score)[pair] = score;
-  else
-    static_cast<float*>(p.score)[pair] = float(score);
-}
-double score_of(const Problem& p, int64_t pair) {
-  return is_double(p) ? static_cast<double*>(p.score)[pair] : double(static_cast<float*>(p.score)[pair]);
-}
 bool is_empty(const Problem& p, int64_t pair) {
   return p.pairs.n(pair) == 0 || p.pairs.m(pair) == 0;
 }
@@ -154,7 +140,8 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
   const int64_t whole = by_bands ? count - left : count;
   threads.over(whole, std::max<int64_t>(1, kFewCells / cells), [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
-    for (int64_t i = begin; i < end; i++) alone(pairs[i]);
+    const Bytes scratch = bytes(scratch_bytes(p.pairs.columns));
+    for (int64_t i = begin; i < end; i++) alone(pairs[i], scratch.get());
   });
   for (int64_t i = whole; i < count; i++) together(pairs[i]);
 }
@@ -188,14 +175,13 @@ void finish(const Problem& p, int64_t pair, Verdict swept, const Outcome& outcom
   if (p.saved) Saved(p).set(pair, verdict);
 }
 
-void forward_alone(const Problem& p, int64_t pair, bool wide) {
+void forward_alone(const Problem& p, int64_t pair, bool wide, unsigned char* scratch) {
   const RowMemory memory(p, pair);
-  const Bytes scratch = bytes(scratch_bytes(p.pairs.columns));
   for (;; wide = true) {
     Outcome outcome;
     for (int64_t i = 0; i < bands_of(p.pairs.n(pair)) && !outcome.escapes; i++)
-      outcome = combined(outcome, chosen().forward_band(p, {pair, i, wide, memory.rows, memory.pitch,
-                                                            scratch.get(), nullptr, nullptr}));
+      outcome = combined(outcome, chosen().forward_band(p, {pair, i, wide, memory.rows, memory.pitch, scratch,
+                                                            nullptr, nullptr}));
     if (!outcome.escapes) return finish(p, pair, swept(wide), outcome);
   }
 }
@@ -209,10 +195,8 @@ void forward_together(const Problem& p, const Threads& threads, int64_t pair, bo
     chain(threads, count, scratch_bytes(p.pairs.columns),
           [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
             if (escaped.load(std::memory_order_relaxed)) {  // after the one before: they may share a row
-              while (before && before->columns.load(std::memory_order_acquire) < p.pairs.m(pair))
-                sched_yield();
-              own->columns.store(p.pairs.columns, std::memory_order_release);
-              return;
+              wait_for(before, p.pairs.m(pair));
+              return tell(own, p.pairs.m(pair));
             }
             outcomes[i] =
                 chosen().forward_band(p, {pair, i, wide, memory.rows, memory.pitch, scratch, before, own});
@@ -225,17 +209,6 @@ void forward_together(const Problem& p, const Threads& threads, int64_t pair, bo
 }
 
 // ---- gradients that are not swept ----------------------------------------------------------------------
-
-template <class T>
-void put(T& to, double x) {
-  to = T(x);
-}
-void put(Half& to, double x) {
-  from_float(float(x), to);
-}
-void put(Bfloat16& to, double x) {
-  from_float(float(x), to);
-}
 
 // The part of a sink that belongs to a pair.
 template <class T>
@@ -330,10 +303,9 @@ struct BackwardPair {
   }
 };
 
-void backward_alone(const Problem& p, int64_t pair) {
+void backward_alone(const Problem& p, int64_t pair, unsigned char* scratch) {
   BackwardPair work(p, pair);
-  const Bytes scratch = bytes(scratch_bytes(p.pairs.columns));
-  for (int64_t i = 0; i < work.bands; i++) work.sweep(i, scratch.get(), nullptr, nullptr);
+  for (int64_t i = 0; i < work.bands; i++) work.sweep(i, scratch, nullptr, nullptr);
   work.finish();
 }
 void backward_together(const Problem& p, const Threads& threads, int64_t pair) {
@@ -365,7 +337,7 @@ const Kernels& chosen() {
 }
 
 void forward(const Problem& p, const Threads& threads) {
-  const bool narrow = starts_narrow(p), wide = !narrow;
+  const bool narrow = starts_narrow(p);
   std::vector<int64_t> rest;
   const auto settle_empty = [&](int64_t b) {
     set_score(p, b, p.anchored && !p.lcs && p.pairs.n(b) != p.pairs.m(b) ? -kInf : 0.0);
@@ -382,24 +354,21 @@ void forward(const Problem& p, const Threads& threads) {
         else if (odd >> r & 1 && narrow && p.gamma > 0)
           again[b] = 1;
         else
-          finish(p, b, Verdict::kGrouped, {false, (odd >> r & 1) != 0, score_of(p, b)});
+          finish(p, b, Verdict::kGrouped, {false, (odd >> r & 1) != 0, number_of(p, p.score, b)});
       }
     });
     for (int64_t b = 0; b < p.pairs.count; b++)
       if (again[b]) rest.push_back(b);
-    over_pairs(
-        p, threads, rest, [&](int64_t b) { forward_alone(p, b, false); },
-        [&](int64_t b) { forward_together(p, threads, b, false); });
-    return;
+  } else {
+    for (int64_t b = 0; b < p.pairs.count; b++)
+      if (is_empty(p, b))
+        settle_empty(b);
+      else
+        rest.push_back(b);
   }
-  for (int64_t b = 0; b < p.pairs.count; b++)
-    if (is_empty(p, b))
-      settle_empty(b);
-    else
-      rest.push_back(b);
   over_pairs(
-      p, threads, rest, [&](int64_t b) { forward_alone(p, b, wide); },
-      [&](int64_t b) { forward_together(p, threads, b, wide); });
+      p, threads, rest, [&](int64_t b, unsigned char* scratch) { forward_alone(p, b, !narrow, scratch); },
+      [&](int64_t b) { forward_together(p, threads, b, !narrow); });
 }
 
 void backward(const Problem& p, const Threads& threads) {
@@ -423,7 +392,7 @@ void backward(const Problem& p, const Threads& threads) {
       rest.push_back(b);
   }
   over_pairs(
-      p, threads, rest, [&](int64_t b) { backward_alone(p, b); },
+      p, threads, rest, [&](int64_t b, unsigned char* scratch) { backward_alone(p, b, scratch); },
       [&](int64_t b) { backward_together(p, threads, b); });
 }
 

@@ -71,12 +71,7 @@ SOFTDP_FN void store_part_as(Vec<V> v, T* data, int64_t offset, int begin, int e
         return _mm256_storeu_si256(reinterpret_cast<__m256i*>(data + offset),
                                    _mm512_cvtps_ph(v.x, _MM_FROUND_TO_NEAREST_INT));
 #endif
-    for (int k = begin; k < end; k++) {
-      if constexpr (std::is_same_v<T, double>)
-        data[offset + k] = double(v.x[k]);
-      else
-        from_float(float(v.x[k]), data[offset + k]);
-    }
+    for (int k = begin; k < end; k++) put(data[offset + k], double(v.x[k]));
   }
 }
 

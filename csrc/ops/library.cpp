@@ -10,8 +10,8 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "float gamma, bool anchored, bool save) -> (Tensor score, Tensor saved)");
   m.def(
       "fsd_backward(Tensor grad_score, Tensor saved, Tensor? match, Tensor? insert, Tensor? delete, "
-      "Tensor? x_lengths, Tensor? y_lengths, float gamma, bool anchored, SymInt[] match_size, SymInt[] "
-      "insert_size, SymInt[]? delete_size, "
+      "Tensor? x_lengths, Tensor? y_lengths, float gamma, bool anchored, "
+      "SymInt[] match_size, SymInt[] insert_size, SymInt[]? delete_size, "
       "bool need_match, bool need_insert, bool need_delete, ScalarType dtype) "
       "-> (Tensor d_match, Tensor d_insert, Tensor d_delete)");
   m.def(
@@ -19,6 +19,6 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "bool save) -> (Tensor score, Tensor saved)");
   m.def(
       "lcs_backward(Tensor grad_score, Tensor saved, Tensor? similarity, Tensor? x_lengths, "
-      "Tensor? y_lengths, float threshold, float gamma, SymInt[] similarity_size, ScalarType dtype) -> "
-      "Tensor");
+      "Tensor? y_lengths, float threshold, float gamma, SymInt[] similarity_size, ScalarType dtype) "
+      "-> Tensor");
 }
