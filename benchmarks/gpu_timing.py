@@ -300,24 +300,31 @@ def graphs(implementation: Implementation, sets: Sets, entry: Entry, effort: Eff
     """Forward and backward replayed: a graph of one pass, and one of STEPS passes, as a training step that
     holds more than this. Seconds a pass. Inputs this small stay in the cache, as if just computed."""
     sets = [sets[k % len(sets)] for k in range(STEPS)]
+    upstream = one_pass(implementation, sets[0])  # the graphs read it: it lives as long as they do
     pool = torch.cuda.graph_pool_handle()
-    single = [captured(implementation, [leaves], pool) for leaves in sets]
+    single = [captured(implementation, [leaves], upstream, pool) for leaves in sets]
     yield replayed(entry, "graph", single, STEPS, effort)
-    whole = [captured(implementation, sets, pool)]
+    whole = [captured(implementation, sets, upstream, pool)]
     yield replayed(entry, f"graph of {STEPS}", whole, STEPS, effort)
 
 
-def captured(implementation: Implementation, sets: Sets, pool: Any) -> torch.cuda.CUDAGraph:
+def captured(implementation: Implementation, sets: Sets, upstream: Tensor, pool: Any) -> torch.cuda.CUDAGraph:
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # a warm-up on another stream, as capturing asks for
-        upstream = one_pass(implementation, sets[0])
+        one_pass(implementation, fresh(sets[0]), upstream)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
+    # Leaves of the capture's own: those of earlier passes belong, in autograd's books, to their stream.
     with torch.cuda.graph(graph, pool=pool):
         for leaves in sets:
-            one_pass(implementation, leaves, upstream)
+            one_pass(implementation, fresh(leaves), upstream)
     return graph
+
+
+def fresh(leaves: Sequence[Tensor]) -> list[Tensor]:
+    """Other leaves over the same memory."""
+    return [t.detach().requires_grad_() for t in leaves]
 
 
 def replayed(
