@@ -9,7 +9,8 @@ usage: benchmarks/gpu.sh [--dry-run] [--stages LIST] [--wheels DIR] [--out DIR] 
 
   --dry-run   without a GPU: build, import, and all that CPU tensors can show; measures nothing
   --stages    some of tests,sanitizers,benchmarks (default all three)
-  --wheels    wheels to install first, peers or what is missing (default .whl in the repository, if there)
+  --wheels    wheels to install first, peers or what is missing (default .whl in the repository, if there); a
+              softdp among them is measured instead of a build of this checkout, which takes two minutes
   --out       for the JSON and PNG (default benchmarks/results)
   --logs      for the logs of build, tests and sanitizers (default: shown where something fails, then removed)
   --seconds   for everything together (default 570)
@@ -114,15 +115,19 @@ names = "pip", "setuptools", "ninja", "numpy", "pytest", "hypothesis", "matplotl
 print(*(n for n in names if u.find_spec(n) is None))') || die "$python does not run"
 [[ -z $missing ]] || die "$python lacks: $missing (a folder of wheels may bring them: --wheels)"
 
-say "build, for ${arch:-${TORCH_CUDA_ARCH_LIST:-9.0}}"
-# The GPU's own architecture only; without a GPU one, since the default list is made to be shipped.
-export TORCH_CUDA_ARCH_LIST=${arch:-${TORCH_CUDA_ARCH_LIST:-9.0}}
-mkdir "$work/source" # a copy, so that the build leaves nothing in the checkout
-tar -C "$root" --exclude=./.git --exclude=./.whl --exclude=./build --exclude=./runs --exclude='*.so' \
-  --exclude='*.egg-info' --exclude=_build_info.json -cf - . | tar -C "$work/source" -xf - || die "cannot copy $root"
-(cd "$work/source" && "$python" -m pip install -v --no-index --no-build-isolation --no-deps --upgrade \
-  --target "$site" .) > "$logs/build.log" 2>&1 || { tail -n 40 "$logs/build.log"; die "the build failed"; }
-grep -o 'softdp [^ ]*: built with .*' "$logs/build.log" | tail -n 1
+build() {
+  say "build, for ${arch:-${TORCH_CUDA_ARCH_LIST:-9.0}}"
+  # The GPU's own architecture only; without a GPU one, since the default list is made to be shipped. With
+  # line numbers, by which racecheck.py knows what it reads.
+  export TORCH_CUDA_ARCH_LIST=${arch:-${TORCH_CUDA_ARCH_LIST:-9.0}} NVCC_APPEND_FLAGS=-lineinfo
+  mkdir "$work/source" # a copy, so that the build leaves nothing in the checkout
+  tar -C "$root" --exclude=./.git --exclude=./.whl --exclude=./build --exclude=./runs --exclude='*.so' \
+    --exclude='*.egg-info' --exclude=_build_info.json -cf - . | tar -C "$work/source" -xf - || die "cannot copy $root"
+  (cd "$work/source" && "$python" -m pip install -v --no-index --no-build-isolation --no-deps --upgrade \
+    --target "$site" .) > "$logs/build.log" 2>&1 || { tail -n 40 "$logs/build.log"; die "the build failed"; }
+  grep -o 'softdp [^ ]*: built with .*' "$logs/build.log" | tail -n 1
+}
+compgen -G "${wheels:-/nowhere}/softdp-*.whl" > /dev/null && echo "softdp as it was built in $wheels" || build
 (cd "$work" && "$python" -c 'import softdp; print(softdp.build_info())') || die "softdp does not import"
 kernels=$(cd "$work" && "$python" -c 'import softdp; print(*softdp.build_info()["cuda_archs"])')
 [[ -n $dry || -n $kernels ]] || die "softdp was built without CUDA kernels"
@@ -131,8 +136,13 @@ kernels=$(cd "$work" && "$python" -c 'import softdp; print(*softdp.build_info()[
 
 # From another folder: in the checkout Python would find the source, which is not built.
 run_tests() { # seconds
-  (cd "$work" && timeout -k 10 "$1" "$python" -m pytest -c "$root/pyproject.toml" --rootdir "$root" \
-    -p no:cacheprovider -q -m cuda "$root/tests") 2>&1 | tee "$logs/tests.log"
+  local plugins # side by side where pytest-xdist is there, and a test that hangs ends alone with pytest-timeout
+  plugins=$(ask 'import importlib.util as u
+found = {"xdist": "-n 6", "pytest_timeout": "--timeout 60", "pytest_benchmark": "-p no:benchmark"}
+print(*(option for name, option in found.items() if u.find_spec(name)))')
+  # shellcheck disable=SC2086
+  (cd "$work" && OMP_NUM_THREADS=2 timeout -k 10 "$1" "$python" -m pytest -c "$root/pyproject.toml" \
+    --rootdir "$root" -p no:cacheprovider -q $plugins -m cuda "$root/tests") 2>&1 | tee "$logs/tests.log"
 }
 
 if [[ -n $dry ]]; then
@@ -201,8 +211,11 @@ if wanted sanitizers; then
       case $tool in memcheck | initcheck) cache=1 ;; *) cache=0 ;; esac
       command=("$sanitizer" --tool "$tool" --error-exitcode 1 "$python" "$root/benchmarks/sanitize.py")
       ((cache)) && command=(env PYTORCH_NO_CUDA_MEMORY_CACHING=1 "${command[@]}")
-      (cd "$work" && timeout -k 5 "$allowed" "${command[@]}") > "$log" 2>&1
+      (cd "$work" && OMP_NUM_THREADS=2 timeout -k 5 "$allowed" "${command[@]}") > "$log" 2>&1
       code=$?
+      if [[ $tool == racecheck ]] && ((code == 1)) && "$python" "$root/benchmarks/racecheck.py" "$log"; then
+        continue
+      fi
       if ((code == 0)); then
         grep -E 'sanitize.py:|ERROR SUMMARY|RACECHECK SUMMARY' "$log"
         continue
