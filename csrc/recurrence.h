@@ -22,6 +22,15 @@
 //   d match(i,j) = A(i,j)     d insert(i,j) = A(i,j) w_insert     d delete(i,j) = A(i,j) w_delete
 //   A(i-1,j-1) += A(i,j) w_match     A(i-1,j) += A(i,j) w_insert     A(i,j-1) += A(i,j) w_delete
 //
+// Second order, for a direction v of the scores, with dS and dw the derivatives of S and w along it:
+//
+//   u = (dS(i-1,j-1),  v_insert(i,j) + dS(i-1,j),  v_delete(i,j) + dS(i,j-1))
+//   dS(i,j) = v_match(i,j) + sum_k w_k u_k        (LCS: v_c counts where c is a hit, and there alone)
+//   dw_k    = w_k (u_k - sum_l w_l u_l) / gamma   (gamma = 0: no curvature)
+//
+// dS(n,m) is the derivative of the score along v. The Hessian times v is the derivative of the gradients
+// along v: the same adjoint once more, on dual numbers A + dA and w + dw.
+//
 // Arithmetic. The smooth maximum is computed on exp(S / gamma), which is kept as p * 2^e: a mantissa p
 // near 1 and a whole exponent e of its own. Sums then need no logarithm and products no exponential;
 // only the scores that come in are exponentiated. A value that no path reaches is an exponent below
@@ -75,6 +84,35 @@ struct Adjoint {
   Value to_above;     // share of A(i-1,j), which is also d insert(i,j)
   Value to_left;      // share of A(i,j-1), which is also d delete(i,j)
 };
+
+// A number and its derivative along a direction.
+template <class Value>
+struct Dual {
+  Value value = 0, tangent = 0;
+};
+template <class Value>
+SOFTDP_FN Dual<Value> operator+(Dual<Value> a, Dual<Value> b) {
+  return {a.value + b.value, a.tangent + b.tangent};
+}
+template <class Value>
+SOFTDP_FN Dual<Value> operator*(Dual<Value> a, Dual<Value> b) {
+  return {a.value * b.value, a.value * b.tangent + a.tangent * b.value};
+}
+
+// The derivatives of a cell's state and of its weights.
+template <class Value>
+struct Tangent {
+  Value state;
+  Weights<Value> weights;
+};
+
+// u by move; what the cell's own score adds to the state comes on top.
+template <class Value>
+SOFTDP_FN Tangent<Value> tangent_of(Weights<Value> w, Value diagonal, Value above, Value left,
+                                    Value curvature) {
+  const Value mean = w.match * diagonal + w.insert * above + w.del * left, c = curvature;
+  return {mean, {w.match * (diagonal - mean) * c, w.insert * (above - mean) * c, w.del * (left - mean) * c}};
+}
 
 // gamma > 0. A state is exp(S / gamma) and an input exp(score / gamma), both as p * 2^e.
 template <class A>
@@ -184,6 +222,14 @@ struct Fsd {
   static SOFTDP_FN Adjoint<Value> adjoint(Value a, Weights<Value> w) {
     return {a, a * w.match, a * w.insert, a * w.del};
   }
+  // v: the direction at the cell; curvature = 1 / gamma, or 0.
+  template <class Value>
+  static SOFTDP_FN Tangent<Value> tangent(Weights<Value> w, Weights<Value> v, Value diagonal, Value above,
+                                          Value left, Value curvature) {
+    Tangent<Value> t = tangent_of(w, diagonal, v.insert + above, v.del + left, curvature);
+    t.state += v.match;
+    return t;
+  }
 };
 // Longest common subsequence. A hit's weights are those of a match, (1, 0, 0).
 template <class Max>
@@ -203,6 +249,13 @@ struct Lcs {
   template <class Value>
   static SOFTDP_FN Adjoint<Value> adjoint(Value a, Weights<Value> w) {
     return {a * w.match, a * w.match, a * w.insert, a * w.del};
+  }
+  template <class Value>
+  static SOFTDP_FN Tangent<Value> tangent(Weights<Value> w, Weights<Value> v, Value diagonal, Value above,
+                                          Value left, Value curvature) {
+    Tangent<Value> t = tangent_of(w, diagonal, above, left, curvature);
+    t.state += v.match * w.match;
+    return t;
   }
 };
 }  // namespace softdp

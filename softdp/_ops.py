@@ -215,22 +215,50 @@ def _(
 
 
 @torch.library.register_fake("softdp::lcs_backward")
-def _(grad_score, saved, similarity, x_lengths, y_lengths, threshold, gamma, similarity_size, dtype):
+def _(grad_score, saved, similarity, x_lengths, y_lengths, threshold, gamma, similarity_size, visits, dtype):
     return saved.new_empty(tuple(similarity_size), dtype=dtype)
+
+
+@torch.library.register_fake("softdp::fsd_double_backward")
+def _(
+    v_match,
+    v_insert,
+    v_delete,
+    grad_score,
+    match,
+    insert,
+    delete,
+    x_lengths,
+    y_lengths,
+    gamma,
+    anchored,
+    need_match,
+    need_insert,
+    need_delete,
+):
+    def product(needed):
+        return match.new_empty(match.shape if needed else (0,))
+
+    products = [product(n) for n in (need_match, need_insert, need_delete and delete is not None)]
+    return match.new_empty(match.shape[:1]), *products
+
+
+@torch.library.register_fake("softdp::lcs_double_backward")
+def _(v, grad_score, similarity, x_lengths, y_lengths, threshold, gamma):
+    return similarity.new_empty(similarity.shape[:1]), similarity.new_empty(similarity.shape)
 
 
 # ---- autograd ------------------------------------------------------------------------------------
 #
-# A second derivative must arrive at its error and not be silently 0: the first depends on the scores through
-# the backward operator's own arguments on the CPU, and on a GPU, where it has none, through `saved`, which
-# therefore stays differentiable, though nobody asks for its derivative.
+# The first derivative depends on the scores through the backward operator's own arguments: it is given them
+# on every device, also where its kernel does without. `saved` holds numbers that follow from the scores; its
+# derivative is never asked for.
 
 
 def _fsd_context(ctx, inputs, output):
     match, insert, delete, x_lengths, y_lengths, gamma, anchored, _ = inputs
     _, saved = output
-    scores = (None,) * 3 if on_gpu(match.device) else (match, insert, delete)
-    ctx.save_for_backward(saved, *scores, x_lengths, y_lengths)
+    ctx.save_for_backward(saved, match, insert, delete, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
     ctx.options = gamma, anchored
     ctx.sizes = match.shape, insert.shape, None if delete is None else delete.shape
@@ -256,7 +284,7 @@ def _summed_over_batch(gradient: Tensor, size: list[int] | None, needed: bool) -
 def _lcs_context(ctx, inputs, output):
     similarity, x_lengths, y_lengths, threshold, gamma, _ = inputs
     _, saved = output
-    ctx.save_for_backward(saved, None if on_gpu(similarity.device) else similarity, x_lengths, y_lengths)
+    ctx.save_for_backward(saved, similarity, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
     ctx.options = threshold, gamma
     ctx.size = similarity.shape
@@ -266,17 +294,71 @@ def _lcs_context(ctx, inputs, output):
 def _lcs_gradient(ctx, grad_score, _grad_saved):
     if grad_score is None:
         return (None,) * 6
-    gradient = lcs_backward(grad_score, *ctx.saved_tensors, *ctx.options, list(ctx.size), ctx.dtype)
+    gradient = lcs_backward(grad_score, *ctx.saved_tensors, *ctx.options, list(ctx.size), False, ctx.dtype)
     return gradient, *(None,) * 5
+
+
+def _fsd_double_context(ctx, inputs, output):
+    grad_score, _, match, insert, delete, x_lengths, y_lengths, gamma, anchored, *_ = inputs
+    ctx.save_for_backward(grad_score, match, insert, delete, x_lengths, y_lengths)
+    ctx.set_materialize_grads(False)
+    ctx.options = gamma, anchored
+
+
+def _fsd_double_gradient(ctx, *directions):
+    """Derivatives by grad_score and by the scores; see csrc/recurrence.h, second order."""
+    nothing = (None,) * 16
+    grad_score, match, insert, delete, *lengths = ctx.saved_tensors
+    scores = match, insert, delete
+    directions = [None if v is None or v.numel() == 0 else _checks.computed(v) for v in directions]
+    if all(v is None for v in directions):
+        return nothing
+    wants_grad, _, *needs = ctx.needs_input_grad[:5]
+    computed = [None if t is None else _checks.computed(t) for t in scores]
+    tangent, *products = fsd_double_backward(
+        *directions, grad_score, *computed, *lengths, *ctx.options, *needs
+    )
+    gradients = (
+        _summed_as(product, like) if need and like is not None else None
+        for product, like, need in zip(products, scores, needs, strict=True)
+    )
+    return tangent if wants_grad else None, None, *gradients, *nothing[5:]
+
+
+def _summed_as(product: Tensor, like: Tensor) -> Tensor:
+    """A dense derivative summed over the dimensions that were broadcast, in the scores' dtype."""
+    over = [d for d in range(3) if like.shape[d] != product.shape[d]]
+    return (product.sum(over, keepdim=True) if over else product).to(like.dtype)
+
+
+def _lcs_double_context(ctx, inputs, output):
+    grad_score, _, similarity, x_lengths, y_lengths, threshold, gamma, _, visits, _ = inputs
+    ctx.save_for_backward(grad_score, similarity, x_lengths, y_lengths)
+    ctx.set_materialize_grads(False)
+    ctx.options = threshold, gamma
+    ctx.visits = visits
+
+
+def _lcs_double_gradient(ctx, v):
+    if v is None:
+        return (None,) * 10
+    if ctx.visits:
+        raise NotImplementedError("softdp: visits have no derivative")
+    grad_score, similarity, *lengths = ctx.saved_tensors
+    wants_grad, _, need = ctx.needs_input_grad[:3]
+    v, computed = _checks.computed(v), _checks.computed(similarity)
+    tangent, product = lcs_double_backward(v, grad_score, computed, *lengths, *ctx.options)
+    gradient = product.to(similarity.dtype) if need else None
+    return tangent if wants_grad else None, None, gradient, *(None,) * 7
 
 
 def _no_context(ctx, inputs, output):
     pass
 
 
-def _no_second_derivative(ctx, *_grads):
+def _no_third_derivative(ctx, *_grads):
     raise NotImplementedError(
-        "softdp: the second derivative of this score is not implemented; "
+        "softdp: the third derivative of this score is not implemented; "
         "softdp.reference has derivatives of every order"
     )
 
@@ -338,10 +420,27 @@ def _fsd_backward_vmap(info, in_dims, *inputs):
 
 
 def _lcs_backward_vmap(info, in_dims, *inputs):
-    tensors, options, (pairs, *cells), dtype = inputs[:5], inputs[5:7], inputs[7], inputs[8]
+    tensors, options, (pairs, *cells), last = inputs[:5], inputs[5:7], inputs[7], inputs[8:]
     joined = _joined(tensors, in_dims, pairs, info.batch_size)
-    gradient = lcs_backward(*joined, *options, [info.batch_size * pairs, *cells], dtype)
+    gradient = lcs_backward(*joined, *options, [info.batch_size * pairs, *cells], *last)
     return _parted(gradient, info.batch_size), 0
+
+
+def _fsd_double_backward_vmap(info, in_dims, *inputs):
+    tensors, options = inputs[:9], inputs[9:]
+    joined = _joined(tensors, in_dims, _pairs(inputs[4], in_dims[4]), info.batch_size)
+    results = fsd_double_backward(*joined, *options)
+    *_, need_match, need_insert, need_delete = options
+    given = True, need_match, need_insert, need_delete and inputs[6] is not None
+    parted = (_parted(r, info.batch_size, whole) for r, whole in zip(results, given, strict=True))
+    return tuple(parted), (0,) * 4
+
+
+def _lcs_double_backward_vmap(info, in_dims, *inputs):
+    tensors, options = inputs[:5], inputs[5:]
+    joined = _joined(tensors, in_dims, _pairs(inputs[2], in_dims[2]), info.batch_size)
+    results = lcs_double_backward(*joined, *options)
+    return tuple(_parted(r, info.batch_size) for r in results), (0, 0)
 
 
 # ---- registration --------------------------------------------------------------------------------
@@ -399,5 +498,11 @@ def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) 
 
 fsd_forward = _register("fsd_forward", _fsd_context, _fsd_gradient, _fsd_forward_vmap)
 lcs_forward = _register("lcs_forward", _lcs_context, _lcs_gradient, _lcs_forward_vmap)
-fsd_backward = _register("fsd_backward", _no_context, _no_second_derivative, _fsd_backward_vmap)
-lcs_backward = _register("lcs_backward", _no_context, _no_second_derivative, _lcs_backward_vmap)
+fsd_backward = _register("fsd_backward", _fsd_double_context, _fsd_double_gradient, _fsd_backward_vmap)
+lcs_backward = _register("lcs_backward", _lcs_double_context, _lcs_double_gradient, _lcs_backward_vmap)
+fsd_double_backward = _register(
+    "fsd_double_backward", _no_context, _no_third_derivative, _fsd_double_backward_vmap
+)
+lcs_double_backward = _register(
+    "lcs_double_backward", _no_context, _no_third_derivative, _lcs_double_backward_vmap
+)

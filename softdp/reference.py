@@ -96,19 +96,41 @@ def lcs_score(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022; Mensch and Blondel, ICML 2018.
     """
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
+    return _lcs_score(args, threshold, gamma, torch.zeros_like(args.similarity))
+
+
+def lcs_visits(
+    similarity: Tensor,
+    *,
+    threshold: float,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """How much of LCS's paths passes through each cell, plateaus included: d score / d R(i,j), (B, N, M)."""
+    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
+    added = torch.zeros_like(args.similarity, requires_grad=True)
+    with torch.enable_grad():
+        score = _lcs_score(args._replace(similarity=args.similarity.detach()), threshold, gamma, added)
+    return torch.autograd.grad(score, added, torch.ones_like(score))[0]
+
+
+def _lcs_score(args: _checks.LcsArguments, threshold: float, gamma: float, added: Tensor) -> Tensor:
+    """`added` comes on top of every R(i,j)."""
     similarity = args.similarity
     B, N, M = similarity.shape
     n, m, unfit = _lengths(args.x_lengths, args.y_lengths, similarity)
     similarity = similarity.masked_fill(~_inside(n, m, N, M), 0)
     spoiled = _spoiled(similarity)
     skewed = _skew(similarity.masked_fill(spoiled[:, None, None], 0))
+    skewed_added = _skew(added)
 
     def boundary_value(i: int, j: int) -> float:
         return 0.0
 
     def cells(d: int, diag: Tensor, up: Tensor, left: Tensor) -> Tensor:
         plateau = smooth_max(torch.stack([up, left]), gamma)
-        return torch.where(skewed[d] >= threshold, diag + skewed[d], plateau)
+        return torch.where(skewed[d] >= threshold, diag + skewed[d], plateau) + skewed_added[d]
 
     score = _sweep(similarity, n, m, boundary_value, cells)
     return _spoil(score, spoiled, (similarity,)).masked_fill(unfit, float("nan"))
@@ -200,7 +222,7 @@ def _spoiled(table: Tensor) -> Tensor:
 
 
 def _spoil(score: Tensor, spoiled: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
-    """Make the score of a spoiled pair NaN, and its gradient with it."""
+    """Make the score of a spoiled pair NaN, and its derivatives with it."""
     poison = torch.where(spoiled, float("nan"), 0.0).to(score.dtype)
-    total = sum(table.sum((1, 2)) for table in tables)
-    return torch.where(spoiled, poison * total, score)
+    total = sum(table.sum((1, 2)) for table in tables).masked_fill(~spoiled, 0)
+    return torch.where(spoiled, poison * total.sigmoid(), score)  # its derivatives of any order are not 0

@@ -89,11 +89,14 @@ def run(
     save: bool = True,
     given: dict[str, Tensor] | None = None,
     wanted: tuple[str, ...] = (),
+    directions: tuple[Tensor | None, ...] | None = None,
+    visits: bool = False,
 ) -> Result:
     """Forward and, where save, backward of match (B, N, M) and its gaps, or of one similarity.
 
     given: states above (B, M, 16 bytes), left (B, N, 16), corner (B, 16) of another sweep; wanted: which
-    of last_row and last_column to give back.
+    of last_row and last_column to give back. With directions, second order instead of backward: score is
+    the score's derivative along them, gradients are the Hessian's products. visits: of LCS, instead.
     """
     kernels = module()
     match, *gaps = scores
@@ -121,14 +124,15 @@ def run(
         for t in (match, match if lcs else insert, match if lcs else insert if shared else delete)
     ]
     score = poisoned((B,), value_type)
-    tiny_breaks = bool(given or wanted)
+    weights = visits or directions is not None
+    tiny_breaks = weights or bool(given or wanted)
     planes = (1 if lcs else 2) if tiny_breaks else kernels.planes(lcs, shared, N, M)
     saved = poisoned((B, planes, N, M), value_type)
 
     def forward(workspace: Tensor | None) -> int:
         return kernels.forward(
             lcs, dtype, size, *lengths, gamma, threshold, boundary == "anchored", edges, tables, shared, wide,
-            score.data_ptr(), saved.data_ptr() if save else 0, *address(workspace),
+            score.data_ptr(), saved.data_ptr() if save else 0, weights, *address(workspace),
         )  # fmt: skip
 
     workspace = poisoned((forward(None),), torch.uint8)
@@ -137,6 +141,8 @@ def run(
     if not save:
         return Result(score, saved, (), out)
     grad = torch.ones(B, dtype=value_type) if grad is None else grad
+    if directions is not None:
+        return second_order(lcs, dtype, size, lengths, gamma, saved, directions, grad, needs, shared)
     targets = [match] if lcs else [match, insert, None if shared else delete]
     gradients = [
         poisoned((B, *t.shape[1:]), match.dtype) if t is not None and need else None
@@ -150,13 +156,45 @@ def run(
     def backward(workspace: Tensor | None) -> int:
         return kernels.backward(
             lcs, dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), written, shared,
-            *address(workspace),
+            visits, *address(workspace),
         )  # fmt: skip
 
     workspace = poisoned((backward(None),), torch.uint8)
     backward(workspace)
     check_margins(score, saved, workspace, *(g for g in gradients if g is not None))
     return Result(score, saved, tuple(gradients), out)
+
+
+def second_order(lcs, dtype, size, lengths, gamma, saved, directions, grad, needs, shared) -> Result:
+    kernels = module()
+    tangent, tangents = poisoned(size[:1], saved.dtype), poisoned(saved.shape, saved.dtype)
+    along = [(0, 0, 0, 0) if v is None else strided(v, size) for v in directions]
+    along += [(0, 0, 0, 0)] * (3 - len(along))
+    if shared and not lcs:
+        along[2] = along[1]
+
+    def there(workspace: Tensor | None) -> int:
+        return kernels.tangents(
+            lcs, dtype, size, *lengths, gamma, saved.data_ptr(), along, tangent.data_ptr(),
+            tangents.data_ptr(), *address(workspace),
+        )  # fmt: skip
+
+    first = poisoned((there(None),), torch.uint8)
+    there(first)
+    found = [poisoned(size, saved.dtype) if need else None for need in needs[: 1 if lcs else 3 - shared]]
+    places = [0 if t is None else t.data_ptr() for t in found]
+    places += [0] * (3 - len(places))
+
+    def back(workspace: Tensor | None) -> int:
+        return kernels.products(
+            lcs, dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), tangents.data_ptr(), places,
+            shared, *address(workspace),
+        )  # fmt: skip
+
+    second = poisoned((back(None),), torch.uint8)
+    back(second)
+    check_margins(tangent, tangents, first, second, saved, *(t for t in found if t is not None))
+    return Result(tangent, tangents, tuple(found), {})
 
 
 def poisoned(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:

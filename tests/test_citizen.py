@@ -38,10 +38,19 @@ def operator_calls():
             yield "lcs_forward", (m, *lengths, 0.4, 0.2, save)
         score, saved = torch.ops.softdp.lcs_forward(m, *lengths, 0.4, 0.2, True)
         given = torch.ones_like(score), saved, m, *lengths, 0.4, 0.2
-        yield "lcs_backward", (*given, list(m.shape), dtype)
+        for visits in (False, True):
+            yield "lcs_backward", (*given, list(m.shape), visits, dtype)
+        for delete, needs in ((None, (True, True, False)), (m.clone(), (True, False, True))):
+            directions = (torch.ones_like(m), None, None if delete is None else torch.ones_like(m))
+            given = torch.ones_like(score), m, g, delete, *lengths, 0.2, False
+            yield "fsd_double_backward", (*directions, *given, *needs)
+        yield "lcs_double_backward", (torch.ones_like(m), torch.ones_like(score), m, *lengths, 0.4, 0.2)
 
 
-@pytest.mark.parametrize("name", ["fsd_forward", "fsd_backward", "lcs_forward", "lcs_backward"])
+OPERATORS = [f"{name}_{step}" for name in SCORES for step in ("forward", "backward", "double_backward")]
+
+
+@pytest.mark.parametrize("name", OPERATORS)
 def test_opcheck(name):
     checked = 0
     for operator, arguments in operator_calls():
@@ -54,11 +63,11 @@ def test_opcheck(name):
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
 )  # opcheck's own
-@pytest.mark.parametrize("name", ["fsd_forward", "lcs_forward"])
+@pytest.mark.parametrize("name", [name for name in OPERATORS if "double" not in name])
 def test_opcheck_with_gradients(name):
     for operator, arguments in operator_calls():
-        save = arguments[-1]
-        if operator == name and save:
+        without = name.endswith("forward") and not arguments[-1]  # save
+        if operator == name and not without and True not in arguments[8:9]:
             leaves = [
                 a.clone().requires_grad_() if torch.is_tensor(a) and a.is_floating_point() else a
                 for a in arguments

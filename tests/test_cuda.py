@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import warnings
 
 import pytest
 import shim
@@ -18,7 +19,8 @@ from helpers import close, score_and_gradients, scores
 
 import softdp
 
-OPERATORS = ("fsd_forward", "fsd_backward", "lcs_forward", "lcs_backward")
+STEPS = ("forward", "backward", "double_backward")
+OPERATORS = tuple(f"{recurrence}_{step}" for recurrence in ("fsd", "lcs") for step in STEPS)
 DEVICE = torch.device("cpu" if shim.ACTIVE else "cuda")
 needs_shim = pytest.mark.skipif(not shim.ACTIVE, reason="the shim makes it fail")
 needs_gpu = pytest.mark.skipif(shim.ACTIVE, reason="needs the GPU's streams, graphs, memory or speed")
@@ -429,14 +431,195 @@ def test_gradcheck_past_a_tile():
     assert torch.autograd.gradcheck(lambda *t: softdp.fsd_score(*t, gamma=0.5), (match, gaps))
 
 
+def products(score, tables, directions, weight):
+    """Derivatives of sum(weight * score)'s gradient along the directions: by weight, and by the tables."""
+    leaves = [t.detach().requires_grad_() for t in tables]
+    weight = weight.detach().requires_grad_()
+    gradients = torch.autograd.grad((weight * score(*leaves)).sum(), leaves, create_graph=True)
+    along = sum((g * v).sum() for g, v in zip(gradients, directions, strict=True))
+    return torch.autograd.grad(along, [weight, *leaves], materialize_grads=True)
+
+
+def products_agree(score, tables):
+    """The GPU's second derivatives, held against the CPU's in float64 from the same numbers."""
+    directions = [values(*t.shape, dtype=t.dtype) for t in tables]
+    weight = values(tables[0].shape[0], dtype=tables[0].dtype) + 2
+    found = products(score, [on_gpu(t) for t in tables], [on_gpu(v) for v in directions], on_gpu(weight))
+    quick = shim.ACTIVE and tables[0].numel() < 30000
+    with shim.reference() if quick else contextlib.nullcontext():
+        exact = products(
+            score, [t.double() for t in tables], [v.double() for v in directions], weight.double()
+        )
+    for a, b in zip(found, exact, strict=True):
+        assert a.dtype == tables[0].dtype and a.device.type == DEVICE.type
+        assert torch.equal(a.cpu().isfinite(), b.isfinite())
+        largest = b.nan_to_num(0).abs().max().item()
+        close(a.cpu(), b, (1e-9 if a.dtype == torch.float64 else 1e-3) * max(largest, 1e-3))
+    return found
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1), (5, 7), (32, 32), (33, 31), (129, 70)])
+@both_dtypes
 @each
-def test_second_and_forward_mode_derivatives_are_errors(name):
+def test_second_derivatives(name, size, dtype):
+    for tables in ((values(2, *size, dtype=dtype) for _ in "mg"), values(2, *size, dtype=dtype).split(1)):
+        products_agree(SCORES[name], list(tables))
+
+
+@pytest.mark.parametrize("size", [(300, 280), (600, 40)])
+@each
+def test_second_derivatives_over_several_bands(name, size):
+    tables = [values(2, *size, dtype=torch.float32) for _ in "mg"]
+    if shim.ACTIVE:  # the reference takes long there
+        tables = [t[:1, : size[0], : size[1] // 3] for t in tables]
+    products_agree(SCORES[name], tables)
+
+
+@both_boundaries
+@pytest.mark.parametrize("delete", ["none", "number", "row", "column", "dense"])
+@pytest.mark.parametrize("insert", ["number", "pair", "row", "shared column", "table", "dense"])
+def test_second_derivatives_of_gap_kinds(insert, delete, boundary):
+    for size in ((3, 5, 7), (2, 33, 40)):
+        gaps = [gap(kind, *size, torch.float64) for kind in (insert, delete) if kind != "none"]
+        products_agree(lambda *t: softdp.fsd_score(*t, gamma=0.3, boundary=boundary), [values(*size), *gaps])
+
+
+@every_regime
+@each
+def test_second_derivatives_of_ragged_and_masked_pairs(name, size):
+    if shim.ACTIVE and size == REGIMES[-1]:
+        size = 140, 40
+    N, M = size
+    n, m = ragged(N, M)
+    match, gaps = values(8, N, M), values(8, N, 1)
+    match[0, :, M // 2] = -math.inf
+    match[0, N // 2, M // 2] = 0.5  # a gate that all anchored paths take
+    match[4, 0, 0] = math.nan
+
+    def score(*t):
+        lengths = {"x_lengths": n.to(t[0].device), "y_lengths": m.to(t[0].device)}
+        return SCORES[name](*t, **lengths)
+
+    _, by_match, _ = products_agree(score, [match, gaps])
+    outside = (torch.arange(N) >= n[:, None])[:, :, None] | (torch.arange(M) >= m[:, None])[:, None]
+    assert (by_match[on_gpu(outside)] == 0).all()
+
+
+@each
+def test_gamma_0_has_no_curvature(name):
+    score = {
+        "fsd": lambda m, g: softdp.fsd_score(m, g, gamma=0.0),
+        "anchored": lambda m, g: softdp.fsd_score(m, g, gamma=0.0, boundary="anchored"),
+        "lcs": lambda m, g: softdp.lcs_score(m + g, threshold=0.4, gamma=0.0),
+    }[name]
+    for size in ((5, 7), (40, 33)):
+        _, *found = products_agree(score, [values(2, *size) for _ in "mg"])
+        assert all((p == 0).all() for p in found)
+
+
+@both_boundaries
+@pytest.mark.parametrize("gaps", [1, 2])
+def test_fsd_gradgradcheck(gaps, boundary):
+    lengths = {"x_lengths": torch.tensor([4, 2], device=DEVICE), "y_lengths": torch.tensor([5, 4])}
+    for shape in ((), (2, 1, 1), (2, 4, 1), (1, 1, 5), (2, 4, 5)):
+        tables = [scores(2, 4, 5), *(scores(*shape) for _ in range(gaps))]
+        assert torch.autograd.gradgradcheck(
+            lambda *t: softdp.fsd_score(*t, gamma=0.4, boundary=boundary, **lengths),
+            [t.to(DEVICE).requires_grad_() for t in tables],
+        )
+
+
+def test_lcs_gradgradcheck():
+    similarity = scores(2, 4, 5)
+    similarity += 0.01 * ((similarity - 0.3).abs() < 1e-3)
+    assert torch.autograd.gradgradcheck(
+        lambda c: softdp.lcs_score(c, threshold=0.3, gamma=0.4), similarity.to(DEVICE).requires_grad_()
+    )
+
+
+@each
+def test_third_and_forward_mode_derivatives_are_errors(name):
     match, gaps = (gpu_values(1, 3, 3, dtype=torch.float64).requires_grad_() for _ in range(2))
-    (gradient,) = torch.autograd.grad(SCORES[name](match, gaps).sum(), match, create_graph=True)
+    (first,) = torch.autograd.grad(SCORES[name](match, gaps).sum(), match, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), match, create_graph=True)
     with pytest.raises(NotImplementedError, match="softdp.reference has derivatives of every order"):
-        gradient.square().sum().backward()
+        second.square().sum().backward()
     with torch.autograd.forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
         SCORES[name](torch.autograd.forward_ad.make_dual(match, torch.ones_like(match)), gaps)
+
+
+# ---- alignments and paths ------------------------------------------------------------------------
+
+ALIGNMENTS = {
+    "fsd": lambda match, gap, **lengths: softdp.fsd_alignment(match, gap, gamma=0.2, **lengths),
+    "anchored": lambda match, gap, **lengths: softdp.fsd_alignment(
+        match, gap, boundary="anchored", **lengths
+    ),
+    "lcs": lambda match, gap, **lengths: softdp.lcs_alignment(
+        match + gap, threshold=0.4, gamma=0.2, **lengths
+    ),
+}
+PATHS = {
+    "fsd": lambda match, gap, **lengths: softdp.fsd_path(match, gap, **lengths),
+    "anchored": lambda match, gap, **lengths: softdp.fsd_path(match, gap, boundary="anchored", **lengths),
+    "lcs": lambda match, gap, **lengths: softdp.lcs_path(match + gap, threshold=0.4, **lengths),
+}
+
+
+@every_regime
+@both_dtypes
+@each
+def test_alignments_are_the_scores_gradients(name, size, dtype):
+    n, m = ragged(*size)
+    match, gaps = gpu_values(8, *size, dtype=dtype), gpu_values(8, size[0], 1, dtype=dtype)
+    lengths = {"x_lengths": on_gpu(n), "y_lengths": on_gpu(m)}
+    _, (expected, _) = score_and_gradients(SCORES[name], (match, gaps), **lengths)
+    assert torch.equal(ALIGNMENTS[name](match, gaps, **lengths), expected)
+
+
+@each
+@pytest.mark.parametrize("size", [(5, 7), (33, 40)])
+def test_a_loss_on_an_alignment(name, size):
+    tables, wanted = (values(2, *size), values(2, size[0], 1)), values(2, *size)
+
+    def loss(*t):
+        return (ALIGNMENTS[name](*t) - wanted.to(t[0].device)).square().sum((1, 2))
+
+    found = score_and_gradients(loss, [on_gpu(t) for t in tables])
+    with shim.reference() if shim.ACTIVE else contextlib.nullcontext():
+        exact = score_and_gradients(loss, tables)
+    for a, b in zip((found[0], *found[1]), (exact[0], *exact[1]), strict=True):
+        close(a.cpu(), b, 1e-8)
+
+
+@every_regime
+@each
+def test_paths_are_the_references(name, size):
+    """Of whole numbers, so that many paths tie."""
+    n, m = ragged(*size)
+    match, gaps = (torch.randint(-2, 3, (8, *s)).float() for s in (size, (size[0], 1)))
+    match[2, 0, 0] = match[4, -1, -1] = -math.inf
+    match[7, 0, 0] = math.nan
+    found = PATHS[name](on_gpu(match), on_gpu(gaps), x_lengths=on_gpu(n), y_lengths=on_gpu(m))
+    with shim.reference() if shim.ACTIVE else contextlib.nullcontext():
+        exact = PATHS[name](match, gaps, x_lengths=n, y_lengths=m)
+    assert torch.equal(found.steps.cpu(), exact.steps) and torch.equal(found.lengths.cpu(), exact.lengths)
+    assert found.tolist() == exact.tolist() and found.lengths[0] > 0
+
+
+@every_regime
+@both_dtypes
+def test_visits(size, dtype):
+    """LCS: how much of all paths passes through a cell, on a plateau too."""
+    similarity, (n, m) = values(8, *size, dtype=dtype), ragged(*size)
+    expected = softdp.reference.lcs_visits(
+        similarity.double(), threshold=0.5, gamma=0.2, x_lengths=n, y_lengths=m
+    )
+    similarity, *lengths = (on_gpu(t) for t in (similarity, n, m))
+    score, saved = torch.ops.softdp.lcs_forward(similarity, *lengths, 0.5, 0.2, True)
+    given = torch.ones_like(score), saved, similarity, *lengths, 0.5, 0.2
+    found = torch.ops.softdp.lcs_backward(*given, [8, *size], True, dtype)
+    close(found.cpu(), expected, TOLERANCE[dtype][1])
 
 
 @both_dtypes
@@ -615,14 +798,24 @@ def operator_calls():
                 yield "fsd_forward", (match, gaps, delete, *lengths, 0.2, False, save)
             score, saved = torch.ops.softdp.fsd_forward(match, gaps, delete, *lengths, 0.2, True, True)
             sizes = list(match.shape), list(gaps.shape), None if delete is None else list(match.shape)
+            scores = match, gaps, delete
             for needs in ((True, True, True), (False, True, False)):
-                given = torch.ones_like(score), saved, None, None, None, *lengths, 0.2, True
-                yield "fsd_backward", (*given, *sizes, *needs, dtype)
+                for read in (scores, (None, None, None)):
+                    given = torch.ones_like(score), saved, *read, *lengths, 0.2, True
+                    yield "fsd_backward", (*given, *sizes, *needs, dtype)
+                if dtype != torch.bfloat16:
+                    directions = match.neg(), gaps if needs[0] else None, delete
+                    given = *directions, torch.ones_like(score), *scores, *lengths, 0.2, True
+                    yield "fsd_double_backward", (*given, *needs)
         for save in (False, True):
             yield "lcs_forward", (match, n, m, 0.4, 0.2, save)
         score, saved = torch.ops.softdp.lcs_forward(match, n, m, 0.4, 0.2, True)
-        given = torch.ones_like(score), saved, None, n, m, 0.4, 0.2
-        yield "lcs_backward", (*given, list(match.shape), dtype)
+        for visits in (False, True):
+            given = torch.ones_like(score), saved, match, n, m, 0.4, 0.2
+            yield "lcs_backward", (*given, list(match.shape), visits, dtype)
+        if dtype != torch.bfloat16:
+            given = match.neg(), torch.ones_like(score), match, n, m, 0.4, 0.2
+            yield "lcs_double_backward", given
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -733,12 +926,14 @@ GRAPHED = [(16, 5, 5), (16, 30, 30), (4, 130, 100), (1, 700, 600)]
 @pytest.mark.parametrize("size", GRAPHED, ids=lambda size: "x".join(map(str, size)))
 def test_graph_capture_and_replay(name, size):
     B, N, M = size
-    match, gaps = (torch.zeros(B, N, width, device=DEVICE, requires_grad=True) for width in (M, 1))
+    match, gaps = (torch.zeros(B, N, width, device=DEVICE) for width in (M, 1))
     n, m = (torch.full((B,), full, device=DEVICE) for full in (N, M))
 
     def step():
-        score = SCORES[name](match, gaps, x_lengths=n, y_lengths=m)
-        return score, torch.autograd.grad(score.sum(), (match, gaps))
+        # Leaves of its own: autograd remembers the stream that a leaf was first used on.
+        leaves = [t.detach().requires_grad_() for t in (match, gaps)]
+        score = SCORES[name](*leaves, x_lengths=n, y_lengths=m)
+        return score, torch.autograd.grad(score.sum(), leaves)
 
     warm = torch.cuda.Stream()
     warm.wait_stream(torch.cuda.current_stream())
@@ -750,11 +945,10 @@ def test_graph_capture_and_replay(name, size):
     with torch.cuda.graph(graph):
         captured = step()
     for turn in range(4):
-        with torch.no_grad():
-            match.copy_(values(*size))
-            gaps.copy_(values(B, N, 1))
-            n.fill_(max(1, N - 7 * turn))
-            m.fill_(max(1, M - 3 * turn))
+        match.copy_(values(*size))
+        gaps.copy_(values(B, N, 1))
+        n.fill_(max(1, N - 7 * turn))
+        m.fill_(max(1, M - 3 * turn))
         graph.replay()
         graph.replay()
         assert same(captured, step())
@@ -809,7 +1003,9 @@ def lengths_in(where: str, size: tuple[int, int]) -> dict:
 @contextlib.contextmanager
 def no_waiting():
     """Whatever of PyTorch's waits for the GPU raises."""
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
+        torch.cuda.set_sync_debug_mode("error")
     try:
         yield
     finally:

@@ -46,7 +46,9 @@ def test_the_extension_is_one_abi3_file():
 def test_cuda_architectures_are_named_where_the_operators_have_cuda_kernels():
     architectures = softdp.build_info()["cuda_archs"]
     assert all(re.fullmatch(r"(sm|compute)_\d+[af]?", name) for name in architectures)
-    for name in ("fsd_forward", "fsd_backward", "lcs_forward", "lcs_backward"):
+    for name in (
+        f"{score}_{step}" for score in ("fsd", "lcs") for step in ("forward", "backward", "double_backward")
+    ):
         built = torch._C._dispatch_has_kernel_for_dispatch_key(f"softdp::{name}", "CUDA")
         assert built == bool(architectures)
 

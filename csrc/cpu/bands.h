@@ -434,7 +434,7 @@ SOFTDP_FN void backward_steps(const Pair<R>& pair, const typename R::Value* weig
     }
     const auto w = unpack_lanes<R::kLcs>(weights[2 * k], weights[2 * k + 1]);
     const auto given = R::Recurrence::adjoint(a, w);
-    tiles[0][k] = given.score;
+    tiles[0][k] = R::kLcs && pair.problem.visits ? a : given.score;
     if constexpr (R::kGaps > 0) tiles[1][k] = R::kShared ? given.to_above + given.to_left : given.to_above;
     if constexpr (R::kGaps > 1) tiles[2][k] = given.to_left;
     const Value s = given.to_above + flows.diagonal;  // for the row above, a column to the left

@@ -176,7 +176,7 @@ struct GroupSweep {
       for (int64_t j = M - 1; j >= 0; j--) {
         const Value* const kept = weights + 2 * (i * M + j);
         const auto given = R::Recurrence::adjoint(a, unpack_lanes<R::kLcs>(kept[0], kept[1]));
-        add(out[0], 0, i, j, given.score);
+        add(out[0], 0, i, j, R::kLcs && p.visits ? a : given.score);
         if constexpr (R::kGaps > 0)
           add(out[1], 1, i, j, R::kShared ? given.to_above + given.to_left : given.to_above);
         if constexpr (R::kGaps > 1) add(out[2], 2, i, j, given.to_left);

@@ -36,6 +36,7 @@ struct Problem {
   Pairs pairs;
   bool lcs, anchored;
   bool shared_gap;  // delete = insert, read once; insert receives the sum of both gradients
+  bool visits;      // LCS, backward: the gradient by a plateau's cells too
   double gamma, threshold;
   Table scores[3];
   void* score;             // forward: (B,)

@@ -110,23 +110,26 @@ struct Handover {
   }
 };
 
-// A warp's part of its block's shared memory, and the block's, of which only as many warps are there as it
-// has.
-template <class V, class Edge, int kArrays>
+// A warp's part of its block's shared memory: its own arrays and what it hands on. The arrays lie behind the
+// block's, as many as the launch asked for: fewer bytes are more blocks a multiprocessor.
+template <class V, class Edge>
 struct BandWarp {
-  alignas(16) V arrays[kArrays][kArray];
   alignas(16) Edge ring[kRing];
   alignas(16) unsigned char above[kChunk * sizeof(Edge)];  // Edges, or their narrow states
   alignas(16) unsigned char below[kChunk * sizeof(Edge)];
   V column[2][kRing];
   int published, consumed;
 };
-template <class V, class Edge, int kArrays>
+template <class V, class Edge>
 struct BandMemory {
-  using Warp = BandWarp<V, Edge, kArrays>;
   alignas(16) unsigned ticket;
-  Warp warps[kMostWarps];
-  static size_t bytes(int warps) { return sizeof(BandMemory) - size_t(kMostWarps - warps) * sizeof(Warp); }
+  BandWarp<V, Edge> warps[kMostWarps];
+  SOFTDP_DEVICE V* array(int warp, int arrays, int i) {
+    return reinterpret_cast<V*>(this + 1) + (warp * arrays + i) * kArray;
+  }
+  static size_t bytes(int warps, int arrays) {
+    return sizeof(BandMemory) + size_t(warps) * arrays * kArray * sizeof(V);
+  }
 };
 
 // The way of a warp's last row to the next warp of its block, and of a band's to the pair's next band.
@@ -140,6 +143,44 @@ SOFTDP_DEVICE auto between_bands(const Arguments& a, int64_t pair, int upper) {
   const int64_t bands = a.bands.of(a.pairs.rows);
   return Handover<Edge>{a.chain.edges + (pair * (bands - 1) + upper) * a.pairs.columns,
                         a.chain.flags + pair * bands + upper};
+}
+
+// A strip's way through its columns, where edges are handed on as they are: blocks come in one ahead and
+// leave three behind, `above` receives the edges of the chunk's columns, and steps(t0, count, full) makes its
+// steps and leaves those of the strip's last row in `below`. first: the edge of column 0 where nothing is
+// above.
+template <class Edge, class Start, class Store, class Steps>
+SOFTDP_DEVICE void sweep_blocks(int lane, int rows, int m, const Edge& first, const Handover<Edge>& in,
+                                const Handover<Edge>& out, Edge* above, const Edge* below, Start start,
+                                Store store, Steps steps) {
+  const int total = m + rows - 1, chunks = (total + kChunk - 1) / kChunk, blocks = (m + kChunk - 1) / kChunk;
+  start(0);
+  for (int c = 0; c < chunks; c++) {
+    copy_async_wait();
+    sync_warp();
+    store(c - kBlocksBehind);
+    sync_warp();
+    if (c + 1 < blocks) start(c + 1);
+    const int t0 = c * kChunk, count = total - t0 < kChunk ? total - t0 : kChunk;
+    const int column = t0 + lane, end = t0 + kChunk < m ? t0 + kChunk : m;
+    Edge edge = column == 0 ? first : Edge();
+    if (t0 < m && (in.shared || in.global)) {
+      in.wait(end, lane);
+      if (lane < kChunk && column < m) edge = in.take(column);
+      in.taken(end, lane);
+    }
+    if (lane < kChunk) above[lane] = edge;
+    sync_warp();
+    steps(t0, count, rows == kRows && count == kChunk && t0 >= kRows - 1 && t0 + kChunk <= m);
+    sync_warp();
+    if (out.shared || out.global) {
+      const int given = t0 - (rows - 1), until = clamp(given + count, 0, m);
+      out.wait_for_room(until, lane);
+      if (lane < count && given + lane >= 0 && given + lane < m) out.give(given + lane, below[lane]);
+      out.given(until, lane);
+    }
+  }
+  for (int c = chunks - kBlocksBehind; c < blocks; c++) store(c);
 }
 
 // ---- forward ---------------------------------------------------------------------------------------------
@@ -322,13 +363,13 @@ SOFTDP_DEVICE View<const T> rows_of(const Scores<T>& scores, int64_t pair, int r
 }
 
 template <class R>
-SOFTDP_KERNEL(kMostWarps* kRows)
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kRows, R::kBlocks)
 forward_bands(const ForwardArguments<R> a) {
   using T = typename R::T;
   using V = typename R::V;
   using Wide = typename R::Max::Wide;
   using State = typename Wide::State;
-  using Block = BandMemory<V, State, R::kArrays>;
+  using Block = BandMemory<V, State>;
   SOFTDP_SHARED(raw);
   Block& block = *reinterpret_cast<Block*>(raw);
   const int warp = int(threadIdx.x) / kRows, lane = int(threadIdx.x) % kRows;
@@ -352,7 +393,7 @@ forward_bands(const ForwardArguments<R> a) {
   const int rows = n - row0 < kRows ? n - row0 : kRows;
   Memory<V> memory{};
 #pragma unroll
-  for (int i = 0; i < R::kArrays; i++) memory.array[i] = own.arrays[i];
+  for (int i = 0; i < R::kArrays; i++) memory.array[i] = block.array(warp, R::kArrays, i);
   memory.column[0] = own.column[0];
   memory.column[1] = own.column[1];
   if (lane < rows) {
@@ -468,7 +509,8 @@ struct BackwardArguments {
   const V* grad_score;
   const V* saved;
   Gradient<T> gradients[3];
-  bool shared_gap;
+  bool shared_gap, visits;
+  int arrays;  // the third is for delete's gradient, where it is wanted cell by cell
   Bands bands;
   Chain<V> chain;
   V* partial[2];  // of the gaps that are summed over rows: (B, strips, M) or (B, strips)
@@ -492,11 +534,11 @@ SOFTDP_DEVICE void fill_gradients(const A& a, int64_t pair, int band, int n, int
 }
 
 template <class T, bool kLcs>
-SOFTDP_KERNEL(kMostWarps* kRows)
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kRows, (sizeof(typename ValueOf<T>::Type) == 4 ? 3 : 1))
 backward_bands(const BackwardArguments<T, kLcs> a) {
   using V = typename ValueOf<T>::Type;
   constexpr int kPlanes = BackwardArguments<T, kLcs>::kPlanes, kArrays = kLcs ? 1 : 3;
-  using Block = BandMemory<V, V, kArrays>;
+  using Block = BandMemory<V, V>;
   SOFTDP_SHARED(raw);
   Block& block = *reinterpret_cast<Block*>(raw);
   const int warp = int(threadIdx.x) / kRows, lane = int(threadIdx.x) % kRows;
@@ -519,7 +561,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   const int rows = n - row0 < kRows ? n - row0 : kRows, strip = row0 / kRows;
   V* array[3];
 #pragma unroll
-  for (int i = 0; i < 3; i++) array[i] = own.arrays[i < kArrays ? i : 0];
+  for (int i = 0; i < 3; i++) array[i] = block.array(warp, a.arrays, i < a.arrays ? i : 0);
   const Lane where{lane, lane, lane < rows ? m : 0};
   V* const above = reinterpret_cast<V*>(own.above);
   V* const below = reinterpret_cast<V*>(own.below);
@@ -528,7 +570,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
     const Gradient<T>& g = a.gradients[i];
     return !g.data ? Sum::kNone : g.every_column ? Sum::kArray : Sum::kRow;
   };
-  GapSums<V> gaps{kLcs ? Sum::kNone : kind(1), kLcs ? Sum::kNone : kind(2), a.shared_gap};
+  GapSums<V> gaps{kLcs ? Sum::kNone : kind(1), kLcs ? Sum::kNone : kind(2), a.shared_gap, a.visits};
   double insert_row = 0, del_row = 0;  // sums over a row, chunk by chunk
 
   Handover<V> in, out;
@@ -559,41 +601,18 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   };
 
   Adjoints<V> from;
-  const int total = m + rows - 1, chunks = (total + kChunk - 1) / kChunk, blocks = (m + kChunk - 1) / kChunk;
-  start(0);
-  for (int c = 0; c < chunks; c++) {
-    copy_async_wait();
-    sync_warp();
-    store(c - kBlocksBehind);
-    sync_warp();
-    if (c + 1 < blocks) start(c + 1);
-    const int t0 = c * kChunk, steps = total - t0 < kChunk ? total - t0 : kChunk;
-    const int column = t0 + lane, end = t0 + kChunk < m ? t0 + kChunk : m;
-    V edge = row0 == 0 && column == 0 ? a.grad_score[pair] : V(0);
-    if (t0 < m && (in.shared || in.global)) {
-      in.wait(end, lane);
-      if (lane < kChunk && column < m) edge = in.take(column);
-      in.taken(end, lane);
-    }
-    if (lane < kChunk) above[lane] = edge;
-    sync_warp();
-    const int at = lane * kPitch + (t0 & (kRing - 1));
-    if (rows == kRows && steps == kChunk && t0 >= kRows - 1 && t0 + kChunk <= m)
-      backward_chunk<false, 1, kLcs>(array, from, gaps, where, at, t0, steps, above, below, rows - 1);
-    else
-      backward_chunk<true, 1, kLcs>(array, from, gaps, where, at, t0, steps, above, below, rows - 1);
-    insert_row += double(gaps.insert_row);
-    del_row += double(gaps.del_row);
-    gaps.insert_row = gaps.del_row = 0;
-    sync_warp();
-    if (out.shared || out.global) {
-      const int first = t0 - (rows - 1), until = clamp(first + steps, 0, m);
-      out.wait_for_room(until, lane);
-      if (lane < steps && first + lane >= 0 && first + lane < m) out.give(first + lane, below[lane]);
-      out.given(until, lane);
-    }
-  }
-  for (int c = chunks - kBlocksBehind; c < blocks; c++) store(c);
+  sweep_blocks(
+      lane, rows, m, row0 == 0 ? a.grad_score[pair] : V(0), in, out, above, below, start, store,
+      [&](int t0, int steps, bool full) {
+        const int at = lane * kPitch + (t0 & (kRing - 1));
+        if (full)
+          backward_chunk<false, 1, kLcs>(array, from, gaps, where, at, t0, steps, above, below, rows - 1);
+        else
+          backward_chunk<true, 1, kLcs>(array, from, gaps, where, at, t0, steps, above, below, rows - 1);
+        insert_row += double(gaps.insert_row);
+        del_row += double(gaps.del_row);
+        gaps.insert_row = gaps.del_row = 0;
+      });
 
 #pragma unroll
   for (int i = 1; i < kArrays; i++) {

@@ -19,7 +19,8 @@ using Error = cudaError_t;
 
 #ifdef __CUDACC__
 #define SOFTDP_DEVICE __device__ __forceinline__
-#define SOFTDP_KERNEL(threads) __global__ void __launch_bounds__(threads, 1)
+#define SOFTDP_KERNEL_BLOCKS(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
+#define SOFTDP_KERNEL(threads) SOFTDP_KERNEL_BLOCKS(threads, 1)
 #define SOFTDP_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 
 namespace softdp::cuda {

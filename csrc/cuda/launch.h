@@ -1,5 +1,8 @@
 // The launchers: which kernel sweeps a problem. Included by the .cu files that compile the kernels.
 #pragma once
+#include <algorithm>
+
+#include "second_order.h"
 #include "tiny.h"
 
 namespace softdp::cuda {
@@ -13,13 +16,17 @@ inline bool fits_int(const Pairs& pairs) {
 }
 
 // As many warps a block as the device's shared memory holds and as there are strips.
-template <class V>
-Bands bands_for(const Pairs& pairs) {
-  using Largest = BandMemory<V, typename Maxima<V, true>::Wide::State, 3>;
+template <class V, class Edge>
+Bands bands_for(const Pairs& pairs, int arrays) {
   const size_t most = shared_bytes_per_block();
   int warps = kMostWarps;
-  while (warps > 1 && (warps > strips_of(pairs.rows) || Largest::bytes(warps) > most)) warps--;
+  while (warps > 1 && (warps > strips_of(pairs.rows) || BandMemory<V, Edge>::bytes(warps, arrays) > most))
+    warps--;
   return {warps};
+}
+template <class V>
+Bands bands_for(const Pairs& pairs) {
+  return bands_for<V, typename Maxima<V, true>::Wide::State>(pairs, 3);
 }
 
 template <class R, class T>
@@ -43,13 +50,13 @@ ForwardArguments<R> forward_arguments(const Forward<T>& p) {
 template <class R, class T>
 Error launch_bands(const Forward<T>& p, Stream stream) {
   using State = typename R::Max::Wide::State;
-  using Block = BandMemory<typename R::V, State, R::kArrays>;
+  using Block = BandMemory<typename R::V, State>;
   const ForwardArguments<R> arguments = forward_arguments<R>(p);
   const Bands bands = arguments.bands;
   const Error error = set_zero(p.workspace, size_t(Chain<State>::flag_bytes(p.pairs, bands)), stream);
   if (error != cudaSuccess) return error;
   return launch(forward_bands<R>, p.pairs.count * bands.of(p.pairs.rows), bands.rows(),
-                Block::bytes(bands.warps), stream, arguments);
+                Block::bytes(bands.warps, R::kArrays), stream, arguments);
 }
 
 template <class R, class T>
@@ -65,7 +72,11 @@ Error launch_tiny(const Forward<T>& p, Stream stream) {
 
 template <class T>
 bool is_tiny(const Forward<T>& p) {
-  return is_tiny(p.pairs.rows, p.pairs.columns) && p.boundary.plain();
+  return is_tiny(p.pairs.rows, p.pairs.columns) && p.boundary.plain() && !p.weights;
+}
+template <class T>
+bool is_tiny(const Backward<T>& p) {
+  return is_tiny(p.pairs.rows, p.pairs.columns) && !p.weights;
 }
 
 template <class T>
@@ -146,7 +157,7 @@ int64_t chain_bytes(const Backward<T>& p) {
 
 template <class T>
 int64_t workspace_bytes(const Backward<T>& p) {
-  if (is_tiny(p.pairs.rows, p.pairs.columns)) return 0;
+  if (is_tiny(p)) return 0;
   return chain_bytes(p) +
          (partial_size(p, 1) + partial_size(p, 2)) * int64_t(sizeof(typename Backward<T>::V));
 }
@@ -162,17 +173,13 @@ template <class T, bool kLcs>
 Error launch_backward(const Backward<T>& p, Stream stream) {
   using V = typename Backward<T>::V;
   if (!fits_int(p.pairs)) return kBadProblem;
-  if (is_tiny(p.pairs.rows, p.pairs.columns)) return launch_scale(p, kLcs ? 1 : p.shared_gap ? 2 : 3, stream);
-  using Block = BandMemory<V, V, kLcs ? 1 : 3>;
+  if (is_tiny(p)) return launch_scale(p, kLcs ? 1 : p.shared_gap ? 2 : 3, stream);
+  using Block = BandMemory<V, V>;
   const Bands bands = bands_for<V>(p.pairs);
-  BackwardArguments<T, kLcs> arguments{p.pairs,
-                                       p.grad_score,
-                                       p.saved,
-                                       {p.gradients[0], p.gradients[1], p.gradients[2]},
-                                       p.shared_gap,
-                                       bands,
-                                       Chain<V>::in(p.workspace, p.pairs, bands),
-                                       {nullptr, nullptr}};
+  const int arrays = kLcs ? 1 : p.gradients[2].data && p.gradients[2].every_column ? 3 : 2;
+  BackwardArguments<T, kLcs> arguments{
+      p.pairs,  p.grad_score, p.saved, {p.gradients[0], p.gradients[1], p.gradients[2]}, p.shared_gap,
+      p.visits, arrays,       bands,   Chain<V>::in(p.workspace, p.pairs, bands),        {nullptr, nullptr}};
   V* partial = reinterpret_cast<V*>(static_cast<char*>(p.workspace) + chain_bytes(p));
   for (int i = 1; i < 3; i++) {
     arguments.partial[i - 1] = partial;
@@ -181,7 +188,7 @@ Error launch_backward(const Backward<T>& p, Stream stream) {
   Error error = set_zero(p.workspace, size_t(Chain<V>::flag_bytes(p.pairs, bands)), stream);
   if (error != cudaSuccess) return error;
   error = launch(backward_bands<T, kLcs>, p.pairs.count * bands.of(p.pairs.rows), bands.rows(),
-                 Block::bytes(bands.warps), stream, arguments);
+                 Block::bytes(bands.warps, arrays), stream, arguments);
   for (int i = 1; i < 3 && error == cudaSuccess; i++) {
     const Gradient<T>& g = p.gradients[i];
     if (!g.data || g.every_row) continue;
@@ -200,6 +207,71 @@ Error fsd_backward(const Backward<T>& p, Stream stream) {
 template <class T>
 Error lcs_backward(const Backward<T>& p, Stream stream) {
   return launch_backward<T, true>(p, stream);
+}
+
+// ---- second order --------------------------------------------------------------------------------------
+
+template <class V, class Edge>
+int64_t chain_bytes(const Pairs& pairs, int arrays) {
+  return Chain<Edge>::bytes(pairs, bands_for<V, Edge>(pairs, arrays));
+}
+// The chain of either recurrence fits: LCS takes fewer arrays, so its bands are no narrower.
+template <class V>
+int64_t workspace_bytes(const TangentSweep<V>& p) {
+  return std::max(chain_bytes<V, V>(p.pairs, TangentArguments<V, false>::kArrays),
+                  chain_bytes<V, V>(p.pairs, TangentArguments<V, true>::kArrays));
+}
+template <class V>
+int64_t workspace_bytes(const ProductSweep<V>& p) {
+  return std::max(chain_bytes<V, Dual<V>>(p.pairs, ProductArguments<V, false>::kArrays),
+                  chain_bytes<V, Dual<V>>(p.pairs, ProductArguments<V, true>::kArrays));
+}
+
+template <class Edge, class Arguments, class Problem>
+Error launch_chain(void (*kernel)(Arguments), const Problem& p, Arguments arguments, Stream stream) {
+  using V = typename Arguments::V;
+  if (!fits_int(p.pairs)) return kBadProblem;
+  const Bands bands = bands_for<V, Edge>(p.pairs, Arguments::kArrays);
+  arguments.bands = bands;
+  arguments.chain = Chain<Edge>::in(p.workspace, p.pairs, bands);
+  const Error error = set_zero(p.workspace, size_t(Chain<Edge>::flag_bytes(p.pairs, bands)), stream);
+  if (error != cudaSuccess) return error;
+  return launch(kernel, p.pairs.count * bands.of(p.pairs.rows), bands.rows(),
+                BandMemory<V, Edge>::bytes(bands.warps, Arguments::kArrays), stream, arguments);
+}
+
+template <bool kLcs, class V>
+Error launch_tangents(const TangentSweep<V>& p, Stream stream) {
+  TangentArguments<V, kLcs> arguments{};
+  arguments.pairs = p.pairs;
+  arguments.curvature = V(p.gamma > 0 ? 1 / p.gamma : 0);
+  arguments.saved = p.saved;
+  for (int i = 0; i < 3; i++) arguments.directions[i] = p.directions[i];
+  arguments.tangent = p.tangent;
+  arguments.tangents = p.tangents;
+  return launch_chain<V>(tangent_bands<V, kLcs>, p, arguments, stream);
+}
+template <class V>
+Error sweep_tangents(const TangentSweep<V>& p, Recurrence recurrence, Stream stream) {
+  return recurrence == Recurrence::kLcs ? launch_tangents<true>(p, stream)
+                                        : launch_tangents<false>(p, stream);
+}
+
+template <bool kLcs, class V>
+Error launch_products(const ProductSweep<V>& p, Stream stream) {
+  ProductArguments<V, kLcs> arguments{};
+  arguments.pairs = p.pairs;
+  arguments.grad_score = p.grad_score;
+  arguments.saved = p.saved;
+  arguments.tangents = p.tangents;
+  for (int i = 0; i < 3; i++) arguments.gradients[i] = {kLcs && i > 0 ? nullptr : p.products[i], true, true};
+  arguments.shared_gap = p.shared_gap;
+  return launch_chain<Dual<V>>(product_bands<V, kLcs>, p, arguments, stream);
+}
+template <class V>
+Error sweep_products(const ProductSweep<V>& p, Recurrence recurrence, Stream stream) {
+  return recurrence == Recurrence::kLcs ? launch_products<true>(p, stream)
+                                        : launch_products<false>(p, stream);
 }
 
 }  // namespace softdp::cuda

@@ -23,7 +23,6 @@ constexpr int kRing = 64;
 constexpr int kPitch = kRing + 1;
 constexpr int kArray = kRows * kPitch;
 constexpr int kPartialUnroll = 4;
-constexpr int kKept = 8;          // states kept in registers before they are stored
 constexpr int kBlocksBehind = 3;  // lanes are up to 31 columns apart: a block is done three chunks later
 
 // Rows and columns of scores or results; strides may be negative, to see a table from its end.
@@ -170,6 +169,8 @@ struct Recipe {
   static constexpr bool kLcs = kInsert == Gap::kNone;
   static constexpr int kPlanes = kLcs ? 1 : 2;
   static constexpr int kArrays = kLcs ? 1 : kInsert == Gap::kDense && kDelete == Gap::kDense ? 3 : 2;
+  // Blocks of four warps that a multiprocessor is to hold: as many as the arrays let it.
+  static constexpr int kBlocks = sizeof(V) == 8 ? 1 : kArrays == 3 ? 2 : 3;
   // Whether array i holds scores, or only what is saved.
   static constexpr SOFTDP_FN bool is_loaded(int i) {
     return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);
@@ -193,8 +194,8 @@ struct Cells {
   using State = typename Max::State;
   using Recurrence = std::conditional_t<R::kLcs, Lcs<Max>, Fsd<Max>>;
 
-  // States kept in registers before they are stored: fewer where blocks of halves wait in registers too.
-  static constexpr int kKept = sizeof(typename R::T) == 2 && R::kArrays == 3 ? 4 : 8;
+  // States kept in registers before they are stored: fewer where registers are short.
+  static constexpr int kKept = R::kInsert == Gap::kDense ? 4 : 8;
 
   struct Raw {
     V score, insert, del;
@@ -324,7 +325,7 @@ SOFTDP_DEVICE void forward_chunk(const Cells& cells, typename Cells::State& left
 // row above is to receive.
 template <class V>
 struct Adjoints {
-  V to_left = 0, to_diagonal = 0, to_above = 0;
+  V to_left{}, to_diagonal{}, to_above{};
 };
 
 // What becomes of the two gaps' gradients.
@@ -333,7 +334,8 @@ enum class Sum { kNone, kArray, kRow };  // not wanted; into the array, for the 
 template <class V>
 struct GapSums {
   Sum insert, del;
-  bool shared;  // insert takes both
+  bool shared;          // insert takes both
+  bool visits = false;  // LCS: the gradient by a plateau's cells too
   V insert_row = 0, del_row = 0;
 };
 
@@ -377,7 +379,7 @@ SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], Adjoints<V>& from, GapSu
     if (gaps.del == Sum::kRow) gaps.del_row += out.to_left;
     if (inside) {
       const int at = place + kStep * q;
-      array[0][at] = out.score;
+      array[0][at] = kLcs && gaps.visits ? a : out.score;
       if (gaps.insert == Sum::kArray) array[1][at] = insert;
       if (gaps.del == Sum::kArray) array[2][at] = out.to_left;
     }

@@ -42,6 +42,7 @@ struct Forward {
   bool wide_gaps;   // insert and delete hold V, not T
   V* score;         // (B,)
   V* saved;         // planes() of them, (B, planes, N, M); null: not wanted
+  bool weights;     // save weights also where the pair is tiny
   void* workspace;  // workspace_bytes() of it
 };
 
@@ -55,6 +56,31 @@ struct Backward {
   const V* saved;
   Gradient<T> gradients[3];
   bool shared_gap;
+  bool weights;  // saved are weights, also where the pair is tiny
+  bool visits;   // LCS: the gradient by a plateau's cells too, A(i,j); takes weights
+  void* workspace;
+};
+
+// What the weights become along a direction of the scores, and then what the gradients do: see recurrence.h,
+// second order. Both take weights, planes of them as Forward::weights saves.
+template <class V>
+struct TangentSweep {
+  Pairs pairs;
+  double gamma;
+  const V* saved;           // (B, planes, N, M)
+  Scores<V> directions[3];  // by match or c, insert, delete; data null: 0
+  V* tangent;               // (B,): the scores'
+  V* tangents;              // (B, planes, N, M): the weights'
+  void* workspace;
+};
+template <class V>
+struct ProductSweep {
+  Pairs pairs;
+  const V* grad_score;  // (B,)
+  const V* saved;
+  const V* tangents;
+  V* products[3];   // by match or c, insert, delete, (B, N, M); null: not wanted
+  bool shared_gap;  // insert receives the sum
   void* workspace;
 };
 
@@ -75,6 +101,10 @@ template <class T>
 int64_t workspace_bytes(const Forward<T>& problem);
 template <class T>
 int64_t workspace_bytes(const Backward<T>& problem);
+template <class V>
+int64_t workspace_bytes(const TangentSweep<V>& problem);
+template <class V>
+int64_t workspace_bytes(const ProductSweep<V>& problem);
 
 template <class T>
 Error fsd_forward(const Forward<T>& problem, Stream stream);
@@ -84,5 +114,9 @@ template <class T>
 Error fsd_backward(const Backward<T>& problem, Stream stream);
 template <class T>
 Error lcs_backward(const Backward<T>& problem, Stream stream);
+template <class V>
+Error sweep_tangents(const TangentSweep<V>& problem, Recurrence recurrence, Stream stream);
+template <class V>
+Error sweep_products(const ProductSweep<V>& problem, Recurrence recurrence, Stream stream);
 
 }  // namespace softdp::cuda

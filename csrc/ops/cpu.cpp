@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "../cpu/second_order.h"
 #include "../cpu/sweep.h"
 #include "tensors.h"
 
@@ -218,14 +219,95 @@ std::tuple<Tensor, Tensor, Tensor> fsd_backward(
 
 Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const std::optional<Tensor>& similarity,
                     const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
-                    double threshold, double gamma, Sizes size, ScalarType dtype) {
+                    double threshold, double gamma, Sizes size, bool visits, ScalarType dtype) {
   STD_TORCH_CHECK(bool(similarity), "the scores are missing");
   check_given(*similarity, size, dtype, "similarity_size");
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
   cpu::Problem p = lcs_problem(*similarity, size, lengths, threshold, gamma);
+  p.visits = visits;
   Tensor out = gradient(p.gradients[0], true, size, size, "similarity", dtype);
   backward(p, grad, saved, size, dtype);
   return out;
+}
+
+// ---- second order
+
+cpu::SecondOrder second_order_of(const cpu::Problem& p, const Tensor& grad_score) {
+  return {p.pairs,
+          p.lcs,
+          p.anchored,
+          p.shared_gap,
+          p.gamma,
+          p.threshold,
+          {p.scores[0], p.scores[1], p.scores[2]},
+          {},
+          grad_score.data_ptr(),
+          nullptr,
+          {}};
+}
+
+// A direction; the table of a null one is null.
+cpu::Table direction(const std::optional<Tensor>& t, const char* name, const Sizes& size, ScalarType dtype) {
+  if (!t) return {};
+  STD_TORCH_CHECK(t->scalar_type() == dtype, name, " must have the dtype of the scores");
+  return table(*t, name, size, dtype);
+}
+
+void check_second_order(const Tensor& grad, const Sizes& size, ScalarType dtype) {
+  STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
+                  "the second order is computed in float64 or float32");
+  STD_TORCH_CHECK(grad.is_cpu() && grad.dim() == 1 && grad.size(0) == size[0] && grad.scalar_type() == dtype,
+                  "the scores' gradient must be a CPU tensor of shape (", size[0], ",) and their dtype");
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> fsd_double_backward(
+    const std::optional<Tensor>& v_match, const std::optional<Tensor>& v_insert,
+    const std::optional<Tensor>& v_delete, const Tensor& grad, const Tensor& match, const Tensor& insert,
+    const std::optional<Tensor>& del, const std::optional<Tensor>& x_lengths,
+    const std::optional<Tensor>& y_lengths, double gamma, bool anchored, bool need_match, bool need_insert,
+    bool need_delete) {
+  const Sizes size = size_of(match, "match");
+  const ScalarType dtype = match.scalar_type();
+  check_second_order(grad, size, dtype);
+  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
+  const cpu::Problem scores = fsd_problem(match, insert, del, size, lengths, gamma, anchored);
+  STD_TORCH_CHECK(
+      scores.scores[1].type == scores.scores[0].type && scores.scores[2].type == scores.scores[0].type,
+      "the gaps must have the dtype of the scores");
+  const Tensor grad_score = torch::stable::contiguous(grad);
+  cpu::SecondOrder p = second_order_of(scores, grad_score);
+  p.directions[0] = direction(v_match, "v_match", size, dtype);
+  p.directions[1] = direction(v_insert, "v_insert", size, dtype);
+  p.directions[2] = del ? direction(v_delete, "v_delete", size, dtype) : p.directions[1];
+  Tensor tangent = new_tensor({size[0]}, dtype);
+  p.tangent = tangent.data_ptr();
+  const auto product = [&](bool needed, int which) {
+    Tensor t = new_tensor(needed ? size : Sizes{0}, dtype);
+    p.products[which] = needed ? t.data_ptr() : nullptr;
+    return t;
+  };
+  Tensor d_match = product(need_match, 0), d_insert = product(need_insert, 1),
+         d_delete = product(need_delete && del, 2);
+  cpu::second_order(p, threads());
+  return {tangent, d_match, d_insert, d_delete};
+}
+
+std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& grad, const Tensor& similarity,
+                                               const std::optional<Tensor>& x_lengths,
+                                               const std::optional<Tensor>& y_lengths, double threshold,
+                                               double gamma) {
+  const Sizes size = size_of(similarity, "similarity");
+  const ScalarType dtype = similarity.scalar_type();
+  check_second_order(grad, size, dtype);
+  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
+  const Tensor grad_score = torch::stable::contiguous(grad);
+  cpu::SecondOrder p = second_order_of(lcs_problem(similarity, size, lengths, threshold, gamma), grad_score);
+  p.directions[0] = direction(v, "v", size, dtype);
+  Tensor tangent = new_tensor({size[0]}, dtype), product = new_tensor(size, dtype);
+  p.tangent = tangent.data_ptr();
+  p.products[0] = product.data_ptr();
+  cpu::second_order(p, threads());
+  return {tangent, product};
 }
 
 }  // namespace
@@ -235,6 +317,8 @@ STABLE_TORCH_LIBRARY_IMPL(softdp, CPU, m) {
   m.impl("fsd_backward", TORCH_BOX(&fsd_backward));
   m.impl("lcs_forward", TORCH_BOX(&lcs_forward));
   m.impl("lcs_backward", TORCH_BOX(&lcs_backward));
+  m.impl("fsd_double_backward", TORCH_BOX(&fsd_double_backward));
+  m.impl("lcs_double_backward", TORCH_BOX(&lcs_double_backward));
 }
 
 }  // namespace softdp

@@ -19,6 +19,16 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "bool save) -> (Tensor score, Tensor saved)");
   m.def(
       "lcs_backward(Tensor grad_score, Tensor saved, Tensor? similarity, Tensor? x_lengths, "
-      "Tensor? y_lengths, float threshold, float gamma, SymInt[] similarity_size, ScalarType dtype) "
-      "-> Tensor");
+      "Tensor? y_lengths, float threshold, float gamma, SymInt[] similarity_size, bool visits, "
+      "ScalarType dtype) -> Tensor");
+  // The derivatives of the backward operators: v_match, v_insert and v_delete are the gradients of their
+  // results, dense or broadcast; everything is float64, or float32.
+  m.def(
+      "fsd_double_backward(Tensor? v_match, Tensor? v_insert, Tensor? v_delete, Tensor grad_score, "
+      "Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, float gamma, "
+      "bool anchored, bool need_match, bool need_insert, bool need_delete) "
+      "-> (Tensor tangent, Tensor d_match, Tensor d_insert, Tensor d_delete)");
+  m.def(
+      "lcs_double_backward(Tensor v, Tensor grad_score, Tensor similarity, Tensor? x_lengths, "
+      "Tensor? y_lengths, float threshold, float gamma) -> (Tensor tangent, Tensor d_similarity)");
 }

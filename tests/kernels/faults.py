@@ -94,12 +94,15 @@ class Fault:
     survives: str = ""  # why it changes no result
 
 
-STRIP, BANDS, TINY, LAUNCH = (f"csrc/cuda/{name}.h" for name in ("strip", "bands", "tiny", "launch"))
+STRIP, BANDS, TINY, LAUNCH, SECOND = (
+    f"csrc/cuda/{name}.h" for name in ("strip", "bands", "tiny", "launch", "second_order")
+)
 ARITHMETIC, RECURRENCE, WEIGHTS = "csrc/cuda/arithmetic.h", "csrc/recurrence.h", "csrc/cuda/weights.h"
 INSIDE = "!kPartial || unsigned(column + q) < unsigned(lane.m)"
 FULL = "rows == kRows && steps == kChunk && t0 >= kRows - 1 && t0 + kChunk <= m"
+COUNTED = FULL.replace("steps", "count")
 FORWARD_LOOP = "    if (c + 1 < blocks) start(c + 1);\n    const int t0 = c * kChunk;\n    strip.chunk"
-BACKWARD_LOOP = "    if (c + 1 < blocks) start(c + 1);\n    const int t0 = c * kChunk, steps"
+BACKWARD_LOOP = "    if (c + 1 < blocks) start(c + 1);\n    const int t0 = c * kChunk, count"
 FORWARD_HEAD = (
     "  const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = place.pair;\n  const Extent size ="
     " extent_of(a.pairs, pair);\n  const int n = size.n, m = size.m;\n  V* const saved"
@@ -233,14 +236,14 @@ FAULTS = [
     # -- the backward kernel
     Fault(BANDS, "swept = «verdict >= 0»;", "true"),
     Fault(BANDS, "swept || verdict < 0 ? 0.0f : «NAN»", "0.0f"),
-    Fault(BANDS, "row0 == 0 && «column == 0» ? a.grad_score", "column == 1"),
+    Fault(BANDS, "Edge edge = «column == 0» ? first", "column == 1"),
     Fault(BANDS, "«copy_async_wait();»\n    sync_warp();\n    store(c", ""),
     Fault(BANDS, "copy_async_wait();\n    «sync_warp();»\n    store(c", "", MEETS),
     Fault(BANDS, f"store(«c - kBlocksBehind»);\n    sync_warp();\n{BACKWARD_LOOP}", "c - 2"),
     Fault(BANDS, f"store(c - kBlocksBehind);\n    «sync_warp();»\n{BACKWARD_LOOP}", "", OWN),
     Fault(BANDS, "above[lane] = edge;\n    «sync_warp();»", ""),
-    Fault(BANDS, f"if («{FULL}»)\n      backward_chunk<false", FULL.replace("kRows - 1", "kChunk")),
-    Fault(BANDS, "gaps.del_row = 0;\n    «sync_warp();»", ""),
+    Fault(BANDS, f"steps(t0, count, «{COUNTED}»);", COUNTED.replace("kRows - 1", "kChunk")),
+    Fault(BANDS, f"steps(t0, count, {COUNTED});\n    «sync_warp();»", ""),
     Fault(BANDS, "{saved + «plane» * N * M + corner", "(kPlanes - 1 - plane)"),
     Fault(BANDS, "N * M + corner, «-M», -1}, lane, rows, m, at, array[plane]", "M"),
     Fault(BANDS, "N * M + corner, «-M», -1}, lane, rows, m, at, array[i]", "M"),
@@ -284,14 +287,51 @@ FAULTS = [
     Fault(LAUNCH, "Gap::kRow : «gap.row == 0» ? Gap::kColumn", "false",
           "a kernel for dense gaps reads any through their strides; the column's is only faster"),
     Fault(LAUNCH, "Gap::kRow : «gap.row == 0» ? Gap::kColumn", "true"),
-    Fault(LAUNCH, "«p.pairs.count * bands.of(p.pairs.rows)», bands.rows(),\n Block::bytes(bands.warps),"
-          " stream, arguments);\n}", "p.pairs.count * bands.of(p.pairs.rows) - 1"),
+    Fault(LAUNCH, "«p.pairs.count * bands.of(p.pairs.rows)», bands.rows(),\n"
+          " Block::bytes(bands.warps, R::kArrays), stream, arguments);\n}",
+          "p.pairs.count * bands.of(p.pairs.rows) - 1"),
     Fault(LAUNCH, "while (warps > 1 && («warps > strips_of(pairs.rows)» ||", "false",
           "the warps too many have no strip and leave at once"),
-    Fault(LAUNCH, "|| «Largest::bytes(warps) > most»))", "false"),
+    Fault(LAUNCH, "|| «BandMemory<V, Edge>::bytes(warps, arrays) > most»))", "false"),
     Fault(BANDS, "«ticket % pairs.count», int", "(ticket + 1) % pairs.count",
           "every pair still has every band, the first ones first"),
     Fault(BANDS, "if (!last)\n    strip.out = «warp < a.bands.warps - 1» ?", "warp < kMostWarps - 1"),
+    # -- second order
+    Fault(SECOND, "diagonal = from_above;\n    if (lane.row == bottom) below[q] = «left»;", "diagonal"),
+    Fault(SECOND, "shuffle_up(left);\n    if (lane.r == 0) from_above = «above[q]»;", "V(0)"),
+    Fault(SECOND, "v = {v.match, «direction[1][at]», direction[2][at]};", "direction[2][at]"),
+    Fault(SECOND, "array[0][at] = «t.weights.insert»;", "t.weights.match"),
+    Fault(SECOND, "array[1][at] = «t.weights.del»;", "t.weights.insert"),
+    Fault(SECOND, "«diagonal = from_above;»", ""),
+    Fault(SECOND, "«left = t.state;»", "left += t.state;"),
+    Fault(SECOND, "a.tangent[pair] = «verdict < 0 ? V(0) : V(NAN)»;", "V(0)"),
+    Fault(SECOND, "a.tangent[pair] = «verdict < 0 ? V(0) : V(NAN)»;", "V(NAN)"),
+    Fault(SECOND, "if («row0 + rows == n && lane == rows - 1») a.tangent", "row0 == 0 && lane == rows - 1"),
+    Fault(SECOND, "if («row0 + rows == n && lane == rows - 1») a.tangent",
+          "row0 + rows == n && lane == kRows - 1"),
+    Fault(SECOND, "loader.start(view, lane, «v.data ? rows : 0», m, at", "v.data ? rows - 1 : 0"),
+    Fault(SECOND, "array[kLcs ? 1 : 2][at], del = «kLcs ? -insert : array[kLcs ? 1 : 3][at]»;",
+          "array[kLcs ? 1 : 3][at]"),
+    Fault(SECOND, "Weights<Number>{{w.match, «kLcs ? V(0) : -insert - del»}", "V(0)"),
+    Fault(SECOND, "{w.insert, insert}, {w.del, «del»}});", "insert"),
+    Fault(SECOND, "array[0][at] = «out.score.tangent»;", "out.score.value"),
+    Fault(SECOND, "out.to_above.tangent + («shared_gap» ? out", "false"),
+    Fault(SECOND, "out.to_above.tangent + («shared_gap» ? out", "true"),
+    Fault(SECOND, "array[2][at] = «out.to_left.tangent»;", "out.to_above.tangent"),
+    Fault(SECOND, "from.to_above = «out.to_above + from.to_diagonal»;", "out.to_above"),
+    Fault(SECOND, "«from.to_diagonal = out.to_diagonal;»", ""),
+    Fault(SECOND, "if (lane.row == bottom) below[q] = «from.to_above»;", "out.to_above"),
+    Fault(SECOND, "«first.value = a.grad_score[pair];»", "first.value = 1;"),
+    Fault(SECOND, "«first.value = a.grad_score[pair];»", "first.value = first.tangent = a.grad_score[pair];"),
+    Fault(SECOND, "if («row0 == 0») first.value", "true", "it counts only where nothing is above"),
+    Fault(SECOND, "swept || verdict < 0 ? 0.0f : NAN, «swept»);", "false"),
+    Fault(SECOND, "«swept || verdict < 0 ? 0.0f : NAN», swept);", "0.0f"),
+    Fault(LAUNCH, "V(«p.gamma > 0 ? 1 / p.gamma : 0»);", "1"),
+    Fault(RECURRENCE, "t = tangent_of(w, diagonal, «v.insert + above», v.del + left", "above"),
+    Fault(RECURRENCE, "v.insert + above, «v.del + left», curvature", "v.insert + left"),
+    Fault(RECURRENCE, "t.state += «v.match * w.match»;", "v.match"),
+    Fault(RECURRENCE, "w.insert * («above - mean») * c", "above"),
+    Fault(RECURRENCE, "a.value * b.tangent + «a.tangent * b.value»", "b.tangent * a.value"),
     # -- arithmetic
     Fault(ARITHMETIC, "«e += biased - 127;»", ""),
     Fault(ARITHMETIC, "{ return «kIsNarrow ? max(e, kNothing) : e»; }", "e"),

@@ -57,7 +57,7 @@ void with_workspace(Problem& problem, uintptr_t workspace, int64_t bytes, Go go)
 int64_t forward(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x, const LengthsOf& y,
                 double gamma, double threshold, bool anchored, const std::array<uintptr_t, 5>& boundary,
                 const std::array<Strided, 3>& scores, bool shared_gap, bool wide_gaps, uintptr_t score,
-                uintptr_t saved, uintptr_t workspace, int64_t bytes) {
+                uintptr_t saved, bool weights, uintptr_t workspace, int64_t bytes) {
   return with_type(dtype, [&](auto type) -> int64_t {
     using T = decltype(type);
     using V = typename ValueOf<T>::Type;
@@ -77,6 +77,7 @@ int64_t forward(bool lcs, const std::string& dtype, const Sizes& size, const Len
     p.wide_gaps = wide_gaps;
     p.score = pointer<V>(score);
     p.saved = pointer<V>(saved);
+    p.weights = weights;
     if (bytes < 0) return workspace_bytes(p);
     with_workspace(p, workspace, bytes,
                    [&] { return lcs ? lcs_forward(p, nullptr) : fsd_forward(p, nullptr); });
@@ -86,7 +87,7 @@ int64_t forward(bool lcs, const std::string& dtype, const Sizes& size, const Len
 
 int64_t backward(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x,
                  const LengthsOf& y, uintptr_t grad_score, uintptr_t saved,
-                 const std::array<Written, 3>& gradients, bool shared_gap, uintptr_t workspace,
+                 const std::array<Written, 3>& gradients, bool shared_gap, bool visits, uintptr_t workspace,
                  int64_t bytes) {
   return with_type(dtype, [&](auto type) -> int64_t {
     using T = decltype(type);
@@ -100,9 +101,51 @@ int64_t backward(bool lcs, const std::string& dtype, const Sizes& size, const Le
       p.gradients[i] = {pointer<T>(address), every_row, every_column};
     }
     p.shared_gap = shared_gap;
+    p.weights = p.visits = visits;
     if (bytes < 0) return workspace_bytes(p);
     with_workspace(p, workspace, bytes,
                    [&] { return lcs ? lcs_backward(p, nullptr) : fsd_backward(p, nullptr); });
+    return 0;
+  });
+}
+
+int64_t tangents(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x,
+                 const LengthsOf& y, double gamma, uintptr_t saved, const std::array<Strided, 3>& directions,
+                 uintptr_t tangent, uintptr_t out, uintptr_t workspace, int64_t bytes) {
+  return with_type(dtype, [&](auto type) -> int64_t {
+    using V = typename ValueOf<decltype(type)>::Type;
+    TangentSweep<V> p{};
+    p.pairs = pairs(size, x, y);
+    p.gamma = gamma;
+    p.saved = pointer<V>(saved);
+    for (int i = 0; i < 3; i++)
+      p.directions[i] = {pointer<const V>(uintptr_t(directions[i][0])), directions[i][1], directions[i][2],
+                         directions[i][3]};
+    p.tangent = pointer<V>(tangent);
+    p.tangents = pointer<V>(out);
+    if (bytes < 0) return workspace_bytes(p);
+    with_workspace(p, workspace, bytes,
+                   [&] { return sweep_tangents(p, lcs ? Recurrence::kLcs : Recurrence::kFsd, nullptr); });
+    return 0;
+  });
+}
+
+int64_t products(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x,
+                 const LengthsOf& y, uintptr_t grad_score, uintptr_t saved, uintptr_t tangents,
+                 const std::array<uintptr_t, 3>& products, bool shared_gap, uintptr_t workspace,
+                 int64_t bytes) {
+  return with_type(dtype, [&](auto type) -> int64_t {
+    using V = typename ValueOf<decltype(type)>::Type;
+    ProductSweep<V> p{};
+    p.pairs = pairs(size, x, y);
+    p.grad_score = pointer<V>(grad_score);
+    p.saved = pointer<V>(saved);
+    p.tangents = pointer<V>(tangents);
+    for (int i = 0; i < 3; i++) p.products[i] = pointer<V>(products[i]);
+    p.shared_gap = shared_gap;
+    if (bytes < 0) return workspace_bytes(p);
+    with_workspace(p, workspace, bytes,
+                   [&] { return sweep_products(p, lcs ? Recurrence::kLcs : Recurrence::kFsd, nullptr); });
     return 0;
   });
 }
@@ -112,6 +155,8 @@ int64_t backward(bool lcs, const std::string& dtype, const Sizes& size, const Le
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("forward", &forward, "Runs a forward launcher; with bytes < 0, says how large a workspace it takes.");
   m.def("backward", &backward, "Likewise, backward.");
+  m.def("tangents", &tangents, "Likewise, the second order's way there.");
+  m.def("products", &products, "Likewise, its way back.");
   m.def("planes", [](bool lcs, bool shared_gap, int64_t rows, int64_t columns) {
     return planes(lcs ? Recurrence::kLcs : Recurrence::kFsd, shared_gap, rows, columns);
   });

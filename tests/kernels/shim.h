@@ -22,6 +22,7 @@
 #include <functional>
 
 #define SOFTDP_DEVICE inline
+#define SOFTDP_KERNEL_BLOCKS(threads, blocks) inline void
 #define SOFTDP_KERNEL(threads) inline void
 #define SOFTDP_SHARED(name) unsigned char* const name = shim::shared_memory()
 

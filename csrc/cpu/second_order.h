@@ -1,0 +1,22 @@
+// The second order on the CPU: the derivative of a backward sweep, pair by pair. No torch.
+#pragma once
+#include "sweep.h"
+
+namespace softdp::cpu {
+
+// All numbers are float64, or all float32.
+struct SecondOrder {
+  Pairs pairs;
+  bool lcs, anchored;
+  bool shared_gap;  // delete = insert, and so are their directions and products
+  double gamma, threshold;
+  Table scores[3];
+  Table directions[3];     // by match, insert and delete; data null: 0
+  const void* grad_score;  // (B,)
+  void* tangent;           // (B,): the scores' derivatives along the directions
+  void* products[3];       // grad_score times the Hessian times the direction, (B, N, M); null: not wanted
+};
+
+void second_order(const SecondOrder& problem, const Threads& threads);
+
+}  // namespace softdp::cpu

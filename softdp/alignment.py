@@ -1,0 +1,272 @@
+"""Where two sequences align: the expected alignment, which is differentiable, and the best path."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import _checks, _ops, functional, reference
+
+MOVES = ("match", "insert", "delete")
+
+
+class Path(NamedTuple):
+    """The best path of B pairs; K = N + M - 1 steps at most, and at least 0.
+
+    Attributes:
+        steps: (B, K, 3) int64: row i, column j, both from 0, and move, an index into softdp.MOVES, of each
+            cell on the path in order; -1 past the path's length.
+        lengths: (B,) int64: cells on the path; 0 where a pair has no path, or holds a NaN or +inf.
+    """
+
+    steps: Tensor
+    lengths: Tensor
+
+    def tolist(self) -> list[list[tuple[int, int, str]]]:
+        """A list of (i, j, move) a pair, moves by name; waits for the device."""
+        pairs = zip(self.steps.tolist(), self.lengths.tolist(), strict=True)
+        return [[(i, j, MOVES[move]) for i, j, move in steps[:length]] for steps, length in pairs]
+
+
+def fsd_alignment(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None = None,
+    *,
+    gamma: float = 0.1,
+    boundary: str = "free",
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Expected alignment of B pairs under FSD: how much of all paths passes through each cell.
+
+    Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,); returns (B, N, M).
+
+        E(i,j) = d score / d match(i,j)
+
+    with the score of :func:`softdp.fsd_score`. Differentiable in match, insert and delete, by the Hessian's
+    products: a loss on E trains what the scores come from. The derivative has none of its own.
+
+    Args:
+        match, insert, delete, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.
+
+    Returns:
+        E, (B, N, M), in [0, 1], 1 at (n, m) and, anchored, at (1, 1); float64 for float64 scores and float32
+        for all others. 0 past a pair's lengths and where a pair has no path; NaN where it holds a NaN or
+        +inf.
+
+    Raises:
+        ValueError, TypeError: as :func:`softdp.fsd_score`.
+
+    Example:
+        >>> import torch, softdp
+        >>> match = torch.eye(3)[None].requires_grad_()
+        >>> E = softdp.fsd_alignment(match, -1.0, gamma=0.5, boundary="anchored")
+        >>> E[0].detach().round(decimals=2)
+        tensor([[1.0000, 0.0100, 0.0000],
+                [0.0100, 0.9800, 0.0100],
+                [0.0000, 0.0100, 1.0000]])
+        >>> (1 - E[0].diagonal()).sum().backward()  # pull the alignment to the diagonal
+        >>> match.grad.shape
+        torch.Size([1, 3, 3])
+
+    Source: Mensch and Blondel, ICML 2018; Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths).computed()
+    if not _ops.has_kernel(match.device):
+        leaf = args.match if args.match.requires_grad else args.match.detach().requires_grad_()
+        with torch.enable_grad():
+            score = reference.fsd_score(
+                leaf, *args[1:3], gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
+            )
+        return _alignment_by_autograd(score, leaf, args[:3])
+    match, insert, delete, *lengths = _ops.taken(args)
+    options = float(gamma), boundary == "anchored"
+    detached = (None if t is None else t.detach() for t in (match, insert, delete))
+    score, saved = _ops.fsd_forward(*detached, *lengths, *options, True)
+    sizes = [None if t is None else list(t.shape) for t in (match, insert, delete)]
+    alignment, _, _ = _ops.fsd_backward(
+        torch.ones_like(score), saved, match, insert, delete, *lengths, *options,
+        *sizes, True, False, False, match.dtype,
+    )  # fmt: skip
+    return alignment
+
+
+def lcs_alignment(
+    similarity: Tensor,
+    *,
+    threshold: float,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Expected alignment of B pairs under LCS: how much of all subsequences takes each common cell.
+
+    Shapes: similarity (B, N, M); lengths (B,); returns (B, N, M).
+
+        E(i,j) = d score / d c(i,j), 0 where c(i,j) < threshold
+
+    with the score of :func:`softdp.lcs_score`. Differentiable in the similarity, by the Hessian's products.
+    The derivative has none of its own.
+
+    Args:
+        similarity, threshold, gamma, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.
+
+    Returns:
+        E, (B, N, M), in [0, 1]; float64 for float64 scores and float32 for all others. 0 past a pair's
+        lengths; NaN where a pair holds a NaN or +inf.
+
+    Raises:
+        ValueError, TypeError: as :func:`softdp.lcs_score`.
+
+    Example:
+        >>> import torch, softdp
+        >>> c = torch.tensor([[[0.9, 0.1], [0.2, 0.95]]])
+        >>> softdp.lcs_alignment(c, threshold=0.8)
+        tensor([[[1., 0.],
+                 [0., 1.]]])
+
+    Source: Mensch and Blondel, ICML 2018; Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
+    if not _ops.has_kernel(similarity.device):
+        leaf = args.similarity if args.similarity.requires_grad else args.similarity.detach().requires_grad_()
+        with torch.enable_grad():
+            score = reference.lcs_score(
+                leaf, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
+            )
+        return _alignment_by_autograd(score, leaf, args[:1])
+    similarity, *lengths = _ops.taken(args)
+    options = float(threshold), float(gamma)
+    score, saved = _ops.lcs_forward(similarity.detach(), *lengths, *options, True)
+    return _ops.lcs_backward(
+        torch.ones_like(score), saved, similarity, *lengths, *options,
+        list(similarity.shape), False, similarity.dtype,
+    )  # fmt: skip
+
+
+def _alignment_by_autograd(score: Tensor, leaf: Tensor, scores: tuple[Tensor | None, ...]) -> Tensor:
+    differentiable = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in scores)
+    (alignment,) = torch.autograd.grad(score.sum(), leaf, create_graph=differentiable)
+    return alignment
+
+
+# ---- paths ---------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def fsd_path(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None = None,
+    *,
+    boundary: str = "free",
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Path:
+    """The best path of B pairs under FSD: the cells whose scores add up to fsd_score with gamma = 0.
+
+    Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,); returns steps
+    (B, N + M - 1, 3) and lengths (B,).
+
+    Computed on the scores' device without waiting for it. Ties are taken in the order match, insert, delete.
+    A path starts where it leaves the boundary: its first move comes from row or column 0 of the table.
+
+    Args:
+        match, insert, delete, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.
+
+    Returns:
+        A :class:`softdp.Path`.
+
+    Raises:
+        ValueError, TypeError: as :func:`softdp.fsd_score`.
+
+    Example:
+        >>> import torch, softdp
+        >>> match = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]])
+        >>> softdp.fsd_path(match, -0.5, boundary="anchored").tolist()
+        [[(0, 0, 'match'), (1, 1, 'match'), (1, 2, 'delete')]]
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+    args = _checks.fsd_arguments(match, insert, delete, 0.0, boundary, x_lengths, y_lengths).computed()
+    delete = args.insert if args.delete is None else args.delete
+    # By moves: a gap that is broadcast, or shared, would receive the sum of several cells' or of both moves'.
+    tables = [args.match, args.insert.expand_as(args.match), delete.expand_as(args.match)]
+    leaves = [t.detach().requires_grad_() for t in tables]
+    with torch.enable_grad():
+        score = functional.fsd_score(
+            *leaves, gamma=0.0, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
+        )
+    taken, inserts, deletes = (g == 1 for g in torch.autograd.grad(score, leaves, torch.ones_like(score)))
+    return _path(taken, inserts.long() + 2 * deletes.long())
+
+
+@torch.no_grad()
+def lcs_path(
+    similarity: Tensor,
+    *,
+    threshold: float,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Path:
+    """The best path of B pairs under LCS: match moves are the longest common subsequence itself.
+
+    Shapes: similarity (B, N, M); lengths (B,); returns steps (B, N + M - 1, 3) and lengths (B,).
+
+    The similarities of the match moves add up to lcs_score with gamma = 0. Computed on the similarity's
+    device without waiting for it; a tie of insert and delete is an insert. A path starts where it leaves the
+    boundary: its first move comes from row or column 0 of the table.
+
+    Args:
+        similarity, threshold, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.
+
+    Returns:
+        A :class:`softdp.Path`.
+
+    Raises:
+        ValueError, TypeError: as :func:`softdp.lcs_score`.
+
+    Example:
+        >>> import torch, softdp
+        >>> c = torch.tensor([[[0.9, 0.1, 0.2], [0.2, 0.3, 0.95]]])
+        >>> softdp.lcs_path(c, threshold=0.8).tolist()
+        [[(0, 0, 'match'), (0, 1, 'delete'), (1, 2, 'match')]]
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+    args = _checks.lcs_arguments(similarity, threshold, 0.0, x_lengths, y_lengths).computed()
+    hits = args.similarity >= torch.tensor(threshold, dtype=args.similarity.dtype)
+    if _ops.has_kernel(similarity.device):
+        scores, *lengths = _ops.taken(args)
+        options = float(threshold), 0.0
+        score, saved = _ops.lcs_forward(scores, *lengths, *options, True)
+        visits = _ops.lcs_backward(
+            torch.ones_like(score), saved, scores, *lengths, *options, list(scores.shape), True, scores.dtype
+        )
+    else:
+        visits = reference.lcs_visits(
+            args.similarity, threshold=threshold, gamma=0.0, x_lengths=x_lengths, y_lengths=y_lengths
+        )
+    taken = visits == 1
+    from_above, from_left = torch.zeros_like(taken), torch.zeros_like(taken)
+    from_above[:, 1:] = taken[:, :-1]
+    from_left[:, :, 1:] = taken[:, :, :-1]
+    from_above[:, :1] = ~from_left[:, :1]  # in row 1 whatever does not come from the left comes from row 0
+    return _path(taken, torch.where(hits, 0, torch.where(from_above, 1, 2)))
+
+
+def _path(taken: Tensor, moves: Tensor) -> Path:
+    """The cells taken, (B, N, M), in order. Of each anti-diagonal i + j a path takes one cell, or none."""
+    B, N, M = taken.shape
+    most = max(N + M - 1, 0)
+    i, j = torch.arange(N, device=taken.device)[:, None], torch.arange(M, device=taken.device)
+    cells = torch.where(taken, (i * M + j) * 3 + moves + 1, 0).flatten(1)
+    line = cells.new_zeros(B, most).scatter_add_(1, (i + j).flatten().expand_as(cells), cells)
+    first = (line == 0).long().argsort(dim=1, stable=True)  # the anti-diagonals with a cell, in order
+    cell = line.gather(1, first) - 1
+    columns = max(M, 1)
+    steps = torch.stack([cell // 3 // columns, cell // 3 % columns, cell % 3], dim=2)
+    return Path(steps.masked_fill((cell < 0)[..., None], -1), (line > 0).sum(1))

@@ -1,0 +1,270 @@
+"""Alignments and paths: what they mean, by enumeration and by the scores; that a loss on them trains."""
+
+import math
+
+import oracle
+import pytest
+import torch
+from helpers import close, score_and_gradients, scores
+
+import softdp
+
+SMALL = [(1, 1), (1, 4), (4, 1), (2, 3), (3, 3), (4, 3)]
+each_boundary = pytest.mark.parametrize("boundary", ["free", "anchored"])
+
+
+@pytest.fixture(params=["operators", "reference"])
+def either(request, monkeypatch):
+    """The functions through the operators, and as devices without kernels run them."""
+    if request.param == "reference":
+        monkeypatch.setattr(softdp._ops, "has_kernel", lambda device: False)
+
+
+# ---- expected alignments -------------------------------------------------------------------------
+
+
+@each_boundary
+@pytest.mark.parametrize("size", SMALL)
+def test_fsd_alignment_is_how_often_paths_pass(either, size, boundary):
+    tables = [scores(*size) for _ in range(3)]
+    _, expected, *_ = oracle.fsd(*(t.numpy() for t in tables), 0.3, boundary)
+    found = softdp.fsd_alignment(*(t[None] for t in tables), gamma=0.3, boundary=boundary)
+    close(found[0], torch.from_numpy(expected), 1e-10)
+
+
+@pytest.mark.parametrize("size", SMALL)
+def test_lcs_alignment_is_how_often_a_common_cell_is_taken(either, size):
+    table = scores(*size)
+    _, expected = oracle.lcs(table.numpy(), 0.1, 0.3)
+    close(softdp.lcs_alignment(table[None], threshold=0.1, gamma=0.3)[0], torch.from_numpy(expected), 1e-10)
+
+
+def test_the_alignment_is_the_scores_gradient():
+    match, gap = scores(3, 20, 17, dtype=torch.float32), scores(3, 20, 1, dtype=torch.float32)
+    lengths = {"x_lengths": torch.tensor([20, 3, 0]), "y_lengths": torch.tensor([17, 17, 5])}
+    _, (expected, _) = score_and_gradients(softdp.fsd_score, (match, gap), gamma=0.1, **lengths)
+    assert torch.equal(softdp.fsd_alignment(match, gap, gamma=0.1, **lengths), expected)
+    _, (expected,) = score_and_gradients(softdp.lcs_score, (match,), threshold=0.4, **lengths)
+    assert torch.equal(softdp.lcs_alignment(match, threshold=0.4, **lengths), expected)
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 33, 257, 1024])
+def test_mass_is_one_at_both_ends(size):
+    E = softdp.fsd_alignment(scores(1, size, size, dtype=torch.float32), 0.0, boundary="anchored")[0]
+    assert E[-1, -1] == 1 and abs(E[0, 0] - 1) < 1e-3
+    assert (E >= 0).all() and (E <= 1.001).all()
+
+
+def test_no_gradient_is_recorded_where_none_is_wanted():
+    match = scores(1, 4, 4).requires_grad_()
+    with torch.no_grad():
+        assert not softdp.fsd_alignment(match, 0.0).requires_grad
+    assert not softdp.fsd_alignment(match.detach(), 0.0).requires_grad
+    assert softdp.fsd_alignment(match.detach(), scores(1, 4, 1).requires_grad_()).requires_grad
+    assert softdp.lcs_alignment(match, threshold=0.3).requires_grad
+
+
+@each_boundary
+@pytest.mark.parametrize("shape", [(), (2, 1, 1), (2, 5, 1), (1, 1, 4), (2, 5, 4)])
+@pytest.mark.parametrize("gaps", [1, 2])
+def test_a_loss_on_an_alignment_has_the_references_gradients(shape, boundary, gaps):
+    tables = [scores(2, 5, 4), *(scores(*shape) for _ in range(gaps))]
+    wanted = torch.rand(2, 5, 4, dtype=torch.float64)
+
+    def loss(*t):
+        return (softdp.fsd_alignment(*t, gamma=0.3, boundary=boundary) - wanted).square().sum((1, 2))
+
+    _, found = score_and_gradients(loss, tables)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(softdp._ops, "has_kernel", lambda device: False)
+        _, expected = score_and_gradients(loss, tables)
+    for a, b in zip(found, expected, strict=True):
+        close(a, b, 1e-9)
+    assert torch.autograd.gradcheck(loss, [t.requires_grad_() for t in tables])
+
+
+def test_a_loss_on_an_lcs_alignment(either):
+    similarity = scores(2, 5, 4)
+    similarity += 0.01 * ((similarity - 0.1).abs() < 1e-3)
+    assert torch.autograd.gradcheck(
+        lambda c: softdp.lcs_alignment(c, threshold=0.1, gamma=0.3).square().sum((1, 2)),
+        similarity.requires_grad_(),
+    )
+
+
+def test_half_scores_have_float32_alignments():
+    match = scores(2, 4, 4, dtype=torch.float32).half().requires_grad_()
+    E = softdp.fsd_alignment(match, 0.0)
+    assert E.dtype == torch.float32
+    E.square().sum().backward()
+    assert match.grad.dtype == torch.float16
+
+
+def test_compiled_and_under_torch_func():
+    match = scores(2, 5, 4)
+    align = lambda m: softdp.fsd_alignment(m, 0.1, gamma=0.3)  # noqa: E731
+    torch._dynamo.reset()
+    compiled = torch.compile(align, fullgraph=True, backend="aot_eager")
+    value, (gradient,) = score_and_gradients(lambda m: align(m).square(), (match,))
+    found, (found_gradient,) = score_and_gradients(lambda m: compiled(m).square(), (match,))
+    close(found, value, 1e-12)
+    close(found_gradient, gradient, 1e-12)
+    close(torch.func.grad(lambda m: align(m).square().sum())(match), gradient, 1e-12)
+    stacked = torch.stack([match, -match])
+    close(torch.func.vmap(align)(stacked), torch.stack([align(m) for m in stacked]), 1e-12)
+
+
+def test_training_on_the_alignment_alone_recovers_a_warp():
+    """Both sequences hide the same signal among noise; nothing but the known alignment says where."""
+    warp = torch.tensor([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11])  # y's step j is x's step warp[j]
+    target = (warp == torch.arange(12)[:, None]).double()[None]
+    signal = torch.randn(12, 6, dtype=torch.float64)
+    x, y = (torch.cat([s, torch.randn(len(s), 26, dtype=s.dtype)], 1) for s in (signal, signal[warp]))
+    encoder = torch.nn.Linear(32, 8).double()
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=0.02)
+
+    def error():
+        a, b = (torch.nn.functional.normalize(encoder(t), dim=-1) for t in (x, y))
+        E = softdp.fsd_alignment((a @ b.T)[None], 0.0, gamma=0.2, boundary="anchored")
+        return (E - target).square().sum() / target.sum()
+
+    before = error().item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        error().backward()
+        optimizer.step()
+    assert before > 0.3 and error().item() < 0.02, (before, error().item())
+
+
+# ---- paths ---------------------------------------------------------------------------------------
+
+
+def best(n, m, moves, score, boundary="free"):
+    """The first of the best paths in the order in which oracle lists them: SPEC's order of ties."""
+    found = [p for p, start in oracle.paths(n, m, moves) if boundary == "free" or start == (0, 0)]
+    values = [score(p) for p in found]
+    return [(i - 1, j - 1, move) for i, j, move in found[values.index(max(values))]]
+
+
+def whole(*size):
+    """Whole numbers, so that many paths tie."""
+    return torch.randint(-2, 3, size).double()
+
+
+@each_boundary
+@pytest.mark.parametrize("size", SMALL)
+def test_fsd_paths_are_the_best_of_all(either, size, boundary):
+    for _ in range(10):
+        match, insert, delete = (whole(*size) for _ in range(3))
+        gap = {"match": 0 * match, "insert": insert, "delete": delete}
+        expected = best(
+            *size,
+            lambda i, j: softdp.MOVES,
+            lambda p, match=match, gap=gap: sum(
+                (match[i - 1, j - 1] + gap[k][i - 1, j - 1]).item() for i, j, k in p
+            ),
+            boundary,
+        )
+        found = softdp.fsd_path(match[None], insert[None], delete[None], boundary=boundary)
+        assert found.tolist() == [expected]
+
+
+@pytest.mark.parametrize("size", SMALL)
+def test_lcs_paths_are_the_best_of_all(either, size):
+    for _ in range(10):
+        table = whole(*size)
+        expected = best(
+            *size,
+            lambda i, j, table=table: ("match",) if table[i - 1, j - 1] >= 1 else ("insert", "delete"),
+            lambda p, table=table: sum(table[i - 1, j - 1].item() for i, j, k in p if k == "match"),
+        )
+        assert softdp.lcs_path(table[None], threshold=1.0).tolist() == [expected]
+
+
+def ragged(B, N, M):
+    return {"x_lengths": torch.randint(0, N + 1, (B,)), "y_lengths": torch.randint(0, M + 1, (B,))}
+
+
+@each_boundary
+@pytest.mark.parametrize("size", [(3, 7, 9), (2, 33, 16), (2, 100, 130)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_fsd_paths_add_up_to_the_hard_score(size, boundary, dtype):
+    tables = [scores(*size, dtype=torch.float32).to(dtype), *(scores(*size[:2], 1).to(dtype) for _ in "ab")]
+    lengths = ragged(*size)
+    path = softdp.fsd_path(*tables, boundary=boundary, **lengths)
+    score = softdp.fsd_score(*tables, gamma=0.0, boundary=boundary, **lengths)
+    match, insert, delete = (t.double().expand(size) for t in tables)
+    gaps = {"match": 0 * match, "insert": insert, "delete": delete}
+    for b, cells in enumerate(path.tolist()):
+        if score[b] == -math.inf or min(lengths["x_lengths"][b], lengths["y_lengths"][b]) == 0:
+            assert cells == []
+            continue
+        total = sum((match[b, i, j] + gaps[k][b, i, j]).item() for i, j, k in cells)
+        assert total == pytest.approx(score[b].item(), rel=1e-5, abs=1e-5)
+        connected(cells, boundary, lengths["x_lengths"][b], lengths["y_lengths"][b])
+
+
+@pytest.mark.parametrize("size", [(3, 7, 9), (2, 33, 16), (2, 100, 130)])
+def test_lcs_paths_add_up_to_the_hard_score(size):
+    similarity, lengths = scores(*size), ragged(*size)
+    path = softdp.lcs_path(similarity, threshold=0.6, **lengths)
+    score = softdp.lcs_score(similarity, threshold=0.6, gamma=0.0, **lengths)
+    for b, cells in enumerate(path.tolist()):
+        assert all((similarity[b, i, j] >= 0.6) == (k == "match") for i, j, k in cells)
+        total = sum(similarity[b, i, j].item() for i, j, k in cells if k == "match")
+        assert total == pytest.approx(score[b].item(), rel=1e-9, abs=1e-9)
+        if cells:
+            connected(cells, "free", lengths["x_lengths"][b], lengths["y_lengths"][b])
+
+
+def connected(cells, boundary, n, m):
+    assert cells[-1][:2] == (n - 1, m - 1)
+    for (i, j, _), (k, q, move) in zip(cells, cells[1:], strict=False):
+        assert (k - i, q - j) == oracle.STEP[move]
+    i, j, move = cells[0]
+    di, dj = oracle.STEP[move]
+    assert i - di < 0 or j - dj < 0  # it comes from the boundary
+    if boundary == "anchored":
+        assert (i, j, move) == (0, 0, "match")
+
+
+def test_steps_are_padded_and_lengths_count():
+    match = torch.eye(3)[None].repeat(2, 1, 1)
+    path = softdp.fsd_path(match, -1.0, x_lengths=torch.tensor([3, 2]), y_lengths=torch.tensor([3, 1]))
+    assert path.steps.shape == (2, 5, 3) and path.steps.dtype == torch.int64
+    assert path.lengths.tolist() == [3, 1]
+    assert (path.steps[0, 3:] == -1).all() and (path.steps[1, 1:] == -1).all()
+    assert path.steps[0, :3].tolist() == [[0, 0, 0], [1, 1, 0], [2, 2, 0]]
+
+
+def test_no_path_and_no_cells():
+    match = torch.zeros(3, 2, 2)
+    match[0, 1, 1], match[1, 0, 0] = -math.inf, math.nan
+    assert softdp.fsd_path(match, 0.0).lengths.tolist() == [0, 0, 2]
+    for size in ((2, 0, 3), (2, 3, 0), (0, 2, 2)):
+        path = softdp.fsd_path(torch.zeros(size), 0.0)
+        assert path.steps.shape == (size[0], max(size[1] + size[2] - 1, 0), 3)
+        assert path.tolist() == [[]] * size[0]
+        assert softdp.lcs_path(torch.zeros(size), threshold=1.0).tolist() == [[]] * size[0]
+
+
+def test_visits_are_what_the_reference_says():
+    similarity = scores(3, 9, 11)
+    lengths = {"x_lengths": torch.tensor([9, 4, 0]), "y_lengths": torch.tensor([11, 11, 2])}
+    expected = softdp.reference.lcs_visits(similarity, threshold=0.5, gamma=0.2, **lengths)
+    score, saved = torch.ops.softdp.lcs_forward(similarity, *lengths.values(), 0.5, 0.2, True)
+    found = torch.ops.softdp.lcs_backward(
+        torch.ones_like(score), saved, similarity, *lengths.values(), 0.5, 0.2, [3, 9, 11], True,
+        torch.float64,
+    )  # fmt: skip
+    close(found, expected, 1e-10)
+
+
+@pytest.mark.parametrize("function", [softdp.fsd_alignment, softdp.fsd_path])
+def test_errors_come_before_any_kernel(function):
+    with pytest.raises(ValueError, match="match must have 3 dimensions"):
+        function(torch.zeros(2, 2), 0.0)
+    with pytest.raises(ValueError, match='boundary must be "free" or "anchored"'):
+        function(torch.zeros(1, 2, 2), 0.0, boundary="fixed")
+    with pytest.raises(TypeError, match="threshold must be a number"):
+        softdp.lcs_path(torch.zeros(1, 2, 2), threshold="0.5")

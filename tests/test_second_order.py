@@ -1,0 +1,198 @@
+"""Second derivatives: finite differences of the first, the reference's, and what float32 keeps of them."""
+
+import itertools
+import math
+from functools import partial
+
+import pytest
+import torch
+from helpers import close, scores
+from test_gradients import away_from
+
+import softdp
+
+F64 = torch.float64
+GAPS = [(), (2, 1, 1), (2, 4, 1), (1, 1, 5), (4, 5), (2, 4, 5)]
+LENGTHS = {"x_lengths": torch.tensor([4, 2]), "y_lengths": torch.tensor([3, 5])}
+each_boundary = pytest.mark.parametrize("boundary", ["free", "anchored"])
+each_gap = pytest.mark.parametrize("shape", GAPS, ids=lambda shape: "x".join(map(str, shape)) or "number")
+ragged = pytest.mark.parametrize("lengths", [{}, LENGTHS], ids=["full", "ragged"])
+
+
+def products(score, tables, directions, weight):
+    """Hessian of sum(weight * score) times the directions, and the gradients' own value along them."""
+    leaves = [t.detach().clone().requires_grad_() for t in tables]
+    weight = weight.detach().clone().requires_grad_()
+    gradients = torch.autograd.grad((weight * score(*leaves)).sum(), leaves, create_graph=True)
+    along = sum((g * v).sum() for g, v in zip(gradients, directions, strict=True))
+    return torch.autograd.grad(along, [weight, *leaves], materialize_grads=True)
+
+
+def agree(score, reference, tables, tolerance=1e-9):
+    directions = [torch.randn_like(t) for t in tables]
+    weight = torch.rand(tables[0].shape[0], dtype=F64) + 0.5
+    found = products(score, tables, directions, weight)
+    expected = products(reference, tables, directions, weight)
+    for a, b in zip(found, expected, strict=True):
+        close(a, b, tolerance)
+
+
+@each_gap
+@each_boundary
+@ragged
+@pytest.mark.parametrize("gaps", [1, 2])
+def test_fsd_gradgradcheck(shape, boundary, lengths, gaps):
+    tables = [scores(2, 4, 5), *(scores(*shape) for _ in range(gaps))]
+    assert torch.autograd.gradgradcheck(
+        lambda *t: softdp.fsd_score(*t, gamma=0.4, boundary=boundary, **lengths),
+        [t.requires_grad_() for t in tables],
+    )
+
+
+@ragged
+@pytest.mark.parametrize("gamma", [0.2, 3.0])
+def test_lcs_gradgradcheck(lengths, gamma):
+    similarity = away_from(0.3, scores(2, 4, 5)).requires_grad_()
+    assert torch.autograd.gradgradcheck(
+        lambda c: softdp.lcs_score(c, threshold=0.3, gamma=gamma, **lengths), (similarity,)
+    )
+
+
+@each_boundary
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (17, 33)])
+def test_products_are_the_references(size, boundary):
+    tables = [scores(3, *size), scores(3, size[0], 1), scores(*size)]
+    options = {"gamma": 0.2, "boundary": boundary}
+    agree(
+        lambda *t: softdp.fsd_score(*t, **options),
+        lambda *t: softdp.reference.fsd_score(*t, **options),
+        tables,
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (17, 33)])
+def test_lcs_products_are_the_references(size):
+    options = {"gamma": 0.2, "threshold": 0.3}
+    agree(
+        lambda c: softdp.lcs_score(c, **options),
+        lambda c: softdp.reference.lcs_score(c, **options),
+        [scores(3, *size)],
+    )
+
+
+def test_masks():
+    band = (torch.arange(9)[:, None] - torch.arange(9)).abs() > 2
+    match = scores(2, 9, 9).masked_fill(band, -math.inf)
+    agree(
+        lambda m, g: softdp.fsd_score(m, g, gamma=0.2, boundary="anchored"),
+        lambda m, g: softdp.reference.fsd_score(m, g, gamma=0.2, boundary="anchored"),
+        [match, scores(2, 9, 9)],
+    )
+
+
+def test_pairs_without_a_path_and_spoiled_pairs_keep_to_themselves():
+    match = scores(3, 4, 4)
+    match[0, -1, -1] = -math.inf
+    match[1, 0, 0] = math.nan
+    tables = [match, scores(3, 4, 4)]
+    weight, *found = products(
+        lambda m, g: softdp.fsd_score(m, g, gamma=0.3), tables, [torch.ones_like(t) for t in tables],
+        torch.ones(3, dtype=F64),
+    )  # fmt: skip
+    for product in found:
+        assert (product[0] == 0).all() and product[1].isnan().all() and product[2].isfinite().all()
+    assert weight[0] == 0 and weight[1].isnan()
+    _, *alone = products(
+        lambda m, g: softdp.fsd_score(m, g, gamma=0.3), [t[2:] for t in tables],
+        [torch.ones_like(t[2:]) for t in tables], torch.ones(1, dtype=F64),
+    )  # fmt: skip
+    for a, b in zip(found, alone, strict=True):
+        assert torch.equal(a[2:], b)
+
+
+def test_no_cells():
+    for size in ((2, 0, 3), (2, 3, 0), (0, 3, 3)):
+        match = torch.zeros(size, requires_grad=True)
+        (gradient,) = torch.autograd.grad(softdp.fsd_score(match, 0.0).sum(), match, create_graph=True)
+        assert gradient.shape == size
+        (second,) = torch.autograd.grad(gradient.sum(), match, materialize_grads=True)
+        assert second.shape == size and (second == 0).all()
+
+
+@pytest.mark.parametrize("name", ["fsd", "lcs"])
+def test_gamma_0_has_no_curvature(name):
+    tables = [scores(2, 6, 7)] + ([scores(2, 6, 7)] if name == "fsd" else [])
+    options = {"gamma": 0.0} | ({"threshold": 0.3} if name == "lcs" else {})
+    score = getattr(softdp, f"{name}_score")
+    along, *found = products(
+        lambda *t: score(*t, **options), tables, [torch.ones_like(t) for t in tables],
+        torch.ones(2, dtype=F64),
+    )  # fmt: skip
+    assert all((p == 0).all() for p in found)
+    leaves = [t.clone().requires_grad_() for t in tables]
+    first = torch.autograd.grad(score(*leaves, **options).sum(), leaves)
+    close(along, sum(g.sum((1, 2)) for g in first), 1e-12)
+
+
+def test_float32_keeps_a_thousandth_of_the_largest_at_256_steps():
+    for gamma, boundary in itertools.product((0.05, 0.1, 1.0), ("free", "anchored")):
+        score = partial(softdp.fsd_score, gamma=gamma, boundary=boundary)
+        tables = [scores(1, 256, 256, dtype=torch.float32) for _ in range(2)]
+        directions = [torch.randn_like(t) for t in tables]
+        found = products(score, tables, directions, torch.ones(1))
+        exact = products(
+            score, [t.double() for t in tables],
+            [v.double() for v in directions], torch.ones(1, dtype=F64),
+        )  # fmt: skip
+        for a, b in zip(found, exact, strict=True):
+            assert a.dtype == torch.float32
+            assert (a - b).abs().max() <= 1e-3 * b.abs().max()
+    similarity, direction = scores(1, 256, 256, dtype=torch.float32), torch.randn(1, 256, 256)
+    options = {"gamma": 0.1, "threshold": 0.8}
+    found = products(lambda c: softdp.lcs_score(c, **options), [similarity], [direction], torch.ones(1))
+    exact = products(
+        lambda c: softdp.lcs_score(c, **options), [similarity.double()], [direction.double()],
+        torch.ones(1, dtype=F64),
+    )  # fmt: skip
+    for a, b in zip(found, exact, strict=True):
+        assert (a - b).abs().max() <= 1e-3 * b.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_scores_get_half_second_derivatives(dtype):
+    tables = [scores(2, 6, 5, dtype=torch.float32).to(dtype), scores(2, 6, 1, dtype=torch.float32).to(dtype)]
+    directions = [torch.randn_like(t) for t in tables]
+    score = lambda *t: softdp.fsd_score(*t, gamma=0.3)  # noqa: E731
+    _, *found = products(score, tables, directions, torch.ones(2))
+    _, *exact = products(
+        score, [t.double() for t in tables], [v.double() for v in directions], torch.ones(2, dtype=F64)
+    )
+    for a, b in zip(found, exact, strict=True):
+        assert a.dtype == dtype
+        assert (a - b).abs().max() <= 4 * torch.finfo(dtype).eps * b.abs().max()
+
+
+def test_only_what_is_asked_for():
+    match, gap = scores(1, 4, 4), scores(1, 4, 4).requires_grad_()
+    (gradient,) = torch.autograd.grad(softdp.fsd_score(match, gap).sum(), gap, create_graph=True)
+    assert torch.autograd.grad(gradient[0, 0].sum(), gap)[0].shape == gap.shape
+
+
+@pytest.mark.parametrize("name", ["fsd", "lcs"])
+def test_the_third_derivative_is_an_error_and_no_silent_zero(name):
+    match = scores(1, 3, 3).requires_grad_()
+    options = {"insert": 0.0} if name == "fsd" else {"threshold": 0.5}
+    score = getattr(softdp, f"{name}_score")
+    (first,) = torch.autograd.grad(score(match, **options).sum(), match, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), match, create_graph=True)
+    with pytest.raises(NotImplementedError, match="softdp.reference has derivatives of every order"):
+        second.sum().backward()
+
+
+def test_torch_func_hessian():
+    match = scores(1, 3, 4)
+    found = torch.func.jacrev(torch.func.grad(lambda m: softdp.fsd_score(m, 0.1, gamma=0.5).sum()))(match)
+    expected = torch.autograd.functional.hessian(
+        lambda m: softdp.reference.fsd_score(m, 0.1, gamma=0.5).sum(), match
+    )
+    close(found, expected, 1e-9)
