@@ -110,20 +110,28 @@ struct Handover {
   }
 };
 
+template <class V, int kColumns>
+struct Columns {
+  V ring[kRing];
+};
+template <class V>
+struct Columns<V, 0> {
+  static constexpr V* ring = nullptr;
+};
 // A warp's part of its block's shared memory: its own arrays and what it hands on. The arrays lie behind the
 // block's, as many as the launch asked for: fewer bytes are more blocks a multiprocessor.
-template <class V, class Edge>
+template <class V, class Edge, int kColumns>
 struct BandWarp {
   alignas(16) Edge ring[kRing];
   alignas(16) unsigned char above[kChunk * sizeof(Edge)];  // Edges, or their narrow states
   alignas(16) unsigned char below[kChunk * sizeof(Edge)];
-  V column[2][kRing];
   int published, consumed;
+  Columns<V, kColumns> columns;
 };
-template <class V, class Edge>
+template <class V, class Edge, int kColumns = 0>
 struct BandMemory {
   alignas(16) unsigned ticket;
-  BandWarp<V, Edge> warps[kMostWarps];
+  BandWarp<V, Edge, kColumns> warps[kMostWarps];
   SOFTDP_DEVICE V* array(int warp, int arrays, int i) {
     return reinterpret_cast<V*>(this + 1) + (warp * arrays + i) * kArray;
   }
@@ -258,7 +266,7 @@ SOFTDP_DEVICE bool hides_a_score(const ForwardArguments<R>& a, int64_t pair, int
 
 // A strip's state from chunk to chunk; chunk(): its edges in, its steps, its edges out. kFull: chunks in
 // which all lanes are inside their columns occur.
-template <class R, bool kFull>
+template <class R, bool kFull, class Places>
 struct ForwardStrip {
   using V = typename R::V;
   using Wide = typename R::Max::Wide;
@@ -317,10 +325,12 @@ struct ForwardStrip {
     sync_warp();
     const Cells<R, Narrow> cells(memory, arguments.k, arguments.threshold);
     Small now = narrowed<Narrow, Wide>(left, base), before = narrowed<Narrow, Wide>(diagonal, base);
+    const Places places(lane.row, t0);
     if (kFull && full)
-      forward_chunk<!kFull>(cells, now, before, worst, lane, t0, steps, in_steps, out_steps, rows - 1);
+      forward_chunk<kFull ? Steps::kAll : Steps::kSome>(cells, places, now, before, worst, lane, t0, in_steps,
+                                                        out_steps, rows - 1);
     else
-      forward_chunk<true>(cells, now, before, worst, lane, t0, steps, in_steps, out_steps, rows - 1);
+      forward_chunk<Steps::kSome>(cells, places, now, before, worst, lane, t0, in_steps, out_steps, rows - 1);
     left = widened<Narrow, Wide>(now, base);
     diagonal = widened<Narrow, Wide>(before, base);
     hand_down(t0, steps, m, [&](int q) { return widened<Narrow, Wide>(out_steps[q], base); });
@@ -332,7 +342,8 @@ struct ForwardStrip {
     if (lane.row < kChunk) in_steps[lane.row] = edge;
     sync_warp();
     const Cells<R, Wide> cells(memory, arguments.k, arguments.threshold);
-    forward_chunk<true>(cells, left, diagonal, worst, lane, t0, steps, in_steps, out_steps, rows - 1);
+    forward_chunk<Steps::kRolled>(cells, Places(lane.row, t0), left, diagonal, worst, lane, t0, in_steps,
+                                  out_steps, rows - 1);
     left = Wide::normalized(left);
     diagonal = Wide::normalized(diagonal);
     hand_down(t0, steps, m, [&](int q) { return Wide::normalized(out_steps[q]); });
@@ -369,7 +380,7 @@ forward_bands(const ForwardArguments<R> a) {
   using V = typename R::V;
   using Wide = typename R::Max::Wide;
   using State = typename Wide::State;
-  using Block = BandMemory<V, State>;
+  using Block = BandMemory<V, State, R::kColumns>;
   SOFTDP_SHARED(raw);
   Block& block = *reinterpret_cast<Block*>(raw);
   const int warp = int(threadIdx.x) / kRows, lane = int(threadIdx.x) % kRows;
@@ -394,8 +405,7 @@ forward_bands(const ForwardArguments<R> a) {
   Memory<V> memory{};
 #pragma unroll
   for (int i = 0; i < R::kArrays; i++) memory.array[i] = block.array(warp, R::kArrays, i);
-  memory.column[0] = own.column[0];
-  memory.column[1] = own.column[1];
+  memory.column = own.columns.ring;
   if (lane < rows) {
     if (R::kInsert == Gap::kRow) memory.row[0] = gap_at<V>(a.scores[1], a.wide_gaps, pair, row0 + lane, 0);
     if (R::kDelete == Gap::kRow) memory.row[1] = gap_at<V>(a.scores[2], a.wide_gaps, pair, row0 + lane, 0);
@@ -406,7 +416,7 @@ forward_bands(const ForwardArguments<R> a) {
     return states ? static_cast<const State*>(states)[at] : boundary_state<Wide>(a.k, reached);
   };
   const auto left_of = [&](int row) { return given(boundary.left, pair * N + row, !boundary.anchored); };
-  ForwardStrip<R, true> strip{a, memory};
+  ForwardStrip<R, true, RingPlaces<1>> strip{a, memory};
   strip.lane = {lane, lane, lane < rows ? m : 0};
   strip.rows = rows;
   strip.above = own.above;
@@ -429,39 +439,40 @@ forward_bands(const ForwardArguments<R> a) {
   else if (boundary.last_row)
     strip.out.global = static_cast<State*>(boundary.last_row) + pair * M;
 
-  View<const T> views[3];
-  BlockLoader<T, V> loaders[3];
-  V held[2] = {V(0), V(0)};
+  const Part part(lane);
+  BlockLoader<T, V, 1> loaders[3];
+  BlockStorer<V, V, 1> storers[2];
+  V held = V(0);
 #pragma unroll
-  for (int i = 0; i < R::kArrays; i++) views[i] = rows_of(a.scores[i], pair, row0);
+  for (int i = 0; i < R::kArrays; i++)
+    if (R::is_loaded(i)) loaders[i] = BlockLoader<T, V, 1>(rows_of(a.scores[i], pair, row0), part);
+  if (saved)
+#pragma unroll
+    for (int plane = 0; plane < R::kPlanes; plane++)
+      storers[plane] = BlockStorer<V, V, 1>({saved + plane * N * M + row0 * M, M, 1}, part);
   const auto start = [&](int at) {
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++)
-      if (R::is_loaded(i)) loaders[i].start(views[i], lane, rows, m, at, memory.array[i]);
+      if (R::is_loaded(i)) loaders[i].start(part, rows, m, at, memory.array[i]);
     const int column = at * kChunk + lane;
     const bool valid = lane < kChunk && column < m;
-    if (R::kInsert == Gap::kColumn)
-      held[0] = valid ? gap_at<V>(a.scores[1], a.wide_gaps, pair, 0, column) : V(0);
-    if (R::kDelete == Gap::kColumn)
-      held[1] = valid ? gap_at<V>(a.scores[2], a.wide_gaps, pair, 0, column) : V(0);
+    if (R::kColumns)
+      held = valid ? gap_at<V>(a.scores[R::kInsert == Gap::kColumn ? 1 : 2], a.wide_gaps, pair, 0, column)
+                   : V(0);
   };
   const auto finish = [&](int at) {
     copy_async_wait();
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++)
-      if (R::is_loaded(i)) loaders[i].finish(lane, at, memory.array[i]);
-    const int column = (at * kChunk + lane) & (kRing - 1);
-    if (R::kInsert == Gap::kColumn && lane < kChunk) memory.column[0][column] = held[0];
-    if (R::kDelete == Gap::kColumn && lane < kChunk) memory.column[1][column] = held[1];
+      if (R::is_loaded(i)) loaders[i].finish(part, at, memory.array[i]);
+    if (R::kColumns && lane < kChunk) memory.column[(at * kChunk + lane) & (kRing - 1)] = held;
     sync_warp();
   };
   const auto store = [&](int at) {
     if (!saved) return;
 #pragma unroll
-    for (int plane = 0; plane < R::kPlanes; plane++) {
-      const View<V> view{saved + plane * N * M + row0 * M, M, 1};
-      store_block(view, lane, rows, m, at, memory.array[plane]);
-    }
+    for (int plane = 0; plane < R::kPlanes; plane++)
+      storers[plane].store(part, rows, m, at, memory.array[plane]);
   };
 
   const int total = m + rows - 1, chunks = (total + kChunk - 1) / kChunk, blocks = (m + kChunk - 1) / kChunk;
@@ -582,11 +593,18 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
     out = warp < a.bands.warps - 1 ? between_warps<V>(own) : between_bands(a, pair, place.band);
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
-  BlockLoader<V, V> loader;
+  const Part part(lane);
+  BlockLoader<V, V, -1> loaders[kPlanes];
+  BlockStorer<T, V, -1> storers[kArrays];
+#pragma unroll
+  for (int plane = 0; plane < kPlanes; plane++)
+    loaders[plane] = BlockLoader<V, V, -1>({saved + plane * N * M + corner, -M, -1}, part);
+#pragma unroll
+  for (int i = 0; i < kArrays; i++)
+    storers[i] = BlockStorer<T, V, -1>({a.gradients[i].data + pair * N * M + corner, -M, -1}, part);
   const auto start = [&](int at) {
 #pragma unroll
-    for (int plane = 0; plane < kPlanes; plane++)
-      loader.start(View<const V>{saved + plane * N * M + corner, -M, -1}, lane, rows, m, at, array[plane]);
+    for (int plane = 0; plane < kPlanes; plane++) loaders[plane].start(part, rows, m, at, array[plane]);
   };
   const auto store = [&](int at) {
 #pragma unroll
@@ -594,25 +612,25 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
       const Gradient<T>& g = a.gradients[i];
       if (!g.data || !g.every_column) continue;
       if (g.every_row)
-        store_block(View<T>{g.data + pair * N * M + corner, -M, -1}, lane, rows, m, at, array[i]);
+        storers[i].store(part, rows, m, at, array[i]);
       else
-        store_column_sums(a.partial[i - 1] + (pair * strips_of(N) + strip) * M, lane, rows, m, at, array[i]);
+        store_column_sums<-1>(a.partial[i - 1] + (pair * strips_of(N) + strip) * M, part, lane, rows, m, at,
+                              array[i]);
     }
   };
 
   Adjoints<V> from;
-  sweep_blocks(
-      lane, rows, m, row0 == 0 ? a.grad_score[pair] : V(0), in, out, above, below, start, store,
-      [&](int t0, int steps, bool full) {
-        const int at = lane * kPitch + (t0 & (kRing - 1));
-        if (full)
-          backward_chunk<false, 1, kLcs>(array, from, gaps, where, at, t0, steps, above, below, rows - 1);
-        else
-          backward_chunk<true, 1, kLcs>(array, from, gaps, where, at, t0, steps, above, below, rows - 1);
-        insert_row += double(gaps.insert_row);
-        del_row += double(gaps.del_row);
-        gaps.insert_row = gaps.del_row = 0;
-      });
+  sweep_blocks(lane, rows, m, row0 == 0 ? a.grad_score[pair] : V(0), in, out, above, below, start, store,
+               [&](int t0, int, bool full) {
+                 const RingPlaces<-1> places(lane, t0);
+                 if (full)
+                   backward_chunk<false, kLcs>(array, places, from, gaps, where, t0, above, below, rows - 1);
+                 else
+                   backward_chunk<true, kLcs>(array, places, from, gaps, where, t0, above, below, rows - 1);
+                 insert_row += double(gaps.insert_row);
+                 del_row += double(gaps.del_row);
+                 gaps.insert_row = gaps.del_row = 0;
+               });
 
 #pragma unroll
   for (int i = 1; i < kArrays; i++) {

@@ -97,8 +97,11 @@ SOFTDP_DEVICE int first_set(unsigned mask) {
   return __ffs(int(mask)) - 1;
 }
 
+// An access to more than a word at a misaligned address faults by itself.
+SOFTDP_DEVICE void demand_aligned(const void*, size_t) {}
+
 // ---- copies from global to shared memory that run beside the arithmetic ------------------------------
-// Where valid is false the element becomes 0 and nothing is read; source must still be an address.
+// Where valid is false the element becomes 0 and nothing is read, wherever the source may lie.
 template <class T>
 SOFTDP_DEVICE void copy_async(T* shared, const T* global, bool valid) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8, "cp.async takes 4, 8 or 16 bytes");
@@ -107,6 +110,18 @@ SOFTDP_DEVICE void copy_async(T* shared, const T* global, bool valid) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(global), "n"(int(sizeof(T))),
                "r"(bytes)
                : "memory");
+}
+// Four elements; both addresses are multiples of 16 bytes.
+template <class T>
+SOFTDP_DEVICE void copy_async_four(T* shared, const T* global, bool valid) {
+  constexpr int kEach = 16 / int(sizeof(T));  // elements of one copy
+#pragma unroll
+  for (int i = 0; i < 4; i += kEach) {
+    const unsigned to = unsigned(__cvta_generic_to_shared(shared + i));
+    const int bytes = valid ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global + i), "r"(bytes)
+                 : "memory");
+  }
 }
 // This thread's copies have landed; sync_warp() then shows them to its warp.
 SOFTDP_DEVICE void copy_async_wait() {
@@ -136,7 +151,10 @@ SOFTDP_DEVICE unsigned take_ticket(unsigned* global) {
   return atomicAdd(global, 1u);
 }
 // Between two looks at a flag of this block, or of another.
-SOFTDP_DEVICE void spin_block() {}
+// Short sleeps: warps that wait leave the issue slots to those that do not.
+SOFTDP_DEVICE void spin_block() {
+  __nanosleep(20);
+}
 SOFTDP_DEVICE void spin_device() {
   __nanosleep(32);
 }

@@ -20,7 +20,7 @@ template <class V, class Edge>
 Bands bands_for(const Pairs& pairs, int arrays) {
   const size_t most = shared_bytes_per_block();
   int warps = kMostWarps;
-  while (warps > 1 && (warps > strips_of(pairs.rows) || BandMemory<V, Edge>::bytes(warps, arrays) > most))
+  while (warps > 1 && (warps > strips_of(pairs.rows) || BandMemory<V, Edge, 1>::bytes(warps, arrays) > most))
     warps--;
   return {warps};
 }
@@ -50,7 +50,7 @@ ForwardArguments<R> forward_arguments(const Forward<T>& p) {
 template <class R, class T>
 Error launch_bands(const Forward<T>& p, Stream stream) {
   using State = typename R::Max::Wide::State;
-  using Block = BandMemory<typename R::V, State>;
+  using Block = BandMemory<typename R::V, State, R::kColumns>;
   const ForwardArguments<R> arguments = forward_arguments<R>(p);
   const Bands bands = arguments.bands;
   const Error error = set_zero(p.workspace, size_t(Chain<State>::flag_bytes(p.pairs, bands)), stream);
@@ -166,7 +166,7 @@ template <class T>
 Error launch_scale(const Backward<T>& p, int planes, Stream stream) {
   const ScaleArguments<T> arguments{
       p.pairs, p.grad_score, p.saved, planes, {p.gradients[0], p.gradients[1], p.gradients[2]}};
-  return launch(scale_pairs<T>, p.pairs.count, kScaleWarps * kRows, 0, stream, arguments);
+  return launch(scale_pairs<T>, p.pairs.count * planes, kScaleWarps * kRows, 0, stream, arguments);
 }
 
 template <class T, bool kLcs>

@@ -38,13 +38,14 @@ SOFTDP_DEVICE void tangent_chunk(V* const* array, V& left, V& diagonal, V curvat
   using Recurrence = std::conditional_t<kLcs, Lcs<HardMax<Scalar<double>>>, Fsd<HardMax<Scalar<double>>>>;
   using Arguments = TangentArguments<V, kLcs>;
   V* const* const direction = array + Arguments::kPlanes;
-  const int place = lane.row * kPitch + (t0 & (kRing - 1)), column = t0 - lane.r;
+  const RingPlaces<1> places(lane.row, t0);
+  const int column = t0 - lane.r;
 #pragma unroll 4
   for (int q = 0; q < steps; q++) {
     V from_above = shuffle_up(left);
     if (lane.r == 0) from_above = above[q];
     if (unsigned(column + q) < unsigned(lane.m)) {
-      const int at = place + q;
+      const int at = places.at<true>(q);
       Weights<V> v{direction[0][at], V(0), V(0)};
       if constexpr (!kLcs) v = {v.match, direction[1][at], direction[2][at]};
       const Tangent<V> t =
@@ -96,23 +97,31 @@ tangent_bands(const TangentArguments<V, kLcs> a) {
   if (row0 + rows < n)
     out = warp < a.bands.warps - 1 ? between_warps<V>(own) : between_bands(a, pair, place.band);
 
-  BlockLoader<V, V> loader;
+  const Part part(lane);
+  BlockLoader<V, V, 1> loaders[kArrays];
+  BlockStorer<V, V, 1> storers[kPlanes];
+#pragma unroll
+  for (int plane = 0; plane < kPlanes; plane++) {
+    loaders[plane] = BlockLoader<V, V, 1>({saved + plane * N * M + row0 * M, M, 1}, part);
+    storers[plane] =
+        BlockStorer<V, V, 1>({a.tangents + (pair * kPlanes + plane) * N * M + row0 * M, M, 1}, part);
+  }
+#pragma unroll
+  for (int i = 0; i < Arguments::kDirections; i++) {
+    const Scores<V>& v = a.directions[i];
+    loaders[kPlanes + i] =
+        BlockLoader<V, V, 1>(v.data ? rows_of(v, pair, row0) : View<const V>{saved, 0, 0}, part);
+  }
   const auto start = [&](int at) {
 #pragma unroll
-    for (int plane = 0; plane < kPlanes; plane++)
-      loader.start(View<const V>{saved + plane * N * M + row0 * M, M, 1}, lane, rows, m, at, array[plane]);
-#pragma unroll
-    for (int i = 0; i < Arguments::kDirections; i++) {  // where there is none, rows = 0: zeros come in
-      const Scores<V>& v = a.directions[i];
-      const View<const V> view = v.data ? rows_of(v, pair, row0) : View<const V>{saved, 0, 0};
-      loader.start(view, lane, v.data ? rows : 0, m, at, array[kPlanes + i]);
+    for (int i = 0; i < kArrays; i++) {  // where there is no direction, rows = 0: zeros come in
+      const bool given = i < kPlanes || a.directions[i - kPlanes].data;
+      loaders[i].start(part, given ? rows : 0, m, at, array[i]);
     }
   };
   const auto store = [&](int at) {
 #pragma unroll
-    for (int plane = 0; plane < kPlanes; plane++)
-      store_block(View<V>{a.tangents + (pair * kPlanes + plane) * N * M + row0 * M, M, 1}, lane, rows, m, at,
-                  array[plane]);
+    for (int plane = 0; plane < kPlanes; plane++) storers[plane].store(part, rows, m, at, array[plane]);
   };
   const Lane where{lane, lane, lane < rows ? m : 0};
   V* const above = reinterpret_cast<V*>(own.above);
@@ -152,14 +161,15 @@ SOFTDP_DEVICE void product_chunk(V* const* array, Adjoints<Dual<V>>& from, bool 
                                  int t0, int steps, const Dual<V>* above, Dual<V>* below, int bottom) {
   using Recurrence = std::conditional_t<kLcs, Lcs<HardMax<Scalar<double>>>, Fsd<HardMax<Scalar<double>>>>;
   using Number = Dual<V>;
-  const int place = lane.row * kPitch + (t0 & (kRing - 1)), column = t0 - lane.r;
+  const RingPlaces<-1> places(lane.row, t0);
+  const int column = t0 - lane.r;
 #pragma unroll 4
   for (int q = 0; q < steps; q++) {
     Number from_above = shuffle_up(from.to_above);
     if (lane.r == 0) from_above = above[q];
     Adjoint<Number> out{};
     if (unsigned(column + q) < unsigned(lane.m)) {
-      const int at = place + q;
+      const int at = places.at<true>(q);
       const Weights<V> w = weights_at<kLcs>(array, at);
       const V insert = array[kLcs ? 1 : 2][at], del = kLcs ? -insert : array[kLcs ? 1 : 3][at];
       out = Recurrence::adjoint(
@@ -217,20 +227,25 @@ product_bands(const ProductArguments<V, kLcs> a) {
     out = warp < a.bands.warps - 1 ? between_warps<Number>(own) : between_bands(a, pair, place.band);
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
-  BlockLoader<V, V> loader;
+  const Part part(lane);
+  BlockLoader<V, V, -1> loaders[kArrays];
+  BlockStorer<V, V, -1> storers[3];
+#pragma unroll
+  for (int i = 0; i < kArrays; i++) {
+    const V* const from = i < kPlanes ? saved + i * N * M : tangents + (i - kPlanes) * N * M;
+    loaders[i] = BlockLoader<V, V, -1>({from + corner, -M, -1}, part);
+  }
+#pragma unroll
+  for (int i = 0; i < 3; i++)
+    storers[i] = BlockStorer<V, V, -1>({a.gradients[i].data + pair * N * M + corner, -M, -1}, part);
   const auto start = [&](int at) {
 #pragma unroll
-    for (int i = 0; i < kArrays; i++) {
-      const V* const from = i < kPlanes ? saved + i * N * M : tangents + (i - kPlanes) * N * M;
-      loader.start(View<const V>{from + corner, -M, -1}, lane, rows, m, at, array[i]);
-    }
+    for (int i = 0; i < kArrays; i++) loaders[i].start(part, rows, m, at, array[i]);
   };
   const auto store = [&](int at) {
 #pragma unroll
     for (int i = 0; i < (kLcs ? 1 : 3); i++)
-      if (a.gradients[i].data)
-        store_block(View<V>{a.gradients[i].data + pair * N * M + corner, -M, -1}, lane, rows, m, at,
-                    array[i]);
+      if (a.gradients[i].data) storers[i].store(part, rows, m, at, array[i]);
   };
   const Lane where{lane, lane, lane < rows ? m : 0};
   Number* const above = reinterpret_cast<Number*>(own.above);

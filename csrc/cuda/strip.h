@@ -5,10 +5,14 @@
 //   S(i-1, j-1)  is what came by the last shuffle
 //
 // Scores reach the lanes through arrays in shared memory that only this warp uses, 32 rows by a ring of 64
-// columns. Row r's column c lies at (c + r) mod 64: at step t every lane reads place t mod 64 of its row,
-// which makes a chunk's addresses one register plus constants; the odd pitch spreads the lanes over the
-// banks. Blocks of 16 columns come in coalesced, one block ahead; results overwrite the scores that they come
-// from and leave three blocks behind, when the last lane has passed them.
+// columns. Blocks of 16 columns come in, 16 bytes at a time where the tensor's strides allow it, one block
+// ahead; results overwrite the scores that they come from and leave three blocks behind, when the last lane
+// has passed them.
+//
+// In the ring, row r's column c lies at (c + turn) mod 64 with turn the next multiple of 4 from r on, so that
+// four columns stay together and at step t every lane reads within 3 places of t mod 64: a chunk's addresses
+// are one register plus constants, but for the last three where the ring may end. Rows of the same remainder
+// by 4 lie together. Then neither the lanes' steps nor the blocks' four columns ever meet in a bank.
 #pragma once
 #include <type_traits>
 
@@ -20,10 +24,45 @@ namespace softdp::cuda {
 
 constexpr int kRows = 32;
 constexpr int kRing = 64;
-constexpr int kPitch = kRing + 1;
-constexpr int kArray = kRows * kPitch;
-constexpr int kPartialUnroll = 4;
+constexpr int kFour = 4;  // columns that are copied together
+constexpr int kPitch = kRing + kFour;
+constexpr int kArray = kRows * kPitch - kFour;
+constexpr int kRolledUnroll = 4;
 constexpr int kBlocksBehind = 3;  // lanes are up to 31 columns apart: a block is done three chunks later
+
+SOFTDP_DEVICE int slot_of(int row) {
+  return ((row >> 2) + (row & 3) * (kRows / 4)) * kPitch;
+}
+SOFTDP_DEVICE int turn_of(int row) {
+  return (row + kFour - 1) & -kFour;
+}
+
+// Where the lane of a row finds its cells of a chunk in the arrays. kStep -1: on the table seen from its end,
+// whose columns keep their order in memory, so that the ring runs backwards.
+template <int kStep>
+struct RingPlaces {
+  int slot, first;
+  SOFTDP_DEVICE RingPlaces(int row, int t0)
+      : slot(slot_of(row)), first((t0 & (kRing - 1)) + turn_of(row) - row) {}
+  // Of step i, which is known when this is compiled unless kAnyStep.
+  template <bool kAnyStep>
+  SOFTDP_DEVICE int at(int i) const {
+    const int ring = kAnyStep || i > kChunk - kFour ? (first + i) & (kRing - 1) : first + i;
+    return slot + (kStep > 0 ? ring : kRing - 1 - ring);
+  }
+};
+
+template <class T>
+struct alignas(sizeof(T) < 4 ? 8 : 16) Four {
+  T x[kFour];
+};
+
+template <class T>
+SOFTDP_DEVICE Four<std::remove_const_t<T>>& four_at(T* first) {
+  using Plain = std::remove_const_t<T>;
+  demand_aligned(first, alignof(Four<Plain>));
+  return *reinterpret_cast<Four<Plain>*>(const_cast<Plain*>(first));
+}
 
 // Rows and columns of scores or results; strides may be negative, to see a table from its end.
 template <class T>
@@ -48,71 +87,170 @@ SOFTDP_DEVICE T value_to(V x) {
     return T(x);
 }
 
-// ---- blocks of 16 columns: lane & 15 is the column, lane >> 4 the first of every second row ------------
+// ---- blocks of 16 columns ----------------------------------------------------------------------------
+
+// A lane's part of a block: four columns of four rows. Lanes side by side take the columns of a row; a
+// quarter of the warp takes two rows that lie half the banks apart.
+struct Part {
+  int row, column;  // column: of the block's 16
+  SOFTDP_DEVICE explicit Part(int lane) {
+    const int k = lane >> 2;
+    row = kFour * ((k & 4) | (k & 1) << 1 | (k >> 1 & 1));
+    column = kFour * (lane & 3);
+  }
+  // Where the columns of row + i lie in the arrays, in memory's order.
+  template <int kStep>
+  SOFTDP_DEVICE int place(int block, int i) const {
+    const int ring = (block * kChunk + column + row + (i > 0 ? kFour : 0)) & (kRing - 1);
+    return slot_of(row) + i * (kRows / 4) * kPitch + (kStep > 0 ? ring : kRing - kFour - ring);
+  }
+  // How many columns there are from the lane's first on, of a table's m; more than four, or none, too.
+  SOFTDP_DEVICE int left(int m, int block) const { return m - column - block * kChunk; }
+};
+// The k-th of four columns in memory's order.
+template <int kStep>
+SOFTDP_FN int in_memory(int k) {
+  return kStep > 0 ? k : kFour - 1 - k;
+}
+
+// The lane's part of a view's blocks, and whether it can be moved four columns at once; kStep: the columns'
+// way through memory.
+template <class T, int kStep>
+struct Blocks {
+  using Plain = std::remove_const_t<T>;
+  T* first = nullptr;  // of block 0
+  int64_t row = 0, column = 0;
+  bool by_four = false;
+  Blocks() = default;
+  SOFTDP_DEVICE Blocks(const View<T>& view, const Part& part)
+      : first(view.at(part.row, part.column)), row(view.row), column(view.column) {
+    const auto fits = [](uintptr_t bytes) { return bytes % alignof(Four<Plain>) == 0; };
+    by_four = view.column == kStep && fits(uintptr_t(view.row) * sizeof(T)) &&
+              fits(reinterpret_cast<uintptr_t>(four(view.origin)));
+  }
+  // The first in memory of the four that begin at `begin`.
+  static SOFTDP_DEVICE T* four(T* begin) { return kStep > 0 ? begin : begin - (kFour - 1); }
+  SOFTDP_DEVICE T* four_of(int block) const { return four(first + kStep * block * kChunk); }
+  SOFTDP_DEVICE T* at(int block) const { return first + int64_t(block) * kChunk * column; }
+};
 
 // start() sets out to fetch a block, finish() has it in the array once copy_async_wait() and a sync_warp()
 // have followed; a lane copies float and double asynchronously, and holds halves in registers in between.
 // Rows and columns beyond the table are 0.
-template <class T, class V>
-struct BlockLoader {
-  SOFTDP_DEVICE void start(const View<const T>& view, int lane, int rows, int m, int block, V* array) {
-    const int column = block * kChunk + (lane & 15);
-    const T* from = view.at(lane >> 4, column);
-    // Unrolled whole, sixteen rows' offsets would be kept in registers from block to block.
-#pragma unroll 4
-    for (int i = 0; i < kRows / 2; i++) {
-      const int r = (lane >> 4) + 2 * i;
-      const bool valid = r < rows && column < m;
-      copy_async(array + r * kPitch + ((column + r) & (kRing - 1)), valid ? from : view.origin, valid);
-      from += 2 * view.row;
+template <class T, class V, int kStep>
+struct BlockLoader : Blocks<const T, kStep> {
+  using Blocks<const T, kStep>::Blocks;
+  SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, V* array) {
+    const int left = part.left(m, block);
+    if (this->by_four && (left >= kFour || left <= 0)) {
+      const T* from = this->four_of(block);
+#pragma unroll
+      for (int i = 0; i < kFour; i++) {
+        copy_async_four(array + part.place<kStep>(block, i), from, left > 0 && part.row + i < rows);
+        from += this->row;
+      }
+    } else {
+      const T* from = this->at(block);
+#pragma unroll 1
+      for (int i = 0; i < kFour; i++) {
+        V* const to = array + part.place<kStep>(block, i);
+#pragma unroll
+        for (int k = 0; k < kFour; k++)
+          copy_async(to + in_memory<kStep>(k), from + k * this->column, k < left && part.row + i < rows);
+        from += this->row;
+      }
     }
   }
-  SOFTDP_DEVICE void finish(int, int, V*) {}
+  SOFTDP_DEVICE void finish(const Part&, int, V*) {}
 };
 
 template <class T>
-struct HalfBlockLoader {
-  uint32_t held[kRows / 4];  // two rows each
-  SOFTDP_DEVICE void start(const View<const T>& view, int lane, int rows, int m, int block, float*) {
-    const int column = block * kChunk + (lane & 15);
-    const T* from = view.at(lane >> 4, column);
-    const auto next = [&](int i) -> uint32_t {
-      const bool valid = (lane >> 4) + 2 * i < rows && column < m;
-      const uint32_t bits = valid ? softdp::bit_cast<uint16_t>(*from) : 0;
-      from += 2 * view.row;
-      return bits;
-    };
+struct HalfBlockLoader : Blocks<const T, 1> {
+  using Blocks<const T, 1>::Blocks;
+  Four<T> held[kFour];
+  SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, float*) {
+    const int left = part.left(m, block);
+    const T* from = this->at(block);
 #pragma unroll
-    for (int i = 0; i < kRows / 4; i++) {
-      const uint32_t low = next(2 * i);
-      held[i] = low | next(2 * i + 1) << 16;
+    for (int i = 0; i < kFour; i++) {
+      held[i] = {};
+      if (this->by_four && left >= kFour && part.row + i < rows)
+        held[i] = four_at(from);
+      else
+#pragma unroll
+        for (int k = 0; k < kFour; k++)
+          if (k < left && part.row + i < rows) held[i].x[k] = from[k * this->column];
+      from += this->row;
     }
   }
-  SOFTDP_DEVICE void finish(int lane, int block, float* array) {
-    const int column = block * kChunk + (lane & 15);
+  SOFTDP_DEVICE void finish(const Part& part, int block, float* array) {
 #pragma unroll
-    for (int i = 0; i < kRows / 2; i++) {
-      const int r = (lane >> 4) + 2 * i;
-      const uint16_t bits = uint16_t(held[i / 2] >> (i % 2 * 16));
-      array[r * kPitch + ((column + r) & (kRing - 1))] = to_float(softdp::bit_cast<T>(bits));
+    for (int i = 0; i < kFour; i++) {
+      Four<float> wide;
+#pragma unroll
+      for (int k = 0; k < kFour; k++) wide.x[k] = to_float(held[i].x[k]);
+      four_at(array + part.place<1>(block, i)) = wide;
     }
   }
 };
 template <>
-struct BlockLoader<half, float> : HalfBlockLoader<half> {};
+struct BlockLoader<half, float, 1> : HalfBlockLoader<half> {
+  using HalfBlockLoader::HalfBlockLoader;
+};
 template <>
-struct BlockLoader<bfloat16, float> : HalfBlockLoader<bfloat16> {};
+struct BlockLoader<bfloat16, float, 1> : HalfBlockLoader<bfloat16> {
+  using HalfBlockLoader::HalfBlockLoader;
+};
 
-template <class T, class V>
-SOFTDP_DEVICE void store_block(const View<T>& view, int lane, int rows, int m, int block, const V* array) {
-  const int column = block * kChunk + (lane & 15);
-  if (block < 0 || column >= m) return;
-  T* to = view.at(lane >> 4, column);
-#pragma unroll 4
-  for (int i = 0; i < kRows / 2; i++) {
-    const int r = (lane >> 4) + 2 * i;
-    if (r < rows) *to = value_to<T>(array[r * kPitch + ((column + r) & (kRing - 1))]);
-    to += 2 * view.row;
+template <class T, class V, int kStep>
+struct BlockStorer : Blocks<T, kStep> {
+  using Blocks<T, kStep>::Blocks;
+  SOFTDP_DEVICE void store(const Part& part, int rows, int m, int block, const V* array) const {
+    const int left = part.left(m, block);
+    if (block < 0 || left <= 0) return;
+    if (this->by_four && left >= kFour) {
+      T* to = this->four_of(block);
+#pragma unroll
+      for (int i = 0; i < kFour; i++) {
+        const Four<V> from = four_at(array + part.place<kStep>(block, i));
+        Four<T> out;
+#pragma unroll
+        for (int k = 0; k < kFour; k++) out.x[k] = value_to<T>(from.x[k]);
+        if (part.row + i < rows) four_at(to) = out;
+        to += this->row;
+      }
+    } else {
+      T* to = this->at(block);
+#pragma unroll 1
+      for (int i = 0; i < kFour && part.row + i < rows; i++) {
+        const V* const from = array + part.place<kStep>(block, i);
+#pragma unroll
+        for (int k = 0; k < kFour; k++)
+          if (k < left) to[k * this->column] = value_to<T>(from[in_memory<kStep>(k)]);
+        to += this->row;
+      }
+    }
+  }
+};
+
+// The sums of a block's columns over the strip's rows.
+template <int kStep, class V>
+SOFTDP_DEVICE void store_column_sums(V* sums, const Part& part, int lane, int rows, int m, int block,
+                                     const V* array) {
+  if (block < 0) return;
+  const int left = part.left(m, block);
+  V sum[kFour] = {};
+#pragma unroll
+  for (int i = 0; i < kFour; i++) {
+    const Four<V> row = four_at(array + part.place<kStep>(block, i));
+#pragma unroll
+    for (int k = 0; k < kFour; k++)
+      if (part.row + i < rows && k < left) sum[k] += row.x[in_memory<kStep>(k)];
+  }
+#pragma unroll
+  for (int k = 0; k < kFour; k++) {
+    for (int other = kFour; other < kRows; other *= 2) sum[k] += shuffle_xor(sum[k], other);
+    if (lane < kFour && k < left) sums[block * kChunk + part.column + k] = sum[k];
   }
 }
 
@@ -138,21 +276,6 @@ SOFTDP_DEVICE void fill_rows(T* table, Bands bands, int band, int64_t N, int64_t
   }
 }
 
-// The sums of a block's columns over the strip's rows.
-template <class V>
-SOFTDP_DEVICE void store_column_sums(V* sums, int lane, int rows, int m, int block, const V* array) {
-  if (block < 0) return;
-  const int column = block * kChunk + (lane & 15);
-  V sum = 0;
-#pragma unroll 4
-  for (int i = 0; i < kRows / 2; i++) {
-    const int r = (lane >> 4) + 2 * i;
-    if (r < rows && column < m) sum += array[r * kPitch + ((column + r) & (kRing - 1))];
-  }
-  sum += shuffle_xor(sum, 16);
-  if (lane < kChunk && column < m) sums[column] = sum;
-}
-
 // ---- forward -------------------------------------------------------------------------------------------
 
 // How a gap reaches the cells: an array like match's; one number a row (or a pair); a ring of one number a
@@ -169,21 +292,27 @@ struct Recipe {
   static constexpr bool kLcs = kInsert == Gap::kNone;
   static constexpr int kPlanes = kLcs ? 1 : 2;
   static constexpr int kArrays = kLcs ? 1 : kInsert == Gap::kDense && kDelete == Gap::kDense ? 3 : 2;
-  // Blocks of four warps that a multiprocessor is to hold: as many as the arrays let it.
-  static constexpr int kBlocks = sizeof(V) == 8 ? 1 : kArrays == 3 ? 2 : 3;
+  static constexpr int kColumns =
+      kInsert == Gap::kColumn || kDelete == Gap::kColumn ? 1 : 0;  // rings of them
+  // Blocks of four warps that a multiprocessor is to hold: as many as the arrays let it, and the registers in
+  // which halves wait.
+  static constexpr int kBlocks = sizeof(V) == 8                                     ? 1
+                                 : kArrays == 3 || (kArrays == 2 && sizeof(T) == 2) ? 2
+                                                                                    : 3;
   // Whether array i holds scores, or only what is saved.
   static constexpr SOFTDP_FN bool is_loaded(int i) {
     return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);
   }
   static_assert(kDelete != Gap::kDense || kInsert == Gap::kDense, "a dense delete takes the third array");
+  static_assert(kInsert != Gap::kColumn || kDelete != Gap::kColumn, "there is one ring");
 };
 
 // What a strip's cells read and write in shared memory, and the numbers that they share.
 template <class V>
 struct Memory {
-  V* array[3];   // match, then what is saved first; insert, then what is saved second; delete
-  V* column[2];  // insert and delete by column
-  V row[2];      // insert and delete of this lane's row
+  V* array[3];  // match, then what is saved first; insert, then what is saved second; delete
+  V* column;    // insert or delete by column
+  V row[2];     // insert and delete of this lane's row
 };
 
 template <class R, class Max>
@@ -220,9 +349,9 @@ struct Cells {
   SOFTDP_DEVICE Raw read(int place, int column) const {
     Raw x{memory.array[0][place], V(0), V(0)};
     if (R::kInsert == Gap::kDense) x.insert = memory.array[1][place];
-    if (R::kInsert == Gap::kColumn) x.insert = memory.column[0][column & (kRing - 1)];
+    if (R::kInsert == Gap::kColumn) x.insert = memory.column[column & (kRing - 1)];
     if (R::kDelete == Gap::kDense) x.del = memory.array[2][place];
-    if (R::kDelete == Gap::kColumn) x.del = memory.column[1][column & (kRing - 1)];
+    if (R::kDelete == Gap::kColumn) x.del = memory.column[column & (kRing - 1)];
     return x;
   }
   SOFTDP_DEVICE Ready ready(const Raw& x) const {
@@ -264,30 +393,34 @@ struct Lane {
   int row, r, m;
 };
 
-// `steps` steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ...; below receives
-// the states of the lane `bottom`, step by step. kPartial: some lane may be outside its columns, or steps <
-// kChunk.
+// The steps of a chunk: all lanes inside their columns; some; or some, in a loop that takes little code,
+// where it is rare. What a lane does outside its columns, steps past the table's end among them, changes no
+// state, and what it saves there lies where nothing else does.
+enum class Steps { kAll, kSome, kRolled };
+
+// 16 steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ...; below receives the
+// states of the lane `bottom`, step by step.
 //
 // A warp may be alone on its scheduler, so what the compiler makes of this loop decides the speed of long
 // pairs. Scores are read two steps ahead of their cell and exponentiated one step ahead, weights saved one
-// step behind; there are no predicates but where they must be; and the states for the strip below are kept in
-// registers, since stores to a second pointer would hold up the loads of the steps that follow.
-template <bool kPartial, class Cells>
-SOFTDP_DEVICE void forward_chunk(const Cells& cells, typename Cells::State& left,
+// step behind; there are no branches; and the states for the strip below are kept in registers, since stores
+// to a second pointer would hold up the loads of the steps that follow.
+template <Steps kSteps, class Cells, class Places>
+SOFTDP_DEVICE void forward_chunk(const Cells& cells, const Places& places, typename Cells::State& left,
                                  typename Cells::State& diagonal, typename Cells::V& worst, const Lane& lane,
-                                 int t0, int steps, const typename Cells::State* above,
-                                 typename Cells::State* below, int bottom) {
+                                 int t0, const typename Cells::State* above, typename Cells::State* below,
+                                 int bottom) {
   using State = typename Cells::State;
   constexpr int kKept = Cells::kKept;
-  const int place = lane.row * kPitch + (t0 & (kRing - 1)), column = t0 - lane.r;
-  const int count = kPartial ? steps : kChunk;
-  typename Cells::Ready now = cells.ready(cells.read(place, column)), last = now;
-  typename Cells::Raw ahead = cells.read(place + 1, column + 1);
+  constexpr bool kRolled = kSteps == Steps::kRolled;
+  const int column = t0 - lane.r;
+  const auto place = [&](int q) { return places.template at<kRolled>(q); };
+  typename Cells::Ready now = cells.ready(cells.read(place(0), column)), last = now;
+  typename Cells::Raw ahead = cells.read(place(1), column + 1);
   State edge = above[0], kept[kKept];
   Weights<typename Cells::Value> weights{};
-  bool was_inside = false;
-#pragma unroll(kPartial ? kPartialUnroll : kChunk)
-  for (int q = 0; q < count; q++) {
+#pragma unroll(kRolled ? kRolledUnroll : kChunk)
+  for (int q = 0; q < kChunk; q++) {
     State from_above = shuffle_up_state(left);
     typename Cells::Ready next = now;
     State next_edge = edge;
@@ -295,28 +428,29 @@ SOFTDP_DEVICE void forward_chunk(const Cells& cells, typename Cells::State& left
       next = cells.ready(ahead);
       next_edge = above[q + 1];
     }
-    if (q + 2 < kChunk) ahead = cells.read(place + q + 2, column + q + 2);
-    if (was_inside) cells.save(place + q - 1, last, weights);
+    if (q + 2 < kChunk) ahead = cells.read(place(q + 2), column + q + 2);
+    if (q > 0) cells.save(place(q - 1), last, weights);
 
     if (lane.r == 0) from_above = edge;
     const State state = cells.cell(now, diagonal, from_above, left, weights);
-    const bool inside = !kPartial || unsigned(column + q) < unsigned(lane.m);
-    if (inside) {
+    if (kSteps == Steps::kAll || unsigned(column + q) < unsigned(lane.m)) {
       left = state;
       worst = max_or_nan(worst, now.worst);
     }
-    kept[q % kKept] = state;
-    if (kPartial && lane.row == bottom) below[q] = state;
-    if (!kPartial && q % kKept == kKept - 1 && lane.row == bottom)
+    if (kRolled) {
+      if (lane.row == bottom) below[q] = state;
+    } else {
+      kept[q % kKept] = state;
+      if (q % kKept == kKept - 1 && lane.row == bottom)
 #pragma unroll
-      for (int i = 0; i < kKept; i++) below[q - kKept + 1 + i] = kept[i];
+        for (int i = 0; i < kKept; i++) below[q - kKept + 1 + i] = kept[i];
+    }
     diagonal = from_above;
     last = now;
-    was_inside = inside;
     now = next;
     edge = next_edge;
   }
-  if (was_inside) cells.save(place + count - 1, last, weights);
+  cells.save(place(kChunk - 1), last, weights);
 }
 
 // ---- backward, on the table seen from its end -------------------------------------------------------------
@@ -339,12 +473,13 @@ struct GapSums {
   V insert_row = 0, del_row = 0;
 };
 
-// kStep: 1, or -1 where the arrays hold the table from its beginning (tiny pairs). The arrays hold what was
-// saved and receive the gradients. above, below: as in the forward sweep; the score's gradient comes in as
-// what the row above the table hands to its first cell.
-template <bool kPartial, int kStep, bool kLcs, class V>
-SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], Adjoints<V>& from, GapSums<V>& gaps, const Lane& lane,
-                                  int place, int t0, int steps, const V* above, V* below, int bottom) {
+// The arrays hold what was saved and receive the gradients. kSome: some lane may be outside its columns.
+// above, below: as in the forward sweep; the
+// score's gradient comes in as what the row above the table hands to its first cell.
+template <bool kSome, bool kLcs, class V, class Places>
+SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Adjoints<V>& from,
+                                  GapSums<V>& gaps, const Lane& lane, int t0, const V* above, V* below,
+                                  int bottom) {
   using Saved = std::conditional_t<kLcs, SavedStep<V>, SavedWeights<V>>;
   using Recurrence = std::conditional_t<kLcs, Lcs<HardMax<Scalar<double>>>, Fsd<HardMax<Scalar<double>>>>;
   const auto read = [&](int at, bool inside) {
@@ -353,16 +488,17 @@ SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], Adjoints<V>& from, GapSu
     else
       return Saved{inside ? array[0][at] : V(0), inside ? array[1][at] : V(0)};
   };
-  const int column = t0 - lane.r, count = kPartial ? steps : kChunk;
-  const auto is_inside = [&](int q) { return !kPartial || unsigned(column + q) < unsigned(lane.m); };
-  Saved now = read(place, is_inside(0));
+  const int column = t0 - lane.r;
+  const auto place = [&](int q) { return places.template at<false>(q); };
+  const auto is_inside = [&](int q) { return !kSome || unsigned(column + q) < unsigned(lane.m); };
+  Saved now = read(place(0), is_inside(0));
   V edge = above[0];
-#pragma unroll(kPartial ? kPartialUnroll : kChunk)
-  for (int q = 0; q < count; q++) {
+#pragma unroll
+  for (int q = 0; q < kChunk; q++) {
     Saved next = now;
     V next_edge = edge;
-    if (q + 1 < count) {
-      next = read(place + kStep * (q + 1), is_inside(q + 1));
+    if (q + 1 < kChunk) {
+      next = read(place(q + 1), is_inside(q + 1));
       next_edge = above[q + 1];
     }
     const bool inside = is_inside(q);
@@ -378,7 +514,7 @@ SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], Adjoints<V>& from, GapSu
     if (gaps.insert == Sum::kRow) gaps.insert_row += insert;
     if (gaps.del == Sum::kRow) gaps.del_row += out.to_left;
     if (inside) {
-      const int at = place + kStep * q;
+      const int at = place(q);
       array[0][at] = kLcs && gaps.visits ? a : out.score;
       if (gaps.insert == Sum::kArray) array[1][at] = insert;
       if (gaps.del == Sum::kArray) array[2][at] = out.to_left;

@@ -5,9 +5,22 @@
 
 namespace softdp::cuda {
 
+// Row r's column c lies at c + r of its row, so that all lanes of a pair are at the same place.
+constexpr int kTinyPitch = 2 * kRows + 1;
+template <int kStep>
+struct TinyPlaces {
+  int first;
+  SOFTDP_DEVICE explicit TinyPlaces(int first) : first(first) {}
+  SOFTDP_DEVICE TinyPlaces(int row, int t0) : first(row * kTinyPitch + t0) {}
+  template <bool>
+  SOFTDP_DEVICE int at(int i) const {
+    return first + kStep * i;
+  }
+};
+
 template <class V, class State, int kArrays>
 struct TinyMemory {
-  V arrays[kArrays][kArray];
+  alignas(16) V arrays[kArrays][kRows * kTinyPitch];
   alignas(16) unsigned char above[kChunk * sizeof(State)];
   alignas(16) unsigned char below[kChunk * sizeof(State)];
 };
@@ -35,21 +48,23 @@ tiny_pairs(const TinyArguments<R> a) {
   const bool present = pair < a.pairs.count;
   const Extent size = present ? extent_of(a.pairs, pair) : Extent{0, 0, true};
   const int n = size.m ? size.n : 0, m = size.n ? size.m : 0;
-  const auto slot = [&](int row, int column) {
-    return (first + row) * kPitch + ((column + row) & (kRing - 1));
-  };
+  const auto slot = [&](int row, int column) { return (first + row) * kTinyPitch + column + row; };
 
-  for (int row = 0; row < n; row++)
-    for (int column = r; column < m; column += group)
+  for (int column = r; column < m; column += group)
 #pragma unroll
-      for (int i = 0; i < kPlanes; i++) {
-        const Scores<T>& from = a.scores[i];
-        V* const to = &block.arrays[i][slot(row, column)];
-        if constexpr (std::is_same_v<T, V>)
-          copy_async(to, from.data + pair * from.batch + row * from.row + column * from.column, true);
-        else
+    for (int i = 0; i < kPlanes; i++) {
+      const Scores<T>& from = a.scores[i];
+      V* to = &block.arrays[i][slot(0, column)];
+      if constexpr (std::is_same_v<T, V>) {
+        const T* at = from.data + pair * from.batch + column * from.column;
+#pragma unroll 4
+        for (int row = 0; row < n; row++, at += from.row, to += kTinyPitch + 1) copy_async(to, at, true);
+      } else {
+#pragma unroll 4
+        for (int row = 0; row < n; row++, to += kTinyPitch + 1)
           *to = gap_at<V>(from, i > 0 && a.wide_gaps, pair, row, column);
       }
+    }
   copy_async_wait();
   sync_warp();
 
@@ -57,7 +72,7 @@ tiny_pairs(const TinyArguments<R> a) {
 #pragma unroll
   for (int i = 0; i < kPlanes; i++) memory.array[i] = block.arrays[i];
   const Lane where{lane, r, r < n ? m : 0};
-  ForwardStrip<R, false> strip{a, memory};
+  ForwardStrip<R, false, TinyPlaces<1>> strip{a, memory};
   strip.lane = where;
   strip.rows = kRows;
   strip.above = block.above;
@@ -92,22 +107,23 @@ tiny_pairs(const TinyArguments<R> a) {
     if (lane < kChunk) above[lane] = t0 + lane == 0 ? V(1) : V(0);
     sync_warp();
     // Seen from its end: this lane's row is n-1-r, its column at step t m-1-(t-r).
-    const int place = (first + n - 1 - r) * kPitch + n + m - 2 - t0;
-    backward_chunk<true, -1, R::kLcs>(array, from, gaps, where, place, t0,
-                                      total - t0 < kChunk ? total - t0 : kChunk, above, below, kRows - 1);
+    const TinyPlaces<-1> places((first + n - 1 - r) * kTinyPitch + n + m - 2 - t0);
+    backward_chunk<true, R::kLcs>(array, places, from, gaps, where, t0, above, below, kRows - 1);
   }
   sync_warp();
 
   if (!present) return;
   const bool dead = value == -ScalarCommon::kInfinity, bad = value != value;
-  for (int row = 0; row < N; row++)
-    for (int column = r; column < M; column += group)
+  for (int column = r; column < M; column += group)
 #pragma unroll
-      for (int i = 0; i < kPlanes; i++) {
-        const bool inside = row < n && column < m;
-        const V gradient = !inside || dead ? V(0) : bad ? V(NAN) : array[i][slot(row, column)];
-        a.saved[((pair * kPlanes + i) * N + row) * M + column] = gradient;
-      }
+    for (int i = 0; i < kPlanes; i++) {
+      V* to = a.saved + (pair * kPlanes + i) * N * M + column;
+      const V* from = &array[i][slot(0, column)];
+      const int there = dead || column >= m ? 0 : n;
+#pragma unroll 4
+      for (int row = 0; row < int(N); row++, to += M, from += kTinyPitch + 1)
+        *to = row >= there ? V(0) : bad ? V(NAN) : *from;
+    }
 }
 
 // ---- the backward launch: saved gradients times the score's, summed where a gap was broadcast
@@ -124,37 +140,54 @@ struct ScaleArguments {
 };
 
 constexpr int kScaleWarps = 4;
+constexpr int kTogether =
+    8;  // numbers that a thread asks for at once: their way from memory is what takes time
 
+// A block scales one plane of a pair, if it is wanted.
 template <class T>
 SOFTDP_KERNEL(kScaleWarps* kRows)
 scale_pairs(const ScaleArguments<T> a) {
   using V = typename ValueOf<T>::Type;
-  const int64_t pair = blockIdx.x;
-  const int N = int(a.pairs.rows), M = int(a.pairs.columns);
-  const int lane = int(threadIdx.x) % kRows, warp = int(threadIdx.x) / kRows;
+  const int64_t plane = blockIdx.x, pair = plane / a.planes;
+  const int i = int(plane % a.planes);
+  const Gradient<T> g = i == 0 ? a.gradients[0] : i == 1 ? a.gradients[1] : a.gradients[2];
+  if (!g.data) return;
+  const int N = int(a.pairs.rows), M = int(a.pairs.columns), thread = int(threadIdx.x);
+  const int lane = thread % kRows, warp = thread / kRows;
   const V scale = a.grad_score[pair];
   const auto scaled = [&](V x) {
     return x == 0 ? V(0) : scale * x;
   };  // a cell without a path has no gradient
+  const V* const saved = a.saved + plane * N * M;
+  V x[kTogether];
+  if (g.every_row && g.every_column) {
+    for (int begin = thread; begin < N * M; begin += kTogether * kScaleWarps * kRows) {
+      const auto at = [&](int k) { return begin + k * kScaleWarps * kRows; };
 #pragma unroll
-  for (int i = 0; i < 3; i++) {
-    const Gradient<T>& g = a.gradients[i];
-    if (i >= a.planes || !g.data) continue;
-    const V* const saved = a.saved + (pair * a.planes + i) * N * M;
-    if (g.every_row && g.every_column) {
-      for (int at = int(threadIdx.x); at < N * M; at += kScaleWarps * kRows)
-        g.data[pair * N * M + at] = value_to<T>(scaled(saved[at]));
-      continue;
+      for (int k = 0; k < kTogether; k++) x[k] = at(k) < N * M ? saved[at(k)] : V(0);
+#pragma unroll
+      for (int k = 0; k < kTogether; k++)
+        if (at(k) < N * M) g.data[pair * N * M + at(k)] = value_to<T>(scaled(x[k]));
     }
-    // Every warp takes some of the sums, its lanes the summands.
-    const int rows = g.every_row ? N : 1, columns = g.every_column ? M : 1, sums = rows * columns;
-    const int summands = N * M / (sums > 0 ? sums : 1), pitch = g.every_column ? M : 1,
-              skip = g.every_row ? M : 1;
-    for (int at = warp; at < sums; at += kScaleWarps) {
-      double sum = 0;
-      for (int k = lane; k < summands; k += kRows) sum += double(saved[at * skip + k * pitch]);
-      for (int other = kRows / 2; other > 0; other /= 2) sum += shuffle_xor(sum, other);
-      if (lane == 0) g.data[pair * sums + at] = value_to<T>(scaled(V(sum)));
+    return;
+  }
+  // Every warp takes some of the sums, its lanes the summands.
+  const int rows = g.every_row ? N : 1, columns = g.every_column ? M : 1, sums = rows * columns;
+  const int summands = N * M / (sums > 0 ? sums : 1), pitch = g.every_column ? M : 1,
+            skip = g.every_row ? M : 1;
+  for (int begin = warp; begin < sums; begin += kTogether * kScaleWarps) {
+    const auto at = [&](int k) { return begin + k * kScaleWarps; };
+    double sum[kTogether] = {};
+    for (int j = lane; j < summands; j += kRows) {
+#pragma unroll
+      for (int k = 0; k < kTogether; k++) x[k] = at(k) < sums ? saved[at(k) * skip + j * pitch] : V(0);
+#pragma unroll
+      for (int k = 0; k < kTogether; k++) sum[k] += double(x[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < kTogether; k++) {
+      for (int other = kRows / 2; other > 0; other /= 2) sum[k] += shuffle_xor(sum[k], other);
+      if (lane == 0 && at(k) < sums) g.data[pair * sums + at(k)] = value_to<T>(scaled(V(sum[k])));
     }
   }
 }

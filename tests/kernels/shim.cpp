@@ -248,9 +248,13 @@ void block_barrier() {
   current->waits = Waits::kNo;
 }
 
+void demand_aligned(const void* address, size_t bytes) {
+  if (reinterpret_cast<uintptr_t>(address) % bytes) fail("an access to a misaligned address");
+}
+
 void copy(void* to, const void* from, size_t bytes, bool valid) {
-  if (reinterpret_cast<uintptr_t>(to) % bytes || reinterpret_cast<uintptr_t>(from) % bytes)
-    fail("an asynchronous copy from or to a misaligned address");
+  demand_aligned(to, bytes);
+  demand_aligned(from, bytes);
   std::memset(to, 0xFF, bytes);
   current->copies.push_back({to, valid ? from : nullptr, bytes});
 }

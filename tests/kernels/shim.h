@@ -10,7 +10,8 @@
 //   schedules             lanes and blocks take turns forwards, in reverse, or at random with half the
 //                         warps asleep for a while; as many blocks at once as are resident
 //   flags                 when nobody moves any more, that is a deadlock
-//   alignment             an asynchronous copy from or to a misaligned address is an error
+//   alignment             an asynchronous copy, or four elements at once, from or to a misaligned address is
+//                         an error
 // It cannot see weak memory order, the special functions' error, or how long anything takes.
 #pragma once
 #include <torch/headeronly/util/BFloat16.h>
@@ -78,6 +79,7 @@ uint64_t meet(Collective kind, uint64_t mine, int from);  // the value of lane `
 void block_barrier();
 void copy(void* to, const void* from, size_t bytes, bool valid);
 void copies_land();
+void demand_aligned(const void* address, size_t bytes);
 void spin();  // looked at a flag in vain
 unsigned char* shared_memory();
 unsigned thread();
@@ -135,9 +137,16 @@ inline int first_set(unsigned mask) {
   return __builtin_ffs(int(mask)) - 1;
 }
 
+using shim::demand_aligned;
 template <class T>
 void copy_async(T* shared, const T* global, bool valid) {
   shim::copy(shared, global, sizeof(T), valid);
+}
+template <class T>
+void copy_async_four(T* shared, const T* global, bool valid) {
+  demand_aligned(shared, 16);
+  demand_aligned(global, 16);
+  for (int i = 0; i < 4; i++) shim::copy(shared + i, global + i, sizeof(T), valid);
 }
 inline void copy_async_wait() {
   shim::copies_land();
