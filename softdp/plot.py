@@ -1,0 +1,380 @@
+"""Pictures of one pair: its scores, its expected alignment, its best path.
+
+In all of them x runs down and y to the right, as the rows and columns of a (N, M) table, and axes count steps
+from 0 or seconds. This module alone needs matplotlib; `import softdp` does not load it.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from . import _checks, alignment
+
+try:
+    import numpy as np
+    from matplotlib import cbook, colormaps, patheffects
+    from matplotlib.axes import Axes
+    from matplotlib.colors import ListedColormap
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
+except ImportError as error:
+    raise ImportError(f'softdp.plot needs matplotlib: pip install "softdp[plot]" ({error})') from error
+
+FORBIDDEN, SPOILT = "0.75", "red"  # in no colormap used here
+SCORES, MASS = "viridis", "magma"
+
+Seconds = float | tuple[float, float]
+
+
+def matrix(
+    table: Tensor,
+    axes: Axes | None = None,
+    *,
+    x_length: int | Tensor | None = None,
+    y_length: int | Tensor | None = None,
+    seconds: Seconds | None = None,
+    label: str = "",
+    cmap: str = SCORES,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    values: str | None = None,
+) -> Axes:
+    """One pair's table as a heat map: scores, an expected alignment, a gradient.
+
+    Shapes: table (N, M), of one pair: `scores[b]`, not a batch.
+
+    x runs down and y to the right; step 0 of both is at the top left. -inf cells (a mask, a band) are grey,
+    NaN and +inf red; neither counts for the colours' limits, and the colour bar's label names them where
+    they occur. Cells are square unless one side is more than four times the other.
+
+    Args:
+        table: numbers of any dtype, on any device; gradients are left alone.
+        axes: where to draw; None opens a pyplot figure, which stays open until it is closed.
+        x_length, y_length: steps of x and y, integers or tensors of one; the cells past them are cropped.
+            None means N and M.
+        seconds: how long a step is, one number or a pair for x and y; None counts steps. Step i lasts from
+            i to i + 1 times that, and its cell is drawn there.
+        label: what the numbers are, beside the colour bar.
+        cmap: a matplotlib colormap's name.
+        vmin, vmax: the colours' limits; None means the least and the greatest finite number drawn.
+        values: format of numbers to write into the cells, such as ".2f"; None writes none.
+
+    Returns:
+        The axes; its image is `axes.images[0]`, with its `colorbar`.
+
+    Raises:
+        ValueError: a table that is not (N, M) or has no cell left, lengths out of range, seconds not above 0.
+        TypeError: a table that is not a tensor of real numbers, lengths that are not integers.
+
+    Example:
+        >>> import torch, softdp.plot
+        >>> from matplotlib.figure import Figure
+        >>> axes = Figure().subplots()
+        >>> softdp.plot.matrix(torch.eye(5), axes, x_length=3, seconds=0.5).get_ylabel()
+        'x, downwards (s)'
+        >>> axes.images[0].get_extent()  # left, right, bottom, top
+        [0.0, 2.5, 1.5, 0.0]
+    """
+    cells = _cropped(table, x_length, y_length)
+    extent = _extent(cells.shape, seconds)
+    axes = _new_axes(1)[0] if axes is None else axes
+    forbidden, finite = cells == -np.inf, np.isfinite(cells)
+    spoilt = ~(forbidden | finite)
+    low, high = (cells[finite].min(), cells[finite].max()) if finite.any() else (0.0, 1.0)
+    height, width = abs(extent[3] - extent[2]), extent[1] - extent[0]
+    image = axes.imshow(
+        np.ma.masked_where(~finite, cells),
+        cmap=colormaps[cmap].with_extremes(bad=FORBIDDEN),
+        vmin=low if vmin is None else vmin,
+        vmax=high if vmax is None else vmax,
+        extent=extent,
+        aspect="equal" if max(height, width) <= 4 * min(height, width) else "auto",
+        interpolation="nearest",  # a cell is a number, not a sample of a surface
+    )
+    if spoilt.any():
+        over = np.ma.masked_where(~spoilt, np.zeros(cells.shape))
+        axes.imshow(over, cmap=ListedColormap([SPOILT]), extent=extent, aspect=axes.get_aspect())
+    told = [("grey: \N{MINUS SIGN}inf", forbidden), ("red: NaN or +inf", spoilt)]
+    notes = ", ".join(note for note, where in told if where.any())
+    # Inset, so that it is as high as the image whatever the axes' box is.
+    bar = axes.inset_axes((1.03, 0, 0.05, 1))
+    axes.figure.colorbar(image, cax=bar, label=f"{label} ({notes})".strip() if notes else label)
+    unit = "steps" if seconds is None else "s"
+    axes.set(ylabel=f"x, downwards ({unit})", xlabel=f"y, rightwards ({unit})")
+    if seconds is None:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator("auto", integer=True))
+    if values is not None:
+        _write(axes, cells, values, seconds)
+    return axes
+
+
+def path(
+    cells: alignment.Path | Tensor | Sequence[Sequence],
+    axes: Axes,
+    *,
+    pair: int = 0,
+    seconds: Seconds | None = None,
+    **line,
+) -> Axes:
+    """A path as a line through the centres of its cells, over a :func:`matrix`.
+
+    Shapes: cells (K, 2) or (K, 3) if a tensor.
+
+    Args:
+        cells: a :class:`softdp.Path`; or one pair's cells in order, (i, j) or (i, j, move), counted from 0,
+            as a tensor (rows of -1 are left out) or as `softdp.Path.tolist` gives them.
+        axes: where the matrix is.
+        pair: which pair of a :class:`softdp.Path`.
+        seconds: as in :func:`matrix`.
+        **line: color, linestyle, marker, label and the like, as matplotlib's `Axes.plot` takes them. The
+            line is white with a dark edge unless a color is given: it can be told from any colormap.
+
+    Returns:
+        The axes; the line is `axes.lines[-1]`, empty where the pair has no path.
+
+    Raises:
+        ValueError: cells of another shape, a pair that is not there, seconds not above 0.
+        TypeError: cells that are not integers.
+
+    Example:
+        >>> import torch, softdp.plot
+        >>> from matplotlib.figure import Figure
+        >>> match = torch.eye(3)[None]
+        >>> axes = softdp.plot.matrix(match[0], Figure().subplots())
+        >>> best = softdp.fsd_path(match, -1.0, boundary="anchored")
+        >>> softdp.plot.path(best, axes).lines[-1].get_xydata().tolist()  # (y, x)
+        [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]
+    """
+    i, j = _steps(cells, pair).T
+    x_step, y_step, half = _scale(seconds)
+    line = cbook.normalize_kwargs(line, Line2D)  # lw for linewidth and the like
+    if "color" not in line:
+        edge = patheffects.withStroke(linewidth=line.get("linewidth", 1.5) + 1.5, foreground="0.15")
+        line = {"color": "white", "path_effects": [edge], **line}
+    axes.plot((j + half) * y_step, (i + half) * x_step, **line)
+    return axes
+
+
+def fsd_pair(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None = None,
+    *,
+    gamma: float = 0.1,
+    boundary: str = "free",
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+    pair: int = 0,
+    seconds: Seconds | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> tuple[Axes, Axes]:
+    """One pair of a batch under FSD: its match scores and its expected alignment, its best path over both.
+
+    Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,).
+
+    Computes :func:`softdp.fsd_alignment` and :func:`softdp.fsd_path` of that pair. Where it has no path, or
+    holds a NaN or +inf, no line is drawn.
+
+    Args:
+        match, insert, delete, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`; tensors
+            may be on any device and require gradients, which are left alone.
+        pair: which of the B pairs.
+        seconds: as in :func:`matrix`.
+        axes: two axes to draw into; None opens a pyplot figure, which stays open until it is closed.
+
+    Returns:
+        The axes of the scores and of the alignment; the figure is `axes[0].figure`.
+
+    Raises:
+        ValueError, TypeError: as :func:`softdp.fsd_score` and :func:`matrix`; a pair that is not there.
+
+    Example:
+        >>> import torch, softdp.plot
+        >>> from matplotlib.figure import Figure
+        >>> match = torch.nn.functional.normalize(torch.randn(1, 8, 9), dim=2)
+        >>> panels = Figure(figsize=(9, 4), layout="constrained").subplots(1, 2)
+        >>> scores, mass = softdp.plot.fsd_pair(match, -0.5, boundary="anchored", axes=panels)
+        >>> mass.get_title()
+        'expected alignment and best path'
+    """
+    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths)
+    match, insert, delete, *lengths = _one(args, pair)
+    options = {"boundary": boundary, "x_lengths": lengths[0], "y_lengths": lengths[1]}
+    # A gap that was a number has the arithmetic's dtype, which a half match has not.
+    match, insert, delete = (None if t is None else _checks.computed(t) for t in (match, insert, delete))
+    E = alignment.fsd_alignment(match, insert, delete, gamma=gamma, **options)
+    best = alignment.fsd_path(match, insert, delete, **options)
+    return _draw(match, E, best, "match score", lengths, seconds, axes, {})
+
+
+def lcs_pair(
+    similarity: Tensor,
+    *,
+    threshold: float,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+    pair: int = 0,
+    seconds: Seconds | None = None,
+    axes: Sequence[Axes] | None = None,
+) -> tuple[Axes, Axes]:
+    """One pair of a batch under LCS: its similarities and its expected alignment, its best path over both.
+
+    Shapes: similarity (B, N, M); lengths (B,).
+
+    Computes :func:`softdp.lcs_alignment` and :func:`softdp.lcs_path` of that pair; dots mark the cells that
+    are common.
+
+    Args:
+        similarity, threshold, gamma, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.
+        pair, seconds, axes: as in :func:`fsd_pair`.
+
+    Returns:
+        The axes of the similarities and of the alignment; the figure is `axes[0].figure`.
+
+    Raises:
+        ValueError, TypeError: as :func:`softdp.lcs_score` and :func:`matrix`; a pair that is not there.
+
+    Example:
+        >>> import torch, softdp.plot
+        >>> from matplotlib.figure import Figure
+        >>> c = torch.tensor([[[0.9, 0.1, 0.2], [0.2, 0.3, 0.95]]])
+        >>> panels = Figure().subplots(1, 2)
+        >>> scores, mass = softdp.plot.lcs_pair(c, threshold=0.8, axes=panels)
+        >>> scores.lines[0].get_markevery()  # of the path's three cells
+        [0, 2]
+    """
+    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths)
+    similarity, *lengths = _one(args, pair)
+    options = {"threshold": threshold, "x_lengths": lengths[0], "y_lengths": lengths[1]}
+    E = alignment.lcs_alignment(similarity, gamma=gamma, **options)
+    best = alignment.lcs_path(similarity, **options)
+    common = [k for k, (_, _, move) in enumerate(best.tolist()[0]) if move == "match"]
+    marks = {"marker": "o", "markersize": 4, "markevery": common}
+    return _draw(similarity, E, best, "similarity", lengths, seconds, axes, marks)
+
+
+# ---- arguments -----------------------------------------------------------------------------------
+
+
+def _cropped(table: Tensor, x_length: int | Tensor | None, y_length: int | Tensor | None) -> np.ndarray:
+    if not isinstance(table, Tensor):
+        raise TypeError(f"table must be a tensor of shape (N, M), got {type(table).__name__}")
+    if table.is_complex():
+        raise TypeError(f"table must hold real numbers, got {table.dtype}")
+    if table.dim() != 2:
+        hint = "; of a batch, take one pair's: table[b]" if table.dim() == 3 else ""
+        raise ValueError(f"table must have 2 dimensions (N, M), got shape {tuple(table.shape)}{hint}")
+    n = _length(x_length, "x_length", table.shape[0])
+    m = _length(y_length, "y_length", table.shape[1])
+    if n == 0 or m == 0:
+        raise ValueError(f"nothing to draw: the pair is empty, {n} by {m} steps")
+    return table[:n, :m].detach().cpu().double().numpy()
+
+
+def _length(value: int | Tensor | None, name: str, most: int) -> int:
+    if value is None:
+        return most
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.dtype.is_floating_point:
+        value = int(value)
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, a tensor of one, or None, got {value!r}")
+    if not 0 <= value <= most:
+        raise ValueError(f"{name} must lie in [0, {most}], got {value}")
+    return int(value)
+
+
+def _scale(seconds: Seconds | None) -> tuple[float, float, float]:
+    """The length of x's and y's steps, and where a step's centre is. Counted in steps, it is the step's own
+    number; counted in seconds, it lies half a step past the step's start."""
+    if seconds is None:
+        return 1, 1, 0
+    both = tuple(seconds) if isinstance(seconds, Sequence) else (seconds, seconds)
+    if len(both) != 2 or not all(isinstance(s, numbers.Real) and 0 < s < math.inf for s in both):
+        raise ValueError(f"seconds must be a number above 0, or a pair of them for x and y, got {seconds!r}")
+    return *both, 0.5
+
+
+def _extent(shape: tuple[int, int], seconds: Seconds | None) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of a (n, m) table."""
+    x_step, y_step, half = _scale(seconds)
+    start = half - 0.5
+    return start * y_step, (shape[1] + start) * y_step, (shape[0] + start) * x_step, start * x_step
+
+
+def _steps(cells: alignment.Path | Tensor | Sequence[Sequence], pair: int) -> np.ndarray:
+    """(K, 2) int: the path's cells (i, j)."""
+    if isinstance(cells, alignment.Path):
+        _check_pair(pair, len(cells.lengths))
+        cells = cells.steps[pair, : int(cells.lengths[pair])]
+    if isinstance(cells, Tensor):
+        found = cells.detach().cpu().numpy()
+    else:
+        found = np.array([tuple(cell)[:2] for cell in cells]).reshape(-1, 2)
+        found = found if found.size else found.astype(int)  # no cells: a path of length 0
+    if found.ndim != 2 or found.shape[1] not in (2, 3):
+        raise ValueError(f"cells must have shape (K, 2) or (K, 3): i, j, move; got shape {found.shape}")
+    if not np.issubdtype(found.dtype, np.integer):
+        raise TypeError(f"cells must be integers, got {found.dtype}")
+    return found[(found[:, :2] >= 0).all(1), :2]
+
+
+def _check_pair(pair: int, pairs: int) -> None:
+    if not isinstance(pair, int | np.integer) or not 0 <= pair < pairs:
+        raise ValueError(f"pair must be an integer in [0, {pairs}), got {pair!r}")
+
+
+def _one(args: Sequence[Tensor | None], pair: int) -> list[Tensor | None]:
+    """The arguments of one pair; the scores come first, and what has one row is shared by all pairs."""
+    _check_pair(pair, len(args[0]))
+    return [None if t is None else t.detach()[pair if len(t) > 1 else 0 :][:1] for t in args]
+
+
+# ---- drawing -------------------------------------------------------------------------------------
+
+
+def _new_axes(columns: int) -> Sequence[Axes]:
+    import matplotlib.pyplot as plt  # here: it chooses a backend, which those who bring axes need not
+
+    return plt.subplots(1, columns, figsize=(5 * columns, 4), layout="constrained", squeeze=False)[1][0]
+
+
+def _draw(
+    scores: Tensor,
+    mass: Tensor,
+    best: alignment.Path,
+    name: str,
+    lengths: Sequence[Tensor | None],
+    seconds: Seconds | None,
+    axes: Sequence[Axes] | None,
+    line: dict,
+) -> tuple[Axes, Axes]:
+    x_length, y_length = lengths
+    _cropped(scores[0], x_length, y_length), _scale(seconds)  # raise before a figure is opened
+    left, right = _new_axes(2) if axes is None else axes
+    for panel, table, what, look in (
+        (left, scores, name, {}),
+        (right, mass, "expected alignment", {"cmap": MASS, "vmin": 0, "vmax": 1}),
+    ):
+        options = {"x_length": x_length, "y_length": y_length, "seconds": seconds, "label": what}
+        matrix(table[0], panel, **options, **look)
+        path(best, panel, seconds=seconds, **line)
+        panel.set_title(f"{what} and best path")
+    return left, right
+
+
+def _write(axes: Axes, cells: np.ndarray, spec: str, seconds: Seconds | None) -> None:
+    """The cells' numbers, in black or white, whichever can be told from the cell's colour."""
+    x_step, y_step, half = _scale(seconds)
+    colours = axes.images[0].to_rgba(np.ma.masked_invalid(cells))
+    for (i, j), value in np.ndenumerate(cells):
+        text = format(value, spec).replace("-", "\N{MINUS SIGN}")
+        axes.text(
+            (j + half) * y_step, (i + half) * x_step, text,
+            ha="center", va="center", fontsize=8, color="white" if colours[i, j, :3].sum() < 1.5 else "black",
+        )  # fmt: skip
