@@ -49,7 +49,7 @@ def matrix(
 
     x runs down and y to the right; step 0 of both is at the top left. -inf cells (a mask, a band) are grey,
     NaN and +inf red; neither counts for the colours' limits, and the colour bar's label names them where
-    they occur. Cells are square unless one side is more than four times the other.
+    they occur. The table fills the axes; `axes.set_aspect("equal")` makes its cells square.
 
     Args:
         table: numbers of any dtype, on any device; gradients are left alone.
@@ -85,31 +85,28 @@ def matrix(
     forbidden, finite = cells == -np.inf, np.isfinite(cells)
     spoilt = ~(forbidden | finite)
     low, high = (cells[finite].min(), cells[finite].max()) if finite.any() else (0.0, 1.0)
-    height, width = abs(extent[3] - extent[2]), extent[1] - extent[0]
     image = axes.imshow(
         np.ma.masked_where(~finite, cells),
         cmap=colormaps[cmap].with_extremes(bad=FORBIDDEN),
         vmin=low if vmin is None else vmin,
         vmax=high if vmax is None else vmax,
         extent=extent,
-        aspect="equal" if max(height, width) <= 4 * min(height, width) else "auto",
+        aspect="auto",  # square cells leave a long pair a sliver, and layouts do not foresee them
         interpolation="nearest",  # a cell is a number, not a sample of a surface
     )
     if spoilt.any():
         over = np.ma.masked_where(~spoilt, np.zeros(cells.shape))
-        axes.imshow(over, cmap=ListedColormap([SPOILT]), extent=extent, aspect=axes.get_aspect())
+        axes.imshow(over, cmap=ListedColormap([SPOILT]), extent=extent, aspect="auto")
     told = [("grey: \N{MINUS SIGN}inf", forbidden), ("red: NaN or +inf", spoilt)]
     notes = ", ".join(note for note, where in told if where.any())
-    # Inset, so that it is as high as the image whatever the axes' box is.
-    bar = axes.inset_axes((1.03, 0, 0.05, 1))
-    axes.figure.colorbar(image, cax=bar, label=f"{label} ({notes})".strip() if notes else label)
+    axes.figure.colorbar(image, ax=axes, label=f"{label} ({notes})".strip() if notes else label)
     unit = "steps" if seconds is None else "s"
     axes.set(ylabel=f"x, downwards ({unit})", xlabel=f"y, rightwards ({unit})")
     if seconds is None:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator("auto", integer=True))
     if values is not None:
-        _write(axes, cells, values, seconds)
+        _write(axes, image.to_rgba(image.get_array()), cells, values, seconds)
     return axes
 
 
@@ -368,10 +365,9 @@ def _draw(
     return left, right
 
 
-def _write(axes: Axes, cells: np.ndarray, spec: str, seconds: Seconds | None) -> None:
+def _write(axes: Axes, colours: np.ndarray, cells: np.ndarray, spec: str, seconds: Seconds | None) -> None:
     """The cells' numbers, in black or white, whichever can be told from the cell's colour."""
     x_step, y_step, half = _scale(seconds)
-    colours = axes.images[0].to_rgba(np.ma.masked_invalid(cells))
     for (i, j), value in np.ndenumerate(cells):
         text = format(value, spec).replace("-", "\N{MINUS SIGN}")
         axes.text(
