@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 import softdp
+from softdp import plot
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
@@ -89,7 +90,7 @@ def plot_alignment(path: Path, model: FTCL, train: TrainingSet, config: Config) 
     with torch.no_grad():
         features = fsd_candidates(model, x, y, torch.tensor([True, False]), config)
         match, gap = cosines(*features)
-    mass = path_mass(match, gap, config.fsd_gamma)
+        mass = softdp.fsd_alignment(match, gap, gamma=config.fsd_gamma)
     x_times, y_times = candidate_times(x, y, config)
     figure = Figure(figsize=(9, 7.8), layout="constrained")
     panels = figure.subplots(2, 2)
@@ -99,22 +100,13 @@ def plot_alignment(path: Path, model: FTCL, train: TrainingSet, config: Config) 
             (panels[p, 0], match[p], "match score (cosine)", "PuOr", -1),
             (panels[p, 1], mass[p], "path mass (d score / d match)", "cividis", 0),
         ):
-            draw_matrix(panel, table.numpy(), colours, low)
-            panel.set_title(f"{kind}\n{title}", fontsize=10)
+            plot.matrix(table, panel, label=title, cmap=colours, vmin=low, vmax=1, values=".2f")
+            panel.set_title(kind, fontsize=10)
+            # Candidates are picked here and there: their times are no multiples of a step.
             panel.set_yticks(range(len(x_times[p])), [f"{t:.1f}" for t in x_times[p]])
             panel.set_xticks(range(len(y_times[p])), [f"{t:.1f}" for t in y_times[p]])
             panel.set(ylabel="candidates of x: time (s)", xlabel="candidates of y: time (s)")
     figure.savefig(path, dpi=100)
-
-
-def draw_matrix(panel: Axes, table: np.ndarray, colours: str, low: float) -> None:
-    """A heat map from low to 1 with its numbers in the cells, (K, K)."""
-    image = panel.imshow(table, cmap=colours, vmin=low, vmax=1)
-    panel.figure.colorbar(image, ax=panel, shrink=0.85)
-    for (i, j), value in np.ndenumerate(table):
-        dark = sum(image.cmap(image.norm(value))[:3]) < 1.5
-        text = f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
-        panel.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
 
 
 def cosines(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,14 +114,6 @@ def cosines(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     halves = zip(x.chunk(2, dim=2), y.chunk(2, dim=2), strict=True)
     match, gap = (F.normalize(a, dim=2) @ F.normalize(b, dim=2).mT for a, b in halves)
     return match, gap
-
-
-def path_mass(match: Tensor, gap: Tensor, gamma: float) -> Tensor:
-    """Probability that a path passes a cell: the score's gradient by match, (P, K, K)."""
-    match = match.requires_grad_()
-    (mass,) = torch.autograd.grad(softdp.fsd_score(match, gap, gamma=gamma).sum(), match)
-    match.requires_grad_(False)
-    return mass
 
 
 def candidate_times(x: Output, y: Output, config: Config) -> tuple[np.ndarray, np.ndarray]:
