@@ -84,6 +84,44 @@ def lcs_arguments(
     return LcsArguments(similarity, x_lengths, y_lengths)
 
 
+def cost_arguments(cost: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:
+    _scores(cost, "cost")
+    gamma_number(gamma)
+    B, N, M = cost.shape
+    lengths(x_lengths, "x_lengths", B, N, "cost", cost.device)
+    lengths(y_lengths, "y_lengths", B, M, "cost", cost.device)
+
+
+def needleman_wunsch_arguments(
+    match: Tensor,
+    gap: Tensor | float,
+    gamma: float,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+) -> FsdArguments:
+    """Scores in the dtype of the arithmetic; the gap is insert, (B, 1, 1) or (1, 1, 1)."""
+    _scores(match, "match")
+    gamma_number(gamma)
+    gap = _gap_of_pairs(gap, match)
+    B, N, M = match.shape
+    lengths(x_lengths, "x_lengths", B, N, "match", match.device)
+    lengths(y_lengths, "y_lengths", B, M, "match", match.device)
+    return FsdArguments(match, gap, None, x_lengths, y_lengths).computed()
+
+
+def feature_arguments(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:
+    floating(x, "x", "(B, N, D)")
+    floating(y, "y", "(B, M, D)")
+    agree(y, "y", x, "x")
+    if x.shape[0] != y.shape[0] or x.shape[2] != y.shape[2]:
+        raise ValueError(
+            f"x (B, N, D) and y (B, M, D) must agree in B and D, got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    B = x.shape[0]
+    lengths(x_lengths, "x_lengths", B, x.shape[1], "x", x.device)
+    lengths(y_lengths, "y_lengths", B, y.shape[1], "x", x.device)
+
+
 def gamma_number(gamma: float) -> None:
     if not _is_number(gamma):
         raise TypeError(f"gamma must be a number, got {_kind(gamma)}")
@@ -167,13 +205,7 @@ def _scores(tensor: Tensor, name: str) -> None:
 
 
 def _gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
-    if not isinstance(value, Tensor):
-        if not _is_number(value):
-            raise TypeError(f"{name} must be a number or a tensor, got {_kind(value)}")
-        return torch.full((1, 1, 1), value, dtype=arithmetic(match.dtype), device=match.device)
-    if value.dtype not in DTYPES:
-        raise TypeError(f"{name} must have match's dtype {match.dtype}, got {value.dtype}")
-    agree(value, name, match, "match")
+    value = _gap_tensor(value, name, match)
     shape = (1,) * (3 - value.dim()) + tuple(value.shape)
     fits = len(shape) == 3 and all(s == 1 or s == full for s, full in zip(shape, match.shape, strict=True))
     if not fits:
@@ -182,6 +214,29 @@ def _gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
             f"got shape {tuple(value.shape)} (one gap per pair has shape (B, 1, 1))"
         )
     return value[(None,) * (3 - value.dim())] if value.dim() < 3 else value
+
+
+def _gap_of_pairs(value: Tensor | float, match: Tensor) -> Tensor:
+    value = _gap_tensor(value, "gap", match)
+    B = match.shape[0]
+    if tuple(value.shape) not in ((), (B,), (B, 1, 1), (1, 1, 1)):
+        raise ValueError(
+            f"gap must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), "
+            f"got shape {tuple(value.shape)}"
+        )
+    return value.reshape(-1, 1, 1)
+
+
+def _gap_tensor(value: Tensor | float, name: str, match: Tensor) -> Tensor:
+    """A number as (1, 1, 1), in the arithmetic's dtype; a tensor as it is."""
+    if not isinstance(value, Tensor):
+        if not _is_number(value):
+            raise TypeError(f"{name} must be a number or a tensor, got {_kind(value)}")
+        return torch.full((1, 1, 1), value, dtype=arithmetic(match.dtype), device=match.device)
+    if value.dtype not in DTYPES:
+        raise TypeError(f"{name} must have match's dtype {match.dtype}, got {value.dtype}")
+    agree(value, name, match, "match")
+    return value
 
 
 def _is_number(value: object) -> bool:

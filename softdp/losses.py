@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from . import _checks
+from . import _checks, _features
 from .functional import fsd_score, lcs_score
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -54,12 +54,12 @@ def fsd_loss(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
     _checks.gamma_number(gamma)
-    _features(x, y, target, x_lengths, y_lengths, reduction)
+    _arguments(x, y, target, x_lengths, y_lengths, reduction)
     if x.shape[2] % 2:
         raise ValueError(
             f"x must have an even number of features, half for match and half for the gap, got {x.shape[2]}"
         )
-    match, gap = _cosines(_valid(x, x_lengths), _valid(y, y_lengths), heads=2)
+    match, gap = _cosines(_features.valid(x, x_lengths), _features.valid(y, y_lengths), heads=2)
     score = fsd_score(match, gap, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
     return _contrast(score, target, reduction)
 
@@ -105,8 +105,8 @@ def lcs_loss(
     """
     _checks.gamma_number(gamma)
     _checks.threshold_number(threshold)
-    _features(x, y, target, x_lengths, y_lengths, reduction)
-    (similarity,) = _cosines(_valid(x, x_lengths), _valid(y, y_lengths), heads=1)
+    _arguments(x, y, target, x_lengths, y_lengths, reduction)
+    (similarity,) = _cosines(_features.valid(x, x_lengths), _features.valid(y, y_lengths), heads=1)
     score = lcs_score(similarity, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
     return _contrast(score, target, reduction)
 
@@ -217,7 +217,7 @@ class LCSLoss(nn.Module):
         return f"threshold={self.threshold}, gamma={self.gamma}, reduction={self.reduction!r}"
 
 
-def _features(
+def _arguments(
     x: Tensor,
     y: Tensor,
     target: Tensor,
@@ -226,16 +226,8 @@ def _features(
     reduction: str,
 ) -> None:
     _reduction(reduction)
-    _checks.floating(x, "x", "(B, N, D)")
-    _checks.floating(y, "y", "(B, M, D)")
-    _checks.agree(y, "y", x, "x")
-    if x.shape[0] != y.shape[0] or x.shape[2] != y.shape[2]:
-        raise ValueError(
-            f"x (B, N, D) and y (B, M, D) must agree in B and D, got {tuple(x.shape)} and {tuple(y.shape)}"
-        )
+    _checks.feature_arguments(x, y, x_lengths, y_lengths)
     B = x.shape[0]
-    _checks.lengths(x_lengths, "x_lengths", B, x.shape[1], "x", x.device)
-    _checks.lengths(y_lengths, "y_lengths", B, y.shape[1], "x", x.device)
     if not isinstance(target, Tensor):
         raise TypeError(f"target must be a tensor of shape ({B},), got {type(target).__name__}")
     if target.dim() != 1 or target.shape[0] != B:
@@ -253,25 +245,14 @@ def _reduction(reduction: str) -> None:
         raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
 
 
-def _valid(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Features in the dtype of the arithmetic, with the padding, which may hold anything, set to 0."""
-    x = _checks.computed(x)
-    if lengths is None:
-        return x
-    steps = torch.arange(x.shape[1], device=x.device)
-    padding = steps >= lengths.to(x.device, non_blocking=True)[:, None]
-    return x.masked_fill(padding[..., None], 0)
-
-
 def _cosines(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:
     """Cosines of all pairs of steps, for each part of the features: (B, N, D), (B, M, D) -> (B, N, M) each.
 
     All vectors go together through few operations: at FTCL's sizes these cost more than the sweep. Autocast
     would round them.
     """
-    device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-        with torch.autocast(device, enabled=False):
+    if _features.autocast_rounds(x):
+        with torch.autocast(x.device.type, enabled=False):
             return _cosines(x, y, heads)
     B, N, D = x.shape
     steps = torch.cat([x, y], 1)
