@@ -90,9 +90,10 @@ def soft_dtw_divergence(
             may hold anything.
 
     Returns:
-        The divergences, (B,), float64 for float64 features and float32 for all others. Where only one of
-        the sequences is empty +inf. Rounding in float32 is relative to the three terms, of which a small
-        divergence is a small difference: 4e-7 of the largest, measured at 256 steps of 16 features.
+        The divergences, (B,), float64 for float64 features and float32 for all others; +inf where only one of
+        the sequences is empty. In float32, where x and y are alike, a small difference of large sums: off
+        by 3e-7 of the sum of the squares of all x_i - x_1 and y_j - x_1, and -1e-8 of it instead of 0,
+        measured at 16 to 1024 steps; 0 where x = y.
 
     Raises:
         ValueError, TypeError: as :func:`softdp.squared_euclidean` and :func:`softdp.soft_dtw`.
@@ -144,8 +145,9 @@ def squared_euclidean(
 
     Returns:
         The distances, (B, N, M), float64 for float64 features and float32 for all others, autocast or not.
-        Off by at most 2e-7 of |x_i - x_1|^2 + |y_j - x_1|^2 in float32, measured for D from 1 to 512. TF32
-        matrix products, where PyTorch was told to use them, lose more.
+        In float32 off by at most 6e-7 of |x_i - x_1|^2 + |y_j - x_1|^2, measured for D from 1 to 512; that
+        is what is left of a distance of equal steps. TF32 products, where PyTorch was told to use them,
+        lose more.
 
     Raises:
         ValueError: shapes, devices or lengths that do not fit.

@@ -63,6 +63,25 @@ def lcs(similarity, threshold: float, gamma: float):
     return score, gradient
 
 
+def needleman_wunsch(match, gap: float, gamma: float):
+    """Table (n, m) -> the score and its gradients by match and gap. From the boundary gaps alone lead on."""
+    n, m = match.shape
+    found = [
+        ([(i - 1, j - 1) for i, j, move in path if move == "match"], len(path) + sum(start))
+        for path, start in paths(n, m, lambda i, j: ("match", "insert", "delete"))
+    ]
+    open_ = [(cells, steps) for cells, steps in found if all(match[c] > -np.inf for c in cells)]
+    found = [(cells, steps - len(cells)) for cells, steps in open_]
+    scores = [sum(match[c] for c in cells) + gaps * gap for cells, gaps in found]
+    score, shares = smooth_max(np.array(scores), gamma)
+    by_match, by_gap = np.zeros((n, m)), 0.0
+    for (cells, gaps), share in zip(found, shares, strict=True):
+        by_gap += share * gaps
+        for c in cells:
+            by_match[c] += share
+    return score, by_match, by_gap
+
+
 def smooth_max(scores: np.ndarray, gamma: float) -> tuple[float, np.ndarray]:
     """The smoothed maximum of finite scores and their shares of it; gamma = 0 wants one maximiser."""
     if gamma == 0:

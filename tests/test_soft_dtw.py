@@ -1,0 +1,440 @@
+"""Soft-DTW, its divergence and distance, Needleman-Wunsch: by enumeration, others' values and theory."""
+
+import math
+import re
+
+import numpy as np
+import oracle
+import pytest
+import torch
+from helpers import close, score_and_gradients, scores
+from hypothesis import given
+from hypothesis import strategies as st
+
+import softdp
+
+F64 = torch.float64
+SMALL = [(1, 1), (1, 4), (4, 1), (2, 3), (3, 3), (4, 3)]
+LENGTHS = {"x_lengths": torch.tensor([5, 2, 0, 1]), "y_lengths": torch.tensor([6, 6, 4, 0])}
+
+
+def sequences(*size: int, dtype: torch.dtype = F64) -> torch.Tensor:
+    return torch.randn(size, dtype=dtype)
+
+
+def direct(x, y):
+    return (x[:, :, None] - y[:, None]).square().sum(-1)
+
+
+# ---- soft-DTW ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("size", ["1x9", "7x11", "33x20"])
+def test_golden_soft_dtw(golden, size, gamma):
+    arrays, key = golden("soft_dtw"), f"{size}_g{gamma}"
+    cost, value, wanted = (torch.from_numpy(arrays[f"{key}_{n}"]) for n in ("cost", "value", "grad_cost"))
+    found, (gradient,) = score_and_gradients(softdp.soft_dtw, [cost], gamma=float(arrays[f"{key}_gamma"]))
+    torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.05, 1.0])
+def test_soft_dtw_is_the_smallest_of_all_alignments(gamma):
+    cost = scores(len(SMALL), 4, 4)
+    lengths = torch.tensor(SMALL).unbind(1)
+    found, (gradient,) = score_and_gradients(
+        softdp.soft_dtw, [cost], gamma=gamma, x_lengths=lengths[0], y_lengths=lengths[1]
+    )
+    for b, (n, m) in enumerate(SMALL):
+        table, none = -cost[b, :n, :m].numpy(), np.zeros((n, m))
+        score, expected, *_ = oracle.fsd(table, none, none, gamma, "anchored")
+        close(found[b], torch.tensor(-score), 1e-10)
+        close(gradient[b, :n, :m], torch.from_numpy(expected), 1e-10)
+        assert gradient[b, n:].eq(0).all() and gradient[b, :, m:].eq(0).all()
+
+
+def test_soft_dtw_of_bands_and_of_nothing():
+    cost = scores(4, 6, 6).abs()
+    band = (torch.arange(6)[:, None] - torch.arange(6)).abs() > 1
+    banded = cost.masked_fill(band, math.inf)
+    found, (gradient,) = score_and_gradients(softdp.soft_dtw, [banded], gamma=0.1)
+    assert (found > softdp.soft_dtw(cost, gamma=0.1)).all() and gradient[:, band].eq(0).all()
+    cost[0, 2, 3] = math.nan
+    cost[1, -1, -1] = math.inf
+    found, (gradient,) = score_and_gradients(softdp.soft_dtw, [cost])
+    assert found[0].isnan() and gradient[0].isnan().all()
+    assert found[1] == math.inf and gradient[1].eq(0).all()
+    assert found[2:].isfinite().all() and gradient[2:].isfinite().all()
+    cost = torch.zeros(3, 2, 2)
+    empty = {"x_lengths": torch.tensor([0, 0, 2]), "y_lengths": torch.tensor([0, 2, 0])}
+    assert softdp.soft_dtw(cost, **empty).tolist() == [0, math.inf, math.inf]
+
+
+def test_soft_dtw_twice_differentiable():
+    cost = scores(2, 4, 5).requires_grad_()
+    lengths = {"x_lengths": torch.tensor([4, 2]), "y_lengths": torch.tensor([5, 5])}
+    assert torch.autograd.gradcheck(lambda c: softdp.soft_dtw(c, gamma=0.3, **lengths), cost)
+    assert torch.autograd.gradgradcheck(lambda c: softdp.soft_dtw(c, gamma=0.3, **lengths), cost)
+
+
+# ---- distances -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("D", [1, 2, 8, 64, 512])
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e4])
+def test_float32_distances_keep_their_digits(D, offset):
+    x, y = (
+        sequences(2, 40, D, dtype=torch.float32) + offset,
+        sequences(2, 30, D, dtype=torch.float32) + offset,
+    )
+    found, exact = softdp.squared_euclidean(x, y), direct(x.double(), y.double())
+    squares = direct(x.double(), x[:, :1].double()) + direct(y.double(), x[:, :1].double()).mT
+    assert found.dtype == torch.float32 and found.min() >= 0
+    assert ((found - exact).abs() <= 1e-6 * squares).all()
+    same = softdp.squared_euclidean(x, x).diagonal(dim1=1, dim2=2)
+    assert (same >= 0).all() and (same <= 1e-6 * squares.max()).all()
+
+
+def test_distances_are_twice_differentiable_where_they_are_0():
+    x = sequences(2, 3, 4).requires_grad_()
+    y = torch.cat([x.detach()[:, 1:], sequences(2, 2, 4)], 1).requires_grad_()
+    close(softdp.squared_euclidean(x, y), direct(x, y), 1e-12)
+    assert torch.autograd.gradcheck(softdp.squared_euclidean, (x, y))
+    assert torch.autograd.gradgradcheck(softdp.squared_euclidean, (x, y))
+    near = sequences(1, 50, 16, dtype=torch.float32)  # some of its distances to itself are rounded to 0
+    hessian = torch.func.hessian(lambda t: softdp.squared_euclidean(t, near[:, :5]).sum())(near[:, :5])
+    close(hessian.reshape(80, 80), 10 * torch.eye(80), 1e-6)
+
+
+def test_padding_is_not_read():
+    clean_x, clean_y = sequences(4, 5, 3), sequences(4, 6, 3)
+    n, m = LENGTHS.values()
+    padding = torch.arange(5) >= n[:, None], torch.arange(6) >= m[:, None]
+    x, y = (t.masked_fill(p[..., None], math.nan) for t, p in zip((clean_x, clean_y), padding, strict=True))
+    for function in (softdp.soft_dtw_divergence, softdp.squared_euclidean):
+        if function is softdp.squared_euclidean:
+            weights = (~padding[0][:, :, None] & ~padding[1][:, None]).double()
+            measured = lambda *t, f=function, w=weights: (f(*t, **LENGTHS) * w).sum((1, 2))  # noqa: E731
+        else:
+            measured = lambda *t, f=function: f(*t, gamma=0.5, **LENGTHS)  # noqa: E731
+        value, gradients = score_and_gradients(measured, (x, y))
+        expected, expected_gradients = score_and_gradients(measured, (clean_x, clean_y))
+        assert torch.equal(value, expected) and value[:2].isfinite().all()
+        for a, b, p in zip(gradients, expected_gradients, padding, strict=True):
+            assert torch.equal(a, b) and a[p].eq(0).all()
+
+
+def test_a_nan_spoils_its_own_row():
+    x, y = sequences(2, 4, 3), sequences(2, 5, 3)
+    expected = softdp.squared_euclidean(x, y)
+    for bad in (math.nan, math.inf):
+        x[0, 0, 1] = bad
+        found = softdp.squared_euclidean(x, y)
+        assert not found[0, 0].isfinite().any()
+        close(found[0, 1:], expected[0, 1:], 1e-12)
+        assert torch.equal(found[1], expected[1])
+        assert softdp.soft_dtw(found).isfinite().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_halves_and_autocast_compute_in_float32(half):
+    x, y = sequences(2, 5, 4, dtype=torch.float32), sequences(2, 6, 4, dtype=torch.float32)
+    found, gradients = score_and_gradients(softdp.soft_dtw_divergence, (x.to(half), y.to(half)))
+    assert found.dtype == torch.float32 and all(g.dtype == half for g in gradients)
+    close(found, softdp.soft_dtw_divergence(x.to(half).float(), y.to(half).float()), 1e-6)
+    expected = softdp.squared_euclidean(x, y)
+    with torch.autocast("cpu", dtype=half):
+        assert torch.equal(softdp.squared_euclidean(x, y), expected)
+        assert softdp.squared_euclidean(x.to(half), y).dtype == torch.float32
+
+
+def test_sizes_of_nothing():
+    for B, N, M, D in ((0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 0, 4), (2, 2, 3, 0)):
+        x, y = torch.zeros(B, N, D), torch.zeros(B, M, D)
+        assert softdp.squared_euclidean(x, y).shape == (B, N, M)
+        assert softdp.soft_dtw_divergence(x, y).shape == (B,)
+        assert softdp.needleman_wunsch(torch.zeros(B, N, M), -1.0).shape == (B,)
+
+
+# ---- divergence ----------------------------------------------------------------------------------
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(1, 3),
+    st.sampled_from([0.05, 1.0, 20.0]),
+    st.integers(0),
+)
+def test_what_is_proven_of_divergences(n, m, D, gamma, seed):
+    generator = torch.Generator().manual_seed(seed % 2**32)
+    x, y = (torch.randn(1, k, D, generator=generator, dtype=F64) for k in (n, m))
+    same, (by_x, by_y) = score_and_gradients(softdp.soft_dtw_divergence, (x, x), gamma=gamma)
+    close(same, torch.zeros(1), 1e-12)
+    close(by_x + by_y, torch.zeros_like(x), 1e-12)
+    close(by_y, torch.zeros_like(x), 1e-12)
+    found = softdp.soft_dtw_divergence(x, y, gamma=gamma)
+    close(found, softdp.soft_dtw_divergence(y, x, gamma=gamma), 1e-12)
+    assert softdp.soft_dtw_divergence(x, y, gamma=0.0) >= 0
+    assert softdp.soft_dtw_divergence(x[:, :1], y, gamma=gamma) >= -1e-12
+
+    def kernel_term(a, b):  # of the cost for which exp(-soft_dtw / gamma) is a positive definite kernel
+        cost = softdp.squared_euclidean(a, b)
+        return softdp.soft_dtw(cost + gamma * (2 - (-cost / gamma).exp()).log(), gamma=gamma)
+
+    proven = kernel_term(x, y) - (kernel_term(x, x) + kernel_term(y, y)) / 2
+    assert proven >= -1e-12 * (1 + kernel_term(x, y).abs())
+
+
+def test_a_divergence_below_0():
+    """Sought by descent: the squared Euclidean cost does not make non-negative divergences."""
+    x = torch.tensor([[0, -0.14, 1.11, 2.27, 1.81, 2.11]], dtype=F64)[..., None]
+    y = torch.tensor([[0.05, -0.29, 0.84, 2.09, 1.91, 2.08]], dtype=F64)[..., None]
+    none = np.zeros((6, 6))
+    terms = [
+        -oracle.fsd(-direct(a, b)[0].numpy(), none, none, 1.0, "anchored")[0]
+        for a, b in ((x, y), (x, x), (y, y))
+    ]
+    found = softdp.soft_dtw_divergence(x, y).item()
+    assert found == pytest.approx(terms[0] - (terms[1] + terms[2]) / 2, abs=1e-12)
+    assert -0.0025 < found < -0.0023
+
+
+@pytest.mark.parametrize("size", [(30, 30), (30, 40)])
+@pytest.mark.parametrize("gamma", [0.1, 1.0, 10.0])
+def test_divergences_of_random_sequences_are_positive_and_as_in_float64(size, gamma):
+    x, y = (sequences(100, n, 4, dtype=torch.float32).cumsum(1) / 2 for n in size)
+    found = softdp.soft_dtw_divergence(x, y, gamma=gamma)
+    assert (found > 0).all()
+    exact = softdp.soft_dtw_divergence(x.double(), y.double(), gamma=gamma)
+    assert ((found - exact).abs() <= 1e-6 * exact).all()
+    same = softdp.soft_dtw_divergence(x, x.clone(), gamma=gamma)
+    assert (same.abs() <= 1e-7 * found).all()
+
+
+def test_divergences_are_twice_differentiable():
+    x, y = sequences(2, 3, 2).requires_grad_(), sequences(2, 4, 2).requires_grad_()
+    lengths = {"x_lengths": torch.tensor([3, 2]), "y_lengths": torch.tensor([4, 1])}
+    measured = lambda *t: softdp.soft_dtw_divergence(*t, gamma=0.5, **lengths)  # noqa: E731
+    assert torch.autograd.gradcheck(measured, (x, y))
+    assert torch.autograd.gradgradcheck(measured, (x, y))
+
+
+# ---- Needleman-Wunsch ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.05, 1.0])
+@pytest.mark.parametrize("gap", [-1.3, 0.0, 0.4])
+@pytest.mark.parametrize("masked", [0.0, 0.3, 1.0])
+def test_needleman_wunsch_is_the_best_of_all_alignments(gamma, gap, masked):
+    match = scores(len(SMALL), 4, 4)
+    match[torch.rand(match.shape) < masked] = -math.inf
+    gaps = torch.full((len(SMALL),), gap, dtype=F64)
+    lengths = torch.tensor(SMALL).unbind(1)
+    found, (by_match, by_gap) = score_and_gradients(
+        softdp.needleman_wunsch, [match, gaps], gamma=gamma, x_lengths=lengths[0], y_lengths=lengths[1]
+    )
+    for b, (n, m) in enumerate(SMALL):
+        score, expected, expected_gaps = oracle.needleman_wunsch(match[b, :n, :m].numpy(), gap, gamma)
+        close(found[b], torch.tensor(score), 1e-9)
+        assert by_match[b, n:].eq(0).all() and by_match[b, :, m:].eq(0).all()
+        if gamma > 0 or masked == 0 and gap != 0:  # one best alignment
+            close(by_match[b, :n, :m], torch.from_numpy(expected), 1e-9)
+            close(by_gap[b], torch.tensor(expected_gaps), 1e-9)
+
+
+def letters(text: str) -> torch.Tensor:
+    return torch.tensor([["ACGT".index(c) for c in text]])
+
+
+def test_needleman_wunsch_of_gcatgcg_and_gattaca_is_0():
+    x, y = letters("GCATGCG"), letters("GATTACA")
+    match = torch.where(x[:, :, None] == y[:, None], 1.0, -1.0)
+    score, (matched, gaps) = score_and_gradients(
+        softdp.needleman_wunsch, [match, torch.tensor([-1.0])], gamma=0.0
+    )
+    assert score == 0
+    assert gaps + 2 * matched.sum() == 14  # every step is matched or not
+    assert (matched * match).sum() - gaps == 0  # the gradient is that of an alignment that scores as much
+
+
+@pytest.mark.parametrize("gap", [-1.0, torch.tensor(-1.0), torch.tensor([-1.0, -2.0, 0.5, 0.0])])
+def test_needleman_wunsch_with_empty_sequences(gap):
+    score = softdp.needleman_wunsch(
+        torch.full((4, 5, 6), math.nan),
+        gap,
+        x_lengths=torch.tensor([0, 0, 5, 3]),
+        y_lengths=torch.tensor([0, 4, 0, 0]),
+    )
+    expected = torch.tensor([0, 4, 5, 3]) * torch.as_tensor(gap)
+    close(score, expected, 1e-6)
+
+
+def test_needleman_wunsch_reads_no_padding_and_keeps_pairs_apart():
+    match = scores(4, 5, 6)
+    lengths = {"x_lengths": torch.tensor([5, 2, 4, 1]), "y_lengths": torch.tensor([6, 6, 1, 0])}
+    n, m = lengths.values()
+    outside = (torch.arange(5)[:, None] >= n[:, None, None]) | (torch.arange(6) >= m[:, None, None])
+    gap = torch.full((4, 1, 1), -0.4, dtype=F64)
+    expected, expected_gradients = score_and_gradients(softdp.needleman_wunsch, [match, gap], **lengths)
+    spoiled = match.masked_fill(outside, math.nan)
+    found, gradients = score_and_gradients(softdp.needleman_wunsch, [spoiled, gap], **lengths)
+    assert torch.equal(found, expected)
+    assert all(map(torch.equal, gradients, expected_gradients))
+    for bad in (math.nan, math.inf):
+        match[1, 0, 0] = bad
+        found, (by_match, by_gap) = score_and_gradients(softdp.needleman_wunsch, [match, gap], **lengths)
+        assert found[1].isnan() and by_match[1, 0, 0].isnan() and by_gap[1].isnan()
+        keep = [0, 2, 3]
+        assert torch.equal(found[keep], expected[keep])
+        assert torch.equal(by_match[keep], expected_gradients[0][keep])
+
+
+def test_needleman_wunsch_without_gaps_is_the_diagonal():
+    match = scores(3, 5, 5)
+    lengths = {"x_lengths": torch.tensor([5, 3, 4]), "y_lengths": torch.tensor([5, 3, 2])}
+    found = softdp.needleman_wunsch(match, -math.inf, **lengths)
+    diagonal = match.diagonal(dim1=1, dim2=2)
+    close(found, torch.stack([diagonal[0].sum(), diagonal[1, :3].sum(), torch.tensor(-math.inf)]), 1e-12)
+
+
+def test_needleman_wunsch_twice_differentiable():
+    match, gap = scores(2, 4, 3).requires_grad_(), scores(2).requires_grad_()
+    with torch.no_grad():
+        match[0, 1, 1] = -math.inf
+    finite = match.detach().isfinite()
+    leaf = match.detach()[finite].requires_grad_()
+    lengths = {"x_lengths": torch.tensor([4, 3]), "y_lengths": torch.tensor([3, 3])}
+
+    def score(values, gap):
+        table = torch.full((2, 4, 3), -math.inf, dtype=F64).masked_scatter(finite, values)
+        return softdp.needleman_wunsch(table, gap, gamma=0.3, **lengths)
+
+    assert torch.autograd.gradcheck(score, (leaf, gap))
+    assert torch.autograd.gradgradcheck(score, (leaf, gap))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("gap", [-0.1, -1.0, -10.0])
+def test_needleman_wunsch_in_float32_at_512_steps(gap, gamma):
+    match = scores(1, 512, 500, dtype=torch.float32)
+    match[torch.rand(match.shape) < 0.2] = -math.inf
+    gap = torch.tensor([gap])
+    found, gradients = score_and_gradients(softdp.needleman_wunsch, [match, gap], gamma=gamma)
+    exact, exact_gradients = score_and_gradients(
+        softdp.needleman_wunsch, [match.double(), gap.double()], gamma=gamma
+    )
+    assert ((found - exact) / exact).abs() < 1e-6
+    assert (gradients[0] - exact_gradients[0]).abs().max() < 1e-4
+    assert ((gradients[1] - exact_gradients[1]) / exact_gradients[1]).abs() < 1e-5
+    assert gradients[0][match == -math.inf].eq(0).all()
+
+
+# ---- citizens ------------------------------------------------------------------------------------
+
+
+def divergence(x, n):
+    return softdp.soft_dtw_divergence(x, x.flip(1), x_lengths=n, y_lengths=n)
+
+
+CALLS = {
+    "soft_dtw": (lambda t, n: softdp.soft_dtw(t, gamma=0.5, x_lengths=n), (3, 5, 4)),
+    "divergence": (divergence, (3, 5, 2)),
+    "needleman_wunsch": (lambda t, n: softdp.needleman_wunsch(t, -0.5, gamma=0.5, x_lengths=n), (3, 5, 4)),
+}
+each_call = pytest.mark.parametrize("call, size", CALLS.values(), ids=CALLS)
+
+
+@each_call
+def test_compiled_without_a_graph_break(call, size):
+    torch._dynamo.reset()
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+    table, lengths = scores(*size), torch.tensor([5, 3, 1])
+    value, (gradient,) = score_and_gradients(lambda t: call(t, lengths), [table])
+    found, (found_gradient,) = score_and_gradients(lambda t: compiled(t, lengths), [table])
+    close(found, value, 1e-12)
+    close(found_gradient, gradient, 1e-12)
+
+
+@each_call
+def test_vmap_and_torch_func(call, size):
+    tables, lengths = scores(4, *size), torch.tensor([5, 3, 1])
+    found = torch.func.vmap(call, in_dims=(0, None))(tables, lengths)
+    close(found, torch.stack([call(t, lengths) for t in tables]), 1e-12)
+    _, (expected,) = score_and_gradients(lambda t: call(t, lengths), [tables[0]])
+    close(torch.func.grad(lambda t: call(t, lengths).sum())(tables[0]), expected, 1e-12)
+
+
+def test_lengths_that_were_not_looked_at_score_nan(monkeypatch):
+    """As on a GPU: a length of -1 must not become the 0 of a padded table."""
+    monkeypatch.setattr("softdp._ops.has_kernel", lambda device: False)
+    match = scores(3, 4, 5)
+    for bad in (-1, 5, 2**62):
+        lengths = torch.tensor([[bad, 2, 4]])
+        found = torch.func.vmap(lambda n: softdp.needleman_wunsch(match, -1.0, x_lengths=n))(lengths)
+        assert found[0, 0].isnan() and found[0, 1:].isfinite().all()
+
+
+# ---- errors --------------------------------------------------------------------------------------
+
+TABLE = torch.zeros(2, 3, 4)
+DTW, PAIR = {"cost": TABLE}, {"x": torch.zeros(2, 3, 6), "y": torch.zeros(2, 4, 6)}
+ALIGN = {"match": TABLE, "gap": -1.0}
+GAMMA = [
+    ({"gamma": -0.1}, ValueError, "gamma must be finite and not negative, got -0.1"),
+    ({"gamma": "soft"}, TypeError, "gamma must be a number, got str"),
+]
+BAD_LENGTHS = [
+    ({"x_lengths": [3, 3]}, TypeError, "x_lengths must be an int32 or int64 tensor of shape (2,) or None"),
+    ({"x_lengths": torch.tensor([1, 4])}, ValueError, "x_lengths must lie in [0, 3], got 4"),
+    ({"y_lengths": torch.tensor([5, 1])}, ValueError, "y_lengths must lie in [0, 4], got 5"),
+]
+BAD_COST = [
+    ({"cost": [[1.0]]}, TypeError, "cost must be a tensor of shape (B, N, M), got list"),
+    ({"cost": TABLE[0]}, ValueError, "cost must have 3 dimensions (B, N, M), got shape (3, 4)"),
+    ({"cost": TABLE.int()}, TypeError, "cost must be float64, float32, float16 or bfloat16, got torch.int32"),
+    (
+        {"x_lengths": torch.ones(2, dtype=torch.int64, device="meta")},
+        ValueError,
+        "x_lengths must be on the CPU or on cost's device cpu, got meta",
+    ),
+]
+BAD_PAIR = [
+    ({"x": [1.0]}, TypeError, "x must be a tensor of shape (B, N, D), got list"),
+    ({"y": torch.zeros(2, 4)}, ValueError, "y must have 3 dimensions (B, M, D), got shape (2, 4)"),
+    ({"y": torch.zeros(2, 4, 5)}, ValueError, "must agree in B and D, got (2, 3, 6) and (2, 4, 5)"),
+    ({"y": torch.zeros(2, 4, 6).double()}, TypeError, "y must have x's dtype torch.float32"),
+]
+BAD_ALIGN = [
+    ({"match": TABLE[0]}, ValueError, "match must have 3 dimensions (B, N, M), got shape (3, 4)"),
+    ({"gap": "none"}, TypeError, "gap must be a number or a tensor, got str"),
+    (
+        {"gap": torch.zeros(2, 3, 1)},
+        ValueError,
+        "gap must be a number or one per pair, of shape (2,) or (2, 1, 1), got shape (2, 3, 1)",
+    ),
+    ({"gap": torch.zeros(3)}, ValueError, "gap must be a number or one per pair, of shape (2,)"),
+    ({"gap": torch.zeros(2).double()}, TypeError, "gap must have match's dtype torch.float32, got"),
+    ({"gap": torch.zeros(2).int()}, TypeError, "gap must have match's dtype torch.float32, got torch.int32"),
+    ({"gap": torch.zeros(2, device="meta")}, ValueError, "gap must be on match's device cpu, got meta"),
+]
+ERRORS = [
+    (function, base, *case)
+    for function, base, cases in (
+        (softdp.soft_dtw, DTW, BAD_COST + BAD_LENGTHS + GAMMA),
+        (softdp.soft_dtw_divergence, PAIR, BAD_PAIR + BAD_LENGTHS + GAMMA),
+        (softdp.squared_euclidean, PAIR, BAD_PAIR + BAD_LENGTHS),
+        (softdp.needleman_wunsch, ALIGN, BAD_ALIGN + BAD_LENGTHS + GAMMA),
+    )
+    for case in cases
+]
+
+
+NAMES = [f"{function.__name__}-{'-'.join(change)}" for function, _, change, *_ in ERRORS]
+
+
+@pytest.mark.parametrize("function, base, change, error, message", ERRORS, ids=NAMES)
+def test_bad_input_is_named(function, base, change, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        function(**{**base, **change})
