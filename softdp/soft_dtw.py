@@ -201,10 +201,10 @@ def needleman_wunsch(
 
     It is FSD, anchored, of scores with one row and one column of zeros before them, since the boundary is
     one of gaps; insert and delete are the gap less the match score, which FSD adds on every move. That
-    takes three more matrices of match's size for the time of the call, of which two, and a mask, stay for
-    the backward pass. A match score of so little that two gaps are more than 2 * log(1 / eps) gamma better
-    (eps the dtype's) is raised to that: so the alignments that take it weigh eps^2 of those that take two
-    gaps there, no more than rounding does, and -inf leaves the gaps beside it open.
+    takes two more matrices of match's size, and a mask, which stay for the backward pass. A match score so
+    low that two gaps are more than 2 * log(1 / eps) * gamma better, eps the dtype's, is raised to that:
+    alignments that take it weigh eps^2 of those that take two gaps instead, which is less than rounding
+    does, and -inf leaves the gaps through its cell open.
 
     Args:
         match: score of matching x's step i with y's step j. -inf forbids that, not the gaps.
@@ -238,8 +238,7 @@ def needleman_wunsch(
     match, gap = args.match, args.insert
     # At gamma 0 to 2 * gap: two gaps are as good there, so that the maximum stays the same.
     lowest = 2 * gap + 2 * gamma * math.log(torch.finfo(match.dtype).eps)
-    raised = torch.where(match < lowest, lowest, match)
-    padded = torch.nn.functional.pad(raised, (1, 0, 1, 0))
+    padded = torch.nn.functional.pad(torch.where(match < lowest, lowest, match), (1, 0, 1, 0))
     return fsd_score(
         padded,
         gap - padded,
