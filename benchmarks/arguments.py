@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 SIZES = (16, 5), (16, 30), (64, 64), (64, 128), (64, 256), (8, 1024)
-SECTIONS = "throughput", "loops", "memory", "curve", "accuracy", "overhead", "isa"
+SECTIONS = "throughput", "loops", "memory", "curve", "accuracy", "overhead", "derivatives", "isa"
 ISAS = "baseline", "avx2", "avx512"
 
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import per_cell
 import pysdtw
+import torch
 from problems import (
     GAMMA,
     THRESHOLD,
@@ -28,10 +29,7 @@ import softdp
 # FTCL's defaults: FSD at 5 steps, LCS at some tens. A pass of its FSD at 30 steps takes seven seconds.
 FSD_LOOP_CELLS, LCS_LOOP_CELLS = 16 * 5 * 5, 16 * 30 * 30
 REFERENCE_CELLS = 64 * 128 * 128
-
-
-def from_costs(cost: Tensor) -> Tensor:
-    return -anchored(-cost)
+SECOND_ORDER_CELLS = 16 * 30 * 30  # of the reference, which at 64x64 takes seven seconds too
 
 
 def fsd() -> Case:
@@ -59,6 +57,17 @@ def plain(
     )
 
 
+def squares(alignment: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The simplest loss on an alignment. Its forward pass is the alignment, its backward pass the Hessian's
+    products, the second order."""
+    return lambda *scores: alignment(*scores).square().sum((1, 2))
+
+
+def reference_alignment(match: Tensor, gap: Tensor) -> Tensor:
+    score = softdp.reference.fsd_score(match, gap, gamma=GAMMA)
+    return torch.autograd.grad(score.sum(), match, create_graph=True)[0]
+
+
 def softdp_alone(case: Case) -> Case:
     return replace(case, implementations=case.implementations[:1])
 
@@ -81,9 +90,26 @@ SOFT_DTW = Case(
     ),
 )
 FROM_COSTS = Case(
-    "soft-DTW, from costs", negative_squared_distances, (Implementation("softdp", from_costs, costs=True),)
+    "soft-DTW, from costs",
+    negative_squared_distances,
+    (Implementation("softdp", partial(softdp.soft_dtw, gamma=GAMMA), costs=True),),
 )
 # Beside what is written in plain PyTorch, a case at a time.
 LOOPS = (fsd(), lcs("lcs", GAMMA), lcs("lcs, gamma 0", 0.0))
+ALIGNMENT = Case(
+    "fsd",
+    match_and_gap,
+    (
+        # The derivatives reach some hundreds: 1 / gamma times sums of many cells.
+        Implementation("softdp", squares(partial(softdp.fsd_alignment, gamma=GAMMA)), slope=2e-5),
+        Implementation(
+            "reference",
+            squares(reference_alignment),
+            score_tolerance=1e-3,
+            slope=1e-2,
+            most_cells=SECOND_ORDER_CELLS,
+        ),
+    ),
+)
 # Measured in the same rounds, so that each case of softdp has its ratio to the others' soft-DTW.
 CASES = (*map(softdp_alone, LOOPS), SOFT_DTW, FROM_COSTS)

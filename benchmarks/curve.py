@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from machine import available_memory, set_threads
-from problems import GAMMA, Implementation
-from timing import SCORE_TOLERANCE, DisagreementError, Effort, Times, agree, interleaved, sample, spread
+from problems import GAMMA, SCORE_TOLERANCE, Implementation
+from timing import DisagreementError, Effort, Times, agree, interleaved, sample, spread
 from torch import Tensor
 
 import softdp

@@ -13,7 +13,7 @@ import torch
 from gpu_cases import GpuCase
 from gpu_peers import one_line, synchronize
 from problems import LONG, TINY, Implementation, value_and_gradients
-from timing import SCORE_TOLERANCE, DisagreementError, Times, quartiles, spread
+from timing import DisagreementError, Times, quartiles, spread
 from torch import Tensor
 
 Entry = dict[str, Any]
@@ -178,10 +178,11 @@ def agree(
     score_off = deviation(score, expected_score)
     offs = [deviation(*pair) for pair in zip(gradients, expected_gradients, strict=True)]
     gradient_off = math.nan if any(map(math.isnan, offs)) else max(offs)
+    most = implementation.score_tolerance
     tolerance = gradient_tolerance(implementation, inputs[0].shape[1], inputs[0].dtype)
-    if not (score_off <= SCORE_TOLERANCE and gradient_off <= tolerance):  # a NaN is past any tolerance
+    if not (score_off <= most and gradient_off <= tolerance):  # a NaN is past any tolerance
         raise DisagreementError(
-            f"disagrees with float64: score off by {score_off:.1e} (at most {SCORE_TOLERANCE:.1e}), "
+            f"disagrees with float64: score off by {score_off:.1e} (at most {most:.1e}), "
             f"gradient by {gradient_off:.1e} (at most {tolerance:.1e})"
         )
     return {

@@ -12,13 +12,15 @@ import softdp
 
 GAMMA = 0.1
 THRESHOLD = 0.8
+SCORE_TOLERANCE = 1e-5  # relative
 TINY = 32  # steps, up to which a warp of a GPU does a pair, and launches cost more than bytes
 LONG = 1024  # steps, past which a float32 gradient may be off by 1e-3
 
 
 @dataclass(frozen=True)
 class Implementation:
-    """score maps a case's inputs to (B,). Gradients may be off by 1e-4 + slope * N.
+    """score maps a case's inputs to (B,). It may be off by score_tolerance, relative, gradients by
+    1e-4 + slope * N.
 
     Where costs is true it takes costs, the inputs with their signs turned, and returns a cost; where mean
     is true it returns the batch's mean.
@@ -28,6 +30,7 @@ class Implementation:
     score: Callable[..., Tensor]
     costs: bool = False
     mean: bool = False
+    score_tolerance: float = SCORE_TOLERANCE
     slope: float = 0.0
     most_cells: int | None = None  # larger sizes would take minutes
     most_steps: int | None = None  # longer ones too

@@ -20,6 +20,10 @@ MEMORY = "", "size", "with gradients", "without"
 CURVE = "steps", "threads", "forward", "backward", "both", "fresh float", "score off by"
 ERRORS = "", "size", "", "score off by, relative", "d match off by"
 MASS = "", "size", "mass at (1,1) off by"
+DERIVATIVES = (
+    ("", "size", "threads", "alignment", "second order", "both", "x reference: alignment", "second order")
+    + ("both", "loss off by", "derivative off by")
+)  # fmt: skip
 OVERHEAD = "", "threads", "forward", "backward", "both", "x nothing"
 DETAIL = (
     ("", "size", "threads", "", "forward", "backward", "both", "both, quartiles")
@@ -44,6 +48,12 @@ def tables(run: dict[str, Any]) -> str:
         ("Errors in float32:", ERRORS, error_rows),
         ("softdp, anchored: every path takes (1,1):", MASS, mass_rows),
         ("A call as small as FTCL's, us:", OVERHEAD, overhead_rows),
+        (
+            "Expected alignment, and the derivative of a loss on it, Mcells/s; how many times as fast as the "
+            "reference:",
+            DERIVATIVES,
+            derivative_rows,
+        ),
         (
             "Every implementation, Mcells/s; deviations are the largest from softdp in float64:",
             DETAIL,
@@ -81,7 +91,8 @@ def kernels(run: dict[str, Any]) -> str:
 
 def neighbours(run: dict[str, Any]) -> str:
     """How busy others kept the machine: see machine.Neighbours."""
-    timed = [e for name in ("throughput", "loops", "overhead", "curve") for e in run.get(name, [])]
+    sections = "throughput", "loops", "overhead", "derivatives", "curve"
+    timed = [e for name in sections for e in run.get(name, [])]
     taken = max(map(taken_by_others, timed), default=0.0)
     warning = "; in rows with a * too many for ratios of threaded code" if any(map(busy, timed)) else ""
     return f"other programs took up to {taken:.2f} cores{warning}"
@@ -271,6 +282,21 @@ def overhead_rows(run: dict[str, Any]) -> Iterator[list[str]]:
         ratio = number(entry["of_nothing"]["median"])
         mark = " *" if busy(entry) else ""
         yield [entry["implementation"] + mark, str(entry["threads"]), *times, ratio]
+
+
+def derivative_rows(run: dict[str, Any]) -> Iterator[list[str]]:
+    """softdp's, beside the reference of the same rounds where that was run."""
+    entries = run.get("derivatives", [])
+    slower = {(e["case"], size(e)): e for e in entries if e["implementation"] == "reference"}
+    for ours in entries:
+        if ours["implementation"] != "softdp":
+            continue
+        beside = slower.get((ours["case"], size(ours)))
+        yield [
+            *(ours["case"], marked(ours), str(ours["threads"]), *speeds(ours)),
+            *(number(faster_by(beside, ours["case"], phase)) if beside else "-" for phase in PHASES),
+            *(f"{ours[key]:.0e}" for key in ("score_off", "gradient_off")),
+        ]
 
 
 def detail_rows(run: dict[str, Any]) -> Iterator[list[str]]:

@@ -23,7 +23,7 @@ try:
     import memory
     import overhead
     from arguments import Parser, parse
-    from cases import CASES, LOOPS
+    from cases import ALIGNMENT, CASES, LOOPS
     from fresh import FailedError
     from machine import Neighbours, describe, most_threads, set_threads
     from plot import plot
@@ -64,6 +64,7 @@ def steps(args: argparse.Namespace, effort: Effort) -> Iterator[Step]:
     for B, N in args.sizes:
         for case in LOOPS:
             yield Step("loops", f"{case.name} {B}x{N}, loops", most, partial(loops, case, B, N, effort))
+        yield Step("derivatives", f"{B}x{N}, derivatives", most, partial(measure, [ALIGNMENT], B, N, effort))
     size = memory.QUICK_SIZE if args.quick else memory.SIZE
     yield Step("memory", "memory", most, partial(memory.measure, size, most))
     yield Step("accuracy", "accuracy", most, partial(accuracy.measure, args.quick))

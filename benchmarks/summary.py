@@ -9,6 +9,7 @@ from report import (
     Entry,
     busy,
     counted,
+    derivative_rows,
     error_rows,
     faster_by,
     flatness,
@@ -38,7 +39,8 @@ def summary(run: dict[str, Any]) -> str:
     isas = list(isa_rows(run))
     if isas:
         parts += ["The same with other instruction sets:", markdown(isa_head(run), isas)]
-    lines = [*lost(run), *loops(run), *curve(run), *accuracy(run), *memory(run), *overhead(run)]
+    lost_and_won = [*lost(run), *loops(run), *curve(run), *accuracy(run)]
+    lines = [*lost_and_won, *memory(run), *overhead(run), *derivatives(run)]
     return "\n\n".join([*parts, "\n".join(lines)])
 
 
@@ -124,3 +126,9 @@ def overhead(run: dict[str, Any]) -> Iterator[str]:
             "- A call of `fsd_loss` on 16 pairs of 5 steps and 64 features, with its backward, takes as long "
             f"as so many of a custom operator that does nothing: {'; '.join(ratios)}."
         )
+
+
+def derivatives(run: dict[str, Any]) -> Iterator[str]:
+    rates = [f"{row[1]} {row[3]} and {row[4]}" for row in derivative_rows(run)]
+    if rates:
+        yield f"- Alignment of fsd, and the derivative of a loss on it, Mcells/s: {'; '.join(rates)}."

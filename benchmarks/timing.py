@@ -17,7 +17,6 @@ from torch import Tensor
 
 Times = tuple[float, float, float]  # of the phases
 PHASES = "forward", "backward", "both"
-SCORE_TOLERANCE = 1e-5  # relative
 SLOW = 0.5  # seconds a pass, from which one trial must do
 COPIED = 2**28  # bytes, several times any CPU's caches
 
@@ -84,11 +83,11 @@ def agree(name: str, running: Sequence[Implementation], inputs: Sequence[Tensor]
         off = ((score - expected).abs() / expected.abs().clamp(min=1)).max().item()
         pairs = zip(gradients, expected_gradients, strict=True)
         gradient_off = max((a - b).abs().max().item() for a, b in pairs)
-        tolerance = implementation.gradient_tolerance(N)
-        if not (off <= SCORE_TOLERANCE and gradient_off <= tolerance):  # a NaN is past any tolerance
+        most, tolerance = implementation.score_tolerance, implementation.gradient_tolerance(N)
+        if not (off <= most and gradient_off <= tolerance):  # a NaN is past any tolerance
             raise DisagreementError(
                 f"{name} {B}x{N}: {implementation.name} is not softdp in float64: "
-                f"score off by {off:.1e} (at most {SCORE_TOLERANCE:.1e}), "
+                f"score off by {off:.1e} (at most {most:.1e}), "
                 f"gradient by {gradient_off:.1e} (at most {tolerance:.1e})"
             )
         found.append(
