@@ -63,15 +63,15 @@ def fsd_score(
     Programming for Structured Prediction and Attention, ICML 2018.
     """
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths)
-    if not _ops.has_kernel(match.device):
+    return checked_fsd_score(args, gamma, boundary)
+
+
+def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str) -> Tensor:
+    """fsd_score of arguments that were checked, under whatever names."""
+    if not _ops.has_kernel(args.match.device):
+        *scores, x_lengths, y_lengths = args.computed()
         return reference.fsd_score(
-            match,
-            insert,
-            delete,
-            gamma=gamma,
-            boundary=boundary,
-            x_lengths=x_lengths,
-            y_lengths=y_lengths,
+            *scores, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
         )
     args = _ops.taken(args)
     save = _needs_gradient(args.match, args.insert, args.delete)

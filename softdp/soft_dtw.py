@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _checks, _features
-from .functional import fsd_score
+from .functional import checked_fsd_score
 
 
 def soft_dtw(
@@ -58,8 +58,9 @@ def soft_dtw(
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
     _checks.cost_arguments(cost, gamma, x_lengths, y_lengths)
-    score = fsd_score(-cost, 0.0, gamma=gamma, boundary="anchored", x_lengths=x_lengths, y_lengths=y_lengths)
-    return -score
+    none = torch.zeros((1, 1, 1), dtype=_checks.arithmetic(cost.dtype), device=cost.device)
+    args = _checks.FsdArguments(-cost, none, None, x_lengths, y_lengths)
+    return -checked_fsd_score(args, gamma, "anchored")
 
 
 def soft_dtw_divergence(
@@ -239,14 +240,8 @@ def needleman_wunsch(
     # At gamma 0 to 2 * gap: two gaps are as good there, so that the maximum stays the same.
     lowest = 2 * gap + 2 * gamma * math.log(torch.finfo(match.dtype).eps)
     padded = torch.nn.functional.pad(torch.where(match < lowest, lowest, match), (1, 0, 1, 0))
-    return fsd_score(
-        padded,
-        gap - padded,
-        gamma=gamma,
-        boundary="anchored",
-        x_lengths=_one_more(x_lengths),
-        y_lengths=_one_more(y_lengths),
-    )
+    lengths = _one_more(x_lengths), _one_more(y_lengths)
+    return checked_fsd_score(_checks.FsdArguments(padded, gap - padded, None, *lengths), gamma, "anchored")
 
 
 def _one_more(lengths: Tensor | None) -> Tensor | None:

@@ -763,11 +763,33 @@ def test_golden_ftcl_lcs(golden, n, threshold):
 def test_golden_soft_dtw(golden, size, gamma):
     arrays, key = golden("soft_dtw"), f"{size}_g{gamma}"
     cost = torch.from_numpy(arrays[f"{key}_cost"]).to(DEVICE)
-    value, (gradient,) = score_and_gradients(
-        lambda cost: -softdp.fsd_score(-cost, 0.0, gamma=gamma, boundary="anchored"), (cost,)
-    )
+    value, (gradient,) = score_and_gradients(softdp.soft_dtw, (cost,), gamma=gamma)
     close(value.cpu(), torch.as_tensor(arrays[f"{key}_value"]).reshape(value.shape), 1e-9)
     close(gradient.cpu(), torch.from_numpy(arrays[f"{key}_grad_cost"]), 1e-9)
+
+
+ALIGNMENTS = {
+    "soft_dtw": (lambda t, **n: softdp.soft_dtw(t, gamma=0.3, **n), (4, 40, 37)),
+    "divergence": (lambda t, **n: softdp.soft_dtw_divergence(t, t[:, 3:], gamma=0.3, **n), (4, 40, 5)),
+    "needleman_wunsch": (lambda t, **n: softdp.needleman_wunsch(t, -0.5, gamma=0.3, **n), (4, 40, 37)),
+}
+
+
+@pytest.mark.parametrize("call, size", ALIGNMENTS.values(), ids=ALIGNMENTS)
+def test_soft_dtw_and_needleman_wunsch(call, size):
+    table = values(*size)
+    lengths = {"x_lengths": torch.tensor([40, 7, 33, 1]), "y_lengths": torch.tensor([37, 30, 2, 37])}
+    on_device = {name: t.to(DEVICE) for name, t in lengths.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(softdp._ops, "has_kernel", lambda device: False)
+        expected, (expected_gradient,) = score_and_gradients(call, (table,), **lengths)
+    found, (gradient,) = score_and_gradients(call, (table.to(DEVICE),), **on_device)
+    close(found.cpu(), expected, 1e-9)
+    close(gradient.cpu(), expected_gradient, 1e-9)
+    for bad in (-1, 41):
+        on_device["x_lengths"][0] = bad
+        found = call(table.to(DEVICE), **on_device)
+        assert found[0].isnan() and found[1:].isfinite().all()
 
 
 @pytest.mark.parametrize("loss", [softdp.fsd_loss, softdp.lcs_loss])
