@@ -8,7 +8,6 @@ from functools import partial
 
 import per_cell
 import pysdtw
-import torch
 from problems import (
     GAMMA,
     THRESHOLD,
@@ -19,9 +18,10 @@ from problems import (
     match_and_gap,
     negative_squared_distances,
     on_costs,
+    reference_alignment,
     similarity,
+    squares,
 )
-from torch import Tensor
 from tslearn.metrics import SoftDTWLossPyTorch
 
 import softdp
@@ -55,17 +55,6 @@ def plain(
         Implementation("FTCL's way", loop, slope=3e-5, most_cells=loop_cells),
         Implementation("lean loop", lean, slope=3e-5, most_cells=loop_cells),
     )
-
-
-def squares(alignment: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The simplest loss on an alignment. Its forward pass is the alignment, its backward pass the Hessian's
-    products, the second order."""
-    return lambda *scores: alignment(*scores).square().sum((1, 2))
-
-
-def reference_alignment(match: Tensor, gap: Tensor) -> Tensor:
-    score = softdp.reference.fsd_score(match, gap, gamma=GAMMA)
-    return torch.autograd.grad(score.sum(), match, create_graph=True)[0]
 
 
 def softdp_alone(case: Case) -> Case:

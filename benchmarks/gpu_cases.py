@@ -17,7 +17,9 @@ from problems import (
     anchored,
     match_and_gap,
     negative_squared_distances,
+    reference_alignment,
     similarity,
+    squares,
     uniform,
 )
 from torch import Tensor
@@ -27,19 +29,27 @@ import softdp
 GAP = -0.5
 FTCL_CELLS = 16 * 5 * 5
 REFERENCE_CELLS, REFERENCE_STEPS = 512 * 64 * 64, 128
+ALIGNMENT_CELLS = 264 * 512 * 512
+# Scores in, weights out and in, the alignment out; then scores in and weights out again, weights and a
+# direction in, the weights' tangents out, both in, two products out.
+ALIGNMENT_BYTES = 8 + 8 + 8 + 4, 8 + 8 + 8 + 4 + 8 + 16 + 8
 
 
 @dataclass(frozen=True)
 class GpuCase(Case):
     """Reads `matrices` dense inputs, and in the backward pass writes as many gradients; the weights kept
-    from the one pass for the other take `saved` bytes a cell."""
+    from the one pass for the other take `saved` bytes a cell; or `moved` bytes forward and backward."""
 
     matrices: int = 1
     saved: int = 8
+    moved: tuple[int, int] | None = None
     missing: tuple[Missing, ...] = ()
 
     def bytes_per_cell(self, itemsize: int) -> dict[str, int]:
         """The fewest bytes that the operator can move; broadcast gaps, scores and lengths are nothing."""
+        if self.moved:
+            forward, backward = self.moved
+            return {"forward": forward, "backward": backward, "both": forward + backward}
         one_way = self.matrices * itemsize + self.saved
         return {"forward": one_way, "backward": one_way, "both": 2 * one_way}
 
@@ -78,6 +88,24 @@ def plain(
     return tuple(found)
 
 
+# Derivatives of some hundreds, 1 / gamma times sums of many cells: see cases.py.
+ALIGNMENT = (
+    Implementation(
+        "softdp",
+        squares(partial(softdp.fsd_alignment, gamma=GAMMA)),
+        slope=2e-5,
+        most_cells=ALIGNMENT_CELLS,
+    ),
+    Implementation(
+        "reference",
+        squares(reference_alignment),
+        score_tolerance=1e-3,
+        slope=1e-2,
+        most_cells=16 * 30 * 30,
+    ),
+)
+
+
 def cases(device: torch.device, without: Collection[str] = ()) -> tuple[GpuCase, ...]:
     fsd = [partial(library.fsd_score, gamma=GAMMA) for library in (softdp, softdp.reference, per_cell)]
     options = {"threshold": THRESHOLD, "gamma": GAMMA}
@@ -96,4 +124,5 @@ def cases(device: torch.device, without: Collection[str] = ()) -> tuple[GpuCase,
         GpuCase("fsd, gap a number", match_alone, plain(*number)),
         GpuCase("lcs", similarity, plain(*lcs), saved=4),
         GpuCase("soft-DTW", negative_squared_distances, soft_dtw, missing=missing),
+        GpuCase("fsd, squares of the alignment", match_and_gap, ALIGNMENT, moved=ALIGNMENT_BYTES),
     )

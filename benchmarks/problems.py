@@ -119,3 +119,14 @@ def value_and_gradients(
     value = implementation.score(*leaves)
     gradients = torch.autograd.grad(value, leaves, implementation.upstream(value, len(inputs[0])))
     return -value.detach() if implementation.costs else value.detach(), gradients
+
+
+def squares(alignment: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The simplest loss on an alignment. Its forward pass is the alignment, its backward pass the Hessian's
+    products, the second order."""
+    return lambda *scores: alignment(*scores).square().sum((1, 2))
+
+
+def reference_alignment(match: Tensor, gap: Tensor) -> Tensor:
+    score = softdp.reference.fsd_score(match, gap, gamma=GAMMA)
+    return torch.autograd.grad(score.sum(), match, create_graph=True)[0]
