@@ -768,14 +768,14 @@ def test_golden_soft_dtw(golden, size, gamma):
     close(gradient.cpu(), torch.from_numpy(arrays[f"{key}_grad_cost"]), 1e-9)
 
 
-ALIGNMENTS = {
+ON_THE_SWEEPS = {
     "soft_dtw": (lambda t, **n: softdp.soft_dtw(t, gamma=0.3, **n), (4, 40, 37)),
     "divergence": (lambda t, **n: softdp.soft_dtw_divergence(t, t[:, 3:], gamma=0.3, **n), (4, 40, 5)),
     "needleman_wunsch": (lambda t, **n: softdp.needleman_wunsch(t, -0.5, gamma=0.3, **n), (4, 40, 37)),
 }
 
 
-@pytest.mark.parametrize("call, size", ALIGNMENTS.values(), ids=ALIGNMENTS)
+@pytest.mark.parametrize("call, size", ON_THE_SWEEPS.values(), ids=ON_THE_SWEEPS)
 def test_soft_dtw_and_needleman_wunsch(call, size):
     table = values(*size)
     lengths = {"x_lengths": torch.tensor([40, 7, 33, 1]), "y_lengths": torch.tensor([37, 30, 2, 37])}
