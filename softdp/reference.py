@@ -1,4 +1,4 @@
-"""The recurrences in plain PyTorch: the readable specification, twice differentiable, on any device.
+"""The recurrences in plain PyTorch: the readable specification, differentiable to every order, on any device.
 
 Shapes: B pairs; x has n <= N steps, y has m <= M steps; i = 1..n, j = 1..m.
 
