@@ -92,7 +92,9 @@ def matrix(
         vmax=high if vmax is None else vmax,
         extent=extent,
         aspect="auto",  # square cells leave a long pair a sliver, and layouts do not foresee them
-        interpolation="nearest",  # a cell is a number, not a sample of a surface
+        # A cell is a number, not a sample of a surface; but where the picture has fewer pixels than the table
+        # cells, "nearest" would leave out whole rows.
+        interpolation="nearest" if max(cells.shape) <= 256 else "auto",
     )
     if spoilt.any():
         over = np.ma.masked_where(~spoilt, np.zeros(cells.shape))

@@ -72,6 +72,7 @@ FEW = {
     "test_a_table_swept_in_pieces_is_the_whole_one": {
         *(f"size{i}-at{i}-0.1-dtype0-free" for i in range(3)),
         "size2-at2-0.1-dtype0-anchored",
+        "size2-at2-0.1-dtype2-free",
     },
     "test_no_path_is_minus_infinity_without_a_gradient": {"(11, 13)-0.0", "(70, 50)-0.1", "(150, 40)-0.1"},
     "test_masks_and_bands": {"(11, 13)-0.1", "(70, 60)-0.0", "(70, 60)-0.1"},
