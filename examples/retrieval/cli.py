@@ -1,0 +1,41 @@
+"""The command line: every bad argument is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from config import VARIANTS
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line and exit code 2, without the usage."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {value}")
+    return value
+
+
+def seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 2**32 - 1, got {value}")
+    return value
+
+
+def parse(program: str, argv: Sequence[str] | None) -> tuple[Parser, argparse.Namespace]:
+    parser = Parser(program, description="Retrieval by the order of phases, on BasicMotions.")
+    option = parser.add_argument
+    option("--variant", choices=list(VARIANTS), default="order", help="the sequences (default order)")
+    option("--steps", type=positive, help="of training, a method (default 250)")
+    option("--seed", type=seed, default=0, help="of orders, sequences and weights (default 0)")
+    option("--seeds", type=positive, default=1, help="how many, from --seed on (default 1)")
+    option("--out", type=Path, default=Path("runs/retrieval"), help="results (default runs/retrieval)")
+    return parser, parser.parse_args(argv)

@@ -1,0 +1,76 @@
+"""Every number of the recipe, for each variant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a method scores and is trained."""
+
+    scale: float | None = None  # of the logits of a supervised contrastive loss; None: FTCL's contrast
+    gamma: float = 0.0
+    threshold: float = 0.0  # LCS
+    learning_rate: float = 1e-3
+
+
+# Each the best of tune.py or within 0.7 of it on held-out training orders and clips (results/).
+ORDER = {
+    "pool": Setting(scale=20.0, learning_rate=3e-3),
+    "diagonal": Setting(scale=20.0),
+    "LCS": Setting(scale=5.0, threshold=0.7),
+    "FSD": Setting(gamma=0.03),
+    "soft-DTW": Setting(scale=5.0, gamma=0.01),
+    "soft-DTW + gap": Setting(scale=5.0, gamma=0.01),
+}
+GAPS = {
+    "pool": Setting(scale=5.0),
+    "diagonal": Setting(scale=10.0, learning_rate=3e-3),
+    "LCS": Setting(scale=10.0, threshold=0.6),
+    "FSD": Setting(gamma=0.1),
+    "soft-DTW": Setting(scale=20.0, gamma=0.01),
+    "soft-DTW + gap": Setting(gamma=0.01),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    # Sequences: phases, each a crop of a real clip. Every order holds the same phases.
+    actions: tuple[str, ...] = ("standing", "walking", "running", "badminton")
+    repeats: int = 1  # of each action in a sequence, never side by side
+    background: str | None = None  # between and around the phases
+    background_snippets: float = 0.0  # mean of an exponential, at each of those places
+    snippets: int | None = 24  # of a sequence; None: as its phases come
+    phase_snippets: float = 6.0  # before warping; of no account where the sequence's snippets are set
+    shortest: int = 2  # snippets of a phase
+    warp: float = 1.4  # durations vary by exp(U(-warp, warp)), the tempo within by the square root of that
+    train_sequences: int = 30  # an order
+    test_sequences: int = 12
+
+    # Snippets, in samples at 10 Hz.
+    hop: int = 4
+    window: int = 8
+
+    # Training.
+    width: int = 64
+    steps: int = 250
+    batch_orders: int = 6
+    batch_sequences: int = 3  # an order
+    weight_decay: float = 1e-4
+    settings: Mapping[str, Setting] = field(default_factory=lambda: ORDER)
+
+
+VARIANTS = {
+    "order": Config(),
+    "gaps": Config(
+        actions=("walking", "running", "badminton"),
+        repeats=2,
+        background="standing",
+        background_snippets=4.0,
+        snippets=None,
+        phase_snippets=3.0,
+        settings=GAPS,
+    ),
+}
