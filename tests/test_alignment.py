@@ -48,7 +48,7 @@ def test_the_alignment_is_the_scores_gradient():
     assert torch.equal(softdp.lcs_alignment(match, threshold=0.4, **lengths), expected)
 
 
-@pytest.mark.parametrize("size", [1, 5, 16, 33, 257, 1024])
+@pytest.mark.parametrize("size", [1, 5, 16, 33, 257, 1024, 4096])
 def test_mass_is_one_at_both_ends(size):
     E = softdp.fsd_alignment(scores(1, size, size, dtype=torch.float32), 0.0, boundary="anchored")[0]
     assert E[-1, -1] == 1 and abs(E[0, 0] - 1) < 1e-3
