@@ -48,7 +48,7 @@ def example() -> SimpleNamespace:
     for package in NEEDED:
         pytest.importorskip(package)
     threads = torch.get_num_threads()
-    yield example_modules("data", "fit", "report", "train", "tune")
+    yield example_modules("cli", "data", "fit", "report", "train", "tune")
     torch.set_num_threads(threads)
 
 
@@ -306,6 +306,12 @@ def test_settings_are_as_good_as_the_best_of_those_offered(example):
             rows = {tuple(r["setting"].values()): mean(r["mAP"]) for r in found if r["method"] == method}
             assert set(rows) == set(map(astuple, example.tune.GRIDS[method])) and len(rows) == 12
             assert rows[astuple(setting)] > max(rows.values()) - 0.7
+        best = example.cli.tuned(str(EXAMPLE / "results" / f"tune-{name}.json"))
+        assert list(best) == list(core.scores.SCORES)
+        if name == "gaps":
+            assert {m: astuple(s) for m, s in best.items()} == {
+                m: astuple(s) for m, s in GAPS.settings.items()
+            }
 
 
 @pytest.mark.parametrize(
@@ -316,6 +322,8 @@ def test_settings_are_as_good_as_the_best_of_those_offered(example):
         (["--seed", "-3"], "must be from 0"),
         (["--variant", "chaos"], "invalid choice: 'chaos'"),
         (["--out", "{file}"], "{file}"),
+        (["--settings", "{file}"], "{file} is not a file that tune.py wrote"),
+        (["--settings", "{file}.json"], "No such file"),
         (["--colour", "red"], "unrecognized arguments"),
     ],
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from config import VARIANTS
+from config import VARIANTS, Setting
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,10 +31,24 @@ def seed(text: str) -> int:
     return value
 
 
+def tuned(text: str) -> dict[str, Setting]:
+    """The best setting of each method in a file that tune.py wrote."""
+    try:
+        found = json.loads(Path(text).read_text())["found"]
+        best = {row["method"]: row for row in sorted(found, key=lambda row: sum(row["mAP"]))}
+        return {row["method"]: Setting(**best[row["method"]]["setting"]) for row in found}
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    except (ValueError, KeyError, TypeError):
+        raise argparse.ArgumentTypeError(f"{text} is not a file that tune.py wrote") from None
+
+
 def parse(program: str, argv: Sequence[str] | None) -> tuple[Parser, argparse.Namespace]:
     parser = Parser(program, description="Retrieval by the order of phases, on BasicMotions.")
     option = parser.add_argument
     option("--variant", choices=list(VARIANTS), default="order", help="the sequences (default order)")
+    if program == "train.py":
+        option("--settings", type=tuned, metavar="FILE", help="the best of a file that tune.py wrote")
     option("--steps", type=positive, help="of training, a method (default 250)")
     option("--seed", type=seed, default=0, help="of orders, sequences and weights (default 0)")
     option("--seeds", type=positive, default=1, help="how many, from --seed on (default 1)")

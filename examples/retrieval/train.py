@@ -33,7 +33,8 @@ except ImportError as error:
 def main(argv: Sequence[str] | None = None) -> None:
     parser, args = parse("train.py", argv)
     config = VARIANTS[args.variant]
-    config = replace(config, steps=args.steps or config.steps)
+    settings = args.settings or config.settings
+    config = replace(config, steps=args.steps or config.steps, settings=settings)
     # The tensors are small: one thread is fastest, and its sums come out the same on any machine.
     torch.set_num_threads(1)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from statistics import mean
 
@@ -42,6 +42,7 @@ GRIDS = {
 def main(argv: Sequence[str] | None = None) -> None:
     _, args = parse("tune.py", argv)
     config = VARIANTS[args.variant]
+    config = replace(config, steps=args.steps or config.steps)
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     seeds = range(FIRST_SEED + args.seed, FIRST_SEED + args.seed + args.seeds)
