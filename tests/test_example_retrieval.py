@@ -299,10 +299,12 @@ def test_table_pairs_by_seed(example):
 
 
 def test_settings_are_as_good_as_the_best_of_those_offered(example):
-    assert set(example.tune.GRIDS) == set(core.scores.SCORES)
+    assert set(example.tune.GRIDS) == set(core.scores.SCORES) - {"FSD, gap 0"}
     for name, config in VARIANTS.items():
         found = json.loads((EXAMPLE / "results" / f"tune-{name}.json").read_text())["found"]
-        for method, setting in config.settings.items():
+        assert config.settings["FSD, gap 0"] == config.settings["FSD"]
+        for method in example.tune.GRIDS:
+            setting = config.settings[method]
             rows = {tuple(r["setting"].values()): mean(r["mAP"]) for r in found if r["method"] == method}
             assert set(rows) == set(map(astuple, example.tune.GRIDS[method])) and len(rows) == 12
             assert rows[astuple(setting)] > max(rows.values()) - 0.7

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from config import VARIANTS, Setting
+from config import ORDER, VARIANTS, Setting
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,8 +35,9 @@ def tuned(text: str) -> dict[str, Setting]:
     """The best setting of each method in a file that tune.py wrote."""
     try:
         found = json.loads(Path(text).read_text())["found"]
-        best = {row["method"]: row for row in sorted(found, key=lambda row: sum(row["mAP"]))}
-        return {row["method"]: Setting(**best[row["method"]]["setting"]) for row in found}
+        ranked = sorted(found, key=lambda row: sum(row["mAP"]))
+        best = {row["method"]: Setting(**row["setting"]) for row in ranked}
+        return {method: best["FSD" if method == "FSD, gap 0" else method] for method in ORDER}
     except OSError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     except (ValueError, KeyError, TypeError):

@@ -22,6 +22,7 @@ ORDER = {
     "diagonal": Setting(scale=20.0),
     "LCS": Setting(scale=5.0, threshold=0.7),
     "FSD": Setting(gamma=0.03),
+    "FSD, gap 0": Setting(gamma=0.03),  # what FSD has
     "soft-DTW": Setting(scale=5.0, gamma=0.01),
     "soft-DTW + gap": Setting(scale=5.0, gamma=0.01),
 }
@@ -30,6 +31,7 @@ GAPS = {
     "diagonal": Setting(scale=10.0, learning_rate=3e-3),
     "LCS": Setting(scale=10.0, threshold=0.6),
     "FSD": Setting(gamma=0.1),
+    "FSD, gap 0": Setting(gamma=0.1),
     "soft-DTW": Setting(scale=20.0, gamma=0.01),
     "soft-DTW + gap": Setting(gamma=0.01),
 }

@@ -60,6 +60,13 @@ def fsd(batch: Embedded, pairs: Tensor, setting: Setting) -> Tensor:
     return per_snippet(softdp.fsd_score(match, gap, gamma=setting.gamma, **lengths), **lengths)
 
 
+def fsd_without_gap(batch: Embedded, pairs: Tensor, setting: Setting) -> Tensor:
+    """FSD whose gaps score 0, all features scoring matches: what its gap adds."""
+    (match,) = cosines(batch, pairs, heads=1)
+    lengths = pair_lengths(batch, pairs)
+    return per_snippet(softdp.fsd_score(match, 0.0, gamma=setting.gamma, **lengths), **lengths)
+
+
 def soft_dtw(batch: Embedded, pairs: Tensor, setting: Setting) -> Tensor:
     """In order, many to one, without a gap score: soft-DTW of 1 - cosine, negated."""
     (similarity,) = cosines(batch, pairs, heads=1)
@@ -67,7 +74,7 @@ def soft_dtw(batch: Embedded, pairs: Tensor, setting: Setting) -> Tensor:
 
 
 def soft_dtw_gap(batch: Embedded, pairs: Tensor, setting: Setting) -> Tensor:
-    """Soft-DTW with FSD's gap: what the gap alone adds."""
+    """Soft-DTW with FSD's gap."""
     match, gap = cosines(batch, pairs, heads=2)
     return anchored(match - 1, gap, batch, pairs, setting)
 
@@ -85,6 +92,7 @@ SCORES: dict[str, Score] = {
     "diagonal": diagonal,
     "LCS": lcs,
     "FSD": fsd,
+    "FSD, gap 0": fsd_without_gap,
     "soft-DTW": soft_dtw,
     "soft-DTW + gap": soft_dtw_gap,
 }
