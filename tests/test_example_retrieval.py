@@ -256,7 +256,7 @@ def test_batches_hold_some_orders_and_some_sequences_of_each(example):
 
 @by_variant
 def test_short_run_writes_its_files_and_repeats_itself(example, tmp_path, capsys, monkeypatch, config):
-    monkeypatch.setitem(example.train.VARIANTS, "order", small(config))
+    monkeypatch.setitem(example.train.VARIANTS, "order", replace(small(config), test_sequences=2))
     measured = []
     for name in ("one", "again"):
         example.train.main(["--steps", "2", "--out", str(tmp_path / name)])
@@ -296,6 +296,8 @@ def test_table_pairs_by_seed(example):
     ).splitlines()
     assert rows[2].startswith("| diagonal | 20.0 +- 14.1 | 0.0 +- 0.0 | 1.0 +- 0.0 |  | -3.0 +- 1.4")
     assert rows[4].endswith("| +3.5 +- 3.5, 2 of 2 above | +0.5 +- 2.1, 1 of 2 above |")
+    line = example.report.gap({"FSD": values(11.0, 36.0), "FSD, gap 0": values(12.0, 35.0)})
+    assert line == "FSD minus FSD, gap 0, paired: +0.0 +- 1.4, 1 of 2 above"
 
 
 def test_settings_are_as_good_as_the_best_of_those_offered(example):

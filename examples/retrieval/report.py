@@ -36,6 +36,12 @@ def table(results: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
     return "\n".join(rows)
 
 
+def gap(results: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
+    """FSD against itself without a gap."""
+    pairs = zip(results["FSD"]["mAP"], results["FSD, gap 0"]["mAP"], strict=True)
+    return f"FSD minus FSD, gap 0, paired: {difference([a - b for a, b in pairs])}"
+
+
 def spread(values: Sequence[float], sign: str = "") -> str:
     return f"{mean(values):{sign}.1f}" + (f" +- {stdev(values):.1f}" if len(values) > 1 else "")
 
@@ -82,4 +88,5 @@ def commit() -> str | None:
 
 
 if __name__ == "__main__":
-    print(table(json.loads(Path(sys.argv[1]).read_text())["results"]))
+    measured = json.loads(Path(sys.argv[1]).read_text())["results"]
+    print(table(measured), gap(measured), sep="\n\n")

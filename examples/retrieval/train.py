@@ -21,7 +21,7 @@ try:
     from evaluate import average_precision, one_shot_accuracy
     from fit import fit, score_table, untrained
     from plots import plot_alignment, plot_neighbours
-    from report import provenance, table
+    from report import gap, provenance, table
     from tqdm import tqdm
 except ImportError as error:
     reason = " ".join(str(error).split())
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     written = {"variant": args.variant, "seeds": list(seeds), **provenance(), "results": results}
     written["config"] = asdict(config)
     (args.out / "results.json").write_text(json.dumps(written, indent=1) + "\n")
-    print(table(results))
+    print(table(results), gap(results), sep="\n\n")
     print(f"wrote results.json, neighbours.png and alignment.png to {args.out}")
 
 
