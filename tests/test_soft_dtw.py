@@ -89,11 +89,33 @@ def test_float32_distances_keep_their_digits(D, offset):
         sequences(2, 30, D, dtype=torch.float32) + offset,
     )
     found, exact = softdp.squared_euclidean(x, y), direct(x.double(), y.double())
-    squares = direct(x.double(), x[:, :1].double()) + direct(y.double(), x[:, :1].double()).mT
+    about = [(t.double() - offset).square().sum(2) + D for t in (x, y)]  # + D: the steps' spread
+    squares = about[0][:, :, None] + about[1][:, None]
     assert found.dtype == torch.float32 and found.min() >= 0
     assert ((found - exact).abs() <= 1e-6 * squares).all()
     same = softdp.squared_euclidean(x, x).diagonal(dim1=1, dim2=2)
     assert (same >= 0).all() and (same <= 1e-6 * squares.max()).all()
+
+
+@pytest.mark.parametrize("odd", [0, 1, 4])
+@pytest.mark.parametrize("n", [5, 39])
+def test_one_step_unlike_the_others_costs_these_no_digits(odd, n):
+    x, y = (sequences(2, 40, 16, dtype=torch.float32) + 100 for _ in range(2))
+    x[:, odd] = -1000
+    x[1, n:] = 0
+    lengths = {"x_lengths": torch.tensor([40, n])}
+    found, exact = softdp.squared_euclidean(x, y, **lengths), direct(x.double(), y.double())
+    keep = torch.arange(40) != odd
+    assert (found - exact)[0, keep].abs().max() < 1e-4
+    assert (found - exact)[1, :n][keep[:n]].abs().max() < 1e-4
+
+
+def test_distances_of_whole_numbers_are_exact():
+    x, y = (torch.randint(-50, 50, (3, n, 8)).float() for n in (30, 40))
+    lengths = {"x_lengths": torch.tensor([30, 2, 17])}
+    found = softdp.squared_euclidean(x, y, **lengths)
+    for b, n in enumerate(lengths["x_lengths"]):
+        assert torch.equal(found[b, :n], direct(x, y)[b, :n])
 
 
 def test_distances_are_twice_differentiable_where_they_are_0():
@@ -225,6 +247,9 @@ def test_divergences_of_random_sequences_are_positive_and_as_in_float64(size, ga
     assert ((found - exact).abs() <= 1e-6 * exact).all()
     same = softdp.soft_dtw_divergence(x, x.clone(), gamma=gamma)
     assert (same.abs() <= 1e-7 * found).all()
+    nearly = softdp.soft_dtw_divergence(x, x + 1e-5, gamma=gamma)
+    squares = 2 * (x - x.mean(1, keepdim=True)).double().square().sum((1, 2))
+    assert (nearly >= -3e-7 * (squares + gamma * 2 * size[0])).all()
 
 
 def test_divergences_are_twice_differentiable():
@@ -402,8 +427,12 @@ def test_lengths_that_were_not_looked_at_score_nan(monkeypatch):
     match = scores(3, 4, 5)
     for bad in (-1, 5, 2**62):
         lengths = torch.tensor([[bad, 2, 4]])
-        found = torch.func.vmap(lambda n: softdp.needleman_wunsch(match, -1.0, x_lengths=n))(lengths)
-        assert found[0, 0].isnan() and found[0, 1:].isfinite().all()
+        for call in (
+            lambda n: softdp.needleman_wunsch(match, -1.0, x_lengths=n),
+            lambda n: softdp.soft_dtw_divergence(match, match, x_lengths=n),
+        ):
+            found = torch.func.vmap(call)(lengths)
+            assert found[0, 0].isnan() and found[0, 1:].isfinite().all()
 
 
 # ---- errors --------------------------------------------------------------------------------------
