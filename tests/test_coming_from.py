@@ -67,7 +67,7 @@ def test_readme_names_them_all():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [(12, 9), (60, 50)])
+@pytest.mark.parametrize("size", [(12, 9), (60, 60), (60, 50)])
 @pytest.mark.parametrize("name, before, after", BLOCKS, ids=[name for name, *_ in BLOCKS])
 def test_readmes_lines_agree(others, name, before, after, size, dtype):
     features = [torch.randn(3, n, 4, dtype=dtype) for n in size]
@@ -75,7 +75,7 @@ def test_readmes_lines_agree(others, name, before, after, size, dtype):
     found, found_gradients = evaluated(after, others, *features)
     torch.testing.assert_close(found, value, rtol=1e-6, atol=0)
     for a, b in zip(found_gradients, gradients, strict=True):
-        assert (a - b).abs().max() < 1e-2
+        assert (a - b).abs().max() < 2e-2
     exact, exact_gradients = evaluated(after, others, *(t.double() for t in features))
     for a, b in zip(found_gradients, exact_gradients, strict=True):
         assert (a - b).abs().max() < 5e-5  # it is the others' that are off
@@ -95,10 +95,13 @@ def plain(x, y, gamma):
     return softdp.soft_dtw(softdp.squared_euclidean(x, y), gamma=gamma)
 
 
-def test_a_bandwidth_is_an_infinite_cost(others):
-    x, y = torch.randn(2, 3, 8, 4)
+@pytest.mark.parametrize("N, M", [(8, 8), (8, 12), (12, 8)])
+def test_a_bandwidth_is_an_infinite_cost(others, N, M):
+    x, y = torch.randn(3, N, 4), torch.randn(3, M, 4)
     expected = others["pysdtw"].SoftDTW(gamma=GAMMA, use_cuda=False, bandwidth=2)(x, y)
-    outside = (torch.arange(8)[:, None] - torch.arange(8)).abs() > 2
+    i, j = torch.arange(1, N + 1)[:, None], torch.arange(1, M + 1)
+    longer = max(N, M)
+    outside = (i * longer / N - j * longer / M).abs() > 2
     cost = softdp.squared_euclidean(x, y).masked_fill(outside, torch.inf)
     torch.testing.assert_close(softdp.soft_dtw(cost, gamma=GAMMA), expected, rtol=1e-6, atol=0)
 
