@@ -310,10 +310,14 @@ def _fsd_double_gradient(ctx, *directions):
     nothing = (None,) * 16
     grad_score, match, insert, delete, *lengths = ctx.saved_tensors
     scores = match, insert, delete
-    directions = [None if v is None or v.numel() == 0 else _checks.computed(v) for v in directions]
-    if all(v is None for v in directions):
-        return nothing
     wants_grad, _, *needs = ctx.needs_input_grad[:5]
+    directions = [None if v is None or v.numel() == 0 else _checks.computed(v) for v in directions]
+    if all(v is None for v in directions):  # not wanted, or of no cells
+        zeros = (
+            torch.zeros_like(t) if need and t is not None and match.numel() == 0 else None
+            for t, need in zip(scores, needs, strict=True)
+        )
+        return None, None, *zeros, *nothing[5:]
     computed = [None if t is None else _checks.computed(t) for t in scores]
     tangent, *products = fsd_double_backward(
         *directions, grad_score, *computed, *lengths, *ctx.options, *needs

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import _checks, _ops, functional, reference
+from . import _checks, _ops, reference
 
 MOVES = ("match", "insert", "delete")
 
@@ -195,12 +195,23 @@ def fsd_path(
     delete = args.insert if args.delete is None else args.delete
     # By moves: a gap that is broadcast, or shared, would receive the sum of several cells' or of both moves'.
     tables = [args.match, args.insert.expand_as(args.match), delete.expand_as(args.match)]
-    leaves = [t.detach().requires_grad_() for t in tables]
-    with torch.enable_grad():
-        score = functional.fsd_score(
-            *leaves, gamma=0.0, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
-        )
-    taken, inserts, deletes = (g == 1 for g in torch.autograd.grad(score, leaves, torch.ones_like(score)))
+    if _ops.has_kernel(match.device):
+        _, _, _, *lengths = _ops.taken(args)
+        options = 0.0, boundary == "anchored"
+        score, saved = _ops.fsd_forward(*tables, *lengths, *options, True)
+        sizes = [list(t.shape) for t in tables]
+        gradients = _ops.fsd_backward(
+            torch.ones_like(score), saved, *tables, *lengths, *options,
+            *sizes, True, True, True, args.match.dtype,
+        )  # fmt: skip
+    else:
+        leaves = [t.detach().requires_grad_() for t in tables]
+        with torch.enable_grad():
+            score = reference.fsd_score(
+                *leaves, gamma=0.0, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
+            )
+        gradients = torch.autograd.grad(score, leaves, torch.ones_like(score))
+    taken, inserts, deletes = (g == 1 for g in gradients)
     return _path(taken, inserts.long() + 2 * deletes.long())
 
 

@@ -60,7 +60,7 @@ def soft_dtw(
     _checks.cost_arguments(cost, gamma, x_lengths, y_lengths)
     none = torch.zeros((1, 1, 1), dtype=_checks.arithmetic(cost.dtype), device=cost.device)
     args = _checks.FsdArguments(-cost, none, None, x_lengths, y_lengths)
-    return -checked_fsd_score(args, gamma, "anchored")
+    return 0 - checked_fsd_score(args, gamma, "anchored")  # of no cells 0, not -0
 
 
 def soft_dtw_divergence(

@@ -268,3 +268,20 @@ def test_errors_come_before_any_kernel(function):
         function(torch.zeros(1, 2, 2), 0.0, boundary="fixed")
     with pytest.raises(TypeError, match="threshold must be a number"):
         softdp.lcs_path(torch.zeros(1, 2, 2), threshold="0.5")
+
+
+CALLS = {
+    "fsd_alignment": lambda t: softdp.fsd_alignment(t, -0.1),
+    "lcs_alignment": lambda t: softdp.lcs_alignment(t, threshold=0.3),
+    "fsd_path": lambda t: softdp.fsd_path(t, -0.1).steps,
+    "lcs_path": lambda t: softdp.lcs_path(t, threshold=0.3).steps,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_in_inference_mode_and_mapped(name):
+    tables = torch.stack([scores(2, 6, 5), scores(2, 6, 5)])
+    expected = torch.stack([CALLS[name](t) for t in tables])
+    assert torch.equal(torch.func.vmap(CALLS[name])(tables), expected)
+    with torch.inference_mode():
+        assert torch.equal(torch.stack([CALLS[name](t.clone()) for t in tables]), expected)

@@ -262,7 +262,7 @@ def test_what_is_no_pair(axes):
 # ---- imports -------------------------------------------------------------------------------------
 
 
-def test_import_softdp_does_not_load_matplotlib_and_plot_says_how_to_get_it():
+def test_import_softdp_does_not_load_matplotlib_and_plot_says_how_to_get_it(tmp_path):
     code = """if True:
         import sys, softdp
         assert "matplotlib" not in sys.modules and not hasattr(softdp, "plot")
@@ -272,5 +272,7 @@ def test_import_softdp_does_not_load_matplotlib_and_plot_says_how_to_get_it():
         except ImportError as error:
             print(error)
     """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(  # not in the checkout, whose softdp is not built
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
     assert done.stdout.startswith('softdp.plot needs matplotlib: pip install "softdp[plot]"'), done.stderr

@@ -127,7 +127,6 @@ tiny_pairs(const TinyArguments<R> a) {
 }
 
 // ---- the backward launch: saved gradients times the score's, summed where a gap was broadcast
-// --------------
 
 template <class T>
 struct ScaleArguments {
