@@ -601,7 +601,8 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
     loaders[plane] = BlockLoader<V, V, -1>({saved + plane * N * M + corner, -M, -1}, part);
 #pragma unroll
   for (int i = 0; i < kArrays; i++)
-    storers[i] = BlockStorer<T, V, -1>({a.gradients[i].data + pair * N * M + corner, -M, -1}, part);
+    if (a.gradients[i].data)
+      storers[i] = BlockStorer<T, V, -1>({a.gradients[i].data + pair * N * M + corner, -M, -1}, part);
   const auto start = [&](int at) {
 #pragma unroll
     for (int plane = 0; plane < kPlanes; plane++) loaders[plane].start(part, rows, m, at, array[plane]);

@@ -237,7 +237,8 @@ product_bands(const ProductArguments<V, kLcs> a) {
   }
 #pragma unroll
   for (int i = 0; i < 3; i++)
-    storers[i] = BlockStorer<V, V, -1>({a.gradients[i].data + pair * N * M + corner, -M, -1}, part);
+    if (a.gradients[i].data)
+      storers[i] = BlockStorer<V, V, -1>({a.gradients[i].data + pair * N * M + corner, -M, -1}, part);
   const auto start = [&](int at) {
 #pragma unroll
     for (int i = 0; i < kArrays; i++) loaders[i].start(part, rows, m, at, array[i]);
