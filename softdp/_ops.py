@@ -160,28 +160,35 @@ def _planes(lcs: bool, shared_gap: bool, rows: int, columns: int) -> int:
     return 3 if not shared_gap and rows <= TINY and columns <= TINY else 2
 
 
-def _saved_bytes(rows: int, columns: int) -> int:
+def _saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float) -> int:
     """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h."""
-    return 16 + ((rows if rows > 0 else 1) - 1) // 16 * columns * 16
+    narrow = dtype != torch.float64 and 1e-30 < gamma < 1e30
+    if narrow and (rows > 32 or columns > 32):
+        pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
+        return 64 + ((rows + 15) // 16 * pitch + 16) * 64
+    return 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16
 
 
-def _fake_results(scores: Tensor, save: bool, lcs: bool, shared_gap: bool) -> tuple[Tensor, Tensor]:
+def _fake_results(
+    scores: Tensor, save: bool, lcs: bool, shared_gap: bool, gamma: float
+) -> tuple[Tensor, Tensor]:
     B, N, M = scores.shape
     score = scores.new_empty((B,), dtype=_checks.arithmetic(scores.dtype))
     if on_gpu(scores.device):
         size = (B, _planes(lcs, shared_gap, N, M), N, M) if save else (0,)
         return score, score.new_empty(size)
-    return score, scores.new_empty((B, _saved_bytes(N, M)) if save else (0,), dtype=torch.uint8)
+    size = (B, _saved_bytes(N, M, scores.dtype, gamma)) if save else (0,)
+    return score, scores.new_empty(size, dtype=torch.uint8)
 
 
 @torch.library.register_fake("softdp::fsd_forward")
 def _(match, insert, delete, x_lengths, y_lengths, gamma, anchored, save):
-    return _fake_results(match, save, lcs=False, shared_gap=delete is None)
+    return _fake_results(match, save, lcs=False, shared_gap=delete is None, gamma=gamma)
 
 
 @torch.library.register_fake("softdp::lcs_forward")
 def _(similarity, x_lengths, y_lengths, threshold, gamma, save):
-    return _fake_results(similarity, save, lcs=True, shared_gap=True)
+    return _fake_results(similarity, save, lcs=True, shared_gap=True, gamma=gamma)
 
 
 @torch.library.register_fake("softdp::fsd_backward")

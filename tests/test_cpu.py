@@ -45,7 +45,8 @@ def agrees(score, reference, tables, **options):
         if table is not None:
             assert gradient.dtype == table.dtype and gradient.shape == table.shape
             rounding = torch.finfo(table.dtype).eps if table.dtype in HALF else 0
-            close(gradient, expected, (1e-9 if double else 1e-4) + rounding)
+            summed = gradient.numel() < tables[0].numel()  # of weights in 16 bits, at many cells
+            close(gradient, expected, (1e-9 if double else 1e-3 if summed else 1e-4) + rounding)
     return found, gradients
 
 
@@ -177,12 +178,18 @@ def test_a_sum_that_outgrows_32_bits_is_exact():
 
 
 @pytest.mark.parametrize("size", [(20, 6, 9), (1, 40, 50)], ids=["side by side", "bands"])
-def test_scores_changed_behind_the_back_give_no_gradient_of_stale_memory(size):
-    match = scores(*size, dtype=torch.float32).requires_grad_()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scores_changed_behind_the_back_give_no_gradient_of_stale_memory(size, dtype):
+    """NaN where the scores are swept again, else the gradient of those that were swept."""
+    match = scores(*size, dtype=dtype).requires_grad_()
+    _, (exact,) = score_and_gradients(lambda m: softdp.fsd_score(m, 0.0), (match.detach(),))
     score = softdp.fsd_score(match, 0.0)
-    match.data.mul_(1e9)
+    match.data.mul_(1e12)
     score.sum().backward()
-    assert match.grad.isnan().all()
+    if dtype == torch.float32 and size[0] == 1:
+        assert torch.equal(match.grad, exact)
+    else:
+        assert match.grad.isnan().all()
 
 
 @pytest.mark.parametrize("kind", GAPS)
@@ -225,11 +232,13 @@ def test_nothing_is_saved_where_no_gradient_is_wanted():
     _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, False)
     assert saved.numel() == 0
     _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, True)
-    assert saved.shape == (2, softdp._ops._saved_bytes(40, 50)) and saved.element_size() == 1
-    assert saved.numel() <= match.numel() + 32
-    large = torch.empty(1, 1024, 1024, device="meta")
-    _, saved = torch.ops.softdp.fsd_forward(large, large, None, None, None, 0.1, False, True)
-    assert saved.numel() <= large.numel()
+    assert saved.shape == (2, softdp._ops._saved_bytes(40, 50, torch.float32, 0.1))
+    assert saved.dtype == torch.uint8
+    assert saved.numel() <= 4 * 2 * (48 * 64 + 256) + 128  # whole strips and blocks of 16
+    for dtype, bytes_a_cell in ((torch.float32, 4.03), (torch.bfloat16, 4.03), (torch.float64, 1)):
+        large = torch.empty(1, 1024, 1024, device="meta", dtype=dtype)
+        _, saved = torch.ops.softdp.fsd_forward(large, large, None, None, None, 0.1, False, True)
+        assert saved.numel() <= bytes_a_cell * large.numel()
 
 
 def runs_with(name: str) -> subprocess.CompletedProcess:

@@ -5,11 +5,17 @@
 //   S(i-1, j)    comes from the lane above, or, for the first, from the row above the strip
 //   S(i-1, j-1)  is what came from above at the last step
 //
-// L steps are a block. Its scores come as tiles; states are normalised at its end, and where they enter a
-// strip from the row above: a chain of moves that goes straight down can leave a strip before its block ends.
-// In between a mantissa grows by 2^2.6 a step at most (three of them, and two inputs of at most 2^1/2).
+// A strip takes `pitch` steps, at least 2 L of them, and a lane that is done with its row goes on with that
+// of the next strip: no lane waits but at a band's ends. What it does in columns from m on, in rows from n on
+// and before its first row is of no consequence, and a number: its scores are 0.
+//
+// L steps are a block, and a strip starts with one. Its scores come as tiles; states are normalised at its
+// end, and where they enter a strip from the row above: a chain of moves that goes straight down can leave a
+// strip before its block ends. In between a mantissa grows by 2^2.6 a step at most (three of them, and two
+// inputs of at most 2^1/2).
 #pragma once
 #include "tiles.h"
+#include "weights.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
 
@@ -45,24 +51,17 @@ struct States<SmoothMax<A>> {
     const State s =
         SmoothMax<A>::normalized({load_part(row.p, column, 0, count), load_part(row.e, column, 0, count)});
     s.p.store(few.p), s.e.store(few.e);
+    for (int k = count; k < L; k++) few.p[k] = 1;  // no state is 0
   }
   static SOFTDP_FN void fill(bool reached, Few& few) {
     const State s = boundary(reached);
     s.p.store(few.p), s.e.store(few.e);
   }
-  static SOFTDP_FN void store(const State& s, const Row& row, int64_t column, int begin, int end) {
-    Few few;
-    s.p.store(few.p), s.e.store(few.e);
-    for (int k = begin; k < end; k++) row.p[column + k] = few.p[k], row.e[column + k] = few.e[k];
-  }
-  static SOFTDP_FN void store_whole(const State& s, const Row& row, int64_t column) {
-    s.p.store(row.p + column), s.e.store(row.e + column);
+  static SOFTDP_FN void store_last(const State& s, const Row& row, int64_t column) {
+    SOFTDP_ISA::store_last(s.p, row.p, column), SOFTDP_ISA::store_last(s.e, row.e, column);
   }
   static SOFTDP_FN State from_above(const State& s, const Few& above, int k) {
     return {shifted_up(s.p, above.p[k]), shifted_up(s.e, above.e[k])};
-  }
-  static SOFTDP_FN State with_last_of(const State& x, const State& y) {
-    return {SOFTDP_ISA::with_last_of(x.p, y.p), SOFTDP_ISA::with_last_of(x.e, y.e)};
   }
   static SOFTDP_FN bool strays(const State& s) { return sizeof(V) == 4 && any(A::strays(s.e)); }
   static double value(const State& s, int lane, const typename A::Factor& f) {
@@ -86,15 +85,11 @@ struct States<HardMax<A>> {
     load_part(row, column, 0, count).store(few.x);
   }
   static SOFTDP_FN void fill(bool reached, Few& few) { boundary(reached).store(few.x); }
-  static SOFTDP_FN void store(const State& s, Row row, int64_t column, int begin, int end) {
-    for (int k = begin; k < end; k++) row[column + k] = s.x[k];
+  static SOFTDP_FN void store_last(const State& s, Row row, int64_t column) {
+    SOFTDP_ISA::store_last(s, row, column);
   }
-  static SOFTDP_FN void store_whole(const State& s, Row row, int64_t column) { s.store(row + column); }
   static SOFTDP_FN State from_above(const State& s, const Few& above, int k) {
     return shifted_up(s, above.x[k]);
-  }
-  static SOFTDP_FN State with_last_of(const State& x, const State& y) {
-    return SOFTDP_ISA::with_last_of(x, y);
   }
   static SOFTDP_FN bool strays(const State&) { return false; }
   static double value(const State& s, int lane, const typename A::Factor&) { return s.x[lane]; }
@@ -102,8 +97,8 @@ struct States<HardMax<A>> {
 
 // ---- what is swept -------------------------------------------------------------------------------------
 
-// kRows: both gaps are one number a row.
-template <class Max_, bool kLcs_, bool kShared_, bool kRows_>
+// kRows: both gaps are one number a row. kPacks: the weights are saved in four bytes, not swept again.
+template <class Max_, bool kLcs_, bool kShared_, bool kRows_, bool kPacks_>
 struct Recipe {
   using Max = Max_;
   using A = typename Max::Arithmetic;
@@ -112,6 +107,7 @@ struct Recipe {
   using S = States<Max>;
   using State = typename Max::State;
   using Recurrence = std::conditional_t<kLcs_, Lcs<Max>, Fsd<Max>>;
+  using Keeps = Kept<kLcs_, V, kPacks_>;
   static constexpr int L = kLanes<V>;
   static constexpr bool kLcs = kLcs_, kShared = kShared_, kRows = kRows_;
   static constexpr bool kHard = std::is_same_v<Max, HardMax<A>>;
@@ -119,241 +115,291 @@ struct Recipe {
   static constexpr int kGaps = kLcs ? 0 : kShared ? 1 : 2;
 };
 
-// The weights of a cell, of which the third is what the others leave of 1; as cuda/weights.h's pack() does:
-// what is forbidden is exactly 0, and match never below.
-template <bool kLcs, class Value>
-SOFTDP_FN void pack_lanes(const Weights<Value>& w, Value& first, Value& second) {
-  using V = typename Value::Element;
-  const Value zero(V(0)), one(V(1));
-  if constexpr (kLcs) {
-    first = w.match;
-    second = min(select(w.del == zero, one - w.match, w.insert), one);
-  } else {
-    const auto no_match = w.match == zero;
-    first = min(one, select(no_match & (w.del == zero), one, w.insert));
-    const Value rest = one - first;
-    second = min(rest, select(no_match, rest, w.del));
-  }
-}
-template <bool kLcs, class Value>
-SOFTDP_FN Weights<Value> unpack_lanes(Value first, Value second) {
-  const Value rest = (Value(typename Value::Element(1)) - first) - second;
-  if constexpr (kLcs)
-    return {first, second, rest};
-  else
-    return {rest, first, second};
-}
-
-// One pair's tables and numbers, for a strip at a time.
+// One pair's tables and numbers.
 template <class R>
 struct Pair {
   using V = typename R::V;
   using Factor = typename R::A::Factor;
+  static constexpr int L = R::L;
   const Problem& problem;
-  int64_t pair, n, m;
+  int64_t pair, n, m, pitch;
   Factor factor;
   V threshold;
-  FillStage<V> fill[3];
+  Cells cells[3];
+  LoadTile<V> load[3];
 
   Pair(const Problem& p, int64_t pair) : problem(p), pair(pair), n(p.pairs.n(pair)), m(p.pairs.m(pair)) {
+    pitch = pitch_of(m, L);
     factor = R::kHard ? Lanes<V>::whole() : Lanes<V>::factor(p.gamma);
     threshold = is_double(p) ? V(p.threshold) : V(float(p.threshold));
-    for (int i = 0; i < R::kGaps + 1; i++) fill[i] = stage_filler<V>(p.scores[i].type);
+    for (int i = 0; i <= R::kGaps; i++) {
+      const Table& t = p.scores[i];
+      cells[i] = {static_cast<const char*>(t.data) + pair * t.batch * bytes_of(t.type), t.row, t.column};
+      load[i] = tile_loader<V>(t.type);
+    }
   }
-  Rows rows_of(int i, int64_t row) const {
-    const Table& t = problem.scores[i];
-    const int64_t bytes = bytes_of(t.type);
-    return {static_cast<const char*>(t.data) + (pair * t.batch + row * t.row) * bytes, t.row, t.column};
+};
+
+// The strips of a band, and where in them a block is.
+template <class R>
+struct Strips {
+  static constexpr int L = R::L;
+  const Pair<R>& pair;
+  int64_t begin, end, count;  // rows; strips
+
+  Strips(const Pair<R>& pair, const Band& band)
+      : pair(pair), begin(band.begin), end(band.end), count((band.end - band.begin + L - 1) / L) {}
+  int rows(int64_t strip) const { return clamped(end - begin - strip * L, 0, L); }
+  Place at(int64_t strip, int64_t column) const {
+    const int rows_above = column == 0 && strip > 0 ? rows(strip - 1) : 0;
+    return {begin + strip * L, column, rows(strip), rows_above, pair.m, pair.pitch};
   }
+  // Whether lanes are still at work when all strips are through.
+  bool has_tail() const { return pair.m + rows(count - 1) - 1 > pair.pitch; }
+  // Steps of the pair's sweep at which the block begins.
+  int64_t step(int64_t strip, int64_t column) const { return (begin / L + strip) * pair.pitch + column; }
+  // The step of the pair's last cell, from the band's first on; beyond all of them where it is another's.
+  int64_t last_step() const {
+    if (end < pair.n) return std::numeric_limits<int64_t>::max();
+    return (count - 1) * pair.pitch + pair.m - 1 + last_lane();
+  }
+  int last_lane() const { return rows(count - 1) - 1; }
 };
 
 // A row gap's numbers, one a lane, and their inputs.
 template <class R>
 struct RowGaps {
   typename R::Max::Input input[2];
-  SOFTDP_FN RowGaps(const Pair<R>& pair, int64_t row, int rows, Findings& found) {
+  void load(const Pair<R>& pair, int64_t row, int rows, Findings& found) {
     using V = typename R::V;
     if constexpr (R::kRows)
       for (int i = 0; i < R::kGaps; i++) {
-        const Rows gap = pair.rows_of(i + 1, row);
-        Stage<V> stage;  // its rows as the columns of one
-        pair.fill[i + 1]({gap.data, 0, gap.row}, 1, 0, R::L, rows, pair.factor, stage, found);
-        V lanes[R::L];
-        for (int r = 0; r < R::L; r++) lanes[r] = stage.rows[0][r < rows ? r : rows - 1];
-        input[i] = R::Max::input(Vec<V>::load(lanes), pair.factor);
+        const Cells& gap = pair.cells[i + 1];
+        alignas(kVectorBytes) V lanes[R::L] = {};
+        with_type(pair.problem.scores[i + 1].type, [&](auto t) {
+          const auto* const numbers = static_cast<const decltype(t)*>(gap.data);
+          for (int r = 0; r < rows; r++) lanes[r] = as<V>(numbers[(row + r) * gap.row]);
+        });
+        Vec<V> scores[R::L];
+        for (auto& same : scores) same = Vec<V>::load(lanes);
+        look_at(scores, pair.factor, found);
+        input[i] = R::Max::input(scores[0], pair.factor);
       }
   }
 };
 
 // ---- forward -------------------------------------------------------------------------------------------
 
-// A strip's row above and row below.
+// What goes on from step to step.
 template <class R>
-struct Edges {
-  using Row = typename R::S::Row;
-  bool has_above, has_below;
-  Row above, below;
-  bool rest_reached;  // where there is no row above: S(0, j)
+struct Front {
+  typename R::State left, diagonal, last;  // last: when the pair's last cell is done
+};
+// Where the last lane's states go: at step k to column first + k, if that is within the columns; before step
+// `turn` of a special block to the strip above.
+template <class R>
+struct Outgoing {
+  typename R::S::Row row, row_above;
+  int64_t first, first_above;
+  int turn;
 };
 
-template <class R, bool kEdge, bool kSave>
-SOFTDP_FN void forward_steps(const Pair<R>& pair, Vec<typename R::V> (*tiles)[R::L], const RowGaps<R>& gaps,
-                             const typename R::S::Few& above, int64_t t0, typename R::State& left,
-                             typename R::State& diagonal, typename R::State& out,
-                             typename R::Value* weights) {
+// How the steps of a block differ from others'.
+struct Special {
+  int start;  // the lane that starts a row at step 0, the next one at step 1, ...; kNever: none does
+  int last;   // the step of the pair's last cell
+  int keep;   // of the lanes' weights: -1 those that have started, 1 the others, 0 all
+  static constexpr int kNever = 1000;
+};
+
+// A score as an input of the cell; kFinite: it is known to be within the range.
+template <class R, bool kFinite>
+SOFTDP_FN typename R::Max::Input input_of(const typename R::Value& score,
+                                          const typename Pair<R>::Factor& factor) {
+  if constexpr (kFinite && !R::kHard) {
+    typename R::Max::Input input;
+    R::A::split_finite(score, factor, input.p, input.e);
+    return input;
+  } else {
+    return R::Max::input(score, factor);
+  }
+}
+
+template <class R, bool kSpecial, bool kKeep>
+SOFTDP_FN void forward_steps(const Pair<R>& pair, const Vec<typename R::V> (*tiles)[R::L],
+                             const RowGaps<R>* gaps, const typename R::S::Few& above, const Special& special,
+                             const typename R::State& corner, const Place& at, const Outgoing<R>& outgoing,
+                             Front<R>& front, typename R::Keeps::Element* kept) {
   using Max = typename R::Max;
   using Value = typename R::Value;
+  using V = typename R::V;
   using S = typename R::S;
-  const auto lane = lane_numbers<typename R::V>();
+  using I = Integer<V>;
+  const auto lane = lane_numbers<V>();
+  const typename R::State rest = S::boundary(pair.problem.lcs || !pair.problem.anchored);
+  auto left = front.left, diagonal = front.diagonal;
+  const int64_t antidiagonal = at.row + at.column, antidiagonal_above = at.row - R::L + at.pitch;
+  float addends[R::L];
+  if constexpr (kKeep && R::Keeps::kPacks)
+    for (int k = 0; k < R::L; k++) addends[k] = addend_of(antidiagonal + k);
+#pragma GCC unroll 1
   for (int k = 0; k < R::L; k++) {
     const auto up = S::from_above(left, above, k);
-    const auto match = Max::input(tiles[0][k], pair.factor);
+    auto gap0 = gaps[0].input[0], gap1 = gaps[0].input[1];
+    if constexpr (kSpecial) {
+      const Vec<I> starting(I(special.start + k));
+      const auto starts = lane == starting;
+      left = Max::select(starts, rest, left);
+      diagonal = Max::select(starts, k == 0 ? corner : rest, diagonal);
+      if constexpr (R::kRows) {  // those that have not yet started are in the strip above
+        const auto earlier = lane > starting;
+        gap0 = Max::select(earlier, gaps[1].input[0], gap0);
+        if constexpr (!R::kShared) gap1 = Max::select(earlier, gaps[1].input[1], gap1);
+      }
+    }
+    const auto match = input_of<R, !kSpecial>(tiles[0][k], pair.factor);
     Weights<Value> w;
     typename R::State s;
     if constexpr (R::kLcs) {
       s = R::Recurrence::cell(tiles[0][k] >= Value(pair.threshold), match, diagonal, up, left, w);
     } else {
-      const auto insert = R::kRows ? gaps.input[0] : Max::input(tiles[1][k], pair.factor);
+      const auto insert = R::kRows ? gap0 : input_of<R, !kSpecial>(tiles[1][k], pair.factor);
       const auto del = R::kShared ? insert
-                       : R::kRows ? gaps.input[1]
-                                  : Max::input(tiles[R::kShared || R::kRows ? 0 : 2][k], pair.factor);
+                       : R::kRows
+                           ? gap1
+                           : input_of<R, !kSpecial>(tiles[R::kShared || R::kRows ? 0 : 2][k], pair.factor);
       s = R::Recurrence::cell(Max::moves(match, insert, del), diagonal, up, left, w);
     }
-    if constexpr (kEdge) {
-      using I = Integer<typename R::V>;
-      const Vec<I> column = Vec<I>(I(t0 + k)) - lane;
-      const auto inside = (column >= Vec<I>(I(0))) & (column < Vec<I>(I(pair.m)));
-      s = Max::select(inside, s, left);
-      w.insert = select(inside, w.insert, Value(typename R::V(0)));  // outside they may be NaN
-      w.del = select(inside, w.del, Value(typename R::V(0)));
-      w.match = select(inside, w.match, Value(typename R::V(1)));
+    if constexpr (kKeep) {
+      Rounding rounding(addends[k], oddness_of(antidiagonal + k));
+      if constexpr (kSpecial)  // of lanes that have not yet turned
+        rounding = select(lane_numbers<float>() > Words(special.start + k), Rounding(antidiagonal_above + k),
+                          rounding);
+      const auto weights = R::Keeps::keep(w, rounding);
+      auto* const to = kept + k * R::Keeps::kStep;
+      if (!kSpecial || special.keep == 0)
+        R::Keeps::store(weights, to);
+      else
+        R::Keeps::store_part(weights, to, special.keep < 0 ? 0 : k + 1, special.keep < 0 ? k + 1 : R::L);
     }
-    if constexpr (kSave) pack_lanes<R::kLcs>(w, weights[2 * k], weights[2 * k + 1]);
-    out = S::with_last_of(out, s);
+    if constexpr (kSpecial) {
+      if (k == special.last) front.last = s;
+      const bool turned = k >= outgoing.turn;
+      const int64_t column = (turned ? outgoing.first : outgoing.first_above) + k;
+      if (0 <= column && column < pair.m)
+        S::store_last(s, turned ? outgoing.row : outgoing.row_above, column);
+    } else {
+      S::store_last(s, outgoing.row, outgoing.first + k);
+    }
     diagonal = up;
     left = s;
   }
+  front.left = Max::normalized(left), front.diagonal = Max::normalized(diagonal);
 }
 
-// Rows row .. row + rows - 1. weights: two vectors a step, or null. True where the narrow arithmetic does not
-// do. The last state of every row is in `left` then.
-template <class R, bool kSave>
-bool forward_strip(const Pair<R>& pair, int64_t row, int rows, const Edges<R>& edges, const Progress* before,
-                   Progress* own, typename R::State& left, typename R::Value* weights, Findings& found) {
+// The rows of states that a band meets; what it need not have is not looked at.
+template <class R>
+struct StateRows {
+  typename R::S::Row above, inner, below;  // the band, between its strips, and of its last row
+};
+
+// Sweeps a band, and keeps its weights from `kept` on or not. True where the narrow arithmetic does not do.
+template <class R, bool kKeep>
+bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Progress* before, Progress* own,
+                   typename R::Keeps::Element* kept, Front<R>& front, Findings& found) {
   using S = typename R::S;
   constexpr int L = R::L;
   constexpr bool kNarrow = sizeof(typename R::V) == 4;
-  const int64_t m = pair.m;
-  typename R::State diagonal = S::boundary(row == 0 || edges.rest_reached), out = diagonal;
-  left = S::boundary(edges.rest_reached);
-  const RowGaps<R> gaps(pair, row, rows, found);
-  Rows from[3];
-  for (int i = 0; i < R::kTiles; i++) from[i] = pair.rows_of(i, row);
-  typename R::S::Few above;
-  S::fill(edges.rest_reached, above);
-  Stage<typename R::V> stages[R::kTiles];
+  const Pair<R>& pair = strips.pair;
+  const int64_t m = pair.m, count = strips.count, last_step = strips.last_step();
+  const bool reached = pair.problem.lcs || !pair.problem.anchored;
+  const bool handed_on =
+      m + L - 1 > pair.pitch;  // whether a band's lanes are at work when the next one's are
+  const typename R::State rest = S::boundary(reached), origin = S::boundary(true);
+  front = {rest, rest, rest};
+  RowGaps<R> gaps[2];
+  gaps[0].load(pair, strips.begin, strips.rows(0), found);
+  typename S::Few above;
+  S::fill(reached, above);
   Vec<typename R::V> tiles[R::kTiles][L];
-  const int64_t steps = (m + rows - 1 + L - 1) / L * L;
-  for (int64_t t0 = 0; t0 < steps; t0 += L) {
-    const int in_window = int(t0 % kWindow);
-    if (in_window == 0) {
-      const int count = steps - t0 < kWindow ? int(steps - t0) : kWindow;
+  for (int64_t strip = 0; strip < count + strips.has_tail(); strip++) {
+    const bool through = strip == count;
+    for (int64_t column = 0; column < (through ? L : pair.pitch); column += L) {
+      const Place at = strips.at(strip, column);
+      bool odd = false;  // some score is infinite, or past the range
       for (int i = 0; i < R::kTiles; i++)
-        pair.fill[i](from[i], rows, t0, count, m, pair.factor, stages[i], found);
+        odd = pair.load[i](pair.cells[i], at, pair.factor, tiles[i], found) || odd;
+      if (column == 0) {
+        gaps[1] = gaps[0];
+        if (strip > 0 && !through) gaps[0].load(pair, at.row, at.rows, found);
+      }
       if (kNarrow && (found.spoils || found.hides)) return true;
-    }
-    for (int i = 0; i < R::kTiles; i++) load_tile(stages[i], in_window, tiles[i]);
-    for (int i = 0; i < R::kTiles; i++) {  // the next window is this strip's or, at its end, the next one's
-      const Table& t = pair.problem.scores[i];
-      const int bytes = bytes_of(t.type);
-      const int64_t next = t0 - in_window + kWindow;
-      const bool here = next < steps;
-      const int64_t in_band = row % kBand;
-      const int64_t rows_on = here ? 0 : kSave && in_band + L >= kBand ? -kBand - in_band : L;
-      if (t.column == 1 && t.row != 0)
-        prefetch_rows<L, 0>(reinterpret_cast<uintptr_t>(from[i].data) + uintptr_t(rows_on * t.row * bytes),
-                            t.row * bytes, here ? next : 0, bytes, in_window);
-    }
-    if (edges.has_above && t0 < m) {
-      const int count = m - t0 < L ? int(m - t0) : L;
-      wait_for(before, t0 + count);
-      S::load(edges.above, t0, count, above);
-    }
-    const bool edge = t0 < L - 1 || t0 + L > m;
-    typename R::Value* const kept = kSave ? weights + 2 * t0 : nullptr;
-    if (edge)
-      forward_steps<R, true, kSave>(pair, tiles, gaps, above, t0, left, diagonal, out, kept);
-    else
-      forward_steps<R, false, kSave>(pair, tiles, gaps, above, t0, left, diagonal, out, kept);
-    left = R::Max::normalized(left);
-    diagonal = R::Max::normalized(diagonal);
-    if (kNarrow && S::strays(left)) return true;
-    if (edges.has_below) {  // the last row was at column t0 - (L - 1) at the first step
-      const int64_t column = t0 - (L - 1);
-      const Window in(column, m, L);
-      if (in.end - in.begin == L)
-        S::store_whole(out, edges.below, column);
-      else if (in.end > in.begin)
-        S::store(out, edges.below, column, in.begin, in.end);
-      tell(own, column + in.end);
+      if (at.row > 0 && !through && column < m) {
+        const int few = m - column < L ? int(m - column) : L;
+        if (strip == 0) wait_for(before, column + few);
+        S::load(strip == 0 ? rows.above : rows.inner, column, few, above);
+      }
+      // In a strip's first block the last lane is still in the strip above, but for the last step.
+      const auto& row = strip < count - 1 ? rows.inner : rows.below;
+      const Outgoing<R> outgoing{row, strip < count ? rows.inner : rows.below, through ? m : column - (L - 1),
+                                 strip > 0 ? pair.pitch - (L - 1) : m, column == 0 ? L - 1 : 0};
+      const int64_t step = strip * pair.pitch + column;
+      const bool has_last = step <= last_step && last_step < step + L;
+      auto* const to = kKeep ? kept + step * R::Keeps::kStep : nullptr;
+      if (column == 0 || column >= m || has_last || odd) {
+        Special special{column == 0 ? 0 : Special::kNever, has_last ? int(last_step - step) : -1, 0};
+        if (handed_on && column == 0 && strip == 0 && at.row > 0) special.keep = -1;
+        if (through && strips.end < pair.n) special.keep = 1;
+        forward_steps<R, true, kKeep>(pair, tiles, gaps, above, special, at.row == 0 ? origin : rest, at,
+                                      outgoing, front, to);
+      } else {
+        forward_steps<R, false, kKeep>(pair, tiles, gaps, above, {}, rest, at, outgoing, front, to);
+      }
+      if (kNarrow && S::strays(front.left)) return true;
+      if (strip == count - 1) tell(own, column < m ? column + 1 : m);
     }
   }
   return false;
 }
 
-// The memory of a band's thread: rows between its strips, and a strip's weights, two vectors a step.
+// The memory of a band's thread.
 template <class R>
 struct Scratch {
-  typename R::S::Row row;
-  typename R::Value* weights;
-  int64_t pitch;  // vectors from strip to strip
+  typename R::S::Row row;            // between the band's strips
+  typename R::Keeps::Element* kept;  // of a band that is swept again
   Scratch(unsigned char* memory, int64_t columns) {
     memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64);
-    pitch = 2 * (columns + 2 * R::L);
-    weights = reinterpret_cast<typename R::Value*>(memory);
-    constexpr int kStrips = kBand / R::L;
-    row = R::S::row_at(memory + kStrips * pitch * kVectorBytes, columns);
+    row = R::S::row_at(memory, columns);
+    kept = reinterpret_cast<typename R::Keeps::Element*>(memory + (columns * kStateBytes + 63) / 64 * 64);
   }
 };
-
-// Sweeps a band, saving its weights or not. True where the narrow arithmetic does not do.
-template <class R, bool kSave>
-bool sweep_band(const Pair<R>& pair, const Band& band, const Scratch<R>& scratch, typename R::State& left,
-                Findings& found) {
-  const Problem& p = pair.problem;
-  const int64_t row0 = band.index * kBand, M = p.pairs.columns;
-  const int64_t end = row0 + kBand < pair.n ? row0 + kBand : pair.n;
-  for (int64_t row = row0; row < end; row += R::L) {
-    const bool first = row == row0, last = row + R::L >= end;
-    Edges<R> edges{};
-    edges.rest_reached = p.lcs || !p.anchored;
-    edges.has_above = row > 0;
-    edges.has_below = row + R::L < pair.n && !(kSave && last);
-    if (row > 0)
-      edges.above = first ? R::S::row_at(band.rows + (band.index - 1) * band.rows_pitch, M) : scratch.row;
-    if (edges.has_below)
-      edges.below = last ? R::S::row_at(band.rows + band.index * band.rows_pitch, M) : scratch.row;
-    typename R::Value* const weights =
-        kSave ? scratch.weights + (row - row0) / R::L * scratch.pitch : nullptr;
-    const int rows = end - row < R::L ? int(end - row) : R::L;
-    if (forward_strip<R, kSave>(pair, row, rows, edges, !kSave && first ? band.before : nullptr,
-                                !kSave && last ? band.own : nullptr, left, weights, found))
-      return true;
-  }
-  return false;
+template <class R>
+StateRows<R> state_rows(const Pair<R>& pair, const Band& band, const Scratch<R>& scratch) {
+  const int64_t columns = pair.problem.pairs.columns;
+  return {R::S::row_at(band.above, columns), scratch.row,
+          band.below ? R::S::row_at(band.below, columns) : scratch.row};
+}
+// Where the band's weights lie in what is saved of its pair.
+template <class R>
+typename R::Keeps::Element* saved_weights(const Strips<R>& strips, const Band& band) {
+  return reinterpret_cast<typename R::Keeps::Element*>(band.weights) + strips.step(0, 0) * R::Keeps::kStep;
 }
 
 template <class R>
 Outcome forward_band(const Problem& p, const Band& band) {
   const Pair<R> pair(p, band.pair);
+  const Strips<R> strips(pair, band);
+  const Scratch<R> scratch(band.scratch, p.pairs.columns);
+  const StateRows<R> rows = state_rows(pair, band, scratch);
   Outcome outcome;
   Findings found;
-  typename R::State left;
-  const Scratch<R> scratch(band.scratch, p.pairs.columns);
-  outcome.escapes = sweep_band<R, false>(pair, band, scratch, left, found);
+  Front<R> front;
+  constexpr bool kKeep = R::Keeps::kPacks;
+  typename R::Keeps::Element* const kept = kKeep ? saved_weights(strips, band) : nullptr;
+  outcome.escapes = forward_sweep<R, kKeep>(strips, rows, band.before, band.own, kept, front, found);
   outcome.spoiled = found.spoils;
-  if ((band.index + 1) * kBand >= pair.n && !outcome.escapes)
-    outcome.score = R::S::value(left, int((pair.n - 1) % R::L), pair.factor);
+  if (band.end == pair.n && !outcome.escapes)
+    outcome.score = R::S::value(front.last, strips.last_lane(), pair.factor);
   if (outcome.escapes)
     wait_for(band.before, pair.m);  // who follows may write where the one before still does
   tell(band.own, pair.m);
@@ -365,49 +411,51 @@ Outcome forward_band(const Problem& p, const Band& band) {
 // Takes the tiles of a gradient to where they belong.
 template <class V>
 struct Target {
+  static constexpr int L = kLanes<V>;
   enum { kNone, kCells, kRows, kColumns, kTotal } kind = kNone;
   char* data = nullptr;  // of the pair
   Type type;
-  int bytes;
-  WriteStage<V> write = nullptr;
-  Stage<V> stage;
+  int64_t columns;
+  StoreTile<V> store = nullptr;
   double* column_sums = nullptr;
   double* total = nullptr;
-  double lanes[kLanes<V>];
+  double lanes[L] = {};  // sums of the lanes' rows
 
   Target(const Sink& sink, const Pairs& pairs, int64_t pair, double* column_sums, double* total)
-      : type(sink.type), bytes(bytes_of(sink.type)), column_sums(column_sums), total(total) {
+      : type(sink.type), columns(pairs.columns), column_sums(column_sums), total(total) {
     if (!sink.data) return;
     kind = sink.every_row ? sink.every_column ? kCells : kRows : sink.every_column ? kColumns : kTotal;
-    data = static_cast<char*>(sink.data) +
-           pair * (sink.every_row ? pairs.rows : 1) * (sink.every_column ? pairs.columns : 1) * bytes;
-    write = stage_writer<V>(sink.type);
+    data = static_cast<char*>(sink.data) + pair * (sink.every_row ? pairs.rows : 1) *
+                                               (sink.every_column ? pairs.columns : 1) * bytes_of(type);
+    store = tile_storer<V>(type);
   }
-  void begin_strip() {
-    for (double& sum : lanes) sum = 0;
-  }
-  SOFTDP_FN void take(Vec<V>* tile, int step) {
+  SOFTDP_FN void take(const Vec<V>* tile, const Place& at) {
     if (kind == kNone) return;
-    if (kind == kCells || kind == kColumns) return store_tile(tile, step, stage);
-    Vec<V> sum = tile[kLanes<V> - 1];
-    for (int k = kLanes<V> - 2; k >= 0; k--) sum = sum + tile[k];
-    for (int r = 0; r < kLanes<V>; r++) lanes[r] += double(sum.x[r]);
+    if (kind == kCells) return store(tile, data, columns, at);
+    if (kind == kColumns) return add_columns(tile, column_sums, at);
+    if (at.column > 0) return add_rows([&](int k) { return tile[k]; });
+    using I = Integer<V>;
+    const auto lane = lane_numbers<V>();
+    const Vec<V> zero(V(0));
+    add_rows([&](int k) { return select(lane > Vec<I>(I(k)), zero, tile[k]); });
+    end_rows(at.row, at.rows);
+    add_rows([&](int k) { return select(lane > Vec<I>(I(k)), tile[k], zero); });
   }
-  SOFTDP_FN void prefetch(const Pairs& pairs, int64_t row, int64_t t0, int in_window) const {
-    const int64_t pitch = pairs.columns * bytes;
-    prefetch_rows<kLanes<V>, 1>(reinterpret_cast<uintptr_t>(data) + uintptr_t(row * pitch), pitch, t0, bytes,
-                                in_window);
+
+ private:
+  template <class Part>
+  SOFTDP_FN void add_rows(Part part) {
+    Vec<V> sum = part(L - 1);
+    for (int k = L - 2; k >= 0; k--) sum = sum + part(k);
+    for (int r = 0; r < L; r++) lanes[r] += double(sum.x[r]);
   }
-  void end_window(const Pairs& pairs, int64_t row, int rows, int64_t t0, int steps, int64_t m) {
-    if (kind == kCells) write(stage, data + row * pairs.columns * bytes, pairs.columns, rows, t0, steps, m);
-    if (kind == kColumns) add_columns(stage, column_sums, rows, t0, steps, m);
-  }
-  void end_strip(int64_t row, int rows) {
+  void end_rows(int64_t row, int rows) {
     for (int r = 0; kind == kTotal && r < rows; r++) *total += lanes[r];
-    if (kind != kRows) return;
-    with_type(type, [&](auto t) {
-      for (int r = 0; r < rows; r++) put(reinterpret_cast<decltype(t)*>(data)[row + r], lanes[r]);
-    });
+    if (kind == kRows)
+      with_type(type, [&](auto t) {
+        for (int r = 0; r < rows; r++) cpu::put(reinterpret_cast<decltype(t)*>(data)[row + r], lanes[r]);
+      });
+    for (double& sum : lanes) sum = 0;
   }
 };
 
@@ -416,91 +464,85 @@ struct Flows {  // what a lane hands on between steps
   Vec<V> incoming, diagonal;
 };
 
-template <class R, bool kEdge>
-SOFTDP_FN void backward_steps(const Pair<R>& pair, const typename R::Value* weights, int64_t t0,
-                              const typename R::V* below, Flows<typename R::V>& flows, typename R::Value& up,
-                              int64_t seed_step, int seed_lane, typename R::V seed,
+template <class R, bool kSpecial>
+SOFTDP_FN void backward_steps(const Pair<R>& pair, const typename R::Keeps::Element* kept,
+                              const typename R::V* below, const Special& special, int last_lane,
+                              typename R::V seed, typename R::V* flow, int count, Flows<typename R::V>& flows,
                               Vec<typename R::V> (*tiles)[R::L]) {
   using Value = typename R::Value;
   using V = typename R::V;
   using I = Integer<V>;
   const auto lane = lane_numbers<V>();
+  const Value zero(V(0));
+  Value incoming = flows.incoming, diagonal = flows.diagonal;
+#pragma GCC unroll 1
   for (int k = R::L - 1; k >= 0; k--) {
-    Value a = flows.incoming;
-    if constexpr (kEdge) {
-      if (t0 + k == seed_step) a = select(lane == Vec<I>(I(seed_lane)), Value(seed), a);
-      const Vec<I> column = Vec<I>(I(t0 + k)) - lane;
-      a = select((column >= Vec<I>(I(0))) & (column < Vec<I>(I(pair.m))), a, Value(V(0)));
-    }
-    const auto w = unpack_lanes<R::kLcs>(weights[2 * k], weights[2 * k + 1]);
-    const auto given = R::Recurrence::adjoint(a, w);
+    Value a = incoming;
+    if constexpr (kSpecial)
+      if (k == special.last) a = select(lane == Vec<I>(I(last_lane)), Value(seed), a);
+    const auto kept_weights = R::Keeps::load(kept + k * R::Keeps::kStep);
+    auto given = adjoint_of<R>(a, kept_weights);
     tiles[0][k] = R::kLcs && pair.problem.visits ? a : given.score;
     if constexpr (R::kGaps > 0) tiles[1][k] = R::kShared ? given.to_above + given.to_left : given.to_above;
     if constexpr (R::kGaps > 1) tiles[2][k] = given.to_left;
-    const Value s = given.to_above + flows.diagonal;  // for the row above, a column to the left
-    up = shifted_up(up, s.x[0]);
-    flows.incoming = given.to_left + shifted_down(s, below[k]);
-    flows.diagonal = given.to_diagonal;
+    const Value s = with_above<R>(a, kept_weights, diagonal);  // for the row above, a column to the left
+    if (!kSpecial || k < count) flow[k] = s.x[0];
+    if constexpr (kSpecial) {  // what is left of a row's first cell is the boundary
+      const auto starts = lane == Vec<I>(I(special.start + k));
+      given.to_left = select(starts, zero, given.to_left);
+      given.to_diagonal = select(starts, zero, given.to_diagonal);
+    }
+    incoming = given.to_left + shifted_down(s, below[k]);
+    diagonal = given.to_diagonal;
   }
+  flows = {incoming, diagonal};
 }
 
 template <class R>
-void backward_strip(const Pair<R>& pair, const Band& band, int64_t row, int rows, bool bottom,
-                    const Progress* before, Progress* own, const typename R::Value* weights,
+void backward_sweep(const Strips<R>& strips, const Band& band, const typename R::Keeps::Element* kept,
                     Target<typename R::V>* targets) {
   using V = typename R::V;
   constexpr int L = R::L;
-  const int64_t m = pair.m, last = (m + rows - 1 + L - 1) / L * L - L;  // the last block's first step
+  const Pair<R>& pair = strips.pair;
+  const int64_t m = pair.m, pitch = pair.pitch, count = strips.count, last_step = strips.last_step();
   V* const flow = reinterpret_cast<V*>(band.flow);
   const V seed = V(number_of(pair.problem, pair.problem.grad_score, pair.pair));
-  const int64_t seed_step = bottom ? m - 1 + rows - 1 : -1;
-  bool sums_columns = false;  // whose order is that of the bands
-  for (int i = 0; i <= R::kGaps; i++) sums_columns = sums_columns || targets[i].kind == Target<V>::kColumns;
+  const bool tail = strips.has_tail(), is_lowest = strips.end == pair.n;
   Flows<V> flows{Vec<V>(V(0)), Vec<V>(V(0))};
-  Vec<V> up(V(0)), tiles[3][L];
-  for (int i = 0; i <= R::kGaps; i++) targets[i].begin_strip();
-  if (!bottom && last < m) {  // the last lane's first cell is its first step's
-    wait_for(before, m - last);
-    flows.incoming = shifted_down(flows.incoming, flow[last]);
+  Vec<V> tiles[3][L];
+  if (!tail && !is_lowest && pitch - L < m) {  // the last lane's first cell is its first step's
+    wait_for(band.before, m - (pitch - L));
+    flows.incoming = shifted_down(flows.incoming, flow[pitch - L]);
   }
-  for (int64_t t0 = last; t0 >= 0; t0 -= L) {
-    // After step t the last lane takes what the row below hands to column t - L.
-    alignas(kVectorBytes) V below[L] = {};
-    if (!bottom) {
-      const int64_t column = t0 - L;
-      const Window in(column, m, L);
-      if (in.end > in.begin) {
-        wait_for(before, m - (column + in.begin));
-        for (int k = in.begin; k < in.end; k++) below[k] = flow[column + k];
+  for (int64_t strip = tail ? count : count - 1; strip >= 0; strip--) {
+    const bool through = strip == count;
+    for (int64_t column = through ? 0 : pitch - L; column >= 0; column -= L) {
+      const Place at = strips.at(strip, column);
+      // After a step the last lane takes what the row below hands to the column that it comes to.
+      alignas(kVectorBytes) V below[L] = {};
+      const int64_t taker = column > 0 ? strip : strip - 1, first = (column > 0 ? column : pitch) - L;
+      if (taker >= 0 && first < m && (taker < count - 1 || !is_lowest)) {
+        if (taker == count - 1) wait_for(band.before, m - first);
+        if (first + L <= m)
+          Vec<V>::load(flow + first).store(below);
+        else
+          for (int k = 0; k < m - first; k++) below[k] = flow[first + k];
       }
+      const int64_t step = strip * pitch + column;
+      const bool has_last = step <= last_step && last_step < step + L;
+      const auto* const from = kept + step * R::Keeps::kStep;
+      // The first lane hands its own to the row above.
+      const int count_up = through || column >= m ? 0 : m - column < L ? int(m - column) : L;
+      if (column == 0 || has_last || count_up < L)
+        backward_steps<R, true>(
+            pair, from, below, {column == 0 ? 0 : Special::kNever, has_last ? int(last_step - step) : -1, 0},
+            strips.last_lane(), seed, flow + (through ? 0 : column), count_up, flows, tiles);
+      else
+        backward_steps<R, false>(pair, from, below, {}, 0, seed, flow + column, L, flows, tiles);
+      for (int i = 0; i <= R::kGaps; i++) targets[i].take(tiles[i], at);
+      if (strip == 0 && 0 < column && column < m) tell(band.own, m - column);  // the end: by the band
     }
-    const bool edge = t0 < L - 1 || t0 + L > m || (seed_step >= t0 && seed_step < t0 + L);
-    if (edge)
-      backward_steps<R, true>(pair, weights + 2 * t0, t0, below, flows, up, seed_step, rows - 1, seed, tiles);
-    else
-      backward_steps<R, false>(pair, weights + 2 * t0, t0, below, flows, up, seed_step, rows - 1, seed,
-                               tiles);
-    const int in_window = int(t0 % kWindow);
-    for (int i = 0; i <= R::kGaps; i++) targets[i].take(tiles[i], in_window);
-    for (int i = 0; i <= R::kGaps; i++) {
-      const int64_t next = t0 - in_window - kWindow;
-      if (targets[i].kind == Target<V>::kCells)
-        targets[i].prefetch(pair.problem.pairs, next >= 0 ? row : row - L,
-                            next >= 0 ? next : last - last % kWindow, in_window);
-    }
-    if (in_window == 0) {
-      const int steps = last + L - t0 < kWindow ? int(last + L - t0) : kWindow;
-      for (int i = 0; i <= R::kGaps; i++) targets[i].end_window(pair.problem.pairs, row, rows, t0, steps, m);
-    }
-    // What the first row hands up, from column t0 on.
-    if (t0 + L <= m)
-      up.store(flow + t0);
-    else if (t0 < m)
-      store_part(up, flow, t0, 0, int(m - t0));
-    if (0 < t0 && t0 < m && (in_window == 0 || !sums_columns))
-      tell(own, m - t0);  // the end: by the band, after its sums
   }
-  for (int i = 0; i <= R::kGaps; i++) targets[i].end_strip(row, rows);
 }
 
 // False where the scores are not those that were swept.
@@ -508,26 +550,28 @@ template <class R>
 bool backward_band(const Problem& p, const Band& band) {
   using V = typename R::V;
   const Pair<R> pair(p, band.pair);
+  const Strips<R> strips(pair, band);
   const Scratch<R> scratch(band.scratch, p.pairs.columns);
-  Findings found;
-  typename R::State left;
-  if (sweep_band<R, true>(pair, band, scratch, left, found)) {
-    wait_for(band.before, pair.m);
-    tell(band.own, pair.m);
-    return false;
+  const typename R::Keeps::Element* kept;
+  if constexpr (R::Keeps::kPacks) {
+    kept = saved_weights(strips, band);
+  } else {
+    StateRows<R> rows = state_rows(pair, band, scratch);
+    rows.below = rows.inner;
+    Findings found;
+    Front<R> front;
+    if (forward_sweep<R, true>(strips, rows, nullptr, nullptr, scratch.kept, front, found) || found.spoils) {
+      wait_for(band.before, pair.m);
+      tell(band.own, pair.m);
+      return false;
+    }
+    kept = scratch.kept;
   }
   Target<V> targets[3] = {
       {p.gradients[0], p.pairs, band.pair, nullptr, nullptr},
       {p.gradients[1], p.pairs, band.pair, band.column_sums[1], band.totals ? band.totals + 1 : nullptr},
       {p.gradients[2], p.pairs, band.pair, band.column_sums[2], band.totals ? band.totals + 2 : nullptr}};
-  const int64_t row0 = band.index * kBand, end = row0 + kBand < pair.n ? row0 + kBand : pair.n;
-  for (int64_t row = row0 + (end - 1 - row0) / R::L * R::L; row >= row0; row -= R::L) {
-    const int rows = end - row < R::L ? int(end - row) : R::L;
-    const bool lowest = row + R::L >= end, highest = row == row0;
-    backward_strip<R>(pair, band, row, rows, row + rows == pair.n, lowest ? band.before : nullptr,
-                      highest ? band.own : nullptr, scratch.weights + (row - row0) / R::L * scratch.pitch,
-                      targets);
-  }
+  backward_sweep<R>(strips, band, kept, targets);
   tell(band.own, pair.m);
   return true;
 }

@@ -82,7 +82,8 @@ struct GroupSweep {
   Vec<I> n, m;
   GroupTable<V> tables[3];
   State* row;
-  Value *weights, *flow;
+  typename R::Keeps::Element* weights;
+  Value* flow;
   Vec<V>* results;
 
   GroupSweep(const Problem& p, const Group& g) : p(p), group(g), N(p.pairs.rows), M(p.pairs.columns) {
@@ -105,7 +106,7 @@ struct GroupSweep {
       memory += padded;
       with_type(t.type, [&](auto type) { load_group<V, decltype(type)>(t, g.first, g.count, tables[i]); });
     }
-    weights = memory, memory += 2 * N * M;
+    weights = reinterpret_cast<typename R::Keeps::Element*>(memory), memory += 2 * N * M;
     results = memory, memory += 3 * padded;
     flow = memory, memory += M;
     row = reinterpret_cast<State*>(memory);
@@ -142,8 +143,7 @@ struct GroupSweep {
           left = R::Recurrence::cell(Max::moves(match, insert, del), diagonal, above, left, w);
         }
         if constexpr (kSave) {
-          Value* const kept = weights + 2 * (i * M + j);
-          pack_lanes<R::kLcs>(w, kept[0], kept[1]);
+          R::Keeps::store(R::Keeps::keep(w, Rounding()), kept_of(i, j));
         }
         row[j] = left;
         diagonal = above;
@@ -174,13 +174,13 @@ struct GroupSweep {
           flow[m.x[r] - 1].x[r] = V(number_of(p, p.grad_score, group.first + r));
       Value a = flow[M - 1], diagonal(V(0));
       for (int64_t j = M - 1; j >= 0; j--) {
-        const Value* const kept = weights + 2 * (i * M + j);
-        const auto given = R::Recurrence::adjoint(a, unpack_lanes<R::kLcs>(kept[0], kept[1]));
+        const auto kept = R::Keeps::load(kept_of(i, j));
+        const auto given = adjoint_of<R>(a, kept);
         add(out[0], 0, i, j, R::kLcs && p.visits ? a : given.score);
         if constexpr (R::kGaps > 0)
           add(out[1], 1, i, j, R::kShared ? given.to_above + given.to_left : given.to_above);
         if constexpr (R::kGaps > 1) add(out[2], 2, i, j, given.to_left);
-        flow[j] = given.to_above + diagonal;
+        flow[j] = with_above<R>(a, kept, diagonal);
         diagonal = given.to_diagonal;
         a = given.to_left + (j > 0 ? flow[j - 1] : Value(V(0)));  // summed, and rounded, as bands.h does
       }
@@ -194,6 +194,9 @@ struct GroupSweep {
   }
 
  private:
+  SOFTDP_FN typename R::Keeps::Element* kept_of(int64_t i, int64_t j) const {
+    return weights + (i * M + j) * R::Keeps::kStep;
+  }
   SOFTDP_FN void add(const GroupTable<V>& to, int q, int64_t i, int64_t j, Value x) const {
     if (!p.gradients[q].data) return;
     Value& sum = to.cells[to.at(i, j)];

@@ -14,26 +14,30 @@ using Narrow = SmoothMax<Lanes<float>>;
 using Wide = SmoothMax<Lanes<double>>;
 using Hard = HardMax<Lanes<double>>;
 
-template <class Max, bool kHasRows, class Run>
+template <class Max, bool kHasRows, bool kPacks, class Run>
 SOFTDP_FN auto with_gaps(const Problem& p, Run run) {
-  if (p.lcs) return run(Recipe<Max, true, true, false>());
+  if (p.lcs) return run(Recipe<Max, true, true, false, kPacks>());
   if constexpr (kHasRows)
     if (p.scores[1].column == 0 && (p.shared_gap || p.scores[2].column == 0))
-      return p.shared_gap ? run(Recipe<Max, false, true, true>()) : run(Recipe<Max, false, false, true>());
-  return p.shared_gap ? run(Recipe<Max, false, true, false>()) : run(Recipe<Max, false, false, false>());
+      return p.shared_gap ? run(Recipe<Max, false, true, true, kPacks>())
+                          : run(Recipe<Max, false, false, true, kPacks>());
+  return p.shared_gap ? run(Recipe<Max, false, true, false, kPacks>())
+                      : run(Recipe<Max, false, false, false, kPacks>());
 }
 // run(Recipe), for the problem's kind of maximum and of gaps.
 template <class Run>
 SOFTDP_FN auto with_recipe(const Problem& p, bool wide, Run run) {
-  if (p.gamma == 0) return with_gaps<Hard, false>(p, run);
-  return wide ? with_gaps<Wide, false>(p, run) : with_gaps<Narrow, true>(p, run);
+  if (p.gamma == 0) return with_gaps<Hard, false, false>(p, run);
+  return wide ? with_gaps<Wide, false, false>(p, run) : with_gaps<Narrow, true, false>(p, run);
 }
 
 Outcome forward(const Problem& p, const Band& band) {
-  return with_recipe(p, band.wide, [&](auto recipe) { return forward_band<decltype(recipe)>(p, band); });
+  const auto run = [&](auto recipe) { return forward_band<decltype(recipe)>(p, band); };
+  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.wide, run);
 }
 bool backward(const Problem& p, const Band& band) {
-  return with_recipe(p, band.wide, [&](auto recipe) { return backward_band<decltype(recipe)>(p, band); });
+  const auto run = [&](auto recipe) { return backward_band<decltype(recipe)>(p, band); };
+  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.wide, run);
 }
 uint32_t forward_pairs(const Problem& p, const Group& group) {
   return with_recipe(p, is_double(p), [&](auto recipe) { return forward_group<decltype(recipe)>(p, group); });

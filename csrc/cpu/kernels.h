@@ -1,8 +1,8 @@
 // What the CPU kernels take, and the table of them that every instruction set brings.
 //
-// A pair is swept in bands of kBand rows. What is saved of a pair, saved_bytes(), are a verdict and the row
-// above every band but the first: the backward sweep computes a band's weights again from its scores, in the
-// cache, where saving them would cost more time than computing them, and eight bytes a cell.
+// What is saved of a pair, saved_bytes(), are a verdict and, of a sweep in float, the weights of its cells in
+// four bytes each (weights.h). A sweep in double, or of a small pair, saves the row above every band of kBand
+// rows but the first: the backward sweep computes a band's weights again from its scores, in the cache.
 #pragma once
 #include <sched.h>
 
@@ -48,6 +48,16 @@ struct Problem {
 SOFTDP_FN bool is_double(const Problem& p) {
   return p.scores[0].type == Type::kFloat64;
 }
+// Whether float's arithmetic is tried first.
+SOFTDP_FN bool is_narrow(const Problem& p) {
+  return !is_double(p) && p.gamma > 1e-30 && p.gamma < 1e30;
+}
+constexpr int kGroupRows = 32, kGroupColumns = 32;
+// Whether a sweep in float saves the weights of the cells. Those of small pairs need no memory of their own,
+// and can be kept in full.
+SOFTDP_FN bool packs(const Problem& p) {
+  return is_narrow(p) && (p.pairs.rows > kGroupRows || p.pairs.columns > kGroupColumns);
+}
 SOFTDP_FN void set_score(const Problem& p, int64_t pair, double score) {
   if (is_double(p))
     static_cast<double*>(p.score)[pair] = score;
@@ -63,19 +73,28 @@ SOFTDP_FN double number_of(const Problem& p, const void* numbers, int64_t pair) 
 constexpr int kBand = 16;
 constexpr int64_t kStateBytes = 16;  // the widest state's
 
-SOFTDP_FN int64_t bands_of(int64_t rows) {
-  return (rows + kBand - 1) / kBand;
+SOFTDP_FN int64_t bands_of(int64_t rows, int64_t of) {
+  return (rows + of - 1) / of;
+}
+// Steps that a strip of `lanes` rows takes: a row may start only when its lane has come to the one before.
+SOFTDP_FN int64_t pitch_of(int64_t columns, int lanes) {
+  const int64_t whole = (columns + lanes - 1) / lanes * lanes;
+  return whole < 2 * lanes ? 2 * lanes : whole;
 }
 
 enum class Verdict : int64_t { kGrouped, kNarrow, kWide, kSpoiled, kNoPath, kEmpty };
 
 struct SavedPair {
   Verdict verdict;
-  int64_t unused;  // the rows that follow are aligned to 16 bytes
-  unsigned char* rows() { return reinterpret_cast<unsigned char*>(this + 1); }
+  int64_t unused[7];  // what follows is aligned as its vectors are
+  unsigned char* data() { return reinterpret_cast<unsigned char*>(this + 1); }
 };
-SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns) {
-  return int64_t(sizeof(SavedPair)) + ((rows > 0 ? rows : 1) - 1) / kBand * columns * kStateBytes;
+// Of weights there is room for those of the widest vectors, whose strips are the largest.
+SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns, bool packs) {
+  constexpr int kLanes = 16;
+  const int64_t weights = (bands_of(rows, kLanes) * pitch_of(columns, kLanes) + kLanes) * kLanes * 4;
+  const int64_t states = ((rows > 0 ? rows : 1) - 1) / kBand * columns * kStateBytes;
+  return int64_t(sizeof(SavedPair)) + (packs ? weights : states);
 }
 
 // How far a band has come, in columns; the next band follows. Null: nobody to wait for, or to tell.
@@ -104,19 +123,21 @@ SOFTDP_FN void tell(Progress* own, int64_t columns) {
 // before; memory that they share is passed on with their progress.
 struct Band {
   int64_t pair;
-  int64_t index;
-  bool wide;                      // in double, whatever the scores' type
-  unsigned char* rows;            // states above the bands: the first is the row above band 1
-  int64_t rows_pitch;             // bytes from one to the next; 0 where one row serves all bands in turn
-  unsigned char* scratch;         // this thread's, scratch_bytes()
-  Progress *before, *own;         // null: alone
+  int64_t begin, end;                // its rows; begin is a multiple of the lanes
+  bool wide;                         // in double, whatever the scores' type
+  unsigned char* above = nullptr;    // states of the row above it; null: the boundary
+  unsigned char* below = nullptr;    // states of its last row; null: not wanted
+  unsigned char* weights = nullptr;  // of the pair, in what is saved; null: not kept, or computed again
+  unsigned char* scratch = nullptr;  // this thread's, scratch_bytes()
+  Progress* before = nullptr;        // null: alone
+  Progress* own = nullptr;
   unsigned char* flow = nullptr;  // backward: adjoints that the band hands up, a number a column
   double* column_sums[3] = {};    // backward: of gaps' gradients over the rows
   double* totals = nullptr;       // backward: [3], of gaps' gradients over all cells
 };
-SOFTDP_FN int64_t scratch_bytes(int64_t columns) {
-  const int64_t steps = columns + 3 * kBand;
-  return kBand * steps * 2 * int64_t(sizeof(double)) + (columns + kBand) * kStateBytes + 256;
+SOFTDP_FN int64_t scratch_bytes(int64_t columns) {  // for kBand rows of two doubles a cell
+  return kBand * (pitch_of(columns, kBand) + kBand) * 2 * int64_t(sizeof(double)) + columns * kStateBytes +
+         256;
 }
 
 struct Outcome {
@@ -131,7 +152,6 @@ struct Group {
   int count;
   unsigned char* scratch;  // group_bytes()
 };
-constexpr int kGroupRows = 32, kGroupColumns = 32;
 SOFTDP_FN int64_t group_bytes(int64_t rows, int64_t columns) {  // of 64-byte vectors
   return (6 * (rows * columns + 16) + 2 * rows * columns + 4 * columns + 8) * 64;
 }

@@ -1,9 +1,12 @@
 // The arithmetics of recurrence.h on L pairs or rows at once.
 //
-// float: exponents of 32 bits, so an input must lie within 2^22 of score log2(e) / gamma, and a live state
-// within 2^26 when a block of kLanes<float> steps begins. Both are looked at, inputs as they are loaded and
-// states once a block; a pair with more is swept again in double ("wide"), with 64-bit exponents. Below,
-// kDead and kNothing leave room for the block's steps as in cuda/arithmetic.h.
+// Exponents are whole numbers in the values' own type, exact below 2^24 in float and 2^53 in double, so that
+// no conversion stands between them and a mantissa. That of a dead state is so far below all others that a
+// live one added to it is lost in rounding.
+//
+// float: an input must lie within 2^17 of score log2(e) / gamma, and a live state within 2^22 when a block of
+// kLanes<float> steps begins, whose steps then stay below 2^23. Both are looked at, inputs as they are loaded
+// and states once a block; a pair with more is swept again in double ("wide").
 //
 // double: scalar.h's range, whatever the type of the scores.
 #pragma once
@@ -19,7 +22,7 @@ using Integer = typename IntegerOf<T>::Type;
 template <class T>
 SOFTDP_FN Vec<T> residue(Vec<T> x, T k, Vec<T> whole) {
 #if defined(__AVX2__)  // and FMA
-  return muladd(x, Vec<T>(k), Vec<T>(T(0)) - whole);
+  return mulsub(x, Vec<T>(k), whole);
 #else
   if constexpr (sizeof(T) == 4) {
     Vec<T> r;  // a float's products are exact in double
@@ -64,23 +67,22 @@ struct Format<float> {
   static constexpr int kMantissaBits = 23, kBias = 127;
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
   static constexpr int32_t kRoundBits = 0x4B400000;
-  static constexpr int32_t kNothing = -(1 << 29), kDead = -(1 << 28), kNear = 1 << 26;
-  static constexpr double kLargestInput = 4194000.0;  // just below 2^22
+  static constexpr float kNothing = -0x1p60f, kDead = -0x1p40f, kNear = 0x1p22f;
+  static constexpr double kLargestInput = 0x1p17;
 };
 template <>
 struct Format<double> {
   static constexpr int kMantissaBits = 52, kBias = 1023;
   static constexpr double kRound = softdp::kRound;
-  static constexpr int64_t kRoundBits = softdp::kRoundBits;
-  static constexpr int64_t kNothing = softdp::kNothing, kDead = softdp::kDead,
-                           kNear = std::numeric_limits<int64_t>::max();
+  static constexpr double kNothing = -0x1p200, kDead = double(softdp::kDead),
+                          kNear = std::numeric_limits<double>::infinity();
   static constexpr double kLargestInput = kLargest;
 };
 
 template <class T>
 struct Lanes {
   using Value = Vec<T>;
-  using Exponent = Vec<Integer<T>>;
+  using Exponent = Value;
   using Mask = typename Value::Mask;
   using F = Format<T>;
   // log2(e) / gamma, and the scores between which it is split; what lies below is -inf's.
@@ -95,7 +97,7 @@ struct Lanes {
     const T rounded = T(k < most ? k : most);
     const double highest = F::kLargestInput / double(rounded);  // rounded is 0 where gamma is past float
     const T limit = T(highest < most ? highest : most);
-    const double lowest = sizeof(T) == 8 ? double(F::kNothing) / double(rounded) : -double(limit);
+    const double lowest = sizeof(T) == 8 ? double(softdp::kNothing) / double(rounded) : -double(limit);
     return {rounded, T(lowest > -most ? lowest : -most), limit,
             sizeof(T) == 8 ? gamma / kLog2e : 1 / double(rounded)};
   }
@@ -107,37 +109,40 @@ struct Lanes {
     using cpu::SOFTDP_ISA::max;
     if constexpr (sizeof(T) == 4) {
       // All scores were looked at: what is not within the range is -inf, whose fraction is NaN (the other
-      // argument of max, then) and whose exponent, from the bits of -inf, is cut off. In a group others can
-      // come too; what they make is not used.
-      const Value rounded = muladd(x, Value(f.k), Value(F::kRound));
-      p = exp2_fraction(max(residue(x, f.k, rounded - Value(F::kRound)), Value(T(-0.5))));
-      e = max(bits_as<Integer<T>>(rounded) - Exponent(F::kRoundBits), Exponent(F::kNothing));
+      // argument of max, then). In a group others can come too; what they make is not used.
+      const Value whole = muladd(x, Value(f.k), Value(F::kRound)) - Value(F::kRound);
+      p = exp2_fraction(max(residue(x, f.k, whole), Value(T(-1))));
+      e = max(whole, Exponent(F::kNothing));
     } else {
       const Value lowest(f.lowest);
       // NaN becomes lowest; what is too large is harmless where the exponent is cut off.
-      const Value within = cpu::SOFTDP_ISA::min(max(x, lowest), Value(f.highest));
-      const Value rounded = muladd(within, Value(f.k), Value(F::kRound));
-      p = exp2_fraction(residue(within, f.k, rounded - Value(F::kRound)));
-      e = cpu::SOFTDP_ISA::select(x > lowest, bits_as<Integer<T>>(rounded) - Exponent(F::kRoundBits),
-                                  Exponent(F::kNothing));
+      split_finite(cpu::SOFTDP_ISA::min(max(x, lowest), Value(f.highest)), f, p, e);
+      e = cpu::SOFTDP_ISA::select(x > lowest, e, Exponent(F::kNothing));
     }
+  }
+  // The same where all scores are within the range.
+  static SOFTDP_FN void split_finite(Value x, Factor f, Value& p, Exponent& e) {
+    e = muladd(x, Value(f.k), Value(F::kRound)) - Value(F::kRound);
+    p = exp2_fraction(residue(x, f.k, e));
   }
   static SOFTDP_FN Value scaled(Value p, Exponent d) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(T) == 4)
-      return Value(typename Value::Raw(_mm512_scalef_ps(p.x, _mm512_cvtepi32_ps((__m512i)d.x))));
+      return Value(typename Value::Raw(_mm512_scalef_ps(p.x, d.x)));
+    else
+      return Value(typename Value::Raw(_mm512_scalef_pd(p.x, d.x)));
+#else
+    const Value within = cpu::SOFTDP_ISA::max(d, Exponent(T(-F::kBias))) + Value(F::kRound + T(F::kBias));
+    return p * bits_as<T>(shifted_left(bits_as<Integer<T>>(within), F::kMantissaBits));
 #endif
-    const Exponent within = cpu::SOFTDP_ISA::max(d, Exponent(-F::kBias));
-    return p * bits_as<T>(shifted_left(within + Exponent(F::kBias), F::kMantissaBits));
   }
   static SOFTDP_FN void normalize(Value& p, Exponent& e) {
-    const Exponent biased = shifted_right(bits_as<Integer<T>>(p), F::kMantissaBits);  // p > 0
-    p = p * bits_as<T>(shifted_left(Exponent(2 * F::kBias) - biased, F::kMantissaBits));
-    e = e + (biased - Exponent(F::kBias));
+    using Bits = Vec<Integer<T>>;
+    const Bits biased = shifted_right(bits_as<Integer<T>>(p), F::kMantissaBits);  // p > 0
+    p = p * bits_as<T>(shifted_left(Bits(Integer<T>(2 * F::kBias)) - biased, F::kMantissaBits));
+    e = e + rounded(biased - Bits(Integer<T>(F::kBias)));
   }
-  static SOFTDP_FN Exponent bounded(Exponent e) {
-    return sizeof(T) == 4 ? cpu::SOFTDP_ISA::max(e, Exponent(F::kNothing)) : e;
-  }
+  static SOFTDP_FN Exponent bounded(Exponent e) { return e; }
   static SOFTDP_FN Exponent settled(Exponent e) {
     return cpu::SOFTDP_ISA::select(e > Exponent(F::kDead), e, Exponent(F::kNothing));
   }

@@ -104,9 +104,13 @@ SOFTDP_FN Vec<T> min(Vec<T> a, Vec<T> b) {
 #if defined(__AVX512F__)
   if constexpr (std::is_same_v<T, float>) return Vec<T>(typename Vec<T>::Raw(_mm512_min_ps(a.x, b.x)));
   if constexpr (std::is_same_v<T, double>) return Vec<T>(typename Vec<T>::Raw(_mm512_min_pd(a.x, b.x)));
+  if constexpr (std::is_same_v<T, int32_t>)
+    return Vec<T>(typename Vec<T>::Raw(_mm512_min_epi32((__m512i)a.x, (__m512i)b.x)));
 #elif defined(__AVX2__)
   if constexpr (std::is_same_v<T, float>) return Vec<T>(typename Vec<T>::Raw(_mm256_min_ps(a.x, b.x)));
   if constexpr (std::is_same_v<T, double>) return Vec<T>(typename Vec<T>::Raw(_mm256_min_pd(a.x, b.x)));
+  if constexpr (std::is_same_v<T, int32_t>)
+    return Vec<T>(typename Vec<T>::Raw(_mm256_min_epi32((__m256i)a.x, (__m256i)b.x)));
 #endif
   return select(a < b, a, b);
 }
@@ -122,6 +126,25 @@ SOFTDP_FN Vec<T> shifted_left(Vec<T> a, int by) {
 template <class T>
 SOFTDP_FN Vec<T> shifted_right(Vec<T> a, int by) {
   return Vec<T>(typename Vec<T>::Raw(a.x >> by));
+}
+
+template <class T>
+SOFTDP_FN Vec<T> operator&(Vec<T> a, Vec<T> b) {
+  return Vec<T>(typename Vec<T>::Raw(a.x & b.x));
+}
+template <class T>
+SOFTDP_FN Vec<T> operator|(Vec<T> a, Vec<T> b) {
+  return Vec<T>(typename Vec<T>::Raw(a.x | b.x));
+}
+SOFTDP_FN Vec<int32_t> shifted_right_unsigned(Vec<int32_t> a, int by) {
+  using Unsigned = typename RawVector<uint32_t, kLanes<int32_t>>::Type;
+  return Vec<int32_t>(typename Vec<int32_t>::Raw(Unsigned(a.x) >> by));
+}
+SOFTDP_FN Vec<float> rounded(Vec<int32_t> a) {
+  return Vec<float>(__builtin_convertvector(a.x, typename Vec<float>::Raw));
+}
+SOFTDP_FN Vec<double> rounded(Vec<int64_t> a) {
+  return Vec<double>(__builtin_convertvector(a.x, typename Vec<double>::Raw));
 }
 
 template <class T>
@@ -146,6 +169,24 @@ SOFTDP_FN Vec<T> muladd(Vec<T> a, Vec<T> b, Vec<T> c) {
     return Vec<T>(typename Vec<T>::Raw(_mm256_fmadd_pd(a.x, b.x, c.x)));
 #else
   return a * b + c;
+#endif
+}
+
+// a b - c, likewise.
+template <class T>
+SOFTDP_FN Vec<T> mulsub(Vec<T> a, Vec<T> b, Vec<T> c) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(typename Vec<T>::Raw(_mm512_fmsub_ps(a.x, b.x, c.x)));
+  else
+    return Vec<T>(typename Vec<T>::Raw(_mm512_fmsub_pd(a.x, b.x, c.x)));
+#elif defined(__AVX2__)
+  if constexpr (sizeof(T) == 4)
+    return Vec<T>(typename Vec<T>::Raw(_mm256_fmsub_ps(a.x, b.x, c.x)));
+  else
+    return Vec<T>(typename Vec<T>::Raw(_mm256_fmsub_pd(a.x, b.x, c.x)));
+#else
+  return a * b - c;
 #endif
 }
 
@@ -188,10 +229,6 @@ template <int L>
 struct Down {  // of (x, last): x without its first, then the first of last
   static constexpr std::size_t from(std::size_t k) { return k + 1; }
 };
-template <int L>
-struct Append {  // of (x, y): x without its first, then the last of y
-  static constexpr std::size_t from(std::size_t k) { return k + 1 < L ? k + 1 : 2 * L - 1; }
-};
 template <class T>
 SOFTDP_FN Vec<T> shifted_up(Vec<T> x, T first) {
   return shuffle(Vec<T>(first), x, places(Up<kLanes<T>>{}, Places<T>{}));
@@ -200,11 +237,6 @@ template <class T>
 SOFTDP_FN Vec<T> shifted_down(Vec<T> x, T last) {
   return shuffle(x, Vec<T>(last), places(Down<kLanes<T>>{}, Places<T>{}));
 }
-template <class T>
-SOFTDP_FN Vec<T> with_last_of(Vec<T> x, Vec<T> y) {
-  return shuffle(x, y, places(Append<kLanes<T>>{}, Places<T>{}));
-}
-
 template <int L, int s>
 struct FirstHalves {
   static constexpr std::size_t from(std::size_t k) { return k & s ? L + k - s : k; }
@@ -281,13 +313,27 @@ SOFTDP_FN void store_part(Vec<T> v, T* data, int64_t offset, int begin, int end)
     return _mm512_mask_storeu_ps(to, __mmask16(mask_of(begin, end)), v.x);
   if constexpr (std::is_same_v<T, double>)
     return _mm512_mask_storeu_pd(to, __mmask8(mask_of(begin, end)), v.x);
+  if constexpr (std::is_same_v<T, int32_t>)
+    return _mm512_mask_storeu_epi32(to, __mmask16(mask_of(begin, end)), (__m512i)v.x);
 #elif defined(__AVX2__)
   if constexpr (std::is_same_v<T, float>) return _mm256_maskstore_ps(to, mask_of(begin, end), v.x);
   if constexpr (std::is_same_v<T, double>) return _mm256_maskstore_pd(to, mask_of(2 * begin, 2 * end), v.x);
+  if constexpr (std::is_same_v<T, int32_t>)
+    return _mm256_maskstore_epi32(to, mask_of(begin, end), (__m256i)v.x);
 #endif
   alignas(kVectorBytes) T buffer[kLanes<T>];
   v.store(buffer);
   for (int k = begin; k < end; k++) to[k] = buffer[k];
+}
+
+template <class T>
+SOFTDP_FN void store_last(Vec<T> v, T* data, int64_t offset) {
+#if defined(__AVX512F__)
+  constexpr int L = kLanes<T>;
+  store_part(v, data, offset - (L - 1), L - 1, L);
+#else
+  data[offset] = v.x[kLanes<T> - 1];
+#endif
 }
 
 }  // namespace softdp::cpu::SOFTDP_ISA

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <stdexcept>
@@ -71,10 +72,6 @@ Bytes bytes(int64_t count) {
 
 // ---- which pairs are swept how -------------------------------------------------------------------------
 
-// Whether float's arithmetic is tried first.
-bool starts_narrow(const Problem& p) {
-  return !is_double(p) && p.gamma > 1e-30 && p.gamma < 1e30;
-}
 Verdict swept(bool wide) {
   return wide ? Verdict::kWide : Verdict::kNarrow;
 }
@@ -83,7 +80,7 @@ Verdict swept(bool wide) {
 int group_size(const Problem& p) {
   const Pairs& pairs = p.pairs;
   if (pairs.rows > kGroupRows || pairs.columns > kGroupColumns || pairs.rows * pairs.columns == 0) return 0;
-  if (!starts_narrow(p) && !is_double(p) && p.gamma > 0) return 0;  // its scores are float, its sweep wide
+  if (!is_narrow(p) && !is_double(p) && p.gamma > 0) return 0;  // its scores are float, its sweep wide
   const int lanes = p.gamma > 0 && !is_double(p) ? chosen().lanes : chosen().lanes / 2;
   const int64_t groups = (pairs.count + lanes - 1) / lanes, strips = (pairs.rows + lanes - 1) / lanes;
   const int64_t together = groups * pairs.rows * pairs.columns,
@@ -93,12 +90,19 @@ int group_size(const Problem& p) {
 
 class Saved {
  public:
-  explicit Saved(const Problem& p) : data_(p.saved), pitch_(saved_bytes(p.pairs.rows, p.pairs.columns)) {}
+  explicit Saved(const Problem& p)
+      : data_(p.saved), pitch_(saved_bytes(p.pairs.rows, p.pairs.columns, packs(p))) {}
   void set(int64_t pair, Verdict verdict) const {
-    (*this)[pair].verdict = verdict;
-    (*this)[pair].unused = 0;
+    SavedPair& saved = (*this)[pair];
+    saved.verdict = verdict;
+    std::fill(std::begin(saved.unused), std::end(saved.unused), 0);
   }
   SavedPair& operator[](int64_t pair) const { return *reinterpret_cast<SavedPair*>(data_ + pair * pitch_); }
+  // What no sweep writes is 0: it is part of an operator's output.
+  void clear(int64_t pair, int64_t from = 0) const {
+    unsigned char* const data = (*this)[pair].data() + from;
+    std::memset(data, 0, size_t(data_ + (pair + 1) * pitch_ - data));
+  }
 
  private:
   unsigned char* data_;
@@ -134,7 +138,7 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
   // Bands pay where the pairs that are left are fewer than what bands of one are swept at once, with a margin
   // for their waiting.
   const int64_t left = count % threads.count,
-                together_at_once = std::min<int64_t>(threads.count, bands_of(p.pairs.rows));
+                together_at_once = std::min<int64_t>(threads.count, bands_of(p.pairs.rows, kBand));
   const bool by_bands =
       3 * left < 2 * together_at_once && p.pairs.columns >= 4 * kBand && cells >= 64 * kFewCells;
   const int64_t whole = by_bands ? count - left : count;
@@ -150,21 +154,38 @@ Outcome combined(Outcome a, const Outcome& b) {
   return {a.escapes || b.escapes, a.spoiled || b.spoiled, b.score};
 }
 
-// Where the rows above the bands lie: in what is saved, or in one row of its own.
-struct RowMemory {
+// The bands of a pair. Where weights are saved a thread alone takes the pair in one, and threads together a
+// few rows each, so that many are at work: a band's first row must wait for the last one of the band before.
+struct Bands {
+  const Problem& p;
+  int64_t pair, rows, of, count;
+  bool wide, packed;
+  unsigned char* states;  // of the rows between them
+  int64_t pitch;          // bytes from row to row; 0 where one row serves them all in turn
   Bytes own;
-  unsigned char* rows;
-  int64_t pitch;
-  RowMemory(const Problem& p, int64_t pair) {
-    const int64_t columns = p.pairs.columns;
-    if (p.saved) {
-      rows = Saved(p)[pair].rows();
-      pitch = columns * kStateBytes;
-    } else {
-      own = bytes(columns * kStateBytes);
-      rows = own.get();
-      pitch = 0;
-    }
+  Bands(const Problem& p, int64_t pair, bool wide, bool together)
+      : p(p), pair(pair), rows(p.pairs.n(pair)), wide(wide), packed(packs(p) && !wide) {
+    of = !packed ? kBand : together ? std::max(chosen().lanes, 8) : rows;
+    count = bands_of(rows, of);
+    pitch = p.saved && !packed ? p.pairs.columns * kStateBytes : 0;
+    if (pitch) states = Saved(p)[pair].data();
+    if (!pitch) own = bytes(p.pairs.columns * kStateBytes), states = own.get();
+  }
+  // Before the forward sweep, which then overwrites the most of it.
+  void clear_saved() const {
+    if (!p.saved) return;
+    if (!packed) return Saved(p).clear(pair);
+    const int lanes = chosen().lanes;
+    const int64_t strips = bands_of(rows, lanes), columns = p.pairs.m(pair), steps = pitch_of(columns, lanes);
+    const bool tail = columns + (rows - (strips - 1) * lanes) - 1 > steps;
+    Saved(p).clear(pair, (strips * steps + (tail ? lanes : 0)) * lanes * 4);
+  }
+  Band operator[](int64_t i) const {
+    Band band{pair, i * of, std::min(rows, (i + 1) * of), wide};
+    if (i > 0) band.above = states + (i - 1) * pitch;
+    if (i + 1 < count) band.below = states + i * pitch;
+    if (p.saved && packed) band.weights = Saved(p)[pair].data();
+    return band;
   }
 };
 
@@ -176,30 +197,34 @@ void finish(const Problem& p, int64_t pair, Verdict swept, const Outcome& outcom
 }
 
 void forward_alone(const Problem& p, int64_t pair, bool wide, unsigned char* scratch) {
-  const RowMemory memory(p, pair);
   for (;; wide = true) {
+    const Bands bands(p, pair, wide, false);
+    bands.clear_saved();
     Outcome outcome;
-    for (int64_t i = 0; i < bands_of(p.pairs.n(pair)) && !outcome.escapes; i++)
-      outcome = combined(outcome, chosen().forward_band(p, {pair, i, wide, memory.rows, memory.pitch, scratch,
-                                                            nullptr, nullptr}));
+    for (int64_t i = 0; i < bands.count && !outcome.escapes; i++) {
+      Band band = bands[i];
+      band.scratch = scratch;
+      outcome = combined(outcome, chosen().forward_band(p, band));
+    }
     if (!outcome.escapes) return finish(p, pair, swept(wide), outcome);
   }
 }
 
 void forward_together(const Problem& p, const Threads& threads, int64_t pair, bool wide) {
-  const RowMemory memory(p, pair);
-  const int64_t count = bands_of(p.pairs.n(pair));
   for (;; wide = true) {
-    std::vector<Outcome> outcomes(count);
+    const Bands bands(p, pair, wide, true);
+    bands.clear_saved();
+    std::vector<Outcome> outcomes(bands.count);
     std::atomic<bool> escaped{false};
-    chain(threads, count, scratch_bytes(p.pairs.columns),
+    chain(threads, bands.count, scratch_bytes(p.pairs.columns),
           [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
             if (escaped.load(std::memory_order_relaxed)) {  // after the one before: they may share a row
               wait_for(before, p.pairs.m(pair));
               return tell(own, p.pairs.m(pair));
             }
-            outcomes[i] =
-                chosen().forward_band(p, {pair, i, wide, memory.rows, memory.pitch, scratch, before, own});
+            Band band = bands[i];
+            band.scratch = scratch, band.before = before, band.own = own;
+            outcomes[i] = chosen().forward_band(p, band);
             if (outcomes[i].escapes) escaped.store(true, std::memory_order_relaxed);
           });
     Outcome outcome;
@@ -273,24 +298,23 @@ bool is_swept(Verdict v) {
 
 struct BackwardPair {
   const Problem& p;
-  int64_t pair, bands;
-  bool wide;
+  int64_t pair;
+  Bands bands;
   Sums sums;
   Bytes flow;
   std::atomic<bool> changed{false};  // the scores, since the forward sweep
-  BackwardPair(const Problem& p, int64_t pair)
+  BackwardPair(const Problem& p, int64_t pair, bool together)
       : p(p),
         pair(pair),
-        bands(bands_of(p.pairs.n(pair))),
-        wide(Saved(p)[pair].verdict == Verdict::kWide),
+        bands(p, pair, Saved(p)[pair].verdict == Verdict::kWide, together),
         sums(p),
         flow(bytes(p.pairs.columns * int64_t(sizeof(double)))) {
     fill(p, pair, 0, true);
   }
   // The lowest band first.
   void sweep(int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
-    Band band{pair,    bands - 1 - i, wide, Saved(p)[pair].rows(), p.pairs.columns * kStateBytes,
-              scratch, before,        own};
+    Band band = bands[bands.count - 1 - i];
+    band.scratch = scratch, band.before = before, band.own = own;
     band.flow = flow.get();
     sums.hand_to(band);
     if (!chosen().backward_band(p, band)) changed = true;
@@ -304,13 +328,13 @@ struct BackwardPair {
 };
 
 void backward_alone(const Problem& p, int64_t pair, unsigned char* scratch) {
-  BackwardPair work(p, pair);
-  for (int64_t i = 0; i < work.bands; i++) work.sweep(i, scratch, nullptr, nullptr);
+  BackwardPair work(p, pair, false);
+  for (int64_t i = 0; i < work.bands.count; i++) work.sweep(i, scratch, nullptr, nullptr);
   work.finish();
 }
 void backward_together(const Problem& p, const Threads& threads, int64_t pair) {
-  BackwardPair work(p, pair);
-  chain(threads, work.bands, scratch_bytes(p.pairs.columns),
+  BackwardPair work(p, pair, true);
+  chain(threads, work.bands.count, scratch_bytes(p.pairs.columns),
         [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
           work.sweep(i, scratch, before, own);
         });
@@ -337,11 +361,11 @@ const Kernels& chosen() {
 }
 
 void forward(const Problem& p, const Threads& threads) {
-  const bool narrow = starts_narrow(p);
+  const bool narrow = is_narrow(p);
   std::vector<int64_t> rest;
   const auto settle_empty = [&](int64_t b) {
     set_score(p, b, p.anchored && !p.lcs && p.pairs.n(b) != p.pairs.m(b) ? -kInf : 0.0);
-    if (p.saved) Saved(p).set(b, Verdict::kEmpty);
+    if (p.saved) Saved(p).set(b, Verdict::kEmpty), Saved(p).clear(b);
   };
   if (const int size = group_size(p)) {
     std::vector<char> again(p.pairs.count, 0);
@@ -355,6 +379,7 @@ void forward(const Problem& p, const Threads& threads) {
           again[b] = 1;
         else
           finish(p, b, Verdict::kGrouped, {false, (odd >> r & 1) != 0, number_of(p, p.score, b)});
+        if (p.saved && !again[b] && !is_empty(p, b)) Saved(p).clear(b);
       }
     });
     for (int64_t b = 0; b < p.pairs.count; b++)

@@ -1,6 +1,6 @@
 // How scores come to the lanes and gradients leave them. At step t lane r is at column t - r of row r: a tile
 // of L steps is L neighbouring columns of each row, a row's one to the left of those of the row above, and a
-// transposition.
+// transposition. Where a strip of rows begins, its tile holds the end of the strip above it too.
 #pragma once
 #include "half.h"
 #include "kernels.h"
@@ -60,7 +60,7 @@ template <class T, class V>
 SOFTDP_FN void store_part_as(Vec<V> v, T* data, int64_t offset, int begin, int end) {
   constexpr int L = kLanes<V>;
   if constexpr (std::is_same_v<T, V>) {
-    if (end - begin == L)
+    if (begin == 0 && end == L)
       v.store(data + offset);
     else
       store_part(v, data, offset, begin, end);
@@ -75,151 +75,212 @@ SOFTDP_FN void store_part_as(Vec<V> v, T* data, int64_t offset, int begin, int e
   }
 }
 
-// ---- stages --------------------------------------------------------------------------------------------
+// ---- tiles ---------------------------------------------------------------------------------------------
 
 SOFTDP_FN int clamped(int64_t x, int low, int high) {
   return x < low ? low : x > high ? high : int(x);
 }
 
-// The part of a row's window, from column `first` on, that lies within m columns.
+// The part of L columns, from `first` on, that lies within m columns.
 struct Window {
   int begin, end;
   SOFTDP_FN Window(int64_t first, int64_t m, int L)
       : begin(clamped(-first, 0, L)), end(clamped(m - first, 0, L)) {}
 };
 
-// What the scores of a stage do to their pair.
+// Which cells a tile holds: lane 0 is in row `row` and at columns `column` and after, lane r a row below and
+// a column to the left. At column 0 that is, for lane r, the last r of `pitch` columns of a row L above, and
+// then the first ones of its own. Columns from m on are not there, nor rows from `rows` on.
+struct Place {
+  int64_t row, column;
+  int rows;        // of the strip; 0 after the last one
+  int rows_above;  // of the strip above, if that is still to be ended
+  int64_t m, pitch;
+};
+
+// run(lane, row, first, begin, end): elements begin .. end - 1 of a lane are columns first + begin and after
+// of a row. The lowest row first.
+template <int L, class Run>
+SOFTDP_FN void over_pieces(const Place& at, Run run) {
+  const int rows = at.rows;
+  if (at.column > 0) {
+    const int left = clamped(at.m - at.column, -L, L);
+    for (int r = rows - 1; r >= 0; r--) run(r, at.row + r, at.column - r, 0, clamped(left + r, 0, L));
+    return;
+  }
+  const int columns = clamped(at.m, 0, L), padding = clamped(at.pitch - at.m, 0, L);
+  for (int r = rows - 1; r >= 0; r--) run(r, at.row + r, -r, r, clamped(columns + r, r, L));
+  for (int r = at.rows_above - 1; r > 0; r--)
+    run(r, at.row + r - L, at.pitch - r, 0, clamped(r - padding, 0, r));
+}
+template <int L>
+SOFTDP_FN bool is_whole(const Place& at) {
+  return at.column > 0 && at.column + L <= at.m && at.rows == L;
+}
+
+// Whether every lane ends a row, starts one, or both.
+template <int L>
+SOFTDP_FN bool is_turn(const Place& at) {
+  return at.column == 0 && at.m >= L && at.rows % L == 0 && at.rows_above % L == 0;
+}
+
+// How far ahead the next cells are fetched into the cache: the rows are too many and their pieces too short
+// for the machine to foresee them. A strip ahead, or within the row where that would be more than a cache.
+constexpr int64_t kReach = 2048;
+struct Ahead {
+  int64_t rows, columns;
+  template <int L>
+  static SOFTDP_FN Ahead of(const Place& at, int direction) {
+    if (at.pitch <= kReach) return {direction * L, 0};
+    constexpr int64_t kColumns = 256;
+    const int64_t column = at.column + direction * kColumns;
+    if (column < 0) return {-L, at.pitch - kColumns};
+    if (column >= at.pitch) return {L, kColumns - at.pitch};
+    return {0, direction * kColumns};
+  }
+};
+
+// What the scores of a tile do to their pair.
 struct Findings {
   bool spoils = false;  // a NaN, or a score above what the arithmetic takes
   bool hides = false;   // a finite one below it
 };
 template <class V>
-SOFTDP_FN void look_at(const V* scores, int count, const typename Lanes<V>::Factor& f, Findings& found) {
+[[gnu::noinline]] void look_at(const Vec<V>* scores, const typename Lanes<V>::Factor& f, Findings& found) {
   const Vec<V> highest(f.highest), lowest(f.lowest), nothing(-std::numeric_limits<V>::infinity());
   typename Vec<V>::Mask spoils = {}, hides = {};
-  for (int k = 0; k < count; k += kLanes<V>) {
-    const Vec<V> v = Vec<V>::load(scores + k);
-    spoils |= ~(v <= highest);
-    hides |= (v < lowest) & (v > nothing);
+  for (int k = 0; k < kLanes<V>; k++) {
+    spoils |= ~(scores[k] <= highest);
+    hides |= (scores[k] < lowest) & (scores[k] > nothing);
   }
   found.spoils = found.spoils || any(spoils);
   found.hides = found.hides || any(hides);
 }
 
-// A band's rows in a table.
-struct Rows {
+// A pair's cells in a table.
+struct Cells {
   const void* data;
   int64_t row, column;  // strides
 };
 
-// kWindow steps of a strip: row r holds columns t0 - r, t0 - r + 1, ... Rows are copied here a piece at a
-// time, converted and looked at, so that each cache line of a table is touched once; tables whose rows lie a
-// power of two apart would otherwise throw each other out of the cache. The pitch spreads the rows over its
-// sets.
-constexpr int kWindow = 128;
-template <class V>
-struct Stage {
-  static constexpr int kPitch = kWindow + kVectorBytes / int(sizeof(V));
-  alignas(kVectorBytes) V rows[kLanes<V>][kPitch];
-};
-
-// Steps t0 .. t0 + steps - 1; 0 beyond the columns and the rows.
 template <class V, class T>
-[[gnu::noinline]] void fill_stage(const Rows& from, int rows, int64_t t0, int steps, int64_t m,
-                                  const typename Lanes<V>::Factor& f, Stage<V>& stage, Findings& found) {
+SOFTDP_FN Vec<V> load_piece(const Cells& from, int64_t row, int64_t first, int begin, int end) {
+  const T* const data = static_cast<const T*>(from.data) + row * from.row;
+  if (from.column == 1) return load_part_as<V>(data, first, begin, end);
+  T buffer[kLanes<V>] = {};
+  for (int k = begin; k < end; k++) buffer[k] = data[(first + k) * from.column];
+  return load_as<V>(buffer);
+}
+
+// L steps, a vector each; 0 where there is no cell. True where a score is infinite or past the range.
+template <class V, class T>
+[[gnu::noinline]] bool load_tile(const Cells& from, const Place& at, const typename Lanes<V>::Factor& f,
+                                 Vec<V>* tile, Findings& found) {
   constexpr int L = kLanes<V>;
   using I = Integer<V>;
+  Vec<V> v[L];
   Vec<I> largest(I(0));  // magnitudes as bits, in whose order infinity and NaN come last
-  for (int r = 0; r < L; r++) {
-    V* const to = stage.rows[r];
-    const Window in(t0 - r, m, steps);
-    const int begin = r < rows ? in.begin : steps, end = r < rows ? in.end : steps;
-    const T* const row = static_cast<const T*>(from.data) + r * from.row;
-    const int64_t first = (t0 - r) * from.column;
-    // Whole vectors of the stage, which a tile can then load as they were stored.
-    for (int k = 0; k < steps; k += L) {
-      const int low = clamped(begin - k, 0, L), high = clamped(end - k, 0, L);
-      Vec<V> v;
-      if (from.column == 1) {
-        v = high - low == L ? load_as<V>(row + (first + k)) : load_part_as<V>(row, first + k, low, high);
-      } else {
-        T buffer[L] = {};
-        for (int i = low; i < high; i++) buffer[i] = row[first + (k + i) * from.column];
-        v = load_as<V>(buffer);
-      }
-      v.store(to + k);
-      largest = max(largest, magnitude_bits(v));
+  if (is_whole<L>(at) && from.column == 1) {
+    const T* const first = static_cast<const T*>(from.data) + at.row * from.row + at.column;
+    const Ahead ahead = Ahead::of<L>(at, 1);
+    const uintptr_t next = reinterpret_cast<uintptr_t>(first) +
+                           uintptr_t((ahead.rows * from.row + ahead.columns) * int64_t(sizeof(T)));
+    const int64_t step = from.row - 1;
+#pragma GCC unroll 16
+    for (int r = 0; r < L; r++) {
+      v[r] = load_as<V>(first + r * step);
+      __builtin_prefetch(reinterpret_cast<const void*>(next + uintptr_t(r * step * int64_t(sizeof(T)))));
+      largest = max(largest, magnitude_bits(v[r]));
     }
+  } else if (is_turn<L>(at) && from.column == 1) {
+    const T* const data = static_cast<const T*>(from.data) + at.row * from.row;
+    const int padding = int(at.pitch - at.m);
+    const bool starts = at.rows == L, ends = at.rows_above == L;
+#pragma GCC unroll 16
+    for (int r = 0; r < L; r++) {
+      v[r] = Vec<V>(V(0));
+      if (starts) v[r] = load_part_as<V>(data + r * from.row, -r, r, L);
+      if (ends && r > padding)
+        v[r] = v[r] + load_part_as<V>(data + (r - L) * from.row, at.pitch - r, 0, r - padding);
+      largest = max(largest, magnitude_bits(v[r]));
+    }
+  } else {
+    for (int r = 0; r < L; r++) v[r] = Vec<V>(V(0));
+    over_pieces<L>(at, [&](int r, int64_t row, int64_t first, int begin, int end) {
+      v[r] = v[r] + load_piece<V, T>(from, row, first, begin, end);
+    });
+    for (int r = 0; r < L; r++) largest = max(largest, magnitude_bits(v[r]));
   }
+  transpose(v);
+#pragma GCC unroll 16
+  for (int k = 0; k < L; k++) tile[k] = v[k];
   // Minus infinity is looked at once more, though it is welcome.
   const V limit = f.highest < -f.lowest ? f.highest : -f.lowest;
-  if (any(largest > Vec<I>(bit_cast<I>(limit))))
-    for (int r = 0; r < rows; r++) look_at(stage.rows[r], steps, f, found);
+  const bool odd = any(largest > Vec<I>(bit_cast<I>(limit)));
+  if (odd) look_at(v, f, found);
+  return odd;
 }
 template <class V>
-using FillStage = void (*)(const Rows&, int, int64_t, int, int64_t, const typename Lanes<V>::Factor&,
-                           Stage<V>&, Findings&);
+using LoadTile = bool (*)(const Cells&, const Place&, const typename Lanes<V>::Factor&, Vec<V>*, Findings&);
 template <class V>
-SOFTDP_FN FillStage<V> stage_filler(Type type) {
-  return with_type(type, [](auto t) -> FillStage<V> { return fill_stage<V, decltype(t)>; });
+SOFTDP_FN LoadTile<V> tile_loader(Type type) {
+  return with_type(type, [](auto t) -> LoadTile<V> { return load_tile<V, decltype(t)>; });
 }
 
-// Sets out to fetch a stage into the cache, a few rows with each of the window's blocks: the copy itself
-// would wait for memory, and the rows are too many and their pieces too short for the machine to foresee
-// them. The addresses need not exist.
-template <int L, int kWrite>
-SOFTDP_FN void prefetch_rows(uintptr_t data, int64_t pitch_bytes, int64_t t0, int bytes, int in_window) {
-  constexpr int kBlocks = kWindow / L, kLine = 64;
-  const int block = in_window / L;
-  for (int r = block * L / kBlocks; r < (block + 1) * L / kBlocks; r++) {
-    const uintptr_t from = data + uintptr_t(r * pitch_bytes + (t0 - r) * bytes);
-    for (int at = 0; at <= kWindow * bytes; at += kLine)
-      __builtin_prefetch(reinterpret_cast<const void*>(from + uintptr_t(at)), kWrite, 2);
-  }
-}
-
-// L steps of a stage, a vector each, and back.
-template <class V>
-SOFTDP_FN void load_tile(const Stage<V>& stage, int step, Vec<V>* tile) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kLanes<V>; r++) tile[r] = Vec<V>::load(stage.rows[r] + step);
-  transpose(tile);
-}
-template <class V>
-SOFTDP_FN void store_tile(Vec<V>* tile, int step, Stage<V>& stage) {
-  transpose(tile);
-#pragma GCC unroll 16
-  for (int r = 0; r < kLanes<V>; r++) tile[r].store(stage.rows[r] + step);
-}
-
-// A stage's cells to their rows of `pitch` columns.
+// The way back, to rows of `pitch` columns.
 template <class V, class T>
-[[gnu::noinline]] void write_stage(const Stage<V>& stage, void* data, int64_t pitch, int rows, int64_t t0,
-                                   int steps, int64_t m) {
+[[gnu::noinline]] void store_tile(const Vec<V>* tile, void* data, int64_t pitch, const Place& at) {
   constexpr int L = kLanes<V>;
-  for (int r = 0; r < rows; r++) {
-    const Window in(t0 - r, m, steps);
-    const int64_t first = r * pitch + (t0 - r);
-    for (int k = in.begin; k < in.end; k += L)
-      store_part_as(Vec<V>::load(stage.rows[r] + k), static_cast<T*>(data), first + k, 0,
-                    in.end - k < L ? in.end - k : L);
+  Vec<V> v[L];
+#pragma GCC unroll 16
+  for (int k = 0; k < L; k++) v[k] = tile[k];
+  transpose(v);
+  T* const to = static_cast<T*>(data);
+  if (is_whole<L>(at)) {
+    T* const first = to + at.row * pitch + at.column;
+    const Ahead ahead = Ahead::of<L>(at, -1);
+    const uintptr_t next = reinterpret_cast<uintptr_t>(first) +
+                           uintptr_t((ahead.rows * pitch + ahead.columns) * int64_t(sizeof(T)));
+#pragma GCC unroll 16
+    for (int r = 0; r < L; r++) {
+      store_part_as(v[r], first + r * (pitch - 1), 0, 0, L);
+      __builtin_prefetch(
+          reinterpret_cast<const void*>(next + uintptr_t(r * (pitch - 1) * int64_t(sizeof(T)))), 1);
+    }
+    return;
   }
+  if (is_turn<L>(at)) {
+    const int padding = int(at.pitch - at.m);
+    const bool starts = at.rows == L, ends = at.rows_above == L;
+    T* const data_of = to + at.row * pitch;
+#pragma GCC unroll 16
+    for (int r = 0; r < L; r++) {
+      if (starts) store_part_as(v[r], data_of + r * pitch, -r, r, L);
+      if (ends && r > padding) store_part_as(v[r], data_of + (r - L) * pitch, at.pitch - r, 0, r - padding);
+    }
+    return;
+  }
+  over_pieces<L>(at, [&](int r, int64_t row, int64_t first, int begin, int end) {
+    store_part_as(v[r], to + row * pitch, first, begin, end);
+  });
 }
 template <class V>
-using WriteStage = void (*)(const Stage<V>&, void*, int64_t, int, int64_t, int, int64_t);
+using StoreTile = void (*)(const Vec<V>*, void*, int64_t, const Place&);
 template <class V>
-SOFTDP_FN WriteStage<V> stage_writer(Type type) {
-  return with_type(type, [](auto t) -> WriteStage<V> { return write_stage<V, decltype(t)>; });
+SOFTDP_FN StoreTile<V> tile_storer(Type type) {
+  return with_type(type, [](auto t) -> StoreTile<V> { return store_tile<V, decltype(t)>; });
 }
 
-// Adds a stage's cells to the sums of their columns.
+// Adds a tile's cells to the sums of their columns, the lowest row first.
 template <class V>
-[[gnu::noinline]] void add_columns(const Stage<V>& stage, double* sums, int rows, int64_t t0, int steps,
-                                   int64_t m) {
-  for (int r = rows - 1; r >= 0; r--) {
-    const Window in(t0 - r, m, steps);
-    for (int k = in.begin; k < in.end; k++) sums[t0 - r + k] += double(stage.rows[r][k]);
-  }
+[[gnu::noinline]] void add_columns(const Vec<V>* tile, double* sums, const Place& at) {
+  constexpr int L = kLanes<V>;
+  Vec<V> v[L];
+  for (int k = 0; k < L; k++) v[k] = tile[k];
+  transpose(v);
+  over_pieces<L>(at, [&](int r, int64_t, int64_t first, int begin, int end) {
+    for (int k = begin; k < end; k++) sums[first + k] += double(v[r].x[k]);
+  });
 }
 
 }  // namespace softdp::cpu::SOFTDP_ISA

@@ -141,8 +141,9 @@ cpu::Problem lcs_problem(const Tensor& similarity, const Sizes& size, const Leng
 std::tuple<Tensor, Tensor> forward(cpu::Problem& p, ScalarType dtype, bool save) {
   const Pairs& pairs = p.pairs;
   Tensor score = new_tensor({pairs.count}, arithmetic(dtype));
-  Tensor saved = new_tensor(save ? Sizes{pairs.count, cpu::saved_bytes(pairs.rows, pairs.columns)} : Sizes{0},
-                            ScalarType::Byte);
+  Tensor saved = new_tensor(
+      save ? Sizes{pairs.count, cpu::saved_bytes(pairs.rows, pairs.columns, cpu::packs(p))} : Sizes{0},
+      ScalarType::Byte);
   p.score = score.data_ptr();
   p.saved = save ? data<unsigned char>(saved) : nullptr;
   cpu::forward(p, threads());
@@ -179,7 +180,8 @@ Tensor gradient(cpu::Sink& sink, bool needed, const Sizes& given, const Sizes& f
 
 void backward(cpu::Problem& p, const Tensor& grad, const Tensor& saved, const Sizes& size, ScalarType dtype) {
   STD_TORCH_CHECK(saved.is_cpu() && saved.is_contiguous() && saved.scalar_type() == ScalarType::Byte &&
-                      saved.numel() == size[0] * cpu::saved_bytes(size[1], size[2]) && saved.dim() == 2,
+                      saved.numel() == size[0] * cpu::saved_bytes(size[1], size[2], cpu::packs(p)) &&
+                      saved.dim() == 2,
                   "the saved state does not belong to these scores: was it saved (save=True)?");
   STD_TORCH_CHECK(
       grad.is_cpu() && grad.dim() == 1 && grad.size(0) == size[0] && grad.scalar_type() == arithmetic(dtype),
