@@ -57,6 +57,9 @@ struct States<SmoothMax<A>> {
     const State s = boundary(reached);
     s.p.store(few.p), s.e.store(few.e);
   }
+  static SOFTDP_FN void prefetch(const Row& row, int64_t column) {
+    SOFTDP_ISA::prefetch(row.p, column), SOFTDP_ISA::prefetch(row.e, column);
+  }
   static SOFTDP_FN void store_last(const State& s, const Row& row, int64_t column) {
     SOFTDP_ISA::store_last(s.p, row.p, column), SOFTDP_ISA::store_last(s.e, row.e, column);
   }
@@ -85,6 +88,7 @@ struct States<HardMax<A>> {
     load_part(row, column, 0, count).store(few.x);
   }
   static SOFTDP_FN void fill(bool reached, Few& few) { boundary(reached).store(few.x); }
+  static SOFTDP_FN void prefetch(Row row, int64_t column) { SOFTDP_ISA::prefetch(row, column); }
   static SOFTDP_FN void store_last(const State& s, Row row, int64_t column) {
     SOFTDP_ISA::store_last(s, row, column);
   }
@@ -336,8 +340,10 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
       if (kNarrow && (found.spoils || found.hides)) return true;
       if (at.row > 0 && !through && column < m) {
         const int few = m - column < L ? int(m - column) : L;
+        const auto& row = strip == 0 ? rows.above : rows.inner;
         if (strip == 0) wait_for(before, column + few);
-        S::load(strip == 0 ? rows.above : rows.inner, column, few, above);
+        S::load(row, column, few, above);
+        if (before && strip == 0) S::prefetch(row, column + 4 * L);  // from another thread's cache
       }
       // In a strip's first block the last lane is still in the strip above, but for the last step.
       const auto& row = strip < count - 1 ? rows.inner : rows.below;
@@ -481,6 +487,7 @@ SOFTDP_FN void backward_steps(const Pair<R>& pair, const typename R::Keeps::Elem
     if constexpr (kSpecial)
       if (k == special.last) a = select(lane == Vec<I>(I(last_lane)), Value(seed), a);
     const auto kept_weights = R::Keeps::load(kept + k * R::Keeps::kStep);
+    prefetch(kept, (k - 3 * R::L) * R::Keeps::kStep);
     auto given = adjoint_of<R>(a, kept_weights);
     tiles[0][k] = R::kLcs && pair.problem.visits ? a : given.score;
     if constexpr (R::kGaps > 0) tiles[1][k] = R::kShared ? given.to_above + given.to_left : given.to_above;

@@ -326,6 +326,12 @@ SOFTDP_FN void store_part(Vec<T> v, T* data, int64_t offset, int begin, int end)
   for (int k = begin; k < end; k++) to[k] = buffer[k];
 }
 
+// The address need not exist.
+template <class T>
+SOFTDP_FN void prefetch(const T* data, int64_t offset) {
+  __builtin_prefetch(
+      reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(data) + uintptr_t(offset) * sizeof(T)));
+}
 template <class T>
 SOFTDP_FN void store_last(Vec<T> v, T* data, int64_t offset) {
 #if defined(__AVX512F__)

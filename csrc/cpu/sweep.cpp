@@ -132,7 +132,7 @@ void chain(const Threads& threads, int64_t count, int64_t scratch, const SweepBa
 
 // For pairs 0 .. count - 1: whole rounds of them a thread each, and what is left by bands on all threads.
 template <class Alone, class Together>
-void over_pairs(const Problem& p, const Threads& threads, const std::vector<int64_t>& pairs,
+void over_pairs(const Problem& p, const Threads& threads, const std::vector<int64_t>& pairs, bool backward,
                 const Alone& alone, const Together& together) {
   const int64_t cells = std::max<int64_t>(1, p.pairs.rows * p.pairs.columns), count = int64_t(pairs.size());
   // Bands pay where the pairs that are left are fewer than what bands of one are swept at once, with a margin
@@ -145,7 +145,8 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
   threads.over(whole, std::max<int64_t>(1, kFewCells / cells), [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
     const Bytes scratch = bytes(scratch_bytes(p.pairs.columns));
-    for (int64_t i = begin; i < end; i++) alone(pairs[i], scratch.get());
+    for (int64_t i = begin; i < end; i++)  // as the rows are: what is fetched ahead is the next pair's
+      alone(pairs[backward ? begin + end - 1 - i : i], scratch.get());
   });
   for (int64_t i = whole; i < count; i++) together(pairs[i]);
 }
@@ -392,7 +393,8 @@ void forward(const Problem& p, const Threads& threads) {
         rest.push_back(b);
   }
   over_pairs(
-      p, threads, rest, [&](int64_t b, unsigned char* scratch) { forward_alone(p, b, !narrow, scratch); },
+      p, threads, rest, false,
+      [&](int64_t b, unsigned char* scratch) { forward_alone(p, b, !narrow, scratch); },
       [&](int64_t b) { forward_together(p, threads, b, !narrow); });
 }
 
@@ -417,7 +419,7 @@ void backward(const Problem& p, const Threads& threads) {
       rest.push_back(b);
   }
   over_pairs(
-      p, threads, rest, [&](int64_t b, unsigned char* scratch) { backward_alone(p, b, scratch); },
+      p, threads, rest, true, [&](int64_t b, unsigned char* scratch) { backward_alone(p, b, scratch); },
       [&](int64_t b) { backward_together(p, threads, b); });
 }
 

@@ -126,13 +126,13 @@ SOFTDP_FN bool is_turn(const Place& at) {
 
 // How far ahead the next cells are fetched into the cache: the rows are too many and their pieces too short
 // for the machine to foresee them. A strip ahead, or within the row where that would be more than a cache.
-constexpr int64_t kReach = 2048;
+constexpr int64_t kReach = 128;
 struct Ahead {
   int64_t rows, columns;
   template <int L>
   static SOFTDP_FN Ahead of(const Place& at, int direction) {
     if (at.pitch <= kReach) return {direction * L, 0};
-    constexpr int64_t kColumns = 256;
+    constexpr int64_t kColumns = 64;
     const int64_t column = at.column + direction * kColumns;
     if (column < 0) return {-L, at.pitch - kColumns};
     if (column >= at.pitch) return {L, kColumns - at.pitch};
