@@ -74,21 +74,17 @@ ScalarType arithmetic(ScalarType dtype) {
   return dtype == ScalarType::Double ? dtype : ScalarType::Float;
 }
 
-// Large tensors come as fresh pages each time, and the page faults would cost as much as the sweep: ask for huge
-// ones. The ends, which are no whole huge page, are brought in one call each, and not page by page.
+// Large tensors come as fresh pages each time, and the page faults would cost as much as a tenth of a sweep:
+// ask for huge ones.
 Tensor new_tensor(const Sizes& size, ScalarType dtype) {
   Tensor t = torch::stable::empty(size, dtype);
 #ifdef MADV_HUGEPAGE
-  constexpr uintptr_t kPage = 4096, kHuge = 2 << 20, kLarge = 8 << 20;
-  constexpr int kPopulateWrite = 23;  // since Linux 5.14; older headers do not have it
-  const auto rounded = [](uintptr_t at, uintptr_t unit) { return (at + unit - 1) / unit * unit; };
+  constexpr uintptr_t kPage = 4096, kLarge = 8 << 20;
   const uintptr_t begin = reinterpret_cast<uintptr_t>(t.data_ptr());
-  const uintptr_t bytes = uintptr_t(t.numel() * bytes_of(dtype)), end = begin + bytes;
-  if (bytes >= kLarge) {  // advice: may fail
-    const uintptr_t first = rounded(begin, kPage), head = rounded(begin, kHuge), tail = end / kHuge * kHuge;
-    madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
-    madvise(reinterpret_cast<void*>(first), head - first, kPopulateWrite);
-    madvise(reinterpret_cast<void*>(tail), end - tail, kPopulateWrite);
+  const uintptr_t bytes = uintptr_t(t.numel() * bytes_of(dtype));
+  if (bytes >= kLarge) {
+    const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
+    madvise(reinterpret_cast<void*>(first), begin + bytes - first, MADV_HUGEPAGE);  // advice: may fail
   }
 #endif
   return t;
