@@ -100,7 +100,7 @@ def kernels(folder: str, compiler: list[str]) -> list[str]:
     for name, flags in instruction_sets().items():
         target = Path(folder) / f"kernels_{name}.o"
         objects.append(str(target))
-        common = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fwrapv"]
+        common = ["-O2", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fwrapv"]
         asked = shlex.split(os.environ.get("CXXFLAGS", ""))
         command = [*compiler, *common, *flags, *asked, f"-DSOFTDP_ISA={name}"]
         command += ["-c", str(source), "-o", str(target)]

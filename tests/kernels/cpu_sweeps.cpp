@@ -1,0 +1,182 @@
+// The CPU sweeps without PyTorch, against sums of exponentials in double: for machines that CI only emulates.
+//
+// zig c++ -target aarch64-linux-musl -static -O1 -std=c++17 -ffp-contract=off -DSOFTDP_ISA=baseline
+//     csrc/cpu/*.cpp tests/kernels/cpu_sweeps.cpp -o sweeps && qemu-aarch64 sweeps
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../../csrc/cpu/sweep.h"
+
+namespace {
+using namespace softdp;
+using cpu::Problem;
+using cpu::Type;
+
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+struct Case {
+  const char* name;
+  bool lcs, anchored, double_scores;
+  double gamma;
+  bool own_gap;  // a gap for each cell, or 0 for all
+};
+struct Size {
+  int64_t count, rows, columns;
+};
+struct Result {
+  std::vector<double> score, gradient, gap_gradient;
+};
+
+cpu::Threads on_threads(int count) {
+  return {count, [count](int64_t items, int64_t grain, const std::function<void(int64_t, int64_t)>& run) {
+            const int64_t parts = std::min<int64_t>(count, (items + grain - 1) / grain);
+            std::vector<std::thread> threads;
+            for (int64_t i = 0; i < parts; i++)
+              threads.emplace_back([&, i] { run(items * i / parts, items * (i + 1) / parts); });
+            for (std::thread& t : threads) t.join();
+          }};
+}
+
+template <class T>
+Result swept(const Case& c, const Size& size, const std::vector<double>& match,
+             const std::vector<double>& gap, int threads) {
+  const auto [B, N, M] = size;
+  const std::vector<T> scores(match.begin(), match.end()), gaps(gap.begin(), gap.end());
+  std::vector<T> score(B), gradient(match.size()), gap_gradient(gap.size()), ones(B, T(1));
+  const Type type = sizeof(T) == 8 ? Type::kFloat64 : Type::kFloat32;
+  Problem p{};
+  p.pairs = {B, N, M, {}, {}};
+  p.lcs = c.lcs, p.anchored = c.anchored, p.shared_gap = true;
+  p.gamma = c.gamma, p.threshold = 0.25;
+  p.scores[0] = {scores.data(), type, N * M, M, 1};
+  p.scores[1] = c.lcs       ? p.scores[0]
+                : c.own_gap ? cpu::Table{gaps.data(), type, N * M, M, 1}
+                            : cpu::Table{gaps.data(), type, 0, 0, 0};
+  p.scores[2] = p.scores[1];
+  p.score = score.data();
+  const int64_t bytes = cpu::saved_bytes(N, M, cpu::packs(p));
+  unsigned char* const saved =
+      static_cast<unsigned char*>(std::aligned_alloc(64, (B * bytes + 63) / 64 * 64));
+  p.saved = saved;
+  p.grad_score = ones.data();
+  p.gradients[0] = {gradient.data(), type, true, true};
+  if (!c.lcs) p.gradients[1] = {gap_gradient.data(), type, c.own_gap, c.own_gap};
+  if (!c.lcs && !c.own_gap) p.gradients[1].data = nullptr;
+  cpu::forward(p, on_threads(threads));
+  cpu::backward(p, on_threads(threads));
+  std::free(saved);
+  return {{score.begin(), score.end()},
+          {gradient.begin(), gradient.end()},
+          {gap_gradient.begin(), gap_gradient.end()}};
+}
+
+double smooth_max(const double* a, int count, double gamma, double* w) {
+  int first = 0;
+  for (int k = 1; k < count; k++)
+    if (a[k] > a[first]) first = k;
+  const double largest = a[first];
+  double sum = 0;
+  for (int k = 0; k < count; k++) {
+    w[k] = gamma > 0 && largest > -kInf ? std::exp((a[k] - largest) / gamma) : double(k == first);
+    sum += w[k];
+  }
+  for (int k = 0; k < count; k++) w[k] /= sum;
+  return gamma > 0 && largest > -kInf ? largest + gamma * std::log(sum) : largest;
+}
+
+Result expected(const Case& c, const Size& size, const std::vector<double>& match,
+                const std::vector<double>& gap) {
+  const auto [B, N, M] = size;
+  Result r{std::vector<double>(B), std::vector<double>(match.size()), std::vector<double>(gap.size())};
+  const int64_t W = M + 1;
+  for (int64_t b = 0; b < B; b++) {
+    std::vector<double> S((N + 1) * W, c.anchored ? -kInf : 0.0), A((N + 1) * W, 0.0), w(3 * (N + 1) * W);
+    S[0] = 0;
+    for (int64_t i = 1; i <= N; i++)
+      for (int64_t j = 1; j <= M; j++) {
+        const double m = match[(b * N + i - 1) * M + j - 1];
+        const double g = c.own_gap ? gap[(b * N + i - 1) * M + j - 1] : 0.0;
+        double* const weights = &w[3 * (i * W + j)];
+        const double a[3] = {S[(i - 1) * W + j - 1], g + S[(i - 1) * W + j], g + S[i * W + j - 1]};
+        if (!c.lcs) {
+          S[i * W + j] = m + smooth_max(a, 3, c.gamma, weights);
+        } else if (m >= 0.25) {
+          S[i * W + j] = m + a[0];
+          weights[0] = 1;
+        } else {
+          const double plateau[2] = {S[(i - 1) * W + j], S[i * W + j - 1]};
+          S[i * W + j] = smooth_max(plateau, 2, c.gamma, weights + 1);
+        }
+      }
+    r.score[b] = S[N * W + M];
+    A[N * W + M] = 1;
+    for (int64_t i = N; i >= 1; i--)
+      for (int64_t j = M; j >= 1; j--) {
+        const double a = A[i * W + j], *const weights = &w[3 * (i * W + j)];
+        const int64_t cell = (b * N + i - 1) * M + j - 1;
+        A[(i - 1) * W + j - 1] += a * weights[0];
+        A[(i - 1) * W + j] += a * weights[1];
+        A[i * W + j - 1] += a * weights[2];
+        r.gradient[cell] = c.lcs ? a * weights[0] : a;
+        if (c.own_gap) r.gap_gradient[cell] = a * (weights[1] + weights[2]);
+      }
+  }
+  return r;
+}
+
+double distance(const std::vector<double>& a, const std::vector<double>& b, bool relative) {
+  double most = 0;
+  for (size_t k = 0; k < a.size(); k++) {
+    const double off = std::abs(a[k] - b[k]) / (relative ? std::max(1.0, std::abs(b[k])) : 1.0);
+    most = off <= most ? most : off;  // a NaN stays
+  }
+  return most;
+}
+
+}  // namespace
+
+int main() {
+  const Case cases[] = {{"fsd", false, false, false, 0.1, true},
+                        {"fsd, anchored, no gap", false, true, false, 0.1, false},
+                        {"fsd, double", false, false, true, 0.1, true},
+                        {"fsd, gamma 0", false, true, false, 0, true},
+                        {"fsd, out of float's range", false, false, false, 1e-7, true},
+                        {"lcs", true, false, false, 0.1, false},
+                        {"lcs, double", true, false, true, 0.1, false}};
+  const Size sizes[] = {{1, 1, 1},   {2, 1, 70},  {2, 70, 1},  {20, 5, 7},   {3, 17, 33},
+                        {2, 33, 17}, {2, 64, 64}, {3, 40, 50}, {1, 300, 900}};  // the last: in a chain
+  std::mt19937 random(0);
+  int failed = 0;
+  for (const Case& c : cases)
+    for (const Size& size : sizes) {
+      std::vector<double> match(size.count * size.rows * size.columns),
+          gap(c.own_gap ? match.size() : 1, 0.0);
+      for (double& x : match) x = int(random() % 129) / 64.0 - 1;  // exact in float
+      for (double& x : gap) x = c.own_gap ? int(random() % 129) / 64.0 - 1 : 0;
+      const Result exact = expected(c, size, match, gap);
+      for (int threads : {1, 3}) {
+        const Result found = c.double_scores ? swept<double>(c, size, match, gap, threads)
+                                             : swept<float>(c, size, match, gap, threads);
+        const bool is_double = c.double_scores;
+        const double score = distance(found.score, exact.score, true),
+                     gradient =
+                         std::max(distance(found.gradient, exact.gradient, false),
+                                  c.own_gap ? distance(found.gap_gradient, exact.gap_gradient, false) : 0);
+        if (!(score < (is_double ? 1e-12 : 1e-6) && gradient < (is_double ? 1e-9 : 2e-4))) {
+          std::printf("%s, %d x %d x %d, %d threads: score off by %g, gradient by %g\n", c.name,
+                      int(size.count), int(size.rows), int(size.columns), threads, score, gradient);
+          failed++;
+        }
+      }
+    }
+  std::printf("%s kernels: %d of %d cases off\n", cpu::chosen().name, failed,
+              int(2 * std::size(cases) * std::size(sizes)));
+  return failed != 0;
+}
