@@ -90,7 +90,12 @@ ALIGNMENT = Case(
     match_and_gap,
     (
         # The derivatives reach some hundreds: 1 / gamma times sums of many cells.
-        Implementation("softdp", squares(partial(softdp.fsd_alignment, gamma=GAMMA)), slope=2e-5),
+        Implementation(
+            "softdp",
+            squares(partial(softdp.fsd_alignment, gamma=GAMMA)),
+            score_tolerance=1e-4,
+            slope=2e-4,
+        ),
         Implementation(
             "reference",
             squares(reference_alignment),
