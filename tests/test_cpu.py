@@ -207,6 +207,29 @@ def test_any_number_of_threads_gives_the_same_bits(kind, threads):
             assert all(map(torch.equal, results[0], other))
 
 
+@pytest.mark.parametrize("n", [1, 17, 640])
+@pytest.mark.parametrize("m", [1, 5, 16, 17, 33, 49])
+def test_a_short_pair_in_a_long_table_on_several_threads(n, m, threads):
+    """Swept in a chain of bands, whose lanes go from strip to strip; the bits and the zeros of one thread."""
+    tables = [scores(1, 640, 640, dtype=torch.float32) for _ in range(2)]
+    tables[0][:, ::7, ::5] = -math.inf
+    lengths = {"x_lengths": torch.tensor([n]), "y_lengths": torch.tensor([m])}
+    results = []
+    for count in (1, 3):
+        threads(count)
+        value, gradients = score_and_gradients(softdp.fsd_score, tables, **lengths)
+        results.append((value, *gradients))
+        for gradient in gradients:
+            assert (gradient[:, n:] == 0).all() and (gradient[:, :, m:] == 0).all()
+    assert all(map(torch.equal, *results))
+    exact, wanted = score_and_gradients(
+        softdp.fsd_score, [t[:, :n, :m].double().contiguous() for t in tables]
+    )
+    close(results[0][0], exact, 1e-6)
+    for found, expected in zip(results[0][1:], wanted, strict=True):
+        close(found[:, :n, :m], expected, 1e-3)
+
+
 def test_a_batch_and_its_pairs_one_by_one_agree_to_the_bit():
     match, gap = (scores(9, 70, 50, dtype=torch.float32) for _ in range(2))
     value, gradients = score_and_gradients(softdp.fsd_score, (match, gap))
