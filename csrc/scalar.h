@@ -24,9 +24,8 @@ SOFTDP_FN To bit_cast(From from) {
   return to;
 }
 
-// Adding 1.5 * 2^52 rounds a double to a whole number, which then lies in the low bits.
+// Adding 1.5 * 2^52 rounds a double to a whole number.
 constexpr double kRound = 6755399441055744.0;
-constexpr int64_t kRoundBits = 0x4338000000000000;
 
 template <class T>
 struct Scalar;

@@ -144,6 +144,15 @@ struct Pair {
   }
 };
 
+// How the steps of a block differ from others'.
+struct Special {
+  static constexpr int kNever = 1000;
+  int start = kNever;  // the lane that starts a row at step 0, the next one at step 1, ...
+  int last = kNever;   // the step of the pair's last cell
+  int keep = 0;        // of the lanes' weights: -1 those that have started, 1 the others, 0 all
+  bool at_all() const { return start != kNever || last != kNever; }
+};
+
 // The strips of a band, and where in them a block is.
 template <class R>
 struct Strips {
@@ -152,22 +161,24 @@ struct Strips {
   int64_t begin, end, count;  // rows; strips
 
   Strips(const Pair<R>& pair, const Band& band)
-      : pair(pair), begin(band.begin), end(band.end), count((band.end - band.begin + L - 1) / L) {}
+      : pair(pair), begin(band.begin), end(band.end), count(bands_of(band.end - band.begin, L)) {}
   int rows(int64_t strip) const { return clamped(end - begin - strip * L, 0, L); }
   Place at(int64_t strip, int64_t column) const {
     const int rows_above = column == 0 && strip > 0 ? rows(strip - 1) : 0;
     return {begin + strip * L, column, rows(strip), rows_above, pair.m, pair.pitch};
   }
   // Whether lanes are still at work when all strips are through.
-  bool has_tail() const { return pair.m + rows(count - 1) - 1 > pair.pitch; }
+  bool has_tail() const { return runs_over(rows(count - 1), pair.m, L); }
   // Steps of the pair's sweep at which the block begins.
   int64_t step(int64_t strip, int64_t column) const { return (begin / L + strip) * pair.pitch + column; }
-  // The step of the pair's last cell, from the band's first on; beyond all of them where it is another's.
-  int64_t last_step() const {
-    if (end < pair.n) return std::numeric_limits<int64_t>::max();
-    return (count - 1) * pair.pitch + pair.m - 1 + last_lane();
-  }
   int last_lane() const { return rows(count - 1) - 1; }
+  Special special(int64_t strip, int64_t column) const {
+    Special s;
+    if (column == 0) s.start = 0;
+    const int64_t last = (count - 1 - strip) * pair.pitch + pair.m - 1 + last_lane() - column;
+    if (end == pair.n && 0 <= last && last < L) s.last = int(last);
+    return s;
+  }
 };
 
 // A row gap's numbers, one a lane, and their inputs.
@@ -179,15 +190,12 @@ struct RowGaps {
     if constexpr (R::kRows)
       for (int i = 0; i < R::kGaps; i++) {
         const Cells& gap = pair.cells[i + 1];
-        alignas(kVectorBytes) V lanes[R::L] = {};
+        Vec<V> scores;  // its rows as the columns of one
         with_type(pair.problem.scores[i + 1].type, [&](auto t) {
-          const auto* const numbers = static_cast<const decltype(t)*>(gap.data);
-          for (int r = 0; r < rows; r++) lanes[r] = as<V>(numbers[(row + r) * gap.row]);
+          scores = load_piece<V, decltype(t)>({gap.data, 0, gap.row}, 0, row, 0, rows);
         });
-        Vec<V> scores[R::L];
-        for (auto& same : scores) same = Vec<V>::load(lanes);
-        look_at(scores, pair.factor, found);
-        input[i] = R::Max::input(scores[0], pair.factor);
+        look_at(&scores, 1, pair.factor, found);
+        input[i] = R::Max::input(scores, pair.factor);
       }
   }
 };
@@ -206,14 +214,6 @@ struct Outgoing {
   typename R::S::Row row, row_above;
   int64_t first, first_above;
   int turn;
-};
-
-// How the steps of a block differ from others'.
-struct Special {
-  int start;  // the lane that starts a row at step 0, the next one at step 1, ...; kNever: none does
-  int last;   // the step of the pair's last cell
-  int keep;   // of the lanes' weights: -1 those that have started, 1 the others, 0 all
-  static constexpr int kNever = 1000;
 };
 
 // A score as an input of the cell; kFinite: it is known to be within the range.
@@ -275,10 +275,12 @@ SOFTDP_FN void forward_steps(const Pair<R>& pair, const Vec<typename R::V> (*til
       s = R::Recurrence::cell(Max::moves(match, insert, del), diagonal, up, left, w);
     }
     if constexpr (kKeep) {
-      Rounding rounding(addends[k], oddness_of(antidiagonal + k));
-      if constexpr (kSpecial)  // of lanes that have not yet turned
-        rounding = select(lane_numbers<float>() > Words(special.start + k), Rounding(antidiagonal_above + k),
-                          rounding);
+      Rounding rounding;
+      if constexpr (R::Keeps::kPacks) {
+        rounding = Rounding(addends[k], oddness_of(antidiagonal + k));
+        if constexpr (kSpecial)  // of lanes that have not yet turned
+          rounding = select(lane > Words(special.start + k), Rounding(antidiagonal_above + k), rounding);
+      }
       const auto weights = R::Keeps::keep(w, rounding);
       auto* const to = kept + k * R::Keeps::kStep;
       if (!kSpecial || special.keep == 0)
@@ -315,10 +317,8 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
   constexpr int L = R::L;
   constexpr bool kNarrow = sizeof(typename R::V) == 4;
   const Pair<R>& pair = strips.pair;
-  const int64_t m = pair.m, count = strips.count, last_step = strips.last_step();
+  const int64_t m = pair.m, count = strips.count;
   const bool reached = pair.problem.lcs || !pair.problem.anchored;
-  const bool handed_on =
-      m + L - 1 > pair.pitch;  // whether a band's lanes are at work when the next one's are
   const typename R::State rest = S::boundary(reached), origin = S::boundary(true);
   front = {rest, rest, rest};
   RowGaps<R> gaps[2];
@@ -350,11 +350,11 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
       const Outgoing<R> outgoing{row, strip < count ? rows.inner : rows.below, through ? m : column - (L - 1),
                                  strip > 0 ? pair.pitch - (L - 1) : m, column == 0 ? L - 1 : 0};
       const int64_t step = strip * pair.pitch + column;
-      const bool has_last = step <= last_step && last_step < step + L;
       auto* const to = kKeep ? kept + step * R::Keeps::kStep : nullptr;
-      if (column == 0 || column >= m || has_last || odd) {
-        Special special{column == 0 ? 0 : Special::kNever, has_last ? int(last_step - step) : -1, 0};
-        if (handed_on && column == 0 && strip == 0 && at.row > 0) special.keep = -1;
+      Special special = strips.special(strip, column);
+      if (special.at_all() || column >= m || odd) {
+        // The steps between two bands are each one's in part, where the lanes of the one above run over.
+        if (column == 0 && strip == 0 && at.row > 0 && runs_over(L, m, L)) special.keep = -1;
         if (through && strips.end < pair.n) special.keep = 1;
         forward_steps<R, true, kKeep>(pair, tiles, gaps, above, special, at.row == 0 ? origin : rest, at,
                                       outgoing, front, to);
@@ -382,8 +382,8 @@ struct Scratch {
 template <class R>
 StateRows<R> state_rows(const Pair<R>& pair, const Band& band, const Scratch<R>& scratch) {
   const int64_t columns = pair.problem.pairs.columns;
-  return {R::S::row_at(band.above, columns), scratch.row,
-          band.below ? R::S::row_at(band.below, columns) : scratch.row};
+  const auto row_at = [&](unsigned char* at) { return at ? R::S::row_at(at, columns) : scratch.row; };
+  return {row_at(band.above), scratch.row, row_at(band.below)};
 }
 // Where the band's weights lie in what is saved of its pair.
 template <class R>
@@ -511,7 +511,7 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
   using V = typename R::V;
   constexpr int L = R::L;
   const Pair<R>& pair = strips.pair;
-  const int64_t m = pair.m, pitch = pair.pitch, count = strips.count, last_step = strips.last_step();
+  const int64_t m = pair.m, pitch = pair.pitch, count = strips.count;
   V* const flow = reinterpret_cast<V*>(band.flow);
   const V seed = V(number_of(pair.problem, pair.problem.grad_score, pair.pair));
   const bool tail = strips.has_tail(), is_lowest = strips.end == pair.n;
@@ -536,14 +536,13 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
           for (int k = 0; k < m - first; k++) below[k] = flow[first + k];
       }
       const int64_t step = strip * pitch + column;
-      const bool has_last = step <= last_step && last_step < step + L;
+      const Special special = strips.special(strip, column);
       const auto* const from = kept + step * R::Keeps::kStep;
       // The first lane hands its own to the row above.
       const int count_up = through || column >= m ? 0 : m - column < L ? int(m - column) : L;
-      if (column == 0 || has_last || count_up < L)
-        backward_steps<R, true>(
-            pair, from, below, {column == 0 ? 0 : Special::kNever, has_last ? int(last_step - step) : -1, 0},
-            strips.last_lane(), seed, flow + (through ? 0 : column), count_up, flows, tiles);
+      if (special.at_all() || count_up < L)
+        backward_steps<R, true>(pair, from, below, special, strips.last_lane(), seed,
+                                flow + (through ? 0 : column), count_up, flows, tiles);
       else
         backward_steps<R, false>(pair, from, below, {}, 0, seed, flow + column, L, flows, tiles);
       for (int i = 0; i <= R::kGaps; i++) targets[i].take(tiles[i], at);

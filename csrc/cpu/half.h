@@ -43,13 +43,6 @@ SOFTDP_FN float to_float(float x) {
 SOFTDP_FN void from_float(float x, float& y) {
   y = x;
 }
-template <class V, class T>
-SOFTDP_FN V as(T x) {
-  if constexpr (sizeof(T) == 8)
-    return V(x);
-  else
-    return V(to_float(x));
-}
 template <class T>
 SOFTDP_FN void put(T& to, double x) {
   from_float(float(x), to);

@@ -81,6 +81,10 @@ SOFTDP_FN int64_t pitch_of(int64_t columns, int lanes) {
   const int64_t whole = (columns + lanes - 1) / lanes * lanes;
   return whole < 2 * lanes ? 2 * lanes : whole;
 }
+// Whether the lanes of a strip of `rows` rows are still at work when its steps are through.
+SOFTDP_FN bool runs_over(int64_t rows, int64_t columns, int lanes) {
+  return columns + rows - 1 > pitch_of(columns, lanes);
+}
 
 enum class Verdict : int64_t { kGrouped, kNarrow, kWide, kSpoiled, kNoPath, kEmpty };
 

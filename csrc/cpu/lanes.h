@@ -22,7 +22,7 @@ using Integer = typename IntegerOf<T>::Type;
 template <class T>
 SOFTDP_FN Vec<T> residue(Vec<T> x, T k, Vec<T> whole) {
 #if defined(__AVX2__)  // and FMA
-  return mulsub(x, Vec<T>(k), whole);
+  return muladd(x, Vec<T>(k), -whole);
 #else
   if constexpr (sizeof(T) == 4) {
     Vec<T> r;  // a float's products are exact in double

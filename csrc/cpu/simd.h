@@ -66,6 +66,7 @@ struct Vec {
   static SOFTDP_FN Vec load(const T* from) { return Vec(Raw(*reinterpret_cast<const Unaligned*>(from))); }
   SOFTDP_FN void store(T* to) const { *reinterpret_cast<Unaligned*>(to) = x; }
 
+  SOFTDP_FN Vec operator-() const { return -x; }
   friend SOFTDP_FN Vec operator+(Vec a, Vec b) { return a.x + b.x; }
   friend SOFTDP_FN Vec operator-(Vec a, Vec b) { return a.x - b.x; }
   friend SOFTDP_FN Vec operator*(Vec a, Vec b) { return a.x * b.x; }
@@ -169,24 +170,6 @@ SOFTDP_FN Vec<T> muladd(Vec<T> a, Vec<T> b, Vec<T> c) {
     return Vec<T>(typename Vec<T>::Raw(_mm256_fmadd_pd(a.x, b.x, c.x)));
 #else
   return a * b + c;
-#endif
-}
-
-// a b - c, likewise.
-template <class T>
-SOFTDP_FN Vec<T> mulsub(Vec<T> a, Vec<T> b, Vec<T> c) {
-#if defined(__AVX512F__)
-  if constexpr (sizeof(T) == 4)
-    return Vec<T>(typename Vec<T>::Raw(_mm512_fmsub_ps(a.x, b.x, c.x)));
-  else
-    return Vec<T>(typename Vec<T>::Raw(_mm512_fmsub_pd(a.x, b.x, c.x)));
-#elif defined(__AVX2__)
-  if constexpr (sizeof(T) == 4)
-    return Vec<T>(typename Vec<T>::Raw(_mm256_fmsub_ps(a.x, b.x, c.x)));
-  else
-    return Vec<T>(typename Vec<T>::Raw(_mm256_fmsub_pd(a.x, b.x, c.x)));
-#else
-  return a * b - c;
 #endif
 }
 

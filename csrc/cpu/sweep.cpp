@@ -177,9 +177,9 @@ struct Bands {
     if (!p.saved) return;
     if (!packed) return Saved(p).clear(pair);
     const int lanes = chosen().lanes;
-    const int64_t strips = bands_of(rows, lanes), columns = p.pairs.m(pair), steps = pitch_of(columns, lanes);
-    const bool tail = columns + (rows - (strips - 1) * lanes) - 1 > steps;
-    Saved(p).clear(pair, (strips * steps + (tail ? lanes : 0)) * lanes * 4);
+    const int64_t strips = bands_of(rows, lanes), columns = p.pairs.m(pair);
+    const bool tail = runs_over(rows - (strips - 1) * lanes, columns, lanes);
+    Saved(p).clear(pair, (strips * pitch_of(columns, lanes) + (tail ? lanes : 0)) * lanes * 4);
   }
   Band operator[](int64_t i) const {
     Band band{pair, i * of, std::min(rows, (i + 1) * of), wide};
@@ -378,9 +378,10 @@ void forward(const Problem& p, const Threads& threads) {
           settle_empty(b);
         else if (odd >> r & 1 && narrow && p.gamma > 0)
           again[b] = 1;
-        else
+        else {
           finish(p, b, Verdict::kGrouped, {false, (odd >> r & 1) != 0, number_of(p, p.score, b)});
-        if (p.saved && !again[b] && !is_empty(p, b)) Saved(p).clear(b);
+          if (p.saved) Saved(p).clear(b);
+        }
       }
     });
     for (int64_t b = 0; b < p.pairs.count; b++)

@@ -81,13 +81,6 @@ SOFTDP_FN int clamped(int64_t x, int low, int high) {
   return x < low ? low : x > high ? high : int(x);
 }
 
-// The part of L columns, from `first` on, that lies within m columns.
-struct Window {
-  int begin, end;
-  SOFTDP_FN Window(int64_t first, int64_t m, int L)
-      : begin(clamped(-first, 0, L)), end(clamped(m - first, 0, L)) {}
-};
-
 // Which cells a tile holds: lane 0 is in row `row` and at columns `column` and after, lane r a row below and
 // a column to the left. At column 0 that is, for lane r, the last r of `pitch` columns of a row L above, and
 // then the first ones of its own. Columns from m on are not there, nor rows from `rows` on.
@@ -146,10 +139,11 @@ struct Findings {
   bool hides = false;   // a finite one below it
 };
 template <class V>
-[[gnu::noinline]] void look_at(const Vec<V>* scores, const typename Lanes<V>::Factor& f, Findings& found) {
+[[gnu::noinline]] void look_at(const Vec<V>* scores, int count, const typename Lanes<V>::Factor& f,
+                               Findings& found) {
   const Vec<V> highest(f.highest), lowest(f.lowest), nothing(-std::numeric_limits<V>::infinity());
   typename Vec<V>::Mask spoils = {}, hides = {};
-  for (int k = 0; k < kLanes<V>; k++) {
+  for (int k = 0; k < count; k++) {
     spoils |= ~(scores[k] <= highest);
     hides |= (scores[k] < lowest) & (scores[k] > nothing);
   }
@@ -217,7 +211,7 @@ template <class V, class T>
   // Minus infinity is looked at once more, though it is welcome.
   const V limit = f.highest < -f.lowest ? f.highest : -f.lowest;
   const bool odd = any(largest > Vec<I>(bit_cast<I>(limit)));
-  if (odd) look_at(v, f, found);
+  if (odd) look_at(v, L, f, found);
   return odd;
 }
 template <class V>

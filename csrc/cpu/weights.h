@@ -71,7 +71,7 @@ struct Packed<false> {
     const Vec<float> one(float{kOne}), zero(0.0f);
     const auto no_match = w.match == zero;
     const Words insert = bits_as<int32_t>(muladd(w.insert, one, r.addend) + r.number),
-                del = bits_as<int32_t>(mulsub(w.del, one, r.addend) + r.number);
+                del = bits_as<int32_t>(muladd(w.del, one, -r.addend) + r.number);
     const Words most = select(no_match & (w.del == zero), r.all, min(insert, r.all));
     const Words rest = r.complete - most;
     return most + shifted_left(select(no_match, rest, min(del, rest)), 16) - r.offset;
