@@ -1,7 +1,7 @@
 // The CPU sweeps without PyTorch, against sums of exponentials in double: for machines that CI only emulates.
 //
 // zig c++ -target aarch64-linux-musl -static -O1 -std=c++17 -ffp-contract=off -DSOFTDP_ISA=baseline
-//     csrc/cpu/*.cpp tests/kernels/cpu_sweeps.cpp -o sweeps && qemu-aarch64 sweeps
+//     csrc/cpu/*.cpp tests/cpu/sweeps.cpp -o sweeps && qemu-aarch64 sweeps
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
