@@ -113,7 +113,7 @@ def kernels(folder: str, compiler: list[str]) -> list[str]:
 
 def extension():
     cpu = ["csrc/cpu/sweep.cpp", "csrc/cpu/second_order.cpp"]
-    sources = ["csrc/ops/library.cpp", "csrc/ops/cpu.cpp", *cpu]
+    sources = ["csrc/ops/library.cpp", "csrc/ops/cpu.cpp", "csrc/ops/memory.cpp", *cpu]
     flags = {"cxx": ["-O3", "-std=c++17", "-fvisibility=hidden", f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]}
     headers = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/**/*.*h"))  # .h and .cuh
     options = {"py_limited_api": True, "extra_compile_args": flags, "depends": headers}

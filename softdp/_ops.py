@@ -84,7 +84,7 @@ def _load() -> Path:
 
 
 def _cpu() -> str:
-    """The CPU kernels' instruction set; SOFTDP_CPU that cannot be had is an error here, at the import."""
+    """The CPU kernels' instruction set; settings of the environment that cannot be had are errors here."""
     ask = ctypes.CDLL(str(_EXTENSION)).softdp_cpu
     ask.restype = ctypes.c_char_p
     answer = ask().decode()

@@ -3,13 +3,10 @@
 
 #include <exception>
 #include <string>
-#if __has_include(<sys/mman.h>)
-#include <sys/mman.h>
-#endif
 
 #include "../cpu/second_order.h"
 #include "../cpu/sweep.h"
-#include "tensors.h"
+#include "memory.h"
 
 namespace softdp {
 namespace {
@@ -58,36 +55,8 @@ cpu::Type type_of(ScalarType dtype, const char* name) {
       STD_TORCH_CHECK(false, name, " must be float64, float32, float16 or bfloat16");
   }
 }
-int64_t bytes_of(ScalarType dtype) {
-  switch (dtype) {
-    case ScalarType::Double:
-      return 8;
-    case ScalarType::Float:
-      return 4;
-    case ScalarType::Byte:
-      return 1;
-    default:
-      return 2;
-  }
-}
 ScalarType arithmetic(ScalarType dtype) {
   return dtype == ScalarType::Double ? dtype : ScalarType::Float;
-}
-
-// Large tensors come as fresh pages each time, and the page faults would cost as much as a tenth of a sweep:
-// ask for huge ones.
-Tensor new_tensor(const Sizes& size, ScalarType dtype) {
-  Tensor t = torch::stable::empty(size, dtype);
-#ifdef MADV_HUGEPAGE
-  constexpr uintptr_t kPage = 4096, kLarge = 8 << 20;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(t.data_ptr());
-  const uintptr_t bytes = uintptr_t(t.numel() * bytes_of(dtype));
-  if (bytes >= kLarge) {
-    const uintptr_t first = (begin + kPage - 1) / kPage * kPage;
-    madvise(reinterpret_cast<void*>(first), begin + bytes - first, MADV_HUGEPAGE);  // advice: may fail
-  }
-#endif
-  return t;
 }
 
 const cpu::Threads& threads() {
@@ -325,10 +294,12 @@ STABLE_TORCH_LIBRARY_IMPL(softdp, CPU, m) {
 
 }  // namespace softdp
 
-// The name of the instruction set in use or, after an exclamation mark, why there is none; for ctypes.
+// The name of the instruction set in use or, after an exclamation mark, what is wrong with the environment's
+// settings; for ctypes.
 extern "C" __attribute__((visibility("default"))) const char* softdp_cpu() {
   static const std::string answer = [] {
     try {
+      softdp::kept_at_most();
       return std::string(softdp::cpu::chosen().name);
     } catch (const std::exception& error) {
       return std::string("!") + error.what();
