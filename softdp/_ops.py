@@ -469,6 +469,13 @@ def wanted(*args: Any) -> bool:
     return torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
 
 
+def plain(*args: Any) -> bool:
+    """Whether a derivative is wanted of any of these, backward, and no graph, transform or forward mode is
+    at work: where a torch.autograd.Function without rules for these serves."""
+    forward_mode = torch.autograd.forward_ad._current_level >= 0
+    return wanted(*args) and not (forward_mode or torch.compiler.is_compiling() or transformed())
+
+
 def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) -> Callable:
     """Give an operator its derivative and its vmap rule; returns what calls it.
 

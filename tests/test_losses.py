@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -73,6 +74,64 @@ def test_gradcheck(loss, module):
 
 
 @each
+@pytest.mark.parametrize("needs", [(True, True), (True, False), (False, True)])
+def test_second_derivatives(loss, module, needs):
+    x, y = (t.requires_grad_(need) for t, need in zip(features(B=3, N=3, M=2, D=4), needs, strict=True))
+    assert torch.autograd.gradgradcheck(
+        lambda x, y: loss(x, y, TARGET[:3], gamma=0.5, **options_of(loss)), (x, y)
+    )
+
+
+@each
+def test_a_sequence_against_itself(loss, module):
+    """Both arguments' gradients add up, in the first order and in the second."""
+    x = features(B=3, N=3, D=4)[0].requires_grad_()
+    other = x.detach() + 0.1
+    call = partial(loss, target=TARGET[:3], gamma=0.5, **options_of(loss))
+    assert torch.autograd.gradcheck(lambda x: call(x, x + other), x)
+    assert torch.autograd.gradgradcheck(lambda x: call(x, x + other), x)
+    (found,) = torch.autograd.grad(call(x, x), x)
+    close(found, sum(score_and_gradients(call, (x, x))[1]), 1e-12)
+
+
+@each
+def test_the_gradient_is_autograds(loss, module):
+    """Of the same operations: torch.func takes the way that has no gradient of its own."""
+    tensors = features(dtype=torch.float32)
+    tensors[0][1, 2] = 0
+    call = partial(loss, target=TARGET, **options_of(loss))
+    value, found = score_and_gradients(call, tensors)
+    wanted, again = torch.func.grad_and_value(call, argnums=(0, 1))(*tensors)
+    assert torch.equal(value, again)
+    for a, b in zip(found, wanted, strict=True):
+        close(a, b, 1e-6)
+
+
+@each
+def test_features_may_change_after_the_loss(loss, module):
+    x, y = features()
+    expected = score_and_gradients(partial(loss, target=TARGET, **options_of(loss)), (x, y))[1]
+    leaves = [t.clone().requires_grad_() for t in (x, y)]
+    changing = [t * 1 for t in leaves]
+    value = loss(*changing, TARGET, **options_of(loss))
+    for t in changing:
+        t.zero_()
+    for found, wanted in zip(torch.autograd.grad(value, leaves), expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+@each
+@pytest.mark.parametrize("size", [(0, 4, 6, 8), (5, 0, 6, 8), (5, 4, 0, 8), (5, 4, 6, 0), (0, 0, 0, 0)])
+def test_empty_features_have_gradients(loss, module, size):
+    tensors = features(*size)
+    call = partial(loss, target=TARGET[: size[0]], **options_of(loss))
+    value, gradients = score_and_gradients(call, tensors)
+    assert value.shape == () and value.isfinite()
+    assert [g.shape for g in gradients] == [t.shape for t in tensors]
+    assert all((g == 0).all() for g in gradients)
+
+
+@each
 def test_a_zero_vector_has_similarity_and_gradient_zero(loss, module):
     x, y = features()
     x[:, 1] = 0
@@ -89,6 +148,11 @@ def test_features_of_any_size_have_a_cosine(loss, module, scale):
     x, y = features(dtype=torch.float32)
     expected = loss(x, y, TARGET, **options_of(loss))
     close(loss(x * scale, y / scale, TARGET, **options_of(loss)), expected, 1e-5)
+    call = partial(loss, target=TARGET, **options_of(loss))
+    of_x, of_y = score_and_gradients(call, (x, y))[1]
+    found_x, found_y = score_and_gradients(call, (x * scale, y / scale))[1]
+    close(found_x * scale, of_x, 1e-4)
+    close(found_y / scale, of_y, 1e-4)
 
 
 @each
