@@ -3,6 +3,7 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cctype>
 #include <cstdlib>
 #include <mutex>
@@ -34,8 +35,11 @@ uint64_t bytes_of(const Sizes& size, ScalarType dtype) {
 
 constexpr uint64_t kLarge = 8 << 20;     // what is smaller the C library mostly keeps itself
 constexpr uint64_t kHugePage = 2 << 20;  // the most common size of one; no harm where it is another
+// Tensors begin at so many bytes, and multiples of them, into their blocks: where two tables are swept at
+// once, a store and a load whose addresses agree in the last 12 bits would wait for each other.
+constexpr uint64_t kShift = 576, kShifts = 8;
 
-// Memory that is free, what has been so for longest first.
+// Memory that is free, what has been so for longest first. Each block begins with a huge page.
 class Blocks {
  public:
   explicit Blocks(uint64_t limit) : limit_(limit) { kept_.reserve(kMost); }
@@ -117,8 +121,11 @@ Blocks& blocks() {
 }
 
 std::optional<Tensor> tensor_from_blocks(const Sizes& size, ScalarType dtype, uint64_t bytes) {
-  void* const data = blocks().take(bytes);
-  if (!data) return std::nullopt;
+  static std::atomic<uint64_t> turn{0};
+  bytes += kShift * (kShifts - 1);
+  void* const block = blocks().take(bytes);
+  if (!block) return std::nullopt;
+  void* const data = static_cast<unsigned char*>(block) + kShift * (turn.fetch_add(1) % kShifts);
   Sizes stride(size.size(), 1);
   for (size_t d = size.size() - 1; d > 0; d--) stride[d - 1] = stride[d] * size[d];
   AtenTensorHandle handle = nullptr;
@@ -126,10 +133,14 @@ std::optional<Tensor> tensor_from_blocks(const Sizes& size, ScalarType dtype, ui
       data, int64_t(size.size()), size.data(), stride.data(), 0,
       torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)), aoti_torch_device_type_cpu(),
       -1, &handle, aoti_torch_layout_strided(), nullptr, 0,
-      [](void* data, void* bytes) { blocks().give_back(data, reinterpret_cast<uint64_t>(bytes)); },
+      [](void* data, void* bytes) {
+        unsigned char* const begin = static_cast<unsigned char*>(data);
+        const uint64_t shift = reinterpret_cast<uintptr_t>(data) % kHugePage;
+        blocks().give_back(begin - shift, reinterpret_cast<uint64_t>(bytes));
+      },
       reinterpret_cast<void*>(bytes));
   if (error == AOTI_TORCH_SUCCESS) return Tensor(handle);
-  blocks().give_back(data, bytes);
+  blocks().give_back(block, bytes);
   return std::nullopt;
 }
 
