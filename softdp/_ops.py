@@ -202,28 +202,23 @@ def _(
     y_lengths,
     gamma,
     anchored,
-    match_size,
-    insert_size,
-    delete_size,
     need_match,
     need_insert,
     need_delete,
-    dtype,
 ):
-    def gradient(needed, size):
-        return saved.new_empty((match_size[0], size[1], size[2]) if needed else (0,), dtype=dtype)
+    def gradient(needed, of):
+        return match.new_empty((match.shape[0], *of.shape[1:]) if needed else (0,))
 
-    need_delete = need_delete and delete_size is not None
     return (
-        gradient(need_match, match_size),
-        gradient(need_insert, insert_size),
-        gradient(need_delete, delete_size),
+        gradient(need_match, match),
+        gradient(need_insert, insert),
+        gradient(need_delete and delete is not None, delete),
     )
 
 
 @torch.library.register_fake("softdp::lcs_backward")
-def _(grad_score, saved, similarity, x_lengths, y_lengths, threshold, gamma, similarity_size, visits, dtype):
-    return saved.new_empty(tuple(similarity_size), dtype=dtype)
+def _(grad_score, saved, similarity, x_lengths, y_lengths, threshold, gamma, visits):
+    return similarity.new_empty(similarity.shape)
 
 
 @torch.library.register_fake("softdp::fsd_double_backward")
@@ -268,24 +263,22 @@ def _fsd_context(ctx, inputs, output):
     ctx.save_for_backward(saved, match, insert, delete, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
     ctx.options = gamma, anchored
-    ctx.sizes = match.shape, insert.shape, None if delete is None else delete.shape
-    ctx.dtype = match.dtype
 
 
 def _fsd_gradient(ctx, grad_score, _grad_saved):
     if grad_score is None:
         return (None,) * 8
-    sizes = [None if s is None else list(s) for s in ctx.sizes]
-    needs = list(ctx.needs_input_grad[:3])
-    gradients = fsd_backward(grad_score, *ctx.saved_tensors, *ctx.options, *sizes, *needs, ctx.dtype)
-    return *map(_summed_over_batch, gradients, sizes, needs), *(None,) * 5
+    saved, *scores, x_lengths, y_lengths = ctx.saved_tensors
+    needs = ctx.needs_input_grad[:3]
+    gradients = fsd_backward(grad_score, saved, *scores, x_lengths, y_lengths, *ctx.options, *needs)
+    return *map(_summed_over_batch, gradients, scores, needs), None, None, None, None, None
 
 
-def _summed_over_batch(gradient: Tensor, size: list[int] | None, needed: bool) -> Tensor | None:
+def _summed_over_batch(gradient: Tensor, of: Tensor | None, needed: bool) -> Tensor | None:
     """The gradient of a gap that all pairs share is the sum of the pairs' gradients."""
-    if not needed or size is None:
+    if not needed or of is None:
         return None
-    return gradient.sum(0, keepdim=True) if size[0] != gradient.shape[0] else gradient
+    return gradient.sum(0, keepdim=True) if of.shape[0] != gradient.shape[0] else gradient
 
 
 def _lcs_context(ctx, inputs, output):
@@ -294,15 +287,13 @@ def _lcs_context(ctx, inputs, output):
     ctx.save_for_backward(saved, similarity, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
     ctx.options = threshold, gamma
-    ctx.size = similarity.shape
-    ctx.dtype = similarity.dtype
 
 
 def _lcs_gradient(ctx, grad_score, _grad_saved):
     if grad_score is None:
         return (None,) * 6
-    gradient = lcs_backward(grad_score, *ctx.saved_tensors, *ctx.options, list(ctx.size), False, ctx.dtype)
-    return gradient, *(None,) * 5
+    gradient = lcs_backward(grad_score, *ctx.saved_tensors, *ctx.options, False)
+    return gradient, None, None, None, None, None
 
 
 def _fsd_double_context(ctx, inputs, output):
@@ -314,7 +305,7 @@ def _fsd_double_context(ctx, inputs, output):
 
 def _fsd_double_gradient(ctx, *directions):
     """Derivatives by grad_score and by the scores; see csrc/recurrence.h, second order."""
-    nothing = (None,) * 16
+    nothing = (None,) * 12
     grad_score, match, insert, delete, *lengths = ctx.saved_tensors
     scores = match, insert, delete
     wants_grad, _, *needs = ctx.needs_input_grad[:5]
@@ -343,7 +334,7 @@ def _summed_as(product: Tensor, like: Tensor) -> Tensor:
 
 
 def _lcs_double_context(ctx, inputs, output):
-    grad_score, _, similarity, x_lengths, y_lengths, threshold, gamma, _, visits, _ = inputs
+    grad_score, _, similarity, x_lengths, y_lengths, threshold, gamma, visits = inputs
     ctx.save_for_backward(grad_score, similarity, x_lengths, y_lengths)
     ctx.set_materialize_grads(False)
     ctx.options = threshold, gamma
@@ -352,7 +343,7 @@ def _lcs_double_context(ctx, inputs, output):
 
 def _lcs_double_gradient(ctx, v):
     if v is None:
-        return (None,) * 10
+        return (None,) * 8
     if ctx.visits:
         raise NotImplementedError("softdp: visits have no derivative")
     grad_score, similarity, *lengths = ctx.saved_tensors
@@ -360,7 +351,7 @@ def _lcs_double_gradient(ctx, v):
     v, computed = _checks.computed(v), _checks.computed(similarity)
     tangent, product = lcs_double_backward(v, grad_score, computed, *lengths, *ctx.options)
     gradient = product.to(similarity.dtype) if need else None
-    return tangent if wants_grad else None, None, gradient, *(None,) * 7
+    return tangent if wants_grad else None, None, gradient, *(None,) * 5
 
 
 def _no_context(ctx, inputs, output):
@@ -421,19 +412,18 @@ def _lcs_forward_vmap(info, in_dims, similarity, x_lengths, y_lengths, *options)
 
 
 def _fsd_backward_vmap(info, in_dims, *inputs):
-    tensors, options, sizes, needs, dtype = inputs[:7], inputs[7:9], inputs[9:12], inputs[12:15], inputs[15]
-    pairs = sizes[0][0]
-    joined = _joined(tensors, in_dims, pairs, info.batch_size)
-    joined_sizes = [None if s is None else [info.batch_size * pairs, *s[1:]] for s in sizes]
-    gradients = fsd_backward(*joined, *options, *joined_sizes, *needs, dtype)
-    given = needs[0], needs[1], needs[2] and sizes[2] is not None
+    tensors, options = inputs[:7], inputs[7:]
+    joined = _joined(tensors, in_dims, _pairs(inputs[2], in_dims[2]), info.batch_size)
+    gradients = fsd_backward(*joined, *options)
+    *_, need_match, need_insert, need_delete = options
+    given = need_match, need_insert, need_delete and inputs[4] is not None
     return tuple(_parted(g, info.batch_size, n) for g, n in zip(gradients, given, strict=True)), (0, 0, 0)
 
 
 def _lcs_backward_vmap(info, in_dims, *inputs):
-    tensors, options, (pairs, *cells), last = inputs[:5], inputs[5:7], inputs[7], inputs[8:]
-    joined = _joined(tensors, in_dims, pairs, info.batch_size)
-    gradient = lcs_backward(*joined, *options, [info.batch_size * pairs, *cells], *last)
+    tensors, options = inputs[:5], inputs[5:]
+    joined = _joined(tensors, in_dims, _pairs(inputs[2], in_dims[2]), info.batch_size)
+    gradient = lcs_backward(*joined, *options)
     return _parted(gradient, info.batch_size), 0
 
 

@@ -86,11 +86,9 @@ def fsd_alignment(
     options = float(gamma), boundary == "anchored"
     detached = (None if t is None else t.detach() for t in (match, insert, delete))
     score, saved = _ops.fsd_forward(*detached, *lengths, *options, True)
-    sizes = [None if t is None else list(t.shape) for t in (match, insert, delete)]
-    alignment, _, _ = _ops.fsd_backward(
-        torch.ones_like(score), saved, match, insert, delete, *lengths, *options,
-        *sizes, True, False, False, match.dtype,
-    )  # fmt: skip
+    needs = True, False, False
+    given = torch.ones_like(score), saved, match, insert, delete
+    alignment, _, _ = _ops.fsd_backward(*given, *lengths, *options, *needs)
     return alignment
 
 
@@ -141,10 +139,7 @@ def lcs_alignment(
     similarity, *lengths = _ops.taken(args)
     options = float(threshold), float(gamma)
     score, saved = _ops.lcs_forward(similarity.detach(), *lengths, *options, True)
-    return _ops.lcs_backward(
-        torch.ones_like(score), saved, similarity, *lengths, *options,
-        list(similarity.shape), False, similarity.dtype,
-    )  # fmt: skip
+    return _ops.lcs_backward(torch.ones_like(score), saved, similarity, *lengths, *options, False)
 
 
 def _alignment_by_autograd(score: Tensor, leaf: Tensor, scores: tuple[Tensor | None, ...]) -> Tensor:
@@ -199,11 +194,8 @@ def fsd_path(
         _, _, _, *lengths = _ops.taken(args)
         options = 0.0, boundary == "anchored"
         score, saved = _ops.fsd_forward(*tables, *lengths, *options, True)
-        sizes = [list(t.shape) for t in tables]
-        gradients = _ops.fsd_backward(
-            torch.ones_like(score), saved, *tables, *lengths, *options,
-            *sizes, True, True, True, args.match.dtype,
-        )  # fmt: skip
+        needs = True, True, True
+        gradients = _ops.fsd_backward(torch.ones_like(score), saved, *tables, *lengths, *options, *needs)
     else:
         leaves = [t.detach().requires_grad_() for t in tables]
         with torch.enable_grad():
@@ -254,9 +246,7 @@ def lcs_path(
         scores, *lengths = _ops.taken(args)
         options = float(threshold), 0.0
         score, saved = _ops.lcs_forward(scores, *lengths, *options, True)
-        visits = _ops.lcs_backward(
-            torch.ones_like(score), saved, scores, *lengths, *options, list(scores.shape), True, scores.dtype
-        )
+        visits = _ops.lcs_backward(torch.ones_like(score), saved, scores, *lengths, *options, True)
     else:
         visits = reference.lcs_visits(
             args.similarity, threshold=threshold, gamma=0.0, x_lengths=x_lengths, y_lengths=y_lengths

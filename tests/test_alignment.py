@@ -253,10 +253,8 @@ def test_visits_are_what_the_reference_says():
     lengths = {"x_lengths": torch.tensor([9, 4, 0]), "y_lengths": torch.tensor([11, 11, 2])}
     expected = softdp.reference.lcs_visits(similarity, threshold=0.5, gamma=0.2, **lengths)
     score, saved = torch.ops.softdp.lcs_forward(similarity, *lengths.values(), 0.5, 0.2, True)
-    found = torch.ops.softdp.lcs_backward(
-        torch.ones_like(score), saved, similarity, *lengths.values(), 0.5, 0.2, [3, 9, 11], True,
-        torch.float64,
-    )  # fmt: skip
+    given = torch.ones_like(score), saved, similarity, *lengths.values(), 0.5, 0.2
+    found = torch.ops.softdp.lcs_backward(*given, True)
     close(found, expected, 1e-10)
 
 

@@ -618,7 +618,7 @@ def test_visits(size, dtype):
     similarity, *lengths = (on_gpu(t) for t in (similarity, n, m))
     score, saved = torch.ops.softdp.lcs_forward(similarity, *lengths, 0.5, 0.2, True)
     given = torch.ones_like(score), saved, similarity, *lengths, 0.5, 0.2
-    found = torch.ops.softdp.lcs_backward(*given, [8, *size], True, dtype)
+    found = torch.ops.softdp.lcs_backward(*given, True)
     close(found.cpu(), expected, TOLERANCE[dtype][1])
 
 
@@ -819,12 +819,10 @@ def operator_calls():
             for save in (False, True):
                 yield "fsd_forward", (match, gaps, delete, *lengths, 0.2, False, save)
             score, saved = torch.ops.softdp.fsd_forward(match, gaps, delete, *lengths, 0.2, True, True)
-            sizes = list(match.shape), list(gaps.shape), None if delete is None else list(match.shape)
             scores = match, gaps, delete
             for needs in ((True, True, True), (False, True, False)):
-                for read in (scores, (None, None, None)):
-                    given = torch.ones_like(score), saved, *read, *lengths, 0.2, True
-                    yield "fsd_backward", (*given, *sizes, *needs, dtype)
+                given = torch.ones_like(score), saved, *scores, *lengths, 0.2, True
+                yield "fsd_backward", (*given, *needs)
                 if dtype != torch.bfloat16:
                     directions = match.neg(), gaps if needs[0] else None, delete
                     given = *directions, torch.ones_like(score), *scores, *lengths, 0.2, True
@@ -834,7 +832,7 @@ def operator_calls():
         score, saved = torch.ops.softdp.lcs_forward(match, n, m, 0.4, 0.2, True)
         for visits in (False, True):
             given = torch.ones_like(score), saved, match, n, m, 0.4, 0.2
-            yield "lcs_backward", (*given, list(match.shape), visits, dtype)
+            yield "lcs_backward", (*given, visits)
         if dtype != torch.bfloat16:
             given = match.neg(), torch.ones_like(score), match, n, m, 0.4, 0.2
             yield "lcs_double_backward", given
@@ -1171,14 +1169,17 @@ def test_the_raw_operators_never_leave_their_tensors():
         with pytest.raises(RuntimeError, match="insert"):
             forward(match, torch.zeros(2, 3, 4), None, None, None, *options)
     score, saved = forward(match, match, None, None, None, *options)
-    size = [2, 3, 4]
-    rest = None, None, 0.1, False, size, size, None, True, True, False, torch.float32
+    rest = None, None, None, 0.1, False, True, True, False
     wrong = [(score, saved[:0])] + ([] if shim.ACTIVE else [(score, saved.cpu()), (score.cpu(), saved)])
     wrong += [(other, saved) for other in (score[:1], score.double())]
     for grad_score, weights in wrong:
         with pytest.raises(RuntimeError, match="softdp::fsd_backward: .*(saved|scores)"):
-            backward(grad_score, weights, None, None, None, *rest)
-    d_match, *_ = backward(torch.ones_like(score), saved, None, None, None, *rest)
+            backward(grad_score, weights, match, match, *rest)
+    larger = torch.zeros(2, 4, 4, device=DEVICE)
+    for table, gaps in ((larger, larger), (match, larger), (match.double(), match), (match[0], match)):
+        with pytest.raises(RuntimeError, match="softdp::fsd_backward: .*(saved|insert|match)"):
+            backward(score, saved, table, gaps, *rest)
+    d_match, *_ = backward(torch.ones_like(score), saved, match, match, *rest)
     assert d_match[0, -1, -1] == 1  # and the device is well
 
 

@@ -133,19 +133,11 @@ def lcs_forward(threshold=0.5, gamma=0.1):
     return torch.ops.softdp.lcs_forward(MATCH, None, None, threshold, gamma, True)
 
 
-def backward(save=True, size=(2, 3, 4), grad=None, insert_size=(2, 3, 4), match=MATCH, insert=MATCH):
+def backward(save=True, grad=None, match=MATCH, insert=MATCH):
     score, saved = forward(save=save)
     grad = score if grad is None else grad
-    sizes = size, insert_size, None
-    return torch.ops.softdp.fsd_backward(
-        grad, saved, match, insert, None, None, None, 0.1, False, *sizes, True, True, False, torch.float32
-    )
-
-
-def larger():
-    """Scores of another size than those that the state was saved from."""
-    options = {"match": torch.zeros(2, 30, 40), "insert": MATCH[:, :1, :1]}
-    return backward(size=(2, 30, 40), insert_size=(2, 1, 1), **options)
+    needs = True, True, False
+    return torch.ops.softdp.fsd_backward(grad, saved, match, insert, None, None, None, 0.1, False, *needs)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +156,13 @@ def larger():
         (lambda: lcs_forward(gamma=math.inf), "gamma must be finite and not negative, got inf"),
         (lambda: lcs_forward(threshold=math.nan), "threshold must not be NaN"),
         (lambda: backward(save=False), "the saved state does not belong"),
-        (lambda: backward(size=(2, 30, 40)), "match_size must be that of the scores"),
-        (lambda: backward(match=MATCH.double()), "match_size must be that of the scores"),
-        (lambda: backward(size=(2, 3, 40), match=torch.zeros(2, 3, 40)), "insert must be broadcastable"),
-        (lambda: larger(), "the saved state does not belong"),
-        (lambda: backward(match=None), "the scores are missing"),
-        (lambda: backward(size=(2, -3, 4)), "match_size must be three sizes"),
-        (lambda: backward(insert_size=(2, 2, 4)), "insert must be broadcastable"),
-        (lambda: backward(insert_size=(2, 3)), "insert_size must be three sizes"),
+        (lambda: backward(match=MATCH.double()), "insert must have the dtype of the scores"),
+        (lambda: backward(match=MATCH.double(), insert=MATCH.double()), "gradient must be a CPU tensor"),
+        (lambda: backward(match=torch.zeros(2, 3, 40)), "insert must be broadcastable"),
+        (lambda: backward(match=torch.zeros(2, 30, 40), insert=MATCH[:, :1, :1]), "the saved state does not"),
+        (lambda: backward(match=MATCH[0]), "match must have 3 dimensions"),
+        (lambda: backward(insert=MATCH[:, :2]), "insert must be broadcastable"),
+        (lambda: backward(insert=MATCH[0]), "insert must have 3 dimensions"),
         (lambda: backward(grad=torch.ones(3)), "gradient must be a CPU tensor of shape"),
         (lambda: backward(grad=torch.ones(2).double()), "gradient must be a CPU tensor of shape"),
     ],

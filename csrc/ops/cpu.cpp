@@ -139,11 +139,12 @@ std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::opti
   return forward(p, similarity.scalar_type(), save);
 }
 
-// A gradient of a tensor of size `given`, empty where it is not needed.
-Tensor gradient(cpu::Sink& sink, bool needed, const Sizes& given, const Sizes& full, const char* name,
+// A gradient of the scores `of` in a problem of this size, empty where it is not needed.
+Tensor gradient(cpu::Sink& sink, bool needed, const Tensor& of, const Sizes& size, const char* name,
                 ScalarType dtype) {
-  Tensor t = new_tensor(needed ? gradient_size(given, full, name) : Sizes{0}, dtype);
-  sink = {needed ? t.data_ptr() : nullptr, type_of(dtype, name), given[1] == full[1], given[2] == full[2]};
+  const Sizes own = gradient_size(of, size, name);
+  Tensor t = new_tensor(needed ? own : Sizes{0}, dtype);
+  sink = {needed ? t.data_ptr() : nullptr, type_of(dtype, name), own[1] == size[1], own[2] == size[2]};
   return t;
 }
 
@@ -161,42 +162,33 @@ void backward(cpu::Problem& p, const Tensor& grad, const Tensor& saved, const Si
   cpu::backward(p, threads());
 }
 
-void check_given(const Tensor& scores, const Sizes& size, ScalarType dtype, const char* name) {
-  check_size(size, name);
-  STD_TORCH_CHECK(size_of(scores, name) == size && scores.scalar_type() == dtype, name,
-                  " must be that of the scores");
-}
-
-std::tuple<Tensor, Tensor, Tensor> fsd_backward(
-    const Tensor& grad, const Tensor& saved, const std::optional<Tensor>& match,
-    const std::optional<Tensor>& insert, const std::optional<Tensor>& del,
-    const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths, double gamma,
-    bool anchored, Sizes size, Sizes insert_size, std::optional<Sizes> delete_size, bool need_match,
-    bool need_insert, bool need_delete, ScalarType dtype) {
-  STD_TORCH_CHECK(match && insert && bool(del) == bool(delete_size), "the scores are missing");
-  check_given(*match, size, dtype, "match_size");
-  check_size(insert_size, "insert_size");
-  if (delete_size) check_size(*delete_size, "delete_size");
+std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
+                                                const Tensor& insert, const std::optional<Tensor>& del,
+                                                const std::optional<Tensor>& x_lengths,
+                                                const std::optional<Tensor>& y_lengths, double gamma,
+                                                bool anchored, bool need_match, bool need_insert,
+                                                bool need_delete) {
+  const Sizes size = size_of(match, "match");
+  const ScalarType dtype = match.scalar_type();
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  cpu::Problem p = fsd_problem(*match, *insert, del, size, lengths, gamma, anchored);
+  cpu::Problem p = fsd_problem(match, insert, del, size, lengths, gamma, anchored);
   std::tuple<Tensor, Tensor, Tensor> out{
-      gradient(p.gradients[0], need_match, size, size, "match", dtype),
-      gradient(p.gradients[1], need_insert, insert_size, size, "insert", dtype),
-      gradient(p.gradients[2], need_delete && delete_size, delete_size.value_or(insert_size), size, "delete",
-               dtype)};
+      gradient(p.gradients[0], need_match, match, size, "match", dtype),
+      gradient(p.gradients[1], need_insert, insert, size, "insert", dtype),
+      gradient(p.gradients[2], need_delete && del, del.value_or(insert), size, "delete", dtype)};
   backward(p, grad, saved, size, dtype);
   return out;
 }
 
-Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const std::optional<Tensor>& similarity,
+Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const Tensor& similarity,
                     const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
-                    double threshold, double gamma, Sizes size, bool visits, ScalarType dtype) {
-  STD_TORCH_CHECK(bool(similarity), "the scores are missing");
-  check_given(*similarity, size, dtype, "similarity_size");
+                    double threshold, double gamma, bool visits) {
+  const Sizes size = size_of(similarity, "similarity");
+  const ScalarType dtype = similarity.scalar_type();
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  cpu::Problem p = lcs_problem(*similarity, size, lengths, threshold, gamma);
+  cpu::Problem p = lcs_problem(similarity, size, lengths, threshold, gamma);
   p.visits = visits;
-  Tensor out = gradient(p.gradients[0], true, size, size, "similarity", dtype);
+  Tensor out = gradient(p.gradients[0], true, similarity, size, "similarity", dtype);
   backward(p, grad, saved, size, dtype);
   return out;
 }

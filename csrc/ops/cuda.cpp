@@ -218,15 +218,17 @@ std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::opti
   });
 }
 
-// A gradient of a tensor of size `given`, empty where it is not needed.
+// A gradient of the scores `of` in a problem of this size, empty where it is not needed.
 template <class T>
 struct Output {
+  Sizes own;
   Tensor tensor;
   Gradient<T> gradient;
-  Output(bool needed, const Sizes& given, const Sizes& full, const char* name, const Tensor& saved,
+  Output(bool needed, const Tensor& of, const Sizes& size, const char* name, const Tensor& saved,
          ScalarType dtype)
-      : tensor(new_tensor(saved, needed ? gradient_size(given, full, name) : Sizes{0}, dtype)),
-        gradient{needed ? data<T>(tensor) : nullptr, given[1] == full[1], given[2] == full[2]} {}
+      : own(gradient_size(of, size, name)),
+        tensor(new_tensor(saved, needed ? own : Sizes{0}, dtype)),
+        gradient{needed ? data<T>(tensor) : nullptr, own[1] == size[1], own[2] == size[2]} {}
 };
 
 // Fills in what FSD and LCS have in common, and launches.
@@ -247,30 +249,30 @@ void backward(cuda::Backward<T>& problem, cuda::Recurrence recurrence, const Ten
   check_launch(launch(problem));
 }
 
-std::tuple<Tensor, Tensor, Tensor> fsd_backward(
-    const Tensor& grad, const Tensor& saved, const std::optional<Tensor>&, const std::optional<Tensor>&,
-    const std::optional<Tensor>&, const std::optional<Tensor>& x_lengths,
-    const std::optional<Tensor>& y_lengths, double, bool, Sizes size, Sizes insert_size,
-    std::optional<Sizes> delete_size, bool need_match, bool need_insert, bool need_delete, ScalarType dtype) {
+std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& scores,
+                                                const Tensor& insert_scores,
+                                                const std::optional<Tensor>& delete_scores,
+                                                const std::optional<Tensor>& x_lengths,
+                                                const std::optional<Tensor>& y_lengths, double, bool,
+                                                bool need_match, bool need_insert, bool need_delete) {
   return on_device("softdp::fsd_backward", saved, [&](cudaStream_t stream) {
-    check_size(size, "match_size");
-    check_size(insert_size, "insert_size");
-    if (delete_size) check_size(*delete_size, "delete_size");
+    const Sizes size = size_of(scores, "match");
+    const ScalarType dtype = scores.scalar_type();
     STD_TORCH_CHECK(saved.scalar_type() == arithmetic(dtype), "the saved weights are of another dtype");
     const Tensor grad_score = torch::stable::contiguous(grad);
     const LengthsOnDevice lengths(x_lengths, y_lengths, saved, size[0]);
     std::optional<std::tuple<Tensor, Tensor, Tensor>> out;
     with_dtype(dtype, [&](auto type) {
       using T = decltype(type);
-      const Sizes& second_size = delete_size ? *delete_size : insert_size;
-      Output<T> match(need_match, size, size, "match_size", saved, dtype);
-      Output<T> insert(need_insert, insert_size, size, "insert_size", saved, dtype);
-      Output<T> del(need_delete && delete_size, second_size, size, "delete_size", saved, dtype);
+      Output<T> match(need_match, scores, size, "match", saved, dtype);
+      Output<T> insert(need_insert, insert_scores, size, "insert", saved, dtype);
+      Output<T> del(need_delete && delete_scores, delete_scores.value_or(insert_scores), size, "delete",
+                    saved, dtype);
       cuda::Backward<T> problem{};
       problem.gradients[0] = match.gradient;
       problem.gradients[1] = insert.gradient;
       problem.gradients[2] = del.gradient;
-      problem.shared_gap = !delete_size;
+      problem.shared_gap = !delete_scores;
       backward(problem, cuda::Recurrence::kFsd, grad_score, saved, size, lengths,
                [&](const auto& p) { return cuda::fsd_backward(p, stream); });
       out.emplace(match.tensor, insert.tensor, del.tensor);
@@ -279,25 +281,23 @@ std::tuple<Tensor, Tensor, Tensor> fsd_backward(
   });
 }
 
-Tensor lcs_backward(const Tensor& grad, const Tensor& given, const std::optional<Tensor>& similarity,
+Tensor lcs_backward(const Tensor& grad, const Tensor& given, const Tensor& similarity,
                     const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
-                    double threshold, double gamma, Sizes size, bool visits, ScalarType dtype) {
+                    double threshold, double gamma, bool visits) {
   return on_device("softdp::lcs_backward", given, [&](cudaStream_t stream) {
-    check_size(size, "similarity_size");
+    const Sizes size = size_of(similarity, "similarity");
+    const ScalarType dtype = similarity.scalar_type();
+    STD_TORCH_CHECK(is_beside(similarity, given), "similarity must be on the device of what was saved");
     const LengthsOnDevice lengths(x_lengths, y_lengths, given, size[0]);
-    Tensor saved = given;
-    if (visits) {  // of tiny pairs the gradient was saved; visits take weights
-      STD_TORCH_CHECK(
-          similarity && is_beside(*similarity, given) && size_of(*similarity, "similarity") == size,
-          "visits take the scores");
-      saved = sweep_lcs(*similarity, size, lengths, threshold, gamma, true, true, stream).saved;
-    }
+    // Of tiny pairs the gradient was saved; visits take weights.
+    const Tensor saved =
+        visits ? sweep_lcs(similarity, size, lengths, threshold, gamma, true, true, stream).saved : given;
     STD_TORCH_CHECK(saved.scalar_type() == arithmetic(dtype), "the saved weights are of another dtype");
     const Tensor grad_score = torch::stable::contiguous(grad);
     std::optional<Tensor> out;
     with_dtype(dtype, [&](auto type) {
       using T = decltype(type);
-      Output<T> gradient(true, size, size, "similarity_size", saved, dtype);
+      Output<T> gradient(true, similarity, size, "similarity", saved, dtype);
       cuda::Backward<T> problem{};
       problem.gradients[0] = gradient.gradient;
       problem.weights = problem.visits = visits;

@@ -1,7 +1,8 @@
-// The operators' schemas, each once. Sizes are those of the scores: (B, N, M) and, for gaps, each
-// dimension 1 or full. A gradient that is not needed is an empty tensor; `dtype` is the gradients', that of
-// the scores. What `saved` holds and its shape are each device's own: cpu/kernels.h, cuda/wavefront.h. The
-// backward operators read the scores on the CPU, where weights are computed again; on CUDA they may be None.
+// The operators' schemas, each once. Gaps have in each dimension of the scores (B, N, M) 1 or all; gradients
+// have the sizes of what they belong to, but for the pairs, of which they have all, and the dtype of match. A
+// gradient that is not needed is an empty tensor. What `saved` holds and its shape are each device's own:
+// cpu/kernels.h, cuda/wavefront.h. The backward operators are given the scores everywhere, for their sizes
+// and for their own derivatives; some sweeps read them again.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(softdp, m) {
@@ -9,18 +10,16 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "fsd_forward(Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, "
       "float gamma, bool anchored, bool save) -> (Tensor score, Tensor saved)");
   m.def(
-      "fsd_backward(Tensor grad_score, Tensor saved, Tensor? match, Tensor? insert, Tensor? delete, "
+      "fsd_backward(Tensor grad_score, Tensor saved, Tensor match, Tensor insert, Tensor? delete, "
       "Tensor? x_lengths, Tensor? y_lengths, float gamma, bool anchored, "
-      "SymInt[] match_size, SymInt[] insert_size, SymInt[]? delete_size, "
-      "bool need_match, bool need_insert, bool need_delete, ScalarType dtype) "
+      "bool need_match, bool need_insert, bool need_delete) "
       "-> (Tensor d_match, Tensor d_insert, Tensor d_delete)");
   m.def(
       "lcs_forward(Tensor similarity, Tensor? x_lengths, Tensor? y_lengths, float threshold, float gamma, "
       "bool save) -> (Tensor score, Tensor saved)");
   m.def(
-      "lcs_backward(Tensor grad_score, Tensor saved, Tensor? similarity, Tensor? x_lengths, "
-      "Tensor? y_lengths, float threshold, float gamma, SymInt[] similarity_size, bool visits, "
-      "ScalarType dtype) -> Tensor");
+      "lcs_backward(Tensor grad_score, Tensor saved, Tensor similarity, Tensor? x_lengths, "
+      "Tensor? y_lengths, float threshold, float gamma, bool visits) -> Tensor");
   // The derivatives of the backward operators: v_match, v_insert and v_delete are the gradients of their
   // results, dense or broadcast; everything is float64, or float32.
   m.def(

@@ -6,7 +6,6 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <optional>
@@ -42,8 +41,9 @@ inline Sizes size_of(const Tensor& scores, const char* name) {
   return {scores.size(0), scores.size(1), scores.size(2)};
 }
 
-// Strides, 0 along a broadcast dimension. Checked already: 3 dimensions.
+// Strides, 0 along a broadcast dimension.
 inline void strides_of(const Tensor& t, const char* name, const Sizes& size, int64_t (&stride)[3]) {
+  STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
   for (int d = 0; d < 3; d++) {
     STD_TORCH_CHECK(t.size(d) == size[d] || t.size(d) == 1, name,
                     " must be broadcastable to the scores: dimension ", d, " is ", t.size(d),
@@ -59,17 +59,11 @@ Scores<T> scores_of(const Tensor& t, const char* name, const Sizes& size) {
   return {data<const T>(t), stride[0], stride[1], stride[2]};
 }
 
-inline void check_size(const Sizes& size, const char* name) {
-  STD_TORCH_CHECK(size.size() == 3 && *std::min_element(size.begin(), size.end()) >= 0, name,
-                  " must be three sizes, none negative");
-}
-
-// The size of a gradient, (B, N or 1, M or 1), for scores of size `given` among those of size `full`.
-inline Sizes gradient_size(const Sizes& given, const Sizes& full, const char* name) {
-  check_size(given, name);
-  for (int d = 1; d < 3; d++)
-    STD_TORCH_CHECK(given[d] == full[d] || given[d] == 1, name, " must be broadcastable to the scores' size");
-  return {full[0], given[1], given[2]};
+// The size of the gradient, (B, N or 1, M or 1), of scores that broadcast to `full`.
+inline Sizes gradient_size(const Tensor& scores, const Sizes& full, const char* name) {
+  int64_t stride[3];
+  strides_of(scores, name, full, stride);
+  return {full[0], scores.size(1), scores.size(2)};
 }
 
 }  // namespace softdp
