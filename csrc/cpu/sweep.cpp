@@ -140,7 +140,7 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
   const int64_t left = count % threads.count,
                 together_at_once = std::min<int64_t>(threads.count, bands_of(p.pairs.rows, kBand));
   const bool by_bands =
-      3 * left < 2 * together_at_once && p.pairs.columns >= 4 * kBand && cells >= 64 * kFewCells;
+      3 * left < 2 * together_at_once && p.pairs.columns >= 4 * kBand && cells >= 16 * kFewCells;
   const int64_t whole = by_bands ? count - left : count;
   threads.over(whole, std::max<int64_t>(1, kFewCells / cells), [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;

@@ -33,8 +33,9 @@ uint64_t bytes_of(const Sizes& size, ScalarType dtype) {
 
 #if defined(MADV_FREE) && defined(MADV_HUGEPAGE)
 
-constexpr uint64_t kLarge = 8 << 20;     // what is smaller the C library mostly keeps itself
+constexpr uint64_t kLarge = 128 << 10;   // from which the C library asks the system
 constexpr uint64_t kHugePage = 2 << 20;  // the most common size of one; no harm where it is another
+constexpr uint64_t kWarm = 64 << 20;  // bytes that are kept without the system being told that they are free
 // Tensors begin at so many bytes, and multiples of them, into their blocks: where two tables are swept at
 // once, a store and a load whose addresses agree in the last 12 bits would wait for each other.
 constexpr uint64_t kShift = 576, kShifts = 8;
@@ -42,19 +43,20 @@ constexpr uint64_t kShift = 576, kShifts = 8;
 // Memory that is free, what has been so for longest first. Each block begins with a huge page.
 class Blocks {
  public:
-  explicit Blocks(uint64_t limit) : limit_(limit) { kept_.reserve(kMost); }
+  explicit Blocks(uint64_t limit) : limit_(limit) { kept_.reserve(kMost + 1); }
 
   // At least so many bytes, which become as many as were taken; null where there are none to be had.
   void* take(uint64_t& bytes) {
     bytes = rounded(bytes);
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
     if (lock.owns_lock()) {
-      auto best = kept_.end();
-      for (auto it = kept_.begin(); it != kept_.end(); ++it)
-        if (it->bytes >= bytes && it->bytes <= 2 * bytes && (best == kept_.end() || it->bytes <= best->bytes))
-          best = it;
-      if (best != kept_.end()) {
-        bytes = best->bytes;
+      size_t best = kept_.size();
+      for (size_t i = 0; i < kept_.size(); i++)
+        if (kept_[i].bytes >= bytes && kept_[i].bytes <= 2 * bytes &&
+            (best == kept_.size() || kept_[i].bytes <= kept_[best].bytes))
+          best = i;
+      if (best < kept_.size()) {
+        bytes = kept_[best].bytes;
         return removed(best).data;
       }
     }
@@ -63,16 +65,21 @@ class Blocks {
 
   void give_back(void* data, uint64_t bytes) noexcept {
     const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-    if (bytes > limit_ || !lock.owns_lock() || madvise(data, bytes, MADV_FREE) != 0) {
+    if (!lock.owns_lock()) {
       munmap(data, bytes);
       return;
     }
-    while (total_ + bytes > limit_ || kept_.size() == kMost) {
-      const Block oldest = removed(kept_.begin());
-      munmap(oldest.data, oldest.bytes);
+    kept_.push_back({data, bytes, true});
+    total_ += bytes, warm_ += bytes;
+    while (total_ > limit_ || kept_.size() > kMost) unmap_at(0);
+    for (size_t i = 0; warm_ > kWarm;) {
+      if (kept_[i].warm && madvise(kept_[i].data, kept_[i].bytes, MADV_FREE) != 0) {
+        unmap_at(i);  // of no use to anybody, were it kept
+      } else {
+        if (kept_[i].warm) warm_ -= kept_[i].bytes;
+        kept_[i++].warm = false;
+      }
     }
-    kept_.push_back({data, bytes});
-    total_ += bytes;
   }
 
  private:
@@ -80,18 +87,25 @@ class Blocks {
   struct Block {
     void* data;
     uint64_t bytes;
+    bool warm;
   };
 
-  Block removed(std::vector<Block>::iterator at) {
-    const Block block = *at;
-    kept_.erase(at);
+  Block removed(size_t i) {
+    const Block block = kept_[i];
+    kept_.erase(kept_.begin() + int64_t(i));
     total_ -= block.bytes;
+    if (block.warm) warm_ -= block.bytes;
     return block;
   }
+  void unmap_at(size_t i) {
+    const Block block = removed(i);
+    munmap(block.data, block.bytes);
+  }
 
-  // Sizes that differ by less than a sixteenth become one, so that ragged batches find blocks.
+  // Sizes that differ a little become one, so that ragged batches find blocks. What is not touched has no
+  // pages.
   static uint64_t rounded(uint64_t bytes) {
-    const uint64_t step = bytes < 16 * kHugePage ? kHugePage / 4 : kHugePage;
+    const uint64_t step = bytes < (1 << 20) ? 64 << 10 : bytes < 16 * kHugePage ? kHugePage / 4 : kHugePage;
     return (bytes + step - 1) / step * step;
   }
 
@@ -104,14 +118,14 @@ class Blocks {
     const uint64_t before = (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
     if (before) munmap(begin, before);
     munmap(begin + before + bytes, kHugePage - before);
-    madvise(begin + before, bytes, MADV_HUGEPAGE);  // advice: may fail
+    if (bytes >= kHugePage) madvise(begin + before, bytes, MADV_HUGEPAGE);  // advice: may fail
     return begin + before;
   }
 
   // Held for moments only, and never waited for: a process may have forked in one of them.
   std::mutex mutex_;
   std::vector<Block> kept_;
-  uint64_t total_ = 0;
+  uint64_t total_ = 0, warm_ = 0;
   const uint64_t limit_;
 };
 
@@ -161,7 +175,7 @@ Tensor new_tensor(const Sizes& size, ScalarType dtype) {
     if (torch_from_blob && kept_at_most() > 0)
       if (auto kept = tensor_from_blocks(size, dtype, bytes)) return *kept;
     Tensor t = torch::stable::empty(size, dtype);
-    ask_for_huge_pages(t.data_ptr(), bytes);
+    if (bytes >= 4 * kHugePage) ask_for_huge_pages(t.data_ptr(), bytes);
     return t;
   }
 #endif

@@ -6,10 +6,10 @@ namespace softdp {
 
 // A new CPU tensor, not initialised.
 //
-// Where it is large, the C library would map fresh pages for it and unmap them with it: in a training loop
-// the system clears and maps them anew in every pass, which takes several times as long as a sweep. So the
-// memory of large tensors that have gone is kept for the next ones. It is marked as free (MADV_FREE): the
-// system takes its pages once it runs short of memory.
+// Of larger tensors the C library gives the pages back to the system, mapped for each or cut off its heap,
+// and in every pass of a training loop the system clears and maps them anew: that takes up to several times
+// as long as a sweep. So their memory is kept for the next ones. All but the last 64 MB are marked as free
+// (MADV_FREE): the system takes the pages once it runs short of memory.
 //
 // Before torch 2.11 a tensor cannot bring its own memory, and none is kept.
 Tensor new_tensor(const Sizes& size, ScalarType dtype);
