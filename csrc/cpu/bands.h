@@ -53,9 +53,19 @@ struct States<SmoothMax<A>> {
     s.p.store(few.p), s.e.store(few.e);
     for (int k = count; k < L; k++) few.p[k] = 1;  // no state is 0
   }
-  static SOFTDP_FN void fill(bool reached, Few& few) {
-    const State s = boundary(reached);
-    s.p.store(few.p), s.e.store(few.e);
+  static SOFTDP_FN void put(const State& s, Few& few) { s.p.store(few.p), s.e.store(few.e); }
+  // States with these values; 0 beyond.
+  static State of(const double* values, int count, const typename A::Factor& f, Findings& found) {
+    State s = boundary(true);
+    for (int r = 0; r < count; r++) {
+      const double x = values[r] / f.unit, whole = std::rint(x);
+      found.spoils = found.spoils || !(x <= -double(A::F::kDead));
+      found.hides = found.hides || (x > -A::kInfinity && std::abs(x) > double(A::F::kNear));
+      const bool live = x > double(A::F::kDead) && x <= -double(A::F::kDead);
+      s.p.x[r] = live ? V(std::exp2(x - whole)) : V(1);
+      s.e.x[r] = live ? E(whole) : A::F::kNothing;
+    }
+    return s;
   }
   static SOFTDP_FN void prefetch(const Row& row, int64_t column) {
     SOFTDP_ISA::prefetch(row.p, column), SOFTDP_ISA::prefetch(row.e, column);
@@ -87,7 +97,15 @@ struct States<HardMax<A>> {
   static SOFTDP_FN void load(Row row, int64_t column, int count, Few& few) {
     load_part(row, column, 0, count).store(few.x);
   }
-  static SOFTDP_FN void fill(bool reached, Few& few) { boundary(reached).store(few.x); }
+  static SOFTDP_FN void put(const State& s, Few& few) { s.store(few.x); }
+  static State of(const double* values, int count, const typename A::Factor&, Findings& found) {
+    State s(0.0);
+    for (int r = 0; r < count; r++) {
+      found.spoils = found.spoils || !(values[r] < A::kInfinity);
+      s.x[r] = values[r];
+    }
+    return s;
+  }
   static SOFTDP_FN void prefetch(Row row, int64_t column) { SOFTDP_ISA::prefetch(row, column); }
   static SOFTDP_FN void store_last(const State& s, Row row, int64_t column) {
     SOFTDP_ISA::store_last(s, row, column);
@@ -131,6 +149,7 @@ struct Pair {
   V threshold;
   Cells cells[3];
   LoadTile<V> load[3];
+  Edges edges;
 
   Pair(const Problem& p, int64_t pair) : problem(p), pair(pair), n(p.pairs.n(pair)), m(p.pairs.m(pair)) {
     pitch = pitch_of(m, L);
@@ -141,6 +160,10 @@ struct Pair {
       cells[i] = {static_cast<const char*>(t.data) + pair * t.batch * bytes_of(t.type), t.row, t.column};
       load[i] = tile_loader<V>(t.type);
     }
+    const auto own = [](auto* all, int64_t at) { return all ? all + at : nullptr; };
+    const Edges& e = p.edges;
+    edges = {own(e.above, pair * p.pairs.columns), own(e.left, pair * p.pairs.rows), own(e.corner, pair),
+             own(e.last_row, pair * p.pairs.columns), own(e.last_column, pair * p.pairs.rows)};
   }
 };
 
@@ -150,7 +173,8 @@ struct Special {
   int start = kNever;  // the lane that starts a row at step 0, the next one at step 1, ...
   int last = kNever;   // the step of the pair's last cell
   int keep = 0;        // of the lanes' weights: -1 those that have started, 1 the others, 0 all
-  bool at_all() const { return start != kNever || last != kNever; }
+  bool edges = false;  // whether cells of the last row or column that are wanted are among them
+  bool at_all() const { return start != kNever || last != kNever || edges; }
 };
 
 // The strips of a band, and where in them a block is.
@@ -177,7 +201,44 @@ struct Strips {
     if (column == 0) s.start = 0;
     const int64_t last = (count - 1 - strip) * pair.pitch + pair.m - 1 + last_lane() - column;
     if (end == pair.n && 0 <= last && last < L) s.last = int(last);
+    s.edges = (pair.edges.last_row && end == pair.n && strip >= count - 1) ||
+              (pair.edges.last_column && (column + L >= pair.m || column + pair.pitch < pair.m - 1 + L));
     return s;
+  }
+  // Takes the states of a step, `column` of the strip, to the last row and column.
+  void give_edges(int64_t strip, int64_t column, const typename R::State& s) const {
+    const auto give = [&](double* to, int64_t at, int64_t lane) {
+      to[at] = R::S::value(s, int(lane), pair.factor);
+    };
+    for (int64_t t = strip > 0 ? strip - 1 : 0; t <= strip && t < count; t++) {  // where lanes may still be
+      const int64_t lane = column + (strip - t) * pair.pitch - (pair.m - 1);
+      if (pair.edges.last_column && 0 <= lane && lane < rows(t))
+        give(pair.edges.last_column, begin + t * L + lane, lane);
+      const int64_t at = column + (strip - t) * pair.pitch - last_lane();
+      if (pair.edges.last_row && end == pair.n && t == count - 1 && 0 <= at && at < pair.m)
+        give(pair.edges.last_row, at, last_lane());
+    }
+  }
+  // S to the left of a strip and, of each row, the one above that.
+  struct Left {
+    typename R::State beside, above;
+  };
+  Left left(int64_t strip, Findings& found) const {
+    using S = typename R::S;
+    const bool reached = pair.problem.lcs || !pair.problem.anchored;
+    const auto rest = S::boundary(reached);
+    const auto first = lane_numbers<typename R::V>() == Vec<Integer<typename R::V>>(0);
+    const int64_t row = begin + strip * L;
+    const double zero = 0;
+    const double* const corner = pair.edges.corner ? pair.edges.corner : &zero;
+    if (!pair.edges.left) {
+      const auto above = row > 0 ? rest : S::of(corner, 1, pair.factor, found);
+      return {rest, R::Max::select(first, above, rest)};
+    }
+    const auto beside = S::of(pair.edges.left + row, rows(strip), pair.factor, found);
+    double values[L] = {row > 0 ? pair.edges.left[row - 1] : *corner};
+    for (int r = 1; r < rows(strip); r++) values[r] = pair.edges.left[row + r - 1];
+    return {beside, S::of(values, rows(strip), pair.factor, found)};
   }
 };
 
@@ -230,17 +291,17 @@ SOFTDP_FN typename R::Max::Input input_of(const typename R::Value& score,
 }
 
 template <class R, bool kSpecial, bool kKeep>
-SOFTDP_FN void forward_steps(const Pair<R>& pair, const Vec<typename R::V> (*tiles)[R::L],
+SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<typename R::V> (*tiles)[R::L],
                              const RowGaps<R>* gaps, const typename R::S::Few& above, const Special& special,
-                             const typename R::State& corner, const Place& at, const Outgoing<R>& outgoing,
-                             Front<R>& front, typename R::Keeps::Element* kept) {
+                             const typename Strips<R>::Left& edge, const Place& at,
+                             const Outgoing<R>& outgoing, Front<R>& front, typename R::Keeps::Element* kept) {
   using Max = typename R::Max;
   using Value = typename R::Value;
   using V = typename R::V;
   using S = typename R::S;
   using I = Integer<V>;
+  const Pair<R>& pair = strips.pair;
   const auto lane = lane_numbers<V>();
-  const typename R::State rest = S::boundary(pair.problem.lcs || !pair.problem.anchored);
   auto left = front.left, diagonal = front.diagonal;
   const int64_t antidiagonal = at.row + at.column, antidiagonal_above = at.row - R::L + at.pitch;
   float addends[R::L];
@@ -253,8 +314,8 @@ SOFTDP_FN void forward_steps(const Pair<R>& pair, const Vec<typename R::V> (*til
     if constexpr (kSpecial) {
       const Vec<I> starting(I(special.start + k));
       const auto starts = lane == starting;
-      left = Max::select(starts, rest, left);
-      diagonal = Max::select(starts, k == 0 ? corner : rest, diagonal);
+      left = Max::select(starts, edge.beside, left);
+      diagonal = Max::select(starts, edge.above, diagonal);
       if constexpr (R::kRows) {  // those that have not yet started are in the strip above
         const auto earlier = lane > starting;
         gap0 = Max::select(earlier, gaps[1].input[0], gap0);
@@ -290,6 +351,7 @@ SOFTDP_FN void forward_steps(const Pair<R>& pair, const Vec<typename R::V> (*til
     }
     if constexpr (kSpecial) {
       if (k == special.last) front.last = s;
+      if (special.edges) strips.give_edges(strip, at.column + k, s);
       const bool turned = k >= outgoing.turn;
       const int64_t column = (turned ? outgoing.first : outgoing.first_above) + k;
       if (0 <= column && column < pair.m)
@@ -318,13 +380,13 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
   constexpr bool kNarrow = sizeof(typename R::V) == 4;
   const Pair<R>& pair = strips.pair;
   const int64_t m = pair.m, count = strips.count;
-  const bool reached = pair.problem.lcs || !pair.problem.anchored;
-  const typename R::State rest = S::boundary(reached), origin = S::boundary(true);
+  const typename R::State rest = S::boundary(pair.problem.lcs || !pair.problem.anchored);
   front = {rest, rest, rest};
+  typename Strips<R>::Left edge{rest, rest};
   RowGaps<R> gaps[2];
   gaps[0].load(pair, strips.begin, strips.rows(0), found);
   typename S::Few above;
-  S::fill(reached, above);
+  S::put(rest, above);
   Vec<typename R::V> tiles[R::kTiles][L];
   for (int64_t strip = 0; strip < count + strips.has_tail(); strip++) {
     const bool through = strip == count;
@@ -336,7 +398,10 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
       if (column == 0) {
         gaps[1] = gaps[0];
         if (strip > 0 && !through) gaps[0].load(pair, at.row, at.rows, found);
+        if (!through) edge = strips.left(strip, found);
       }
+      if (at.row == 0 && pair.edges.above && column < m)
+        S::put(S::of(pair.edges.above + column, clamped(m - column, 0, L), pair.factor, found), above);
       if (kNarrow && (found.spoils || found.hides)) return true;
       if (at.row > 0 && !through && column < m) {
         const int few = m - column < L ? int(m - column) : L;
@@ -356,10 +421,10 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
         // The steps between two bands are each one's in part, where the lanes of the one above run over.
         if (column == 0 && strip == 0 && at.row > 0 && runs_over(L, m, L)) special.keep = -1;
         if (through && strips.end < pair.n) special.keep = 1;
-        forward_steps<R, true, kKeep>(pair, tiles, gaps, above, special, at.row == 0 ? origin : rest, at,
-                                      outgoing, front, to);
+        forward_steps<R, true, kKeep>(strips, strip, tiles, gaps, above, special, edge, at, outgoing, front,
+                                      to);
       } else {
-        forward_steps<R, false, kKeep>(pair, tiles, gaps, above, {}, rest, at, outgoing, front, to);
+        forward_steps<R, false, kKeep>(strips, strip, tiles, gaps, above, {}, edge, at, outgoing, front, to);
       }
       if (kNarrow && S::strays(front.left)) return true;
       if (strip == count - 1) tell(own, column < m ? column + 1 : m);

@@ -30,6 +30,18 @@ struct Sink {  // a gradient to write, contiguous; null: not wanted. What is not
   bool every_row, every_column;
 };
 
+// Where a table is a piece of a larger one: S above it and to its left, -inf where no path comes, and what it
+// gives to the pieces that follow. Null: S as `anchored` says, or not wanted. Past a pair's lengths nothing
+// is read or written.
+struct Edges {
+  const double* above;   // (B, M): S(0, 1 .. m)
+  const double* left;    // (B, N): S(1 .. n, 0)
+  const double* corner;  // (B,): S(0, 0), else 0
+  double* last_row;      // (B, M): S(n, 1 .. m)
+  double* last_column;   // (B, N): S(1 .. n, m)
+  bool any() const { return above || left || corner || last_row || last_column; }
+};
+
 // FSD: match, insert, delete; LCS: similarity. Scores and the scores' gradient are float64 for float64 match
 // and float32 for all other types.
 struct Problem {
@@ -43,6 +55,7 @@ struct Problem {
   unsigned char* saved;    // (B, saved_bytes()); forward: null where no gradient is wanted
   const void* grad_score;  // backward: (B,)
   Sink gradients[3];
+  Edges edges;  // backward: as in the forward sweep
 };
 
 SOFTDP_FN bool is_double(const Problem& p) {

@@ -80,6 +80,7 @@ Verdict swept(bool wide) {
 int group_size(const Problem& p) {
   const Pairs& pairs = p.pairs;
   if (pairs.rows > kGroupRows || pairs.columns > kGroupColumns || pairs.rows * pairs.columns == 0) return 0;
+  if (p.edges.any()) return 0;
   if (!is_narrow(p) && !is_double(p) && p.gamma > 0) return 0;  // its scores are float, its sweep wide
   const int lanes = p.gamma > 0 && !is_double(p) ? chosen().lanes : chosen().lanes / 2;
   const int64_t groups = (pairs.count + lanes - 1) / lanes, strips = (pairs.rows + lanes - 1) / lanes;
@@ -111,6 +112,18 @@ class Saved {
 
 bool is_empty(const Problem& p, int64_t pair) {
   return p.pairs.n(pair) == 0 || p.pairs.m(pair) == 0;
+}
+
+// S of a pair without cells, at whose only row or column it ends.
+double settle_edges(const Problem& p, int64_t pair) {
+  const Edges& e = p.edges;
+  const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair);
+  const double rest = p.lcs || !p.anchored ? 0 : -kInf, origin = e.corner ? e.corner[pair] : 0;
+  const auto above = [&](int64_t j) { return e.above ? e.above[pair * p.pairs.columns + j] : rest; };
+  const auto left = [&](int64_t i) { return e.left ? e.left[pair * p.pairs.rows + i] : rest; };
+  for (int64_t j = 0; e.last_row && n == 0 && j < m; j++) e.last_row[pair * p.pairs.columns + j] = above(j);
+  for (int64_t i = 0; e.last_column && m == 0 && i < n; i++) e.last_column[pair * p.pairs.rows + i] = left(i);
+  return m > 0 ? above(m - 1) : n > 0 ? left(n - 1) : origin;
 }
 
 // ---- one pair's bands, alone or on several threads -----------------------------------------------------
@@ -365,7 +378,7 @@ void forward(const Problem& p, const Threads& threads) {
   const bool narrow = is_narrow(p);
   std::vector<int64_t> rest;
   const auto settle_empty = [&](int64_t b) {
-    set_score(p, b, p.anchored && !p.lcs && p.pairs.n(b) != p.pairs.m(b) ? -kInf : 0.0);
+    set_score(p, b, settle_edges(p, b));
     if (p.saved) Saved(p).set(b, Verdict::kEmpty), Saved(p).clear(b);
   };
   if (const int size = group_size(p)) {
@@ -399,7 +412,9 @@ void forward(const Problem& p, const Threads& threads) {
       [&](int64_t b) { forward_together(p, threads, b, !narrow); });
 }
 
-void backward(const Problem& p, const Threads& threads) {
+void backward(const Problem& problem, const Threads& threads) {
+  Problem p = problem;
+  p.edges.last_row = p.edges.last_column = nullptr;  // they are there already
   const Saved saved(p);
   std::vector<int64_t> rest;
   const int size = group_size(p);
