@@ -15,7 +15,7 @@ from helpers import close, score_and_gradients, scores
 
 import softdp
 
-# Vectors have 2 to 16 lanes, bands 16 rows, windows 128 steps; pairs up to 32 x 32 go side by side.
+# Vectors have 2 to 16 lanes, bands 16 rows; pairs up to 32 x 32 go side by side.
 EDGES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 112, 113, 127, 128, 129, 145, 257)
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 HALF = TYPES[2:]
@@ -250,6 +250,95 @@ def test_a_batch_and_its_pairs_one_by_one_agree_to_the_bit():
                 assert all(torch.equal(a[0], g[3]) for a, g in zip(own, gradients, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ragged_pairs_side_by_side_score_as_alone(dtype):
+    for _ in range(30):
+        n, m = (torch.randint(1, 24, (40,)) for _ in range(2))
+        match, gap = (scores(40, 23, 23, dtype=dtype) for _ in range(2))
+        together = softdp.fsd_score(match, gap, gamma=1.0, x_lengths=n, y_lengths=m)
+        alone = [
+            softdp.fsd_score(
+                match[b : b + 1], gap[b : b + 1], gamma=1.0, x_lengths=n[b : b + 1], y_lengths=m[b : b + 1]
+            )
+            for b in range(3)
+        ]
+        assert torch.equal(torch.cat(alone), together[:3])
+
+
+@pytest.mark.parametrize("gamma", [5.0, 1e3, 1e6, 1e12])
+@pytest.mark.parametrize("size", [(20, 1, 1), (1, 1, 700), (40, 9, 9), (2, 33, 33)])
+def test_scores_much_smaller_than_gamma_are_not_rounded_to_it(size, gamma):
+    """Float resolves gamma to 6e-8: such pairs go through float64."""
+    match = torch.full(size, -math.inf)
+    steps = min(size[1:])
+    match[:, range(steps), range(steps)] = torch.rand(size[0], steps) / 50
+    if steps == 1:
+        match = torch.rand(size) / 50
+    for tables in ((match,), (match.clamp(min=-1e3),)):
+        found = softdp.fsd_score(*tables, 0.0, gamma=gamma, boundary="anchored")
+        exact = softdp.fsd_score(tables[0].double(), 0.0, gamma=gamma, boundary="anchored")
+        torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(1, 1, 1), (40, 5, 7), (1, 40, 50)])
+def test_no_finite_score_is_lost_to_minus_infinity(size, dtype):
+    """A score below 2^50 gamma / log2(e) counts as -inf; where that leaves no path the pair is NaN."""
+    table = torch.full(size, -1e30 if dtype == torch.float32 else -1e16, dtype=dtype)
+    value, (gradient,) = score_and_gradients(
+        softdp.fsd_score, (table,), insert=0.0, gamma=0.1, boundary="anchored"
+    )
+    assert value.isnan().all() and gradient.isnan().all()
+    table[0, 0, 0] = 1.0  # where another path is left nothing is lost: here that of the first pair's one cell
+    value, _ = score_and_gradients(
+        softdp.fsd_score, (table,), insert=0.0, gamma=0.1, boundary="anchored",
+        x_lengths=torch.ones(size[0], dtype=torch.int64), y_lengths=torch.ones(size[0], dtype=torch.int64),
+    )  # fmt: skip
+    assert value[0] == 1 and value[1:].isnan().all()
+
+
+def test_a_sum_past_the_range_of_its_dtype_keeps_its_gradient():
+    """The best path is known in float64, side by side as in bands, where the score is -inf in float32."""
+    for size in ((20, 1, 2), (1, 1, 40)):
+        table = torch.full(size, -3e38)
+        value, (gradient,) = score_and_gradients(
+            softdp.fsd_score, (table,), insert=0.0, gamma=0.0, boundary="anchored"
+        )
+        assert (value == -math.inf).all() and (gradient == 1).all()
+
+
+@pytest.mark.parametrize("size", [(1378, 193), (1001, 512), (850, 300), (1029, 257), (2000, 70), (513, 801)])
+def test_what_is_saved_does_not_depend_on_the_threads(threads, size):
+    match, gap = (scores(1, *size, dtype=torch.float32) for _ in range(2))
+    found = []
+    for count in (1, 2, 3):
+        threads(count)
+        found.append(torch.ops.softdp.fsd_forward(match, gap, None, None, None, 0.1, False, True)[1])
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("size", [(1, 2**40, 2**22), (2**46, 1, 1), (2**23, 2**23, 1)])
+def test_too_many_cells_are_an_error(size):
+    for needs in (False, True):
+        table = torch.zeros(1, 1, 1, requires_grad=needs).expand(size)
+        with pytest.raises(RuntimeError, match="too many cells"):
+            softdp.fsd_score(table, 0.0)
+
+
+def test_scores_alone_take_little_memory():
+    """Rows of states, 16 bytes a column each, and no weights."""
+    program = """if True:
+        import resource, softdp, torch
+        torch.set_num_threads(1)
+        table = torch.zeros(1, 1, 2**24, dtype=torch.bfloat16)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        softdp.fsd_score(table, 0.0)
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**14)"""
+    with tempfile.TemporaryDirectory() as folder:
+        found = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+    assert float(found.stdout) < 40, found.stderr  # bytes a column
+
+
 def test_nothing_is_saved_where_no_gradient_is_wanted():
     match = scores(2, 40, 50, dtype=torch.float32)
     _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, False)
@@ -262,6 +351,20 @@ def test_nothing_is_saved_where_no_gradient_is_wanted():
         large = torch.empty(1, 1024, 1024, device="meta", dtype=dtype)
         _, saved = torch.ops.softdp.fsd_forward(large, large, None, None, None, 0.1, False, True)
         assert saved.numel() <= bytes_a_cell * large.numel()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("gamma", [0.0, 1e-31, 0.1, 1e31])
+def test_fake_tensors_have_the_size_of_what_is_saved(dtype, gamma):
+    for size in itertools.product((0, 1, 16, 32, 33, 49), (0, 1, 16, 17, 32, 33, 300)):
+        real, fake = (torch.empty(2, *size, device=d, dtype=dtype).fill_(0.5) for d in ("cpu", "meta"))
+        for operator, options in (
+            (torch.ops.softdp.fsd_forward, (None, None, None, gamma, False, True)),
+            (torch.ops.softdp.lcs_forward, (None, None, 0.3, gamma, True)),
+        ):
+            scores = (1, 2)[operator is torch.ops.softdp.fsd_forward]
+            wanted, found = (operator(*[t] * scores, *options)[1] for t in (real, fake))
+            assert found.shape == wanted.shape and found.dtype == wanted.dtype
 
 
 def runs_with(name: str) -> subprocess.CompletedProcess:

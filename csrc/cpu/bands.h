@@ -172,7 +172,9 @@ struct Special {
   static constexpr int kNever = 1000;
   int start = kNever;  // the lane that starts a row at step 0, the next one at step 1, ...
   int last = kNever;   // the step of the pair's last cell
-  int keep = 0;        // of the lanes' weights: -1 those that have started, 1 the others, 0 all
+  // Which lanes' weights are kept: of those that have started the strip, the others' being left alone, or 0
+  // where they have been idle; or of the others.
+  enum Keep { kAll, kStarted, kStartedAlone, kOthers } keep = kAll;
   bool edges = false;  // whether cells of the last row or column that are wanted are among them
   bool at_all() const { return start != kNever || last != kNever || edges; }
 };
@@ -344,10 +346,14 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
       }
       const auto weights = R::Keeps::keep(w, rounding);
       auto* const to = kept + k * R::Keeps::kStep;
-      if (!kSpecial || special.keep == 0)
+      if (!kSpecial || special.keep == Special::kAll)
         R::Keeps::store(weights, to);
+      else if (special.keep == Special::kOthers)
+        R::Keeps::store_part(weights, to, k + 1, R::L);
+      else if (special.keep == Special::kStarted)
+        R::Keeps::store_part(weights, to, 0, k + 1);
       else
-        R::Keeps::store_part(weights, to, special.keep < 0 ? 0 : k + 1, special.keep < 0 ? k + 1 : R::L);
+        R::Keeps::store(R::Keeps::first(weights, k + 1), to);
     }
     if constexpr (kSpecial) {
       if (k == special.last) front.last = s;
@@ -400,7 +406,9 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
         if (strip > 0 && !through) gaps[0].load(pair, at.row, at.rows, found);
         if (!through) edge = strips.left(strip, found);
       }
-      if (at.row == 0 && pair.edges.above && column < m)
+      if (through || column >= m)
+        S::put(rest, above);
+      else if (at.row == 0 && pair.edges.above)
         S::put(S::of(pair.edges.above + column, clamped(m - column, 0, L), pair.factor, found), above);
       if (kNarrow && (found.spoils || found.hides)) return true;
       if (at.row > 0 && !through && column < m) {
@@ -418,9 +426,14 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
       auto* const to = kKeep ? kept + step * R::Keeps::kStep : nullptr;
       Special special = strips.special(strip, column);
       if (special.at_all() || column >= m || odd) {
-        // The steps between two bands are each one's in part, where the lanes of the one above run over.
-        if (column == 0 && strip == 0 && at.row > 0 && runs_over(L, m, L)) special.keep = -1;
-        if (through && strips.end < pair.n) special.keep = 1;
+        // Where the lanes of the strip above run over, a strip's first steps are partly that one's: between
+        // two bands each keeps its own.
+        if (column == 0 && !runs_over(L, m, L))
+          special.keep = Special::kStartedAlone;
+        else if (column == 0 && strip == 0 && at.row > 0)
+          special.keep = Special::kStarted;
+        else if (through && strips.end < pair.n)
+          special.keep = Special::kOthers;
         forward_steps<R, true, kKeep>(strips, strip, tiles, gaps, above, special, edge, at, outgoing, front,
                                       to);
       } else {
@@ -469,8 +482,11 @@ Outcome forward_band(const Problem& p, const Band& band) {
   typename R::Keeps::Element* const kept = kKeep ? saved_weights(strips, band) : nullptr;
   outcome.escapes = forward_sweep<R, kKeep>(strips, rows, band.before, band.own, kept, front, found);
   outcome.spoiled = found.spoils;
-  if (band.end == pair.n && !outcome.escapes)
-    outcome.score = R::S::value(front.last, strips.last_lane(), pair.factor);
+  outcome.hidden = found.hides;
+  if (band.end == pair.n && !outcome.escapes) {
+    outcome.score = R::S::value(R::Max::normalized(front.last), strips.last_lane(), pair.factor);
+    outcome.escapes = sizeof(typename R::V) == 4 && is_coarse(p, outcome.score);
+  }
   if (outcome.escapes)
     wait_for(band.before, pair.m);  // who follows may write where the one before still does
   tell(band.own, pair.m);

@@ -30,8 +30,7 @@ template <class V, class T>
   constexpr int L = kLanes<V>;
   const T* const data = static_cast<const T*>(from.data) + first * from.batch;
   const int64_t cells = to.count();
-  const bool in_line = (to.columns == 1 || from.column == 1) && (to.rows == 1 || from.row == to.columns) &&
-                       (to.columns > 1 || to.rows > 1 || cells == 1);
+  const bool in_line = (to.columns == 1 || from.column == 1) && (to.rows == 1 || from.row == to.columns);
   for (int64_t c = 0; c < cells; c += L) {
     const int width = cells - c < L ? int(cells - c) : L;
     Vec<V> v[L];
@@ -85,6 +84,7 @@ struct GroupSweep {
   typename R::Keeps::Element* weights;
   Value* flow;
   Vec<V>* results;
+  uint32_t hidden = 0;  // lanes with finite scores that count as -inf
 
   GroupSweep(const Problem& p, const Group& g) : p(p), group(g), N(p.pairs.rows), M(p.pairs.columns) {
     const Pair<R> any_pair(p, g.first);
@@ -116,7 +116,7 @@ struct GroupSweep {
   // or, where the arithmetic is wide or hard, are spoiled.
   template <bool kSave, class Given>
   uint32_t forward(Given given) {
-    typename Value::Mask bad = {};
+    typename Value::Mask bad = {}, hides = {};
     const Value highest(factor.highest), lowest(factor.lowest), nothing(-std::numeric_limits<V>::infinity());
     const State rest = R::S::boundary(p.lcs || !p.anchored);
     for (int64_t j = 0; j < M; j++) row[j] = rest;
@@ -128,7 +128,7 @@ struct GroupSweep {
           x[q] = tables[q].cells[tables[q].at(i, j)];
           if (ragged) x[q] = select((n > Vec<I>(I(i))) & (m > Vec<I>(I(j))), x[q], Value(V(0)));
           bad |= ~(x[q] <= highest);
-          if (sizeof(V) == 4) bad |= (x[q] < lowest) & (x[q] > nothing);
+          hides |= (x[q] < lowest) & (x[q] > nothing);
         }
         State above = row[j];
         if (i % 4 == 0) above = Max::normalized(above);
@@ -150,8 +150,11 @@ struct GroupSweep {
       }
       given(i);
     }
+    if (sizeof(V) == 4) bad |= hides;
     uint32_t lanes = 0;
-    for (int r = 0; r < group.count; r++) lanes |= uint32_t(bad[r] != 0) << r;
+    hidden = 0;
+    for (int r = 0; r < group.count; r++)
+      lanes |= uint32_t(bad[r] != 0) << r, hidden |= uint32_t(hides[r] != 0) << r;
     return lanes;
   }
 
@@ -207,15 +210,17 @@ struct GroupSweep {
 template <class R>
 uint32_t forward_group(const Problem& p, const Group& group) {
   GroupSweep<R> sweep(p, group);
-  double scores[R::L];
-  const uint32_t lanes = sweep.template forward<false>([&](int64_t i) {
+  uint32_t lanes = sweep.template forward<false>([&](int64_t i) {
     for (int r = 0; r < group.count; r++)
       if (sweep.n.x[r] == i + 1 && sweep.m.x[r] > 0)
-        scores[r] = R::S::value(R::Max::normalized(sweep.row[sweep.m.x[r] - 1]), r, sweep.factor);
+        group.scores[r] = R::S::value(R::Max::normalized(sweep.row[sweep.m.x[r] - 1]), r, sweep.factor);
   });
   for (int r = 0; r < group.count; r++) {
-    if (lanes >> r & 1 || sweep.n.x[r] == 0 || sweep.m.x[r] == 0) continue;
-    set_score(p, group.first + r, scores[r]);
+    if (sweep.n.x[r] == 0 || sweep.m.x[r] == 0) continue;
+    const double score = group.scores[r];
+    const bool coarse = sizeof(typename R::V) == 4 && is_coarse(p, score);
+    const bool lost = (sweep.hidden >> r & 1) != 0 && score == -R::A::kInfinity;
+    lanes |= uint32_t(coarse || lost) << r;
   }
   return lanes;
 }

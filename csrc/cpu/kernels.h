@@ -24,7 +24,9 @@ struct Table {  // scores to read, (pairs, rows, columns); strides in elements, 
   int64_t batch, row, column;
 };
 
-struct Sink {  // a gradient to write, contiguous; null: not wanted. What is not every is summed.
+// A gradient to write, contiguous; null: not wanted. What is not every is summed; that of the first scores is
+// always every.
+struct Sink {
   void* data;
   Type type;
   bool every_row, every_column;
@@ -65,6 +67,10 @@ SOFTDP_FN bool is_double(const Problem& p) {
 SOFTDP_FN bool is_narrow(const Problem& p) {
   return !is_double(p) && p.gamma > 1e-30 && p.gamma < 1e30;
 }
+// In float a score is off by some 1e-7 gamma, however small it is: too much where gamma is large.
+SOFTDP_FN bool is_coarse(const Problem& p, double score) {
+  return p.gamma > 4 && score < 4 * p.gamma && score > -4 * p.gamma;
+}
 constexpr int kGroupRows = 32, kGroupColumns = 32;
 // Whether a sweep in float saves the weights of the cells. Those of small pairs need no memory of their own,
 // and can be kept in full.
@@ -83,7 +89,7 @@ SOFTDP_FN double number_of(const Problem& p, const void* numbers, int64_t pair) 
                       : double(static_cast<const float*>(numbers)[pair]);
 }
 
-constexpr int kBand = 16;
+constexpr int kBand = 16, kMostLanes = 16;
 constexpr int64_t kStateBytes = 16;  // the widest state's
 
 SOFTDP_FN int64_t bands_of(int64_t rows, int64_t of) {
@@ -108,7 +114,7 @@ struct SavedPair {
 };
 // Of weights there is room for those of the widest vectors, whose strips are the largest.
 SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns, bool packs) {
-  constexpr int kLanes = 16;
+  constexpr int kLanes = kMostLanes;
   const int64_t weights = (bands_of(rows, kLanes) * pitch_of(columns, kLanes) + kLanes) * kLanes * 4;
   const int64_t states = ((rows > 0 ? rows : 1) - 1) / kBand * columns * kStateBytes;
   return int64_t(sizeof(SavedPair)) + (packs ? weights : states);
@@ -152,14 +158,16 @@ struct Band {
   double* column_sums[3] = {};    // backward: of gaps' gradients over the rows
   double* totals = nullptr;       // backward: [3], of gaps' gradients over all cells
 };
-SOFTDP_FN int64_t scratch_bytes(int64_t columns) {  // for kBand rows of two doubles a cell
-  return kBand * (pitch_of(columns, kBand) + kBand) * 2 * int64_t(sizeof(double)) + columns * kStateBytes +
-         256;
+// A row of states and, of a band whose weights are computed again, two doubles a cell.
+SOFTDP_FN int64_t scratch_bytes(int64_t columns, bool again) {
+  const int64_t weights = kBand * (pitch_of(columns, kBand) + kBand) * 2 * int64_t(sizeof(double));
+  return columns * kStateBytes + (again ? weights : 0) + 256;
 }
 
 struct Outcome {
   bool escapes = false;  // out of the narrow arithmetic's range
   bool spoiled = false;  // a NaN or +inf was met
+  bool hidden = false;   // a finite score was met that counts as -inf
   double score = 0;      // of the last band
 };
 
@@ -168,6 +176,7 @@ struct Group {
   int64_t first;
   int count;
   unsigned char* scratch;  // group_bytes()
+  double* scores;          // forward: to, of the pairs that have any
 };
 SOFTDP_FN int64_t group_bytes(int64_t rows, int64_t columns) {  // of 64-byte vectors
   return (6 * (rows * columns + 16) + 2 * rows * columns + 4 * columns + 8) * 64;

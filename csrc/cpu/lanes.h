@@ -5,8 +5,9 @@
 // live one added to it is lost in rounding.
 //
 // float: an input must lie within 2^17 of score log2(e) / gamma, and a live state within 2^22 when a block of
-// kLanes<float> steps begins, whose steps then stay below 2^23. Both are looked at, inputs as they are loaded
-// and states once a block; a pair with more is swept again in double ("wide").
+// kLanes<float> steps begins. Both are looked at, inputs as they are loaded and states once a block; a pair
+// with more is swept again in double ("wide"). A state is looked at after 31 steps at the latest, and stays
+// below 1.5 * 2^23.
 //
 // double: scalar.h's range, whatever the type of the scores.
 #pragma once

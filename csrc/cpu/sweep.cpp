@@ -146,7 +146,7 @@ void chain(const Threads& threads, int64_t count, int64_t scratch, const SweepBa
 // For pairs 0 .. count - 1: whole rounds of them a thread each, and what is left by bands on all threads.
 template <class Alone, class Together>
 void over_pairs(const Problem& p, const Threads& threads, const std::vector<int64_t>& pairs, bool backward,
-                const Alone& alone, const Together& together) {
+                int64_t scratch_size, const Alone& alone, const Together& together) {
   const int64_t cells = std::max<int64_t>(1, p.pairs.rows * p.pairs.columns), count = int64_t(pairs.size());
   // Bands pay where the pairs that are left are fewer than what bands of one are swept at once, with a margin
   // for their waiting.
@@ -157,7 +157,7 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
   const int64_t whole = by_bands ? count - left : count;
   threads.over(whole, std::max<int64_t>(1, kFewCells / cells), [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
-    const Bytes scratch = bytes(scratch_bytes(p.pairs.columns));
+    const Bytes scratch = bytes(scratch_size);
     for (int64_t i = begin; i < end; i++)  // as the rows are: what is fetched ahead is the next pair's
       alone(pairs[backward ? begin + end - 1 - i : i], scratch.get());
   });
@@ -165,7 +165,7 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
 }
 
 Outcome combined(Outcome a, const Outcome& b) {
-  return {a.escapes || b.escapes, a.spoiled || b.spoiled, b.score};
+  return {a.escapes || b.escapes, a.spoiled || b.spoiled, a.hidden || b.hidden, b.score};
 }
 
 // The bands of a pair. Where weights are saved a thread alone takes the pair in one, and threads together a
@@ -203,10 +203,12 @@ struct Bands {
   }
 };
 
-void finish(const Problem& p, int64_t pair, Verdict swept, const Outcome& outcome) {
-  const double score = outcome.spoiled ? kNaN : outcome.score;
+// Whether a path is left is not known where a finite score counts as -inf.
+void finish(const Problem& p, int64_t pair, Verdict how, const Outcome& outcome) {
+  const bool lost = outcome.hidden && outcome.score == -kInf;
+  const double score = outcome.spoiled || lost ? kNaN : outcome.score;
   set_score(p, pair, score);
-  const Verdict verdict = std::isnan(score) ? Verdict::kSpoiled : score == -kInf ? Verdict::kNoPath : swept;
+  const Verdict verdict = std::isnan(score) ? Verdict::kSpoiled : score == -kInf ? Verdict::kNoPath : how;
   if (p.saved) Saved(p).set(pair, verdict);
 }
 
@@ -230,7 +232,7 @@ void forward_together(const Problem& p, const Threads& threads, int64_t pair, bo
     bands.clear_saved();
     std::vector<Outcome> outcomes(bands.count);
     std::atomic<bool> escaped{false};
-    chain(threads, bands.count, scratch_bytes(p.pairs.columns),
+    chain(threads, bands.count, scratch_bytes(p.pairs.columns, false),
           [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
             if (escaped.load(std::memory_order_relaxed)) {  // after the one before: they may share a row
               wait_for(before, p.pairs.m(pair));
@@ -348,7 +350,7 @@ void backward_alone(const Problem& p, int64_t pair, unsigned char* scratch) {
 }
 void backward_together(const Problem& p, const Threads& threads, int64_t pair) {
   BackwardPair work(p, pair, true);
-  chain(threads, work.bands.count, scratch_bytes(p.pairs.columns),
+  chain(threads, work.bands.count, scratch_bytes(p.pairs.columns, !work.bands.packed),
         [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
           work.sweep(i, scratch, before, own);
         });
@@ -362,8 +364,9 @@ void over_groups(const Problem& p, const Threads& threads, int size,
   threads.over(count, std::max<int64_t>(1, 4 * kFewCells / cells), [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
     const Bytes scratch = bytes(group_bytes(p.pairs.rows, p.pairs.columns) + 64);
+    double scores[kMostLanes];
     for (int64_t g = begin; g < end; g++)
-      run({g * size, int(std::min<int64_t>(size, p.pairs.count - g * size)), scratch.get()});
+      run({g * size, int(std::min<int64_t>(size, p.pairs.count - g * size)), scratch.get(), scores});
   });
 }
 
@@ -392,7 +395,7 @@ void forward(const Problem& p, const Threads& threads) {
         else if (odd >> r & 1 && narrow && p.gamma > 0)
           again[b] = 1;
         else {
-          finish(p, b, Verdict::kGrouped, {false, (odd >> r & 1) != 0, number_of(p, p.score, b)});
+          finish(p, b, Verdict::kGrouped, {false, (odd >> r & 1) != 0, false, group.scores[r]});
           if (p.saved) Saved(p).clear(b);
         }
       }
@@ -407,7 +410,7 @@ void forward(const Problem& p, const Threads& threads) {
         rest.push_back(b);
   }
   over_pairs(
-      p, threads, rest, false,
+      p, threads, rest, false, scratch_bytes(p.pairs.columns, false),
       [&](int64_t b, unsigned char* scratch) { forward_alone(p, b, !narrow, scratch); },
       [&](int64_t b) { forward_together(p, threads, b, !narrow); });
 }
@@ -417,6 +420,7 @@ void backward(const Problem& problem, const Threads& threads) {
   p.edges.last_row = p.edges.last_column = nullptr;  // they are there already
   const Saved saved(p);
   std::vector<int64_t> rest;
+  bool again = false;  // whether some weights are computed again
   const int size = group_size(p);
   if (size)
     over_groups(p, threads, size, [&](const Group& group) {
@@ -432,10 +436,11 @@ void backward(const Problem& problem, const Threads& threads) {
     if (!is_swept(verdict))
       fill(p, b, verdict == Verdict::kSpoiled ? kNaN : 0.0, false);
     else if (verdict != Verdict::kGrouped)
-      rest.push_back(b);
+      rest.push_back(b), again = again || !packs(p) || verdict == Verdict::kWide;
   }
   over_pairs(
-      p, threads, rest, true, [&](int64_t b, unsigned char* scratch) { backward_alone(p, b, scratch); },
+      p, threads, rest, true, scratch_bytes(p.pairs.columns, again),
+      [&](int64_t b, unsigned char* scratch) { backward_alone(p, b, scratch); },
       [&](int64_t b) { backward_together(p, threads, b); });
 }
 

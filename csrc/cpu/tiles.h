@@ -221,9 +221,9 @@ SOFTDP_FN LoadTile<V> tile_loader(Type type) {
   return with_type(type, [](auto t) -> LoadTile<V> { return load_tile<V, decltype(t)>; });
 }
 
-// The way back, to rows of `pitch` columns.
+// The way back, to rows `stride` apart.
 template <class V, class T>
-[[gnu::noinline]] void store_tile(const Vec<V>* tile, void* data, int64_t pitch, const Place& at) {
+[[gnu::noinline]] void store_tile(const Vec<V>* tile, void* data, int64_t stride, const Place& at) {
   constexpr int L = kLanes<V>;
   Vec<V> v[L];
 #pragma GCC unroll 16
@@ -231,31 +231,31 @@ template <class V, class T>
   transpose(v);
   T* const to = static_cast<T*>(data);
   if (is_whole<L>(at)) {
-    T* const first = to + at.row * pitch + at.column;
+    T* const first = to + at.row * stride + at.column;
     const Ahead ahead = Ahead::of<L>(at, -1);
     const uintptr_t next = reinterpret_cast<uintptr_t>(first) +
-                           uintptr_t((ahead.rows * pitch + ahead.columns) * int64_t(sizeof(T)));
+                           uintptr_t((ahead.rows * stride + ahead.columns) * int64_t(sizeof(T)));
 #pragma GCC unroll 16
     for (int r = 0; r < L; r++) {
-      store_part_as(v[r], first + r * (pitch - 1), 0, 0, L);
+      store_part_as(v[r], first + r * (stride - 1), 0, 0, L);
       __builtin_prefetch(
-          reinterpret_cast<const void*>(next + uintptr_t(r * (pitch - 1) * int64_t(sizeof(T)))), 1);
+          reinterpret_cast<const void*>(next + uintptr_t(r * (stride - 1) * int64_t(sizeof(T)))), 1);
     }
     return;
   }
   if (is_turn<L>(at)) {
     const int padding = int(at.pitch - at.m);
     const bool starts = at.rows == L, ends = at.rows_above == L;
-    T* const data_of = to + at.row * pitch;
+    T* const data_of = to + at.row * stride;
 #pragma GCC unroll 16
     for (int r = 0; r < L; r++) {
-      if (starts) store_part_as(v[r], data_of + r * pitch, -r, r, L);
-      if (ends && r > padding) store_part_as(v[r], data_of + (r - L) * pitch, at.pitch - r, 0, r - padding);
+      if (starts) store_part_as(v[r], data_of + r * stride, -r, r, L);
+      if (ends && r > padding) store_part_as(v[r], data_of + (r - L) * stride, at.pitch - r, 0, r - padding);
     }
     return;
   }
   over_pieces<L>(at, [&](int r, int64_t row, int64_t first, int begin, int end) {
-    store_part_as(v[r], to + row * pitch, first, begin, end);
+    store_part_as(v[r], to + row * stride, first, begin, end);
   });
 }
 template <class V>

@@ -23,7 +23,7 @@ using Words = Vec<int32_t>;
 // weight recurs. It then goes to the even number of the two or, in every second cell, to the odd one.
 constexpr uint32_t kGolden = 2654435769u;  // in units of 2^-32
 SOFTDP_FN float addend_of(int64_t diagonal) {
-  return 0x1p-32f * float(int32_t((uint32_t(diagonal) * kGolden) & 0xFFFFFF00u));
+  return 0x1p-32f * float(int32_t((uint32_t(diagonal) * kGolden & 0xFFFFFE00u) | 0x100u));  // never 1/2
 }
 SOFTDP_FN int oddness_of(int64_t diagonal) {
   return int((uint32_t(diagonal) * kGolden >> 5) & 1);
@@ -143,6 +143,13 @@ struct Kept {
       kept.store(to);
     else
       kept.first.store(to), kept.second.store(to + kLanes<V>);
+  }
+  // Those of the first lanes, and 0.
+  static SOFTDP_FN Type first(const Type& kept, int count) {
+    if constexpr (kPacks)
+      return select(lane_numbers<int32_t>() < Words(count), kept, Words(0));
+    else
+      return kept;
   }
   static SOFTDP_FN void store_part(const Type& kept, Element* to, int begin, int end) {
     if constexpr (kPacks)

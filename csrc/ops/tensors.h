@@ -6,6 +6,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <optional>
@@ -38,7 +39,12 @@ inline void check_numbers(double gamma, double threshold = 0) {
 
 inline Sizes size_of(const Tensor& scores, const char* name) {
   STD_TORCH_CHECK(scores.dim() == 3, name, " must have 3 dimensions, got ", scores.dim());
-  return {scores.size(0), scores.size(1), scores.size(2)};
+  const Sizes size = {scores.size(0), scores.size(1), scores.size(2)};
+  // More than any memory has, as an expanded tensor can: what is computed from the sizes must not overflow.
+  double cells = 1;
+  for (const int64_t n : size) cells *= double(std::max<int64_t>(n, 1));
+  STD_TORCH_CHECK(cells < 0x1p46, name, " has too many cells: ", size[0], " x ", size[1], " x ", size[2]);
+  return size;
 }
 
 // Strides, 0 along a broadcast dimension.
