@@ -44,8 +44,8 @@ def measure(N: int, threads: Sequence[int], effort: Effort) -> list[dict[str, An
 
 
 def fresh_matrix(N: int, passes: int) -> Times:
-    """Mean seconds that a new matrix and its filling take: past some megabytes the system brings each page,
-    whoever asks, and softdp asks for those of its gradients."""
+    """Mean seconds that a new matrix of PyTorch's and its filling take: past some megabytes the system brings
+    each page."""
     began = perf_counter()
     for _ in range(passes):
         torch.empty(1, N, N).zero_()
