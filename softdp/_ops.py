@@ -115,6 +115,11 @@ def has_kernel(device: torch.device) -> bool:
     return device.type in DEVICES
 
 
+def takes_costs(device: torch.device) -> bool:
+    """Whether fsd_forward and fsd_backward take a negative gamma there, for costs."""
+    return device.type == "cpu" and has_kernel(device)
+
+
 def taken(args: Any) -> Any:
     """Checked arguments as the operators take them.
 
@@ -162,7 +167,7 @@ def _planes(lcs: bool, shared_gap: bool, rows: int, columns: int) -> int:
 
 def _saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float) -> int:
     """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h."""
-    narrow = dtype != torch.float64 and 1e-30 < gamma < 1e30
+    narrow = dtype != torch.float64 and 1e-30 < abs(gamma) < 1e30
     if narrow and (rows > 32 or columns > 32):
         pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
         return 64 + ((rows + 15) // 16 * pitch + 16) * 64
@@ -317,9 +322,14 @@ def _fsd_double_gradient(ctx, *directions):
         )
         return None, None, *zeros, *nothing[5:]
     computed = [None if t is None else _checks.computed(t) for t in scores]
+    gamma, anchored = ctx.options
+    if gamma < 0:  # of costs
+        computed = [None if t is None else -t for t in computed]
     tangent, *products = fsd_double_backward(
-        *directions, grad_score, *computed, *lengths, *ctx.options, *needs
+        *directions, grad_score, *computed, *lengths, abs(gamma), anchored, *needs
     )
+    if gamma < 0:
+        products = [-product for product in products]
     gradients = (
         _summed_as(product, like) if need and like is not None else None
         for product, like, need in zip(products, scores, needs, strict=True)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from . import _checks, _features
+from . import _checks, _features, _ops
 from .functional import checked_fsd_score
 
 
@@ -59,6 +59,9 @@ def soft_dtw(
     """
     _checks.cost_arguments(cost, gamma, x_lengths, y_lengths)
     none = torch.zeros((1, 1, 1), dtype=_checks.arithmetic(cost.dtype), device=cost.device)
+    if gamma > 0 and _ops.takes_costs(cost.device):
+        args = _checks.FsdArguments(cost, none, None, x_lengths, y_lengths)
+        return checked_fsd_score(args, -gamma, "anchored")
     args = _checks.FsdArguments(-cost, none, None, x_lengths, y_lengths)
     return 0 - checked_fsd_score(args, gamma, "anchored")  # of no cells 0, not -0
 

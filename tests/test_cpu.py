@@ -250,6 +250,30 @@ def test_a_batch_and_its_pairs_one_by_one_agree_to_the_bit():
                 assert all(torch.equal(a[0], g[3]) for a, g in zip(own, gradients, strict=True))
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("size", [(20, 5, 7), (2, 40, 50), (1, 300, 70)])
+def test_a_negative_gamma_is_the_smooth_minimum_of_costs(size, dtype):
+    """The operators': bit for bit what negated scores give, negated back; for all gap kinds, and wide too."""
+    B, N, M = size
+    cost = scores(*size, dtype=dtype)
+    cost[0, 1, 2], cost[-1, 2, 1] = math.inf, math.nan
+    n, m = torch.randint(1, N + 1, (B,)), torch.randint(1, M + 1, (B,))
+    grad = torch.rand(B, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    for gap_size, gamma in (((B, N, M), 0.3), ((1, 1, 1), 0.3), ((B, N, 1), 0.3), ((B, 1, M), 1e-6)):
+        insert, delete = (scores(*gap_size, dtype=dtype) for _ in range(2))
+        for own in (None, delete):
+            results = []
+            for sign in (1, -1):
+                given = [None if t is None else sign * t for t in (cost, insert, own)]
+                options = n, m, -sign * gamma, True
+                score, saved = torch.ops.softdp.fsd_forward(*given, *options, True)
+                needs = True, True, own is not None
+                gradients = torch.ops.softdp.fsd_backward(grad, saved, *given, *options, *needs)
+                results.append((sign * score, saved, *gradients))
+            for found, wanted in zip(*results, strict=True):
+                assert torch.equal(found.nan_to_num(7e7), wanted.nan_to_num(7e7))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_ragged_pairs_side_by_side_score_as_alone(dtype):
     for _ in range(30):

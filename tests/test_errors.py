@@ -129,6 +129,11 @@ def forward(match=MATCH, insert=MATCH, delete=None, x=None, y=None, save=True, g
     return torch.ops.softdp.fsd_forward(match, insert, delete, x, y, gamma, False, save)
 
 
+def double_backward(gamma):
+    options = None, None, None, gamma, False, True, True, False
+    return torch.ops.softdp.fsd_double_backward(MATCH, MATCH, None, torch.ones(2), MATCH, MATCH, *options)
+
+
 def lcs_forward(threshold=0.5, gamma=0.1):
     return torch.ops.softdp.lcs_forward(MATCH, None, None, threshold, gamma, True)
 
@@ -151,7 +156,8 @@ def backward(save=True, grad=None, match=MATCH, insert=MATCH):
         (lambda: forward(x=torch.tensor([1, 9])), r"x_lengths must lie in \[0, 3\], got 9"),
         (lambda: forward(y=torch.tensor([1])), "y_lengths must be a CPU tensor of shape"),
         (lambda: forward(y=torch.ones(2)), "y_lengths must be int32 or int64"),
-        (lambda: forward(gamma=-0.1), "gamma must be finite and not negative, got -0.1"),
+        (lambda: forward(gamma=-math.inf), "gamma must be finite and not negative, got inf"),
+        (lambda: double_backward(gamma=-0.1), "gamma must be finite and not negative, got -0.1"),
         (lambda: forward(gamma=math.nan), "gamma must be finite and not negative, got nan"),
         (lambda: lcs_forward(gamma=math.inf), "gamma must be finite and not negative, got inf"),
         (lambda: lcs_forward(threshold=math.nan), "threshold must not be NaN"),

@@ -154,6 +154,7 @@ struct Pair {
   Pair(const Problem& p, int64_t pair) : problem(p), pair(pair), n(p.pairs.n(pair)), m(p.pairs.m(pair)) {
     pitch = pitch_of(m, L);
     factor = R::kHard ? Lanes<V>::whole() : Lanes<V>::factor(p.gamma);
+    factor.sign = V(p.costs ? -1 : 1);
     threshold = is_double(p) ? V(p.threshold) : V(float(p.threshold));
     for (int i = 0; i <= R::kGaps; i++) {
       const Table& t = p.scores[i];
@@ -255,7 +256,8 @@ struct RowGaps {
         const Cells& gap = pair.cells[i + 1];
         Vec<V> scores;  // its rows as the columns of one
         with_type(pair.problem.scores[i + 1].type, [&](auto t) {
-          scores = load_piece<V, decltype(t)>({gap.data, 0, gap.row}, 0, row, 0, rows);
+          scores =
+              load_piece<V, decltype(t)>({gap.data, 0, gap.row}, 0, row, 0, rows) * Vec<V>(pair.factor.sign);
         });
         look_at(&scores, 1, pair.factor, found);
         input[i] = R::Max::input(scores, pair.factor);

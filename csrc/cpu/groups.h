@@ -26,7 +26,8 @@ GroupTable<V> group_table(Vec<V>* memory, bool every_row, bool every_column, con
 
 // Transposes scores of `count` pairs in; lanes beyond repeat the last pair.
 template <class V, class T>
-[[gnu::noinline]] void load_group(const Table& from, int64_t first, int count, const GroupTable<V>& to) {
+[[gnu::noinline]] void load_group(const Table& from, int64_t first, int count, V sign,
+                                  const GroupTable<V>& to) {
   constexpr int L = kLanes<V>;
   const T* const data = static_cast<const T*>(from.data) + first * from.batch;
   const int64_t cells = to.count();
@@ -46,7 +47,7 @@ template <class V, class T>
       }
     }
     transpose(v);
-    for (int k = 0; k < L; k++) to.cells[c + k] = v[k];
+    for (int k = 0; k < L; k++) to.cells[c + k] = v[k] * Vec<V>(sign);
   }
 }
 template <class V, class T>
@@ -104,7 +105,9 @@ struct GroupSweep {
       const Table& t = p.scores[i];
       tables[i] = group_table<V>(memory, t.row != 0, t.column != 0, p.pairs);
       memory += padded;
-      with_type(t.type, [&](auto type) { load_group<V, decltype(type)>(t, g.first, g.count, tables[i]); });
+      with_type(t.type, [&](auto type) {
+        load_group<V, decltype(type)>(t, g.first, g.count, factor.sign, tables[i]);
+      });
     }
     weights = reinterpret_cast<typename R::Keeps::Element*>(memory), memory += 2 * N * M;
     results = memory, memory += 3 * padded;

@@ -32,9 +32,9 @@ struct Sink {
   bool every_row, every_column;
 };
 
-// Where a table is a piece of a larger one: S above it and to its left, -inf where no path comes, and what it
-// gives to the pieces that follow. Null: S as `anchored` says, or not wanted. Past a pair's lengths nothing
-// is read or written.
+// Where a table is a piece of a larger one: S (of costs, -S) above it and to its left, -inf where no path
+// comes, and what it gives to the pieces that follow. Null: S as `anchored` says, or not wanted. Past a
+// pair's lengths nothing is read or written.
 struct Edges {
   const double* above;   // (B, M): S(0, 1 .. m)
   const double* left;    // (B, N): S(1 .. n, 0)
@@ -51,6 +51,7 @@ struct Problem {
   bool lcs, anchored;
   bool shared_gap;  // delete = insert, read once; insert receives the sum of both gradients
   bool visits;      // LCS, backward: the gradient by a plateau's cells too
+  bool costs;       // FSD: the smooth minimum, of scores that are costs: -S(-scores)
   double gamma, threshold;
   Table scores[3];
   void* score;             // forward: (B,)
@@ -77,7 +78,9 @@ constexpr int kGroupRows = 32, kGroupColumns = 32;
 SOFTDP_FN bool packs(const Problem& p) {
   return is_narrow(p) && (p.pairs.rows > kGroupRows || p.pairs.columns > kGroupColumns);
 }
+// From S, which is never of costs.
 SOFTDP_FN void set_score(const Problem& p, int64_t pair, double score) {
+  if (p.costs) score = 0 - score;  // of no cells 0, not -0
   if (is_double(p))
     static_cast<double*>(p.score)[pair] = score;
   else

@@ -90,6 +90,7 @@ struct Lanes {
   struct Factor {
     T k, lowest, highest;
     double unit;  // what a score's log2 is measured in
+    T sign = 1;   // that scores are read with: -1 for costs
   };
   static constexpr bool kAboveLast = true;  // it comes by a shuffle
   static constexpr double kInfinity = std::numeric_limits<double>::infinity();

@@ -206,12 +206,13 @@ template <class V, class T>
     for (int r = 0; r < L; r++) largest = max(largest, magnitude_bits(v[r]));
   }
   transpose(v);
+  const Vec<V> sign(f.sign);
 #pragma GCC unroll 16
-  for (int k = 0; k < L; k++) tile[k] = v[k];
+  for (int k = 0; k < L; k++) tile[k] = v[k] * sign;
   // Minus infinity is looked at once more, though it is welcome.
   const V limit = f.highest < -f.lowest ? f.highest : -f.lowest;
   const bool odd = any(largest > Vec<I>(bit_cast<I>(limit)));
-  if (odd) look_at(v, L, f, found);
+  if (odd) look_at(tile, L, f, found);
   return odd;
 }
 template <class V>

@@ -82,13 +82,14 @@ cpu::Table table(const Tensor& t, const char* name, const Sizes& size, ScalarTyp
 // What the forward and the backward operators tell of a problem.
 cpu::Problem fsd_problem(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
                          const Sizes& size, const LengthsOnCpu& lengths, double gamma, bool anchored) {
-  check_numbers(gamma);
+  check_numbers(std::abs(gamma));
   const ScalarType dtype = match.scalar_type();
   cpu::Problem p{};
   p.pairs = lengths.pairs(size);
   p.anchored = anchored;
   p.shared_gap = !del;
-  p.gamma = gamma;
+  p.gamma = std::abs(gamma);
+  p.costs = gamma < 0;
   p.scores[0] = table(match, "match", size, dtype);
   p.scores[1] = table(insert, "insert", size, dtype);
   p.scores[2] = del ? table(*del, "delete", size, dtype) : p.scores[1];
@@ -232,6 +233,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> fsd_double_backward(
   const Sizes size = size_of(match, "match");
   const ScalarType dtype = match.scalar_type();
   check_second_order(grad, size, dtype);
+  check_numbers(gamma);
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
   const cpu::Problem scores = fsd_problem(match, insert, del, size, lengths, gamma, anchored);
   STD_TORCH_CHECK(

@@ -1,8 +1,9 @@
-// The operators' schemas, each once. Gaps have in each dimension of the scores (B, N, M) 1 or all; gradients
-// have the sizes of what they belong to, but for the pairs, of which they have all, and the dtype of match. A
-// gradient that is not needed is an empty tensor. What `saved` holds and its shape are each device's own:
-// cpu/kernels.h, cuda/wavefront.h. The backward operators are given the scores everywhere, for their sizes
-// and for their own derivatives; some sweeps read them again.
+// The operators' schemas, each once. On the CPU the first two take a negative gamma too: the smooth minimum
+// with -gamma, of scores that are costs. Gaps have in each dimension of the scores (B, N, M) 1 or all;
+// gradients have the sizes of what they belong to, but for the pairs, of which they have all, and the dtype
+// of match. A gradient that is not needed is an empty tensor. What `saved` holds and its shape are each
+// device's own: cpu/kernels.h, cuda/wavefront.h. The backward operators are given the scores everywhere, for
+// their sizes and for their own derivatives; some sweeps read them again.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(softdp, m) {
