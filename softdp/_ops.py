@@ -462,18 +462,23 @@ def transformed() -> bool:
     return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def wanted(*args: Any) -> bool:
-    """Whether a derivative of any of these is wanted, backward or forward."""
-    if torch.autograd.forward_ad._current_level >= 0:
-        return True
+def _forward_mode() -> bool:
+    return torch.autograd.forward_ad._current_level >= 0
+
+
+def _backward_wanted(*args: Any) -> bool:
     return torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
 
 
-def plain(*args: Any) -> bool:
-    """Whether a derivative is wanted of any of these, backward, and no graph, transform or forward mode is
-    at work: where a torch.autograd.Function without rules for these serves."""
-    forward_mode = torch.autograd.forward_ad._current_level >= 0
-    return wanted(*args) and not (forward_mode or torch.compiler.is_compiling() or transformed())
+def wanted(*args: Any) -> bool:
+    """Whether a derivative of any of these is wanted, backward or forward."""
+    return _forward_mode() or _backward_wanted(*args)
+
+
+def only_backward(*args: Any) -> bool:
+    """Whether a backward derivative of any of these is wanted, and no graph, transform or forward mode is at
+    work: where a torch.autograd.Function without rules for these serves."""
+    return _backward_wanted(*args) and not (_forward_mode() or torch.compiler.is_compiling() or transformed())
 
 
 def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) -> Callable:

@@ -258,7 +258,7 @@ def _cosines(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:
             return _cosines(x, y, heads)
     if x.shape[2] == 0:
         return (x @ y.mT,) * heads
-    make = _Cosines.apply if _ops.plain(x, y) else _products
+    make = _Cosines.apply if _ops.only_backward(x, y) else _products
     return make(x, y, heads)[:heads]
 
 

@@ -47,13 +47,12 @@ struct States<SmoothMax<A>> {
   static SOFTDP_FN State boundary(bool reached) {
     return {Value(V(1)), typename A::Exponent(reached ? E(0) : E(A::F::kNothing))};
   }
+  static SOFTDP_FN void put(const State& s, Few& few) { s.p.store(few.p), s.e.store(few.e); }
   static SOFTDP_FN void load(const Row& row, int64_t column, int count, Few& few) {
-    const State s =
-        SmoothMax<A>::normalized({load_part(row.p, column, 0, count), load_part(row.e, column, 0, count)});
-    s.p.store(few.p), s.e.store(few.e);
+    put(SmoothMax<A>::normalized({load_part(row.p, column, 0, count), load_part(row.e, column, 0, count)}),
+        few);
     for (int k = count; k < L; k++) few.p[k] = 1;  // no state is 0
   }
-  static SOFTDP_FN void put(const State& s, Few& few) { s.p.store(few.p), s.e.store(few.e); }
   // States with these values; 0 beyond.
   static State of(const double* values, int count, const typename A::Factor& f, Findings& found) {
     State s = boundary(true);
@@ -94,10 +93,10 @@ struct States<HardMax<A>> {
   };
   static SOFTDP_FN Row row_at(unsigned char* memory, int64_t) { return reinterpret_cast<Row>(memory); }
   static SOFTDP_FN State boundary(bool reached) { return State(reached ? 0.0 : -A::kInfinity); }
-  static SOFTDP_FN void load(Row row, int64_t column, int count, Few& few) {
-    load_part(row, column, 0, count).store(few.x);
-  }
   static SOFTDP_FN void put(const State& s, Few& few) { s.store(few.x); }
+  static SOFTDP_FN void load(Row row, int64_t column, int count, Few& few) {
+    put(load_part(row, column, 0, count), few);
+  }
   static State of(const double* values, int count, const typename A::Factor&, Findings& found) {
     State s(0.0);
     for (int r = 0; r < count; r++) {
@@ -228,8 +227,7 @@ struct Strips {
   };
   Left left(int64_t strip, Findings& found) const {
     using S = typename R::S;
-    const bool reached = pair.problem.lcs || !pair.problem.anchored;
-    const auto rest = S::boundary(reached);
+    const auto rest = S::boundary(is_free(pair.problem));
     const auto first = lane_numbers<typename R::V>() == Vec<Integer<typename R::V>>(0);
     const int64_t row = begin + strip * L;
     const double zero = 0;
@@ -388,7 +386,7 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
   constexpr bool kNarrow = sizeof(typename R::V) == 4;
   const Pair<R>& pair = strips.pair;
   const int64_t m = pair.m, count = strips.count;
-  const typename R::State rest = S::boundary(pair.problem.lcs || !pair.problem.anchored);
+  const typename R::State rest = S::boundary(is_free(pair.problem));
   front = {rest, rest, rest};
   typename Strips<R>::Left edge{rest, rest};
   RowGaps<R> gaps[2];
@@ -408,18 +406,18 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
         if (strip > 0 && !through) gaps[0].load(pair, at.row, at.rows, found);
         if (!through) edge = strips.left(strip, found);
       }
-      if (through || column >= m)
+      const int few = clamped(m - column, 0, L);
+      if (through || few == 0) {
         S::put(rest, above);
-      else if (at.row == 0 && pair.edges.above)
-        S::put(S::of(pair.edges.above + column, clamped(m - column, 0, L), pair.factor, found), above);
-      if (kNarrow && (found.spoils || found.hides)) return true;
-      if (at.row > 0 && !through && column < m) {
-        const int few = m - column < L ? int(m - column) : L;
+      } else if (at.row == 0) {
+        if (pair.edges.above) S::put(S::of(pair.edges.above + column, few, pair.factor, found), above);
+      } else {
         const auto& row = strip == 0 ? rows.above : rows.inner;
         if (strip == 0) wait_for(before, column + few);
         S::load(row, column, few, above);
         if (before && strip == 0) S::prefetch(row, column + 4 * L);  // from another thread's cache
       }
+      if (kNarrow && (found.spoils || found.hides)) return true;
       // In a strip's first block the last lane is still in the strip above, but for the last step.
       const auto& row = strip < count - 1 ? rows.inner : rows.below;
       const Outgoing<R> outgoing{row, strip < count ? rows.inner : rows.below, through ? m : column - (L - 1),

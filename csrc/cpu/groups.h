@@ -121,7 +121,7 @@ struct GroupSweep {
   uint32_t forward(Given given) {
     typename Value::Mask bad = {}, hides = {};
     const Value highest(factor.highest), lowest(factor.lowest), nothing(-std::numeric_limits<V>::infinity());
-    const State rest = R::S::boundary(p.lcs || !p.anchored);
+    const State rest = R::S::boundary(is_free(p));
     for (int64_t j = 0; j < M; j++) row[j] = rest;
     for (int64_t i = 0; i < N; i++) {
       State diagonal = i == 0 ? R::S::boundary(true) : rest, left = rest;

@@ -64,6 +64,10 @@ struct Problem {
 SOFTDP_FN bool is_double(const Problem& p) {
   return p.scores[0].type == Type::kFloat64;
 }
+// Whether S is 0, not -inf, on the boundary.
+SOFTDP_FN bool is_free(const Problem& p) {
+  return p.lcs || !p.anchored;
+}
 // Whether float's arithmetic is tried first.
 SOFTDP_FN bool is_narrow(const Problem& p) {
   return !is_double(p) && p.gamma > 1e-30 && p.gamma < 1e30;

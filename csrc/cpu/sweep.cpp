@@ -118,7 +118,7 @@ bool is_empty(const Problem& p, int64_t pair) {
 double settle_edges(const Problem& p, int64_t pair) {
   const Edges& e = p.edges;
   const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair);
-  const double rest = p.lcs || !p.anchored ? 0 : -kInf, origin = e.corner ? e.corner[pair] : 0;
+  const double rest = is_free(p) ? 0 : -kInf, origin = e.corner ? e.corner[pair] : 0;
   const auto above = [&](int64_t j) { return e.above ? e.above[pair * p.pairs.columns + j] : rest; };
   const auto left = [&](int64_t i) { return e.left ? e.left[pair * p.pairs.rows + i] : rest; };
   for (int64_t j = 0; e.last_row && n == 0 && j < m; j++) e.last_row[pair * p.pairs.columns + j] = above(j);

@@ -25,8 +25,10 @@ namespace softdp {
 namespace {
 
 uint64_t bytes_of(const Sizes& size, ScalarType dtype) {
-  uint64_t bytes = dtype == ScalarType::Double ? 8 : dtype == ScalarType::Float ? 4 : 2;
-  if (dtype == ScalarType::Byte) bytes = 1;
+  uint64_t bytes = dtype == ScalarType::Double  ? 8
+                   : dtype == ScalarType::Float ? 4
+                   : dtype == ScalarType::Byte  ? 1
+                                                : 2;
   for (const int64_t n : size) bytes *= uint64_t(n);
   return bytes;
 }
