@@ -1,5 +1,15 @@
-"""Builds softdp's extension: one abi3 file of stable-ABI operators. All else is in pyproject.toml."""
+"""Builds softdp's two compiled files. All else is in pyproject.toml.
 
+    softdp/_C.abi3.so      the operators' schemas and the CPU kernels
+    softdp/_CUDA.abi3.so   the CUDA operators and kernels, where a CUDA toolkit is found
+
+Both use PyTorch's stable ABI and nothing of Python's: one build runs under every Python and every PyTorch
+from 2.10 on. The second is loaded only by a PyTorch that has CUDA. It holds its own CUDA runtime, so that
+PyTorch's CUDA version does not matter.
+"""
+
+import concurrent.futures
+import hashlib
 import json
 import os
 import platform
@@ -11,14 +21,19 @@ import sys
 from pathlib import Path
 
 import torch
-from setuptools import setup
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 from torch.utils import cpp_extension
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.absolute()
 MIN_TORCH = "0x020a000000000000"  # 2.10: the oldest torch whose stable ABI has all that is used here
-# Where no GPU says which; GPUs newer than all of them compile the last one's PTX. The first is the oldest
-# that the kernels run on: they copy asynchronously.
+# Where neither TORCH_CUDA_ARCH_LIST nor a GPU says which; a newer GPU compiles the PTX. The first is the
+# oldest that the kernels run on: they copy asynchronously.
 ARCHITECTURES = (80, 90, 100)
+KEPT = 8  # objects of one source that are kept between builds
+
+
+# ---- the CUDA toolkit ------------------------------------------------------------------------------
 
 
 def cuda_home() -> Path | None:
@@ -35,53 +50,181 @@ def cuda_home() -> Path | None:
     return None
 
 
-def ask_nvcc(home: Path, question: str) -> str:
-    return subprocess.run([home / "bin/nvcc", question], capture_output=True, text=True, check=True).stdout
+def said(*command: str | Path) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def toolkit_version(home: Path) -> str:
-    return re.search(r"release (\d+\.\d+)", ask_nvcc(home, "--version"))[1]
+    return re.search(r"release (\d+\.\d+)", said(home / "bin/nvcc", "--version"))[1]
 
 
-def why_cpu_only(home: Path | None) -> str | None:
-    """Why CUDA kernels cannot be built here, for the build's last line; None where they can."""
-    if not torch.version.cuda:
-        return "torch is built without CUDA"
-    if not home:
-        return "no CUDA toolkit (nvcc and its headers) was found"
-    try:
-        found = toolkit_version(home)
-    except (OSError, subprocess.CalledProcessError, TypeError):
-        return f"{home}/bin/nvcc does not run or does not tell its version"
-    if found.split(".")[0] != torch.version.cuda.split(".")[0]:
-        return f"the CUDA toolkit in {home} is {found}, but torch is built with CUDA {torch.version.cuda}"
+def static_runtime(home: Path) -> Path | None:
+    for folder in ("lib64", "lib", f"targets/{platform.machine()}-linux/lib"):
+        if (home / folder / "libcudart_static.a").is_file():
+            return home / folder / "libcudart_static.a"
     return None
 
 
-def too_old() -> list[str]:
-    """What TORCH_CUDA_ARCH_LIST asks for that is older than all that the kernels run on."""
-    asked = re.findall(r"(\d+)\.(\d)", os.environ.get("TORCH_CUDA_ARCH_LIST", ""))
-    return [f"{major}.{minor}" for major, minor in asked if int(major + minor) < ARCHITECTURES[0]]
+def why_cpu_only(home: Path | None) -> str | None:
+    """Why no CUDA kernels are built; None where they are. SOFTDP_CUDA=1 makes any hindrance an error.
+
+    A PyTorch without CUDA is a reason only because nobody would run what takes minutes to compile.
+    """
+    asked = os.environ.get("SOFTDP_CUDA", "")
+    if asked not in ("", "0", "1"):
+        sys.exit(f"softdp: SOFTDP_CUDA must be 0 (CPU only) or 1 (CUDA kernels too), got {asked!r}")
+    if asked == "0":
+        return "SOFTDP_CUDA=0"
+    if not torch.version.cuda and asked != "1":
+        return "torch is built without CUDA (SOFTDP_CUDA=1 builds the CUDA kernels all the same)"
+    why = _hindrance(home)
+    if why and asked == "1":
+        sys.exit(f"softdp: SOFTDP_CUDA=1 asks for CUDA kernels, but {why}")
+    return why
 
 
-def architectures(home: Path) -> str:
-    """TORCH_CUDA_ARCH_LIST where it is not set: the visible GPUs', else what nvcc knows of ARCHITECTURES."""
+def _hindrance(home: Path | None) -> str | None:
+    if not home:
+        return "no CUDA toolkit (nvcc and its headers) was found"
+    try:
+        toolkit_version(home)
+    except (OSError, subprocess.CalledProcessError, TypeError):
+        return f"{home}/bin/nvcc does not run or does not tell its version"
+    if not static_runtime(home):
+        return f"the CUDA toolkit in {home} has no libcudart_static.a"
+    return None
+
+
+def architectures(home: Path) -> list[str]:
+    """What to compile for, as in TORCH_CUDA_ARCH_LIST: that, or the visible GPUs', or ARCHITECTURES."""
+    asked = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
+    if asked not in ("", "native"):
+        return checked(re.split(r"[;, ]+", asked.strip("; ")))
     visible = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
     young = sorted(c for c in visible if 10 * c[0] + c[1] >= ARCHITECTURES[0])
     if young:
-        return ";".join(f"{major}.{minor}" for major, minor in young)
-    known = ask_nvcc(home, "--list-gpu-arch").split()
-    return ";".join(f"{a // 10}.{a % 10}" for a in ARCHITECTURES if f"compute_{a}" in known) + "+PTX"
+        return [f"{major}.{minor}" for major, minor in young]
+    known = said(home / "bin/nvcc", "--list-gpu-arch").split()
+    found = [f"{a // 10}.{a % 10}" for a in ARCHITECTURES if f"compute_{a}" in known]
+    return [*found[:-1], found[-1] + "+PTX"]
 
 
-def built_architectures() -> list[str]:
+def checked(entries: list[str]) -> list[str]:
+    for entry in entries:
+        found = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", entry)
+        if not found:
+            sys.exit(f"softdp: TORCH_CUDA_ARCH_LIST names {entry}, which is no compute capability like 9.0")
+        if int(found[1] + found[2]) < ARCHITECTURES[0]:
+            needs = "the CUDA kernels need compute capability 8.0"
+            sys.exit(f"softdp: {needs}, TORCH_CUDA_ARCH_LIST asks for {entry}")
+    return entries
+
+
+def code_flags(entries: list[str]) -> list[str]:
+    """nvcc's flags: ["8.0", "9.0+PTX"] is compiled once, for compute_80, and assembled for each.
+
+    9.0a or 10.0f, which are no subset of any other, are compiled by themselves.
+    """
+    plain = sorted(int(re.sub(r"\D", "", e)) for e in entries if not re.search(r"\d[af]", e))
+    codes: dict[str, list[str]] = {}
+    for entry in entries:
+        number = re.sub(r"\.|\+PTX", "", entry)
+        virtual = f"compute_{plain[0] if number.isdigit() else number}"
+        codes.setdefault(virtual, []).append(f"sm_{number}")
+        if entry.endswith("+PTX"):
+            codes[virtual].append(virtual)
+    return [f"-gencode=arch={virtual},code=[{','.join(dict.fromkeys(c))}]" for virtual, c in codes.items()]
+
+
+def built_architectures(entries: list[str]) -> list[str]:
     """sm_NN as machine code, then compute_NN as PTX."""
-    built = [flag.rsplit("code=")[-1] for flag in cpp_extension._get_cuda_arch_flags()]
+    built = {code for flag in code_flags(entries) for code in flag.split("code=[")[1].rstrip("]").split(",")}
     return sorted(built, key=lambda name: (name.startswith("compute"), int(re.sub(r"\D", "", name)), name))
 
 
-CUDA_HOME = cuda_home()
-WHY_NOT = why_cpu_only(CUDA_HOME)
+# ---- compiling -------------------------------------------------------------------------------------
+
+
+class Objects:
+    """Compiles sources, and keeps the objects under the hash of all that they are made from.
+
+    They lie in build/objects, or the folder that SOFTDP_OBJECTS names. The hash holds the source, the headers
+    of its folder, the command, the compiler's version, and for what includes PyTorch's headers its version.
+    """
+
+    def __init__(self, spare: Path) -> None:
+        self.folder = Path(os.environ.get("SOFTDP_OBJECTS") or ROOT / "build/objects").absolute()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError:  # the source may be where nobody may write
+            self.folder = spare.absolute()
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self.found: list[Path] = []
+        self.missing: list[tuple[list[str], Path]] = []
+
+    def add(
+        self, source: str, command: list[str], version: str, include: tuple[str, ...] = (), suffix: str = ""
+    ) -> str:
+        """The object of a source; compile() makes it.
+
+        The folders to include are not in its hash: another environment has them elsewhere.
+        """
+        key = hashlib.sha256()
+        variables = ("CPATH", "CPLUS_INCLUDE_PATH", "NVCC_CCBIN", "NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")
+        for part in (version, *command, *(f"{name}={os.environ.get(name)}" for name in variables)):
+            key.update(part.encode() + b"\0")
+        for file in (ROOT / source, *headers(source)):
+            key.update(str(file.relative_to(ROOT)).encode() + b"\0")
+            key.update(hashlib.sha256(file.read_bytes()).digest())
+        path = Path(source)
+        target = self.folder / f"{path.parent.name}_{path.stem}{suffix}-{key.hexdigest()[:20]}.o"
+        self.found.append(target)
+        if target.is_file():
+            os.utime(target)
+        else:
+            folders = [f"-isystem{folder}" for folder in include]
+            self.missing.append(([*command, *folders, "-c", source], target))
+        return str(target)
+
+    def compile(self) -> None:
+        jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            if not all(list(pool.map(self._one, self.missing))):
+                sys.exit("softdp: a source does not compile")
+        compiled = len(self.missing)
+        kept = f"{len(self.found) - compiled} kept from before"
+        print(f"softdp: {compiled} objects compiled, {kept} in {self.folder}", flush=True)
+        for target in self.found:
+            name = target.name.rsplit("-", 1)[0]
+            alike = sorted(self.folder.glob(f"{name}-*.o"), key=lambda file: file.stat().st_mtime)
+            for old in alike[:-KEPT]:
+                old.unlink(missing_ok=True)
+
+    def _one(self, work: tuple[list[str], Path]) -> bool:
+        command, target = work
+        unfinished = target.with_suffix(f".{os.getpid()}.tmp")  # moved into place only when it is whole
+        print(*command, "-o", target, flush=True)
+        if subprocess.run([*command, "-o", str(unfinished)], cwd=ROOT).returncode:
+            unfinished.unlink(missing_ok=True)
+            return False
+        unfinished.replace(target)
+        return True
+
+
+def headers(source: str) -> list[Path]:
+    """What a source can include: csrc's own headers and its folder's; csrc/ops takes from all folders."""
+    folder = Path(source).parent.name
+    found = [*ROOT.glob("csrc/*.h"), *ROOT.glob(f"csrc/{folder}/*.h")]
+    return sorted(ROOT.glob("csrc/**/*.h") if folder == "ops" else found)
+
+
+def compiler() -> list[str]:
+    return shlex.split(os.environ.get("CXX", "c++"))
+
+
+def flags() -> list[str]:
+    common = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-DNDEBUG"]
+    return [*common, *shlex.split(os.environ.get("CXXFLAGS", ""))]
 
 
 def instruction_sets() -> dict[str, list[str]]:
@@ -93,55 +236,88 @@ def instruction_sets() -> dict[str, list[str]]:
     return {"baseline": [], "avx2": avx2, "avx512": avx512}
 
 
-def kernels(folder: str, compiler: list[str]) -> list[str]:
-    """csrc/cpu/kernels.cpp compiled once for each instruction set; the objects."""
-    source, objects, running = ROOT / "csrc/cpu/kernels.cpp", [], []
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for name, flags in instruction_sets().items():
-        target = Path(folder) / f"kernels_{name}.o"
-        objects.append(str(target))
-        common = ["-O2", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fwrapv"]
-        asked = shlex.split(os.environ.get("CXXFLAGS", ""))
-        command = [*compiler, *common, *flags, *asked, f"-DSOFTDP_ISA={name}"]
-        command += ["-c", str(source), "-o", str(target)]
+def cpu_objects(objects: Objects) -> list[str]:
+    """csrc/cpu, of it kernels.cpp once for each instruction set."""
+    version = said(*compiler(), "--version")
+    exact = ["-ffp-contract=off", "-fwrapv"]  # the same bits whatever the compiler would fuse
+    made = []
+    for name, isa in instruction_sets().items():
+        command = [*compiler(), "-O2", *exact, *isa, *flags(), f"-DSOFTDP_ISA={name}"]
+        made.append(objects.add("csrc/cpu/kernels.cpp", command, version, suffix=f"_{name}"))
+    for name in ("sweep", "second_order"):
+        made.append(objects.add(f"csrc/cpu/{name}.cpp", [*compiler(), "-O3", *exact, *flags()], version))
+    return made
+
+
+def cuda_objects(objects: Objects) -> list[str]:
+    """csrc/cuda, for all architectures that are asked for."""
+    command = [str(CUDA_HOME / "bin/nvcc"), "-O3", "-std=c++17", "--expt-relaxed-constexpr"]
+    command += ["-Xcompiler=-fPIC,-fvisibility=hidden", *code_flags(ARCHITECTURES_ASKED)]
+    if "CXX" in os.environ:
+        command += ["-ccbin", compiler()[-1]]
+    version = said(CUDA_HOME / "bin/nvcc", "--version") + said(*compiler(), "--version")
+    sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/cuda/*.cu"))
+    return [objects.add(source, command, version) for source in sources]
+
+
+def operators(objects: Objects, *names: str, cuda: bool = False) -> list[str]:
+    """csrc/ops, against PyTorch's headers, and CUDA's."""
+    command = [*compiler(), "-O2", *flags(), f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]
+    version, include = said(*compiler(), "--version") + torch.__version__, cpp_extension.include_paths()
+    if cuda:
+        command.append("-DUSE_CUDA")
+        version += said(CUDA_HOME / "bin/nvcc", "--version")
+        include = [*include, str(CUDA_HOME / "include")]
+    return [objects.add(f"csrc/ops/{name}.cpp", command, version, tuple(include)) for name in names]
+
+
+# ---- what setuptools is told -----------------------------------------------------------------------
+
+CUDA_HOME = cuda_home()
+WHY_NOT = why_cpu_only(CUDA_HOME)
+ARCHITECTURES_ASKED = [] if WHY_NOT else architectures(CUDA_HOME)
+
+
+class BuildExtension(build_ext):
+    """Links kept objects, leaves a record beside the files, and says in one line what it built."""
+
+    def build_extensions(self) -> None:
+        objects = Objects(Path(self.build_temp))
+        self.parts = {}
+        if not WHY_NOT:
+            ops = operators(objects, "cuda", "driver", cuda=True)
+            self.parts["softdp._CUDA"] = cuda_objects(objects) + ops
+        self.parts["softdp._C"] = cpu_objects(objects) + operators(objects, "cpu", "memory", "library")
+        objects.compile()
+        super().build_extensions()
+
+    def build_extension(self, ext: Extension) -> None:
+        """LDSHARED, where it is set, is the command that links (a linker for an older C library, say)."""
+        target = Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        link = shlex.split(os.environ.get("LDSHARED") or "") or [*compiler(), "-shared"]
+        command = [*link, *self.parts[ext.name], *shlex.split(os.environ.get("LDFLAGS", ""))]
+        command += [
+            "-o",
+            str(target),
+            *(f"-L{folder}" for folder in cpp_extension.library_paths()),
+            "-lc10",
+            "-ltorch_cpu",
+        ]
+        if ext.name == "softdp._CUDA":
+            # PyTorch has a CUDA runtime in the process too: neither may bind to the other's functions. The
+            # linker would drop libtorch.so, which nothing here names and which brings libtorch_cuda.so.
+            command += [str(static_runtime(CUDA_HOME)), "-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic"]
+            command += ["-ldl", "-lrt", "-lpthread", "-Wl,--no-as-needed", "-ltorch"]
         print(*command, flush=True)
-        running.append(subprocess.Popen(command))
-    if any([process.wait() for process in running]):
-        sys.exit("softdp: the CPU kernels do not compile")
-    return objects
+        if subprocess.run(command).returncode:
+            sys.exit(f"softdp: {target.name} does not link")
 
-
-def extension():
-    cpu = ["csrc/cpu/sweep.cpp", "csrc/cpu/second_order.cpp"]
-    sources = ["csrc/ops/library.cpp", "csrc/ops/cpu.cpp", "csrc/ops/memory.cpp", *cpu]
-    flags = {"cxx": ["-O3", "-std=c++17", "-fvisibility=hidden", f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]}
-    headers = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/**/*.*h"))  # .h and .cuh
-    options = {"py_limited_api": True, "extra_compile_args": flags, "depends": headers}
-    if WHY_NOT:
-        return cpp_extension.CppExtension("softdp._C", sources, **options)
-    cpp_extension.CUDA_HOME = str(CUDA_HOME)
-    asked = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
-    if too_old():
-        sys.exit(
-            f"softdp: the CUDA kernels need compute capability 8.0, TORCH_CUDA_ARCH_LIST asks for {asked}"
-        )
-    if asked in ("", "native"):
-        os.environ["TORCH_CUDA_ARCH_LIST"] = architectures(CUDA_HOME)
-    flags["cxx"].append("-DUSE_CUDA")
-    flags["nvcc"] = ["-O3", "-std=c++17", "-DUSE_CUDA", f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]
-    sources += ["csrc/ops/cuda.cpp", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/cuda/*.cu"))]
-    return cpp_extension.CUDAExtension("softdp._C", sources, **options)
-
-
-class BuildExtension(cpp_extension.BuildExtension):
-    """Builds, leaves a record beside the extension, and says in one line what it built."""
-
-    def build_extension(self, ext):
-        compiler = shlex.split(os.environ.get("CXX", "c++"))
-        ext.extra_objects = kernels(os.path.join(self.build_temp, "cpu"), compiler)
-        super().build_extension(ext)
-
-    def run(self):
+    def run(self) -> None:
+        folders = {Path(self.build_lib) / "softdp", Path(self.get_ext_fullpath("softdp._C")).parent}
+        for folder in folders:  # what an earlier build left would be packed, or loaded
+            for left in folder.glob("_C*"):  # _CUDA* too
+                left.unlink()
         super().run()
         version = self.distribution.get_version()
         record = {
@@ -150,7 +326,8 @@ class BuildExtension(cpp_extension.BuildExtension):
             "platform": f"{sys.platform}-{platform.machine()}",
             "cpu": list(instruction_sets()),
             "cuda": None if WHY_NOT else toolkit_version(CUDA_HOME),
-            "cuda_archs": [] if WHY_NOT else built_architectures(),
+            "cuda_archs": built_architectures(ARCHITECTURES_ASKED),
+            "why_cpu_only": WHY_NOT,
         }
         target = Path(self.get_ext_fullpath("softdp._C")).parent / "_build_info.json"
         target.write_text(json.dumps(record, indent=2) + "\n")
@@ -160,8 +337,12 @@ class BuildExtension(cpp_extension.BuildExtension):
         print(f"softdp {version}: built with torch {torch.__version__}, {cuda}", flush=True)
 
 
+if sys.platform == "win32":
+    sys.exit("softdp builds on Linux; on Windows, install it inside WSL2")
+
+names = ["softdp._C"] if WHY_NOT else ["softdp._C", "softdp._CUDA"]
 setup(
-    ext_modules=[extension()],
+    ext_modules=[Extension(name, [], py_limited_api=True) for name in names],
     cmdclass={"build_ext": BuildExtension},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -1,6 +1,6 @@
 """Registers, shared memory and spills of every kernel in a built extension; exits 1 on a spill.
 
-    python .ci/resources.py softdp/_C.abi3.so
+    python .ci/resources.py softdp/_CUDA.abi3.so
 
 Reads the file with cuobjdump (PyPI: nvidia-cuda-cuobjdump, or the CUDA toolkit's); needs no GPU.
 """

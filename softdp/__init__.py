@@ -1,7 +1,7 @@
-"""softdp: differentiable sequence-comparison losses for PyTorch, with C++ kernels."""
+"""softdp: differentiable sequence-comparison losses for PyTorch, with C++ and CUDA kernels."""
 
 from . import reference
-from ._ops import build_info
+from ._library import build_info
 from ._version import __version__
 from .alignment import MOVES, Path, fsd_alignment, fsd_path, lcs_alignment, lcs_path
 from .functional import fsd_score, lcs_score

@@ -1,4 +1,4 @@
-"""Loads the compiled extension and makes its operators citizens of PyTorch.
+"""Makes the compiled operators citizens of PyTorch.
 
 Fake kernels (torch.compile), autograd, autocast and vmap of `torch.ops.softdp.*`; the schemas are in
 csrc/ops/library.cpp.
@@ -6,103 +6,14 @@ csrc/ops/library.cpp.
 
 from __future__ import annotations
 
-import ctypes
-import json
-import platform
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import _checks
-from ._version import __version__
+from . import _checks, _library
 
-PACKAGE = Path(__file__).parent
-
-
-def _built() -> dict[str, Any]:
-    """What setup.py wrote down about the extension beside it."""
-    record = PACKAGE / "_build_info.json"
-    return json.loads(record.read_text()) if record.is_file() else {}
-
-
-def build_info() -> dict[str, Any]:
-    """What this installation of softdp was built for, and what it runs on.
-
-    Returns:
-        A dict: version; torch_built and torch_running; platform the extension was built for; cpu, the
-        instruction sets of its CPU kernels; cpu_selected, the one in use, which the environment variable
-        SOFTDP_CPU can name before the import; cpu_running, what PyTorch reports of this machine;
-        cuda_archs, the architectures of its CUDA kernels, empty for a CPU-only build; extension, its
-        path.
-
-    Example:
-        >>> import softdp
-        >>> softdp.build_info()["cpu_selected"] in ("baseline", "avx2", "avx512")
-        True
-    """
-    built = _built()
-    return {
-        "version": __version__,
-        "torch_built": built.get("torch"),
-        "torch_running": torch.__version__,
-        "platform": built.get("platform"),
-        "cpu": built.get("cpu", []),
-        "cpu_selected": _CPU,
-        "cpu_running": torch.backends.cpu.get_cpu_capability(),
-        "cuda_archs": built.get("cuda_archs", []),
-        "extension": str(_EXTENSION),
-    }
-
-
-def _load() -> Path:
-    built = _built()
-    files = sorted(PACKAGE.glob("_C*.so"))
-    trouble = f"is missing from {PACKAGE}"
-    if files:
-        try:
-            torch.ops.load_library(files[0])
-            return files[0]
-        except (OSError, RuntimeError) as error:
-            trouble = f"{files[0]} does not load: {error}"
-    was = "nothing that left a record"
-    if built:
-        was = f"softdp {built['version']} with torch {built['torch']} for {built['platform']}"
-    here = f"Python {platform.python_version()}, torch {torch.__version__}, {_platform()}"
-    source = PACKAGE.parent
-    from_source = (source / "setup.py").is_file()
-    if from_source:
-        trouble += ", which is the source folder: an installed softdp is found from any other folder"
-    mend = f"-e {source}" if from_source else "SOURCE (softdp's source folder)"
-    raise ImportError(
-        f"softdp's compiled extension {trouble}. Built: {was}. Here: {here}. "
-        f"Mend it with: pip install --force-reinstall --no-deps {mend}"
-    )
-
-
-def _cpu() -> str:
-    """The CPU kernels' instruction set; settings of the environment that cannot be had are errors here."""
-    ask = ctypes.CDLL(str(_EXTENSION)).softdp_cpu
-    ask.restype = ctypes.c_char_p
-    answer = ask().decode()
-    if answer.startswith("!"):
-        raise ImportError(f"softdp: {answer[1:]}")
-    return answer
-
-
-def _platform() -> str:
-    return f"{sys.platform}-{platform.machine()}"
-
-
-_EXTENSION = _load()
-_CPU = _cpu()
-
-
-HAS_CUDA = torch._C._dispatch_has_kernel_for_dispatch_key("softdp::fsd_forward", "CUDA")
-DEVICES = ("cpu", "meta", "cuda") if HAS_CUDA else ("cpu", "meta")
 TINY = 32  # csrc/cuda/wavefront.h: pairs of at most this many steps are swept there and back at once
 
 
@@ -112,7 +23,7 @@ def on_gpu(device: torch.device) -> bool:
 
 def has_kernel(device: torch.device) -> bool:
     """Whether the operators have a kernel for this kind of device; others run the reference."""
-    return device.type in DEVICES
+    return device.type in ("cpu", "meta") or (on_gpu(device) and _library.runs_cuda())
 
 
 def takes_costs(device: torch.device) -> bool:

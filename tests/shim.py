@@ -29,7 +29,7 @@ def install() -> None:
     library = _build()
     package = library.parent / "site" / "softdp"
     package.mkdir(parents=True, exist_ok=True)
-    wanted = {path.name: path for path in (ROOT / "softdp").glob("*.py")} | {"_C.so": library}
+    wanted = {path.name: path for path in (ROOT / "softdp").glob("*.py")} | {"_C.abi3.so": library}
     for name, path in wanted.items():
         link = package / name
         link.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import torch
 from helpers import ROOT
 
 import softdp
+from softdp import _library
 
 PACKAGE = Path(softdp.__file__).parent
 
@@ -27,8 +28,11 @@ def test_build_info_tells_what_was_built():
         "cpu",
         "cpu_selected",
         "cpu_running",
+        "cuda",
         "cuda_archs",
+        "why_no_cuda",
         "extension",
+        "extension_cuda",
     }
     assert info["version"] == softdp.__version__
     assert info["torch_running"] == torch.__version__
@@ -36,21 +40,93 @@ def test_build_info_tells_what_was_built():
     assert info["platform"].startswith(sys.platform)
     assert "baseline" in info["cpu"] and isinstance(info["cuda_archs"], list)
     assert Path(info["extension"]).is_file()
+    assert (info["cuda"] is None) == (info["extension_cuda"] is None)
+    assert info["why_no_cuda"] or (info["cuda"] and info["cuda_archs"])
     json.dumps(info)
 
 
-def test_the_extension_is_one_abi3_file():
-    assert [p.name for p in PACKAGE.glob("_C*")] == ["_C.abi3.so"]
+def test_the_extension_is_one_abi3_file_for_the_cpu_and_one_for_cuda():
+    found = {p.name for p in PACKAGE.glob("_C*")}
+    kernels = {"_CUDA.abi3.so"} if softdp.build_info()["cuda_archs"] else set()
+    assert found == {"_C.abi3.so"} | kernels
 
 
-def test_cuda_architectures_are_named_where_the_operators_have_cuda_kernels():
-    architectures = softdp.build_info()["cuda_archs"]
-    assert all(re.fullmatch(r"(sm|compute)_\d+[af]?", name) for name in architectures)
+@pytest.mark.skipif(not shutil.which("readelf"), reason="needs readelf (binutils)")
+def test_the_extension_needs_no_cuda_library():
+    """The CUDA kernels hold their runtime: the same file runs under a PyTorch of any CUDA version."""
+    for file in PACKAGE.glob("_C*.so"):
+        printed = subprocess.run(["readelf", "-d", file], capture_output=True, text=True, check=True).stdout
+        needed = re.findall(r"NEEDED.*\[(.*)\]", printed)
+        assert "libc10.so" in needed and "libtorch_cpu.so" in needed
+        assert not [name for name in needed if re.match("lib(cu|nv|torch_cuda|c10_cuda|python)", name)]
+        assert ("libtorch.so" in needed) == (file.name == "_CUDA.abi3.so")
+
+
+def test_cuda_operators_are_there_where_their_file_is_loaded():
+    info = softdp.build_info()
+    assert all(re.fullmatch(r"(sm|compute)_\d+[af]?", name) for name in info["cuda_archs"])
     for name in (
         f"{score}_{step}" for score in ("fsd", "lcs") for step in ("forward", "backward", "double_backward")
     ):
         built = torch._C._dispatch_has_kernel_for_dispatch_key(f"softdp::{name}", "CUDA")
-        assert built == bool(architectures)
+        assert built == (info["extension_cuda"] is not None)
+
+
+@pytest.fixture
+def loader(monkeypatch):
+    """softdp._library, which forgets what it has asked and said."""
+
+    def forget():
+        _library.why_no_cuda.cache_clear()
+        _library._runs_cuda.cache_clear()
+
+    forget()
+    yield _library
+    forget()
+
+
+def test_cuda_tensors_meet_the_reference_with_one_warning(loader, monkeypatch):
+    monkeypatch.setattr(loader, "CUDA_EXTENSION", None)
+    monkeypatch.setattr(loader, "_NOT_LOADED", "the reason")
+    with pytest.warns(UserWarning) as caught:
+        assert not any(softdp._ops.has_kernel(torch.device("cuda")) for _ in range(3))
+    assert [str(w.message) for w in caught] == [
+        "softdp: CUDA tensors run the reference implementation, correct and slow: the reason"
+    ]
+    assert softdp.build_info()["why_no_cuda"] == "the reason"
+
+
+def test_torch_compile_asks_once_whether_cuda_tensors_run_the_kernels(loader, monkeypatch):
+    monkeypatch.setattr(loader, "CUDA_EXTENSION", None)
+    monkeypatch.setattr(loader, "_NOT_LOADED", "the reason")
+
+    @torch.compile(fullgraph=True, backend="eager")
+    def sign(x):
+        return x if softdp._ops.has_kernel(torch.device("cuda")) else -x
+
+    with pytest.warns(UserWarning, match="the reason"):
+        assert sign(torch.ones(2)).tolist() == [-1, -1]
+
+
+def test_the_driver_must_run_the_cuda_of_the_build(loader, monkeypatch):
+    monkeypatch.setattr(loader, "CUDA_EXTENSION", Path("_CUDA.abi3.so"))
+    for versions, why in (
+        ((0, 13000), "there is no NVIDIA driver"),
+        ((12080, 13020), "the NVIDIA driver runs CUDA up to 12.8, the kernels are built with CUDA 13.2"),
+        ((13000, 13020), None),  # the same major version is enough
+        ((14000, 13020), None),
+    ):
+        loader.why_no_cuda.cache_clear()
+        monkeypatch.setattr(loader, "cuda_versions", lambda file, versions=versions: versions)
+        assert loader.why_no_cuda() is None if why is None else loader.why_no_cuda().startswith(why)
+
+
+def test_the_cuda_file_tells_its_version_without_a_driver():
+    if not (PACKAGE / "_CUDA.abi3.so").is_file() or not torch.version.cuda:
+        pytest.skip("needs softdp's CUDA kernels and a PyTorch with CUDA")
+    driver, built = _library.cuda_versions(PACKAGE / "_CUDA.abi3.so")
+    assert driver >= 0
+    assert _library._version(built) == json.loads((PACKAGE / "_build_info.json").read_text())["cuda"]
 
 
 def test_types_are_marked_and_public_names_documented():
@@ -88,7 +164,7 @@ def test_a_copy_imports(copied):
 def test_a_missing_extension_is_explained(copied):
     target, imported = copied
     (target / "_C.abi3.so").unlink()
-    _explained(imported(), "is missing from ")
+    _explained(imported(), "is missing: there is no ")
 
 
 def test_a_foreign_extension_is_explained(copied):
@@ -98,14 +174,15 @@ def test_a_foreign_extension_is_explained(copied):
     (target / "_build_info.json").write_text(json.dumps(record))
     (target / "_C.abi3.so").write_bytes(b"\x7fELF of another machine")
     error = _explained(imported(), "does not load: ")
-    assert "with torch 9.9.9 for plan9-mips" in error
+    assert "with torch 9.9.9, for plan9-mips" in error
+    assert "_C.abi3.so: file too short" in error or "invalid ELF" in error  # the loader's own words
 
 
 def _explained(done: subprocess.CompletedProcess, trouble: str) -> str:
     assert done.returncode == 1
     error = done.stderr.strip().splitlines()[-1]
     assert error.startswith("ImportError: softdp's compiled extension ")
-    for part in (trouble, "Built: ", f"torch {torch.__version__}", "Mend it with: pip install "):
+    for part in (trouble, "Built: ", f"torch {torch.__version__}", "pip install --no-build-isolation "):
         assert part in error
     return error
 
@@ -130,7 +207,8 @@ def build(monkeypatch):
 @pytest.fixture
 def toolkit(tmp_path):
     """A CUDA toolkit of version 12.8, as far as setup.py asks; it knows no sm_100."""
-    for file, text in (("bin/nvcc", NVCC), ("include/cuda_runtime.h", "")):
+    files = ("bin/nvcc", NVCC), ("include/cuda_runtime.h", ""), ("lib64/libcudart_static.a", "")
+    for file, text in files:
         (tmp_path / file).parent.mkdir()
         (tmp_path / file).write_text(text)
     (tmp_path / "bin/nvcc").chmod(0o755)
@@ -150,24 +228,117 @@ def test_a_toolkit_has_a_compiler_and_headers(build, toolkit, monkeypatch):
 
 def test_the_build_says_why_it_is_cpu_only(build, toolkit, monkeypatch):
     why = build["why_cpu_only"]
+    monkeypatch.delenv("SOFTDP_CUDA", raising=False)
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert why(toolkit) == "torch is built without CUDA"
-    monkeypatch.setattr(torch.version, "cuda", "12.6")
-    assert why(toolkit) is None  # minor versions of CUDA mix
+    assert why(toolkit).startswith("torch is built without CUDA")
+    monkeypatch.setenv("SOFTDP_CUDA", "1")
+    assert why(toolkit) is None
+    with pytest.raises(SystemExit, match="asks for CUDA kernels, but no CUDA toolkit"):
+        why(None)
+    monkeypatch.delenv("SOFTDP_CUDA")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")  # of any version: the build uses nothing of it
+    assert why(toolkit) is None
     assert why(None) == "no CUDA toolkit (nvcc and its headers) was found"
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-    assert why(toolkit) == f"the CUDA toolkit in {toolkit} is 12.8, but torch is built with CUDA 13.0"
+    monkeypatch.setenv("SOFTDP_CUDA", "0")
+    assert why(toolkit) == "SOFTDP_CUDA=0"
+    monkeypatch.setenv("SOFTDP_CUDA", "yes")
+    with pytest.raises(SystemExit, match="SOFTDP_CUDA must be 0"):
+        why(toolkit)
+    monkeypatch.delenv("SOFTDP_CUDA")
+    (toolkit / "lib64/libcudart_static.a").unlink()
+    assert why(toolkit) == f"the CUDA toolkit in {toolkit} has no libcudart_static.a"
     for broken in ("#!/bin/sh\nexit 1\n", "#!/bin/sh\n"):
         (toolkit / "bin/nvcc").write_text(broken)
         assert why(toolkit).startswith(f"{toolkit}/bin/nvcc does not run")
 
 
-def test_architectures_that_the_kernels_cannot_run_on_are_found(build, monkeypatch):
-    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "7.0;7.5 8.6+PTX")
-    assert build["too_old"]() == ["7.0", "7.5"]
-    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0;9.0a;10.0+PTX;12.0")
-    assert build["too_old"]() == []
+def test_architectures_are_those_asked_for(build, toolkit, monkeypatch):
+    for asked, found in (
+        ("9.0", ["9.0"]),
+        ("8.0;9.0a 10.0+PTX, 12.0", ["8.0", "9.0a", "10.0+PTX", "12.0"]),
+    ):
+        monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", asked)
+        assert build["architectures"](toolkit) == found
+    for asked, wrong in (("7.5;8.0", "compute capability 8.0"), ("Hopper", "no compute capability like 9.0")):
+        monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", asked)
+        with pytest.raises(SystemExit, match=wrong):
+            build["architectures"](toolkit)
 
 
-def test_without_a_gpu_the_build_takes_the_architectures_that_nvcc_knows(build, toolkit):
-    assert build["architectures"](toolkit) == "8.0;9.0+PTX"
+def test_without_a_gpu_the_build_takes_the_architectures_that_nvcc_knows(build, toolkit, monkeypatch):
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert build["architectures"](toolkit) == ["8.0", "9.0+PTX"]
+
+
+def test_one_compilation_serves_all_architectures(build):
+    flags, built = build["code_flags"], build["built_architectures"]
+    asked = ["8.0", "9.0", "10.0+PTX"]
+    assert flags(asked) == ["-gencode=arch=compute_80,code=[sm_80,sm_90,sm_100,compute_80]"]
+    assert built(asked) == ["sm_80", "sm_90", "sm_100", "compute_80"]
+    assert flags(["9.0"]) == ["-gencode=arch=compute_90,code=[sm_90]"]
+    mixed = ["9.0a", "10.0+PTX", "8.6"]
+    assert flags(mixed) == [
+        "-gencode=arch=compute_90a,code=[sm_90a]",
+        "-gencode=arch=compute_86,code=[sm_100,compute_86,sm_86]",
+    ]
+    assert built(mixed) == ["sm_86", "sm_90a", "sm_100", "compute_86"]
+
+
+@pytest.fixture
+def objects(build, tmp_path, monkeypatch):
+    """A small source tree, and a function that compiles csrc/cpu/one.cpp there and says what it did."""
+    for file, text in (
+        ("csrc/shared.h", "#define ONE 1\n"),
+        ("csrc/cpu/own.h", ""),
+        ("csrc/cpu/one.cpp", '#include "../shared.h"\nint one() { return ONE; }\n'),
+        ("csrc/cuda/other.h", ""),
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    for function in (build["headers"], build["Objects"].add):
+        monkeypatch.setitem(function.__globals__, "ROOT", tmp_path)
+    monkeypatch.setenv("SOFTDP_OBJECTS", str(tmp_path / "kept"))
+
+    def compiled(*extra: str, version: str = "compiler 1") -> tuple[Path, bool]:
+        found = build["Objects"](tmp_path / "spare")
+        target = Path(found.add("csrc/cpu/one.cpp", ["c++", *extra], version))
+        fresh = bool(found.missing)
+        found.compile()
+        return target, fresh
+
+    return tmp_path, compiled
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler")
+def test_objects_are_kept_until_what_they_are_made_from_changes(objects):
+    root, compiled = objects
+    first, fresh = compiled()
+    assert fresh and first.is_file()
+    assert compiled() == (first, False)
+    (root / "csrc/cuda/other.h").write_text("// another folder's\n")
+    assert compiled() == (first, False)
+    seen = {first}
+    for change in (
+        lambda: (root / "csrc/shared.h").write_text("#define ONE 2\n"),
+        lambda: (root / "csrc/cpu/own.h").write_text("// read by some source here\n"),
+        lambda: (root / "csrc/cpu/one.cpp").write_text("int one() { return 1; }\n"),
+    ):
+        change()
+        target, fresh = compiled()
+        assert fresh and target not in seen
+        seen.add(target)
+    for extra, version in ((("-O1",), "compiler 1"), ((), "compiler 2")):
+        target, fresh = compiled(*extra, version=version)
+        assert fresh and target not in seen
+        seen.add(target)
+    assert set((root / "kept").iterdir()) == seen  # nothing unfinished stays
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler")
+def test_an_object_that_does_not_compile_is_not_kept(objects):
+    root, compiled = objects
+    (root / "csrc/cpu/one.cpp").write_text("this is no C++\n")
+    with pytest.raises(SystemExit, match="does not compile"):
+        compiled()
+    assert not list((root / "kept").iterdir())

@@ -1,0 +1,182 @@
+"""Loads the compiled files beside this one, and tells what they hold.
+
+_C.abi3.so      the operators' schemas and the CPU kernels; without it there is no softdp
+_CUDA.abi3.so   the CUDA operators and kernels; loaded where PyTorch has CUDA
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import platform
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ._version import __version__
+
+PACKAGE = Path(__file__).parent
+
+
+def build_info() -> dict[str, Any]:
+    """What this installation of softdp was built for, and what it runs on.
+
+    Returns:
+        A dict with these keys.
+
+        - version: softdp's.
+        - torch_built, torch_running: the PyTorch versions of the build and of this process.
+        - platform: the operating system and processor of the build.
+        - cpu: the instruction sets of the CPU kernels.
+        - cpu_selected: the one in use; the environment variable SOFTDP_CPU, set before the import, names
+          another.
+        - cpu_running: what PyTorch says of this processor.
+        - cuda: the CUDA toolkit that built the CUDA kernels, None where they are not loaded.
+        - cuda_archs: the GPU architectures that they were built for, empty where there are none.
+        - why_no_cuda: why CUDA tensors run the reference implementation instead of the CUDA kernels; None
+          where they run the kernels.
+        - extension, extension_cuda: the paths of the two loaded files; the second can be None.
+
+    Example:
+        >>> import softdp
+        >>> softdp.build_info()["cpu_selected"] in ("baseline", "avx2", "avx512")
+        True
+    """
+    built = _built()
+    return {
+        "version": __version__,
+        "torch_built": built.get("torch"),
+        "torch_running": torch.__version__,
+        "platform": built.get("platform"),
+        "cpu": built.get("cpu", []),
+        "cpu_selected": CPU,
+        "cpu_running": torch.backends.cpu.get_cpu_capability(),
+        "cuda": built.get("cuda") if CUDA_EXTENSION else None,
+        "cuda_archs": built.get("cuda_archs", []),
+        "why_no_cuda": why_no_cuda(),
+        "extension": str(EXTENSION),
+        "extension_cuda": str(CUDA_EXTENSION) if CUDA_EXTENSION else None,
+    }
+
+
+def _built() -> dict[str, Any]:
+    """What setup.py wrote down about the files beside it."""
+    record = PACKAGE / "_build_info.json"
+    return json.loads(record.read_text()) if record.is_file() else {}
+
+
+def _load() -> Path:
+    file = PACKAGE / "_C.abi3.so"
+    if file.is_file():
+        trouble = _trouble(file)
+        if trouble is None:
+            return file
+        trouble = f"does not load: {trouble}"
+    else:
+        trouble = f"is missing: there is no {file}"
+    built = _built()
+    was = "by nothing that left a record"
+    if built:
+        was = f"softdp {built['version']}, with torch {built['torch']}, for {built['platform']}"
+    here = (
+        f"Python {platform.python_version()}, torch {torch.__version__}, {sys.platform}-{platform.machine()}"
+    )
+    source = "SOURCE (SOURCE is softdp's source folder)"
+    if (PACKAGE.parent / "setup.py").is_file():
+        source = f"-e {PACKAGE.parent}"
+        trouble += (
+            ". This is the source folder, which holds no build: start Python in another folder to import an"
+            " installed softdp"
+        )
+    # Without build isolation, pip builds against the PyTorch that is here, whatever newer one there is.
+    raise ImportError(
+        f"softdp's compiled extension {trouble}. Built: {was}. Here: {here}. Mend it with: "
+        'pip install "setuptools>=77" && '
+        f"pip install --no-build-isolation --force-reinstall --no-deps {source}"
+    )
+
+
+def _trouble(file: Path) -> str | None:
+    """Loads a file of operators. What goes wrong, in the loader's own words; None if nothing does."""
+    try:
+        torch.ops.load_library(file)
+    except (OSError, RuntimeError) as error:
+        return str(error.__cause__ or error)  # PyTorch puts its own words before the loader's
+    return None
+
+
+def _load_cuda() -> tuple[Path | None, str | None]:
+    """The file of the CUDA operators, or why it is not loaded."""
+    file = PACKAGE / "_CUDA.abi3.so"
+    if not file.is_file():
+        why = _built().get("why_cpu_only") or f"there is no {file}"
+        return None, f"softdp was built without CUDA kernels: {why}"
+    if not torch.version.cuda:
+        return None, f"torch {torch.__version__} is built without CUDA"
+    trouble = _trouble(file)
+    return (file, None) if trouble is None else (None, f"{file} does not load: {trouble}")
+
+
+def _cpu() -> str:
+    """The CPU kernels' instruction set; settings of the environment that cannot be had are errors here."""
+    ask = ctypes.CDLL(str(EXTENSION)).softdp_cpu
+    ask.restype = ctypes.c_char_p
+    answer = ask().decode()
+    if answer.startswith("!"):
+        raise ImportError(f"softdp: {answer[1:]}")
+    return answer
+
+
+EXTENSION = _load()
+CPU = _cpu()
+CUDA_EXTENSION, _NOT_LOADED = _load_cuda()
+
+
+@functools.cache
+def why_no_cuda() -> str | None:
+    """Why CUDA tensors run the reference; None where they run the kernels.
+
+    Asks the driver when it is first called, not at import: a process that forks leaves CUDA untouched.
+    """
+    if CUDA_EXTENSION is None:
+        return _NOT_LOADED
+    driver, built = cuda_versions(CUDA_EXTENSION)
+    if driver == 0:
+        return "there is no NVIDIA driver"
+    if driver // 1000 < built // 1000:
+        return (
+            f"the NVIDIA driver runs CUDA up to {_version(driver)}, the kernels are built with CUDA "
+            f"{_version(built)}: update the driver, or build softdp with an older toolkit (CUDA_HOME)"
+        )
+    return None
+
+
+def cuda_versions(file: Path) -> tuple[int, int]:
+    """The newest CUDA version that the driver runs, 0 without one, and that of the build: 13020 is 13.2."""
+    driver, built = ctypes.c_int(), ctypes.c_int()
+    ctypes.CDLL(str(file)).softdp_cuda_versions(ctypes.byref(driver), ctypes.byref(built))
+    return driver.value, built.value
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+@functools.cache
+def _runs_cuda() -> bool:
+    why = why_no_cuda()
+    if why is not None:
+        warnings.warn(
+            f"softdp: CUDA tensors run the reference implementation, correct and slow: {why}", stacklevel=2
+        )
+    return why is None
+
+
+@torch.compiler.assume_constant_result  # wants a plain function: dynamo looks through functools.cache
+def runs_cuda() -> bool:
+    """Whether CUDA tensors run the CUDA kernels. Where they do not, the first call warns and says why."""
+    return _runs_cuda()
