@@ -297,18 +297,16 @@ class BuildExtension(build_ext):
         target.parent.mkdir(parents=True, exist_ok=True)
         link = shlex.split(os.environ.get("LDSHARED") or "") or [*compiler(), "-shared"]
         command = [*link, *self.parts[ext.name], *shlex.split(os.environ.get("LDFLAGS", ""))]
-        command += [
-            "-o",
-            str(target),
-            *(f"-L{folder}" for folder in cpp_extension.library_paths()),
-            "-lc10",
-            "-ltorch_cpu",
-        ]
+        command += ["-o", str(target), *(f"-L{folder}" for folder in cpp_extension.library_paths())]
+        command += ["-lc10", "-ltorch_cpu"]
+        if sys.platform == "linux":
+            # Only what the loader asks is exported. PyTorch has a CUDA runtime in the process too:
+            # neither may bind to the other's functions.
+            command += [f"-Wl,--version-script={ROOT / 'csrc/exports.map'}", "-Wl,-Bsymbolic"]
         if ext.name == "softdp._CUDA":
-            # PyTorch has a CUDA runtime in the process too: neither may bind to the other's functions. The
-            # linker would drop libtorch.so, which nothing here names and which brings libtorch_cuda.so.
-            command += [str(static_runtime(CUDA_HOME)), "-Wl,--exclude-libs,ALL", "-Wl,-Bsymbolic"]
-            command += ["-ldl", "-lrt", "-lpthread", "-Wl,--no-as-needed", "-ltorch"]
+            # The linker would drop libtorch.so, which nothing here names and which brings libtorch_cuda.so.
+            command += [str(static_runtime(CUDA_HOME)), "-ldl", "-lrt", "-lpthread"]
+            command += ["-Wl,--no-as-needed", "-ltorch"]
         print(*command, flush=True)
         if subprocess.run(command).returncode:
             sys.exit(f"softdp: {target.name} does not link")
