@@ -22,6 +22,11 @@
 //   d match(i,j) = A(i,j)     d insert(i,j) = A(i,j) w_insert     d delete(i,j) = A(i,j) w_delete
 //   A(i-1,j-1) += A(i,j) w_match     A(i-1,j) += A(i,j) w_insert     A(i,j-1) += A(i,j) w_delete
 //
+// A pair that holds a NaN or +inf is spoiled: its score is NaN, and so is its gradient, within its lengths. A
+// pair whose score receives the gradient 0 gets the gradient 0, whatever it holds, and is not swept: the sum
+// of some scores trains on their pairs alone. The second order of a spoiled pair is NaN likewise, and 0 where
+// its direction is 0 in all of its cells.
+//
 // Second order, for a direction v of the scores, with dS and dw the derivatives of S and w along it:
 //
 //   u = (dS(i-1,j-1),  v_insert(i,j) + dS(i-1,j),  v_delete(i,j) + dS(i,j-1))

@@ -1,10 +1,17 @@
-"""The recurrences in plain PyTorch: the readable specification, differentiable to every order, on any device.
+"""The recurrences in plain PyTorch: the readable specification, with derivatives of every order, backward and
+forward (torch.func.jvp, hessian), on any device.
 
 Shapes: B pairs; x has n <= N steps, y has m <= M steps; i = 1..n, j = 1..m.
 
     FSD   S(i,j) = match(i,j) + smooth_max(S(i-1,j-1), insert(i,j) + S(i-1,j), delete(i,j) + S(i,j-1))
     LCS   R(i,j) = R(i-1,j-1) + c(i,j)                  if c(i,j) >= threshold
                    smooth_max(R(i-1,j), R(i,j-1))       otherwise
+    NW    F(i,j) = smooth_max(F(i-1,j-1) + match(i,j), F(i-1,j) + gap, F(i,j-1) + gap)
+
+soft-DTW is FSD of negated costs without gaps.
+
+A pair that holds a NaN or +inf scores NaN. Its derivatives are NaN where they are asked for: a pair whose
+score receives the gradient 0 gets the gradient 0, whatever it holds.
 
 The tables are filled one anti-diagonal i + j = d at a time, so that a step is a handful of tensor
 operations for all pairs and all rows. A diagonal is kept as a vector over the rows i = 0..N:
@@ -17,6 +24,7 @@ operations for all pairs and all rows. A diagonal is kept as a vector over the r
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +49,8 @@ def fsd_score(
     Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,); returns (B,).
 
     Args, Returns and Raises are those of :func:`softdp.fsd_score`. Every operation is PyTorch's own,
-    so derivatives of any order exist; time and memory are those of N + M steps of autograd.
+    so derivatives of any order exist, backward and forward; time and memory are those of N + M steps of
+    autograd.
 
     Example:
         >>> import torch, softdp
@@ -86,7 +95,8 @@ def lcs_score(
     Shapes: similarity (B, N, M); lengths (B,); returns (B,).
 
     Args, Returns and Raises are those of :func:`softdp.lcs_score`. Every operation is PyTorch's own,
-    so derivatives of any order exist; time and memory are those of N + M steps of autograd.
+    so derivatives of any order exist, backward and forward; time and memory are those of N + M steps of
+    autograd.
 
     Example:
         >>> import torch, softdp
@@ -97,6 +107,82 @@ def lcs_score(
     """
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
     return _lcs_score(args, threshold, gamma, torch.zeros_like(args.similarity))
+
+
+def soft_dtw(
+    cost: Tensor,
+    *,
+    gamma: float = 1.0,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Soft-DTW of B pairs in plain PyTorch; see :func:`softdp.soft_dtw`.
+
+    Shapes: cost (B, N, M); lengths (B,); returns (B,).
+
+    Args, Returns and Raises are those of :func:`softdp.soft_dtw`. Every operation is PyTorch's own, so
+    derivatives of any order exist, backward and forward; time and memory are those of N + M steps of
+    autograd.
+
+    Example:
+        >>> import torch, softdp
+        >>> cost = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
+        >>> softdp.reference.soft_dtw(cost, gamma=0.5)
+        tensor([-0.1198])
+        >>> torch.func.hessian(lambda c: softdp.reference.soft_dtw(c, gamma=0.5).sum())(cost).shape
+        torch.Size([1, 2, 2, 1, 2, 2])
+
+    Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
+    """
+    _checks.cost_arguments(cost, gamma, x_lengths, y_lengths)
+    lengths = {"x_lengths": x_lengths, "y_lengths": y_lengths}
+    return 0 - fsd_score(-cost, 0.0, gamma=gamma, boundary="anchored", **lengths)  # of no cells 0, not -0
+
+
+def needleman_wunsch(
+    match: Tensor,
+    gap: Tensor | float,
+    *,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Smoothed Needleman-Wunsch score of B pairs in plain PyTorch; see :func:`softdp.needleman_wunsch`.
+
+    Shapes: match (B, N, M); gap a number, (B,) or (B, 1, 1); lengths (B,); returns (B,).
+
+    Args, Returns and Raises are those of :func:`softdp.needleman_wunsch`. Every operation is PyTorch's own,
+    so derivatives of any order exist, backward and forward; time and memory are those of N + M steps of
+    autograd.
+
+    Example:
+        >>> import torch, softdp
+        >>> x, y = (torch.tensor([["ACGT".index(c) for c in s]]) for s in ("GCATGCG", "GATTACA"))
+        >>> match = torch.where(x[:, :, None] == y[:, None], 1.0, -1.0)
+        >>> softdp.reference.needleman_wunsch(match, -1.0, gamma=0.0)
+        tensor([0.])
+
+    Source: Needleman and Wunsch, Journal of Molecular Biology, 1970; smoothed as in Mensch and Blondel, ICML
+    2018.
+    """
+    args = _checks.needleman_wunsch_arguments(match, gap, gamma, x_lengths, y_lengths)
+    match, gap = args.match, args.insert
+    B, N, M = match.shape
+    gap = gap.expand(B, 1, 1)
+    n, m, unfit = _lengths(args.x_lengths, args.y_lengths, match)
+    match = match.masked_fill(~_inside(n, m, N, M), 0)
+    spoiled = _spoiled(match) | _spoiled(gap)
+    skewed_match = _skew(match.masked_fill(spoiled[:, None, None], 0))
+    clean_gap = gap.masked_fill(spoiled[:, None, None], 0)[:, 0]  # (B, 1): one number for all rows
+
+    def boundary_value(i: int, j: int) -> Tensor | float:
+        return (i + j) * clean_gap if i + j > 0 else 0.0
+
+    def cells(d: int, diag: Tensor, up: Tensor, left: Tensor) -> Tensor:
+        return smooth_max(torch.stack([diag + skewed_match[d], up + clean_gap, left + clean_gap]), gamma)
+
+    score = _sweep(match, n, m, boundary_value, cells)
+    return _spoil(score, spoiled, (match, gap)).masked_fill(unfit, float("nan"))
 
 
 def lcs_visits(
@@ -154,23 +240,27 @@ def _sweep(
     scores: Tensor,
     n: Tensor,
     m: Tensor,
-    boundary_value: Callable[[int, int], float],
+    boundary_value: Callable[[int, int], Tensor | float],
     cells: Callable[[int, Tensor, Tensor, Tensor], Tensor],
 ) -> Tensor:
     """Fill the tables diagonal by diagonal and pick S(n, m) of every pair: scores (B, N, M) -> (B,)."""
     B, N, M = scores.shape
-    start = scores.new_full((B, 1), boundary_value(0, 0))
+
+    def edge(i: int, j: int) -> Tensor:
+        value = boundary_value(i, j)
+        return value if isinstance(value, Tensor) else scores.new_full((B, 1), value)
+
+    start = edge(0, 0)
     dead = scores.new_full((B, N), NEG_INF)
     table = [torch.cat([start, dead], 1)]  # d = 0: only the row i = 0 is on the table
     for d in range(1, N + M + 1):
-        top = scores.new_full((B, 1), boundary_value(0, d))
+        top = edge(0, d)
         if d == 1:
             rows = dead
         else:
             rows = cells(d, table[d - 2][:, :-1], table[d - 1][:, :-1], table[d - 1][:, 1:])
         if d <= N:  # the cell (d, 0) is the boundary column
-            column = scores.new_full((B, 1), boundary_value(d, 0))
-            rows = torch.cat([rows[:, : d - 1], column, rows[:, d:]], 1)
+            rows = torch.cat([rows[:, : d - 1], edge(d, 0), rows[:, d:]], 1)
         table.append(torch.cat([top, rows], 1))
     stacked = torch.stack(table, 1)  # (B, N + M + 1, N + 1)
     score = stacked[torch.arange(B, device=scores.device), n + m, n]
@@ -222,7 +312,36 @@ def _spoiled(table: Tensor) -> Tensor:
 
 
 def _spoil(score: Tensor, spoiled: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
-    """Make the score of a spoiled pair NaN, and its derivatives with it."""
-    poison = torch.where(spoiled, float("nan"), 0.0).to(score.dtype)
+    """Make the score of a spoiled pair NaN, and its derivatives with it where they are asked for."""
     total = sum(table.sum((1, 2)) for table in tables).masked_fill(~spoiled, 0)
-    return torch.where(spoiled, poison * total.sigmoid(), score)  # its derivatives of any order are not 0
+    if torch.compiler.is_compiling():  # which takes no Function with a jvp, and has one derivative only
+        poison = torch.xlogy(total, -1.0)  # its gradient is 0 for 0, and NaN for any other
+    else:
+        poison = _Unknown.apply(total, total)
+    return torch.where(spoiled, poison, score)
+
+
+class _Unknown(torch.autograd.Function):
+    """NaN where it is asked for, elementwise: of `asked` = 0 it is 0, of any other NaN, and so on for its
+    derivatives by both, of every order. A product with NaN would be NaN also for 0."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(asked: Tensor, other: Tensor) -> Tensor:
+        return torch.where(asked == 0, 0.0, float("nan")).to(asked.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = ctx.saved_tensors
+        return _Unknown.apply(asked, second), _Unknown.apply(asked, first)
+
+    @staticmethod
+    def jvp(ctx: Any, first_asked: Tensor, second_asked: Tensor) -> Tensor:
+        first, second = ctx.saved_tensors
+        return _Unknown.apply(first_asked, second) + _Unknown.apply(second_asked, first)

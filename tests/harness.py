@@ -187,8 +187,8 @@ def second_order(lcs, dtype, size, lengths, gamma, saved, directions, grad, need
 
     def back(workspace: Tensor | None) -> int:
         return kernels.products(
-            lcs, dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), tangents.data_ptr(), places,
-            shared, *address(workspace),
+            lcs, dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), tangent.data_ptr(),
+            tangents.data_ptr(), places, shared, *address(workspace),
         )  # fmt: skip
 
     second = poisoned((back(None),), torch.uint8)

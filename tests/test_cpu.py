@@ -165,6 +165,47 @@ def test_pairs_that_leave_the_range_of_float_do_not_touch_the_others(size):
             assert torch.equal(gradients[0][5:], plain_gradients[0][5:])
 
 
+@pytest.mark.parametrize("size", [(5, 7), (20, 32), (40, 50), (33, 2), (400, 300)], ids=str)
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("gamma", [0.0, 1e-35, 1e-7, 0.1])  # hard, in double, past float's range, in float
+def test_a_pair_that_receives_the_gradient_0_gets_it(size, dtype, gamma, threads):
+    """Whatever it holds, on every way through the sweeps; where the gradient is not 0 it is NaN as ever."""
+    count = 3 if size[0] == 400 else 13
+    threads(3 if size[0] == 400 else 1)  # bands of one pair together, or pair by pair
+    match = scores(count, *size, dtype=torch.float32)
+    match[1, size[0] // 2, size[1] // 2], match[-2, 0, -1] = math.nan, math.inf
+    weight = torch.ones(count, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+    for gaps in ((1, 1, 1), (1, size[0], 1), (count, 1, size[1]), match.shape):
+        gap = scores(*gaps, dtype=torch.float32)
+        for kept in ([0], [0, 1], [count - 2]):
+            weight.zero_()[1:] = -0.0
+            weight[kept] = 0.5
+            for score in (
+                lambda m, g: softdp.fsd_score(m, g, gamma=gamma),
+                lambda m, g: softdp.fsd_score(m, g, 2 * g, gamma=gamma, boundary="anchored"),
+                lambda m, g: softdp.soft_dtw(g - m, gamma=gamma),
+                lambda m, g: softdp.lcs_score(m + g, threshold=-9.0, gamma=gamma),
+            ):
+                leaves = [t.to(dtype).requires_grad_() for t in (match, gap)]
+                value = score(*leaves)
+                by_match, by_gap = torch.autograd.grad(value, leaves, weight)
+                unwanted = weight == 0
+                assert (by_match[unwanted] == 0).all()
+                assert by_match[~value.isnan()].isfinite().all()
+                for b in kept:
+                    assert by_match[b].isnan().all() if value[b].isnan() else (by_match[b] != 0).any()
+                assert by_gap.isfinite().all() == (not value[kept].isnan().any())
+
+
+def test_a_gradient_too_small_for_a_normal_number_is_not_0():
+    match = scores(3, 5, 7, dtype=torch.float32)
+    match[1, 2, 2] = math.nan
+    for size in ((5, 7), (40, 50)):
+        leaf = match.repeat(1, 8, 8)[:, : size[0], : size[1]].clone().requires_grad_()
+        softdp.fsd_score(leaf, 0.0).backward(torch.tensor([1.0, 1e-42, 1.0]))
+        assert leaf.grad[1].isnan().all() and leaf.grad[[0, 2]].isfinite().all()
+
+
 def test_a_sum_that_outgrows_32_bits_is_exact():
     match = torch.full((1, 3000, 20), 2e5)
     for sign in (1, -1):

@@ -304,6 +304,65 @@ def _spoils_the_middle_pair(found):
         assert gradient[1].isnan().all() and gradient[[0, 2]].isfinite().all()
 
 
+@every_regime
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("gamma", [0.0, 0.1])
+def test_a_spoiled_pair_that_receives_the_gradient_0_gets_it(size, dtype, gamma):
+    """s[good].sum() trains on the good pairs, and what all pairs share with them."""
+    N, M = size
+    bad, good = [1, 3], [0, 2]
+    lengths = {
+        "x_lengths": torch.tensor([N, N, N - 1, N + 1], device=DEVICE)
+    }  # the last pair's is out of range
+    for shape in ((1, 1, 1), (1, N, 1), (4, 1, M), (4, N, M)):
+        tables = [values(4, N, M).to(dtype), values(*shape).to(dtype)]
+        tables[0][1, N // 2, M // 2] = math.nan
+        leaves = [on_gpu(t).requires_grad_() for t in tables]
+        for score in (
+            lambda m, g: softdp.fsd_score(m, g, gamma=gamma, **lengths),
+            lambda m, g: softdp.fsd_score(m, g, 2 * g, gamma=gamma, boundary="anchored", **lengths),
+            lambda m, g: softdp.lcs_score(m + g, threshold=0.4, gamma=gamma, **lengths),
+            lambda m, g: softdp.soft_dtw(m + g, gamma=gamma, **lengths),
+            lambda m, g: softdp.needleman_wunsch(
+                m, g.expand(4, *g.shape[1:])[:, :1, :1], gamma=gamma, **lengths
+            ),
+        ):
+            value = score(*leaves)
+            assert value[bad].isnan().all() and value[good].isfinite().all()
+            by_match, by_gap = torch.autograd.grad(value[good].sum(), leaves, retain_graph=True)
+            assert (by_match[bad] == 0).all() and by_match.isfinite().all() and by_gap.isfinite().all()
+            assert all((by_match[b] != 0).any() for b in good)
+            by_match, _ = torch.autograd.grad(value.sum(), leaves)
+            assert by_match[1].isnan().any() and (by_match[3] == 0).all() and by_match[good].isfinite().all()
+
+
+@every_regime
+def test_a_spoiled_pair_of_which_no_second_derivative_is_asked_gets_0(size):
+    if shim.ACTIVE and size == REGIMES[-1]:
+        size = 140, 40
+    good = [0, 2]
+    match, gap = values(3, *size), values(1, 1, 1)
+    match[1, size[0] // 2, size[1] // 2] = math.nan
+    match, gap = (on_gpu(t).requires_grad_() for t in (match, gap))
+    for score in (
+        lambda m, g: softdp.fsd_score(m, g, gamma=0.3),
+        lambda m, g: softdp.lcs_score(m + g, threshold=0.4, gamma=0.3),
+    ):
+        (gradient,) = torch.autograd.grad(score(match, gap)[good].sum(), match, create_graph=True)
+        by_match, by_gap = torch.autograd.grad(gradient.square().sum(), (match, gap))
+        assert (by_match[1] == 0).all() and by_match.isfinite().all() and by_gap.isfinite().all()
+    for align in (
+        lambda m, g: softdp.fsd_alignment(m, g, gamma=0.3),
+        lambda m, g: softdp.lcs_alignment(m + g, threshold=0.4, gamma=0.3),
+    ):
+        E = align(match, gap)
+        weight = gpu_values(*E.shape, dtype=E.dtype)
+        by_match, by_gap = torch.autograd.grad((weight * E)[good].sum(), (match, gap), retain_graph=True)
+        assert (by_match[1] == 0).all() and by_match.isfinite().all() and by_gap.isfinite().all()
+        (by_match,) = torch.autograd.grad((weight * E).sum(), match)
+        assert by_match[1].isnan().all() and by_match[good].isfinite().all()
+
+
 def test_a_spoiled_gap_that_pairs_share():
     """The pair's gradient is NaN, and so is the sum over pairs; the other pairs' own are not."""
     match = values(3, 40, 50, dtype=torch.float32)

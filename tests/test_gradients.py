@@ -181,6 +181,62 @@ def test_nan_and_inf_spoil_their_own_lcs(library, bad):
     assert gradient[1].isnan().all() and gradient[[0, 2]].isfinite().all()
 
 
+# Scores of a table (B, N, M) and gaps that broadcast to it, of both libraries.
+OF_TABLES = {
+    "fsd": lambda library, c, gap, **kw: library.fsd_score(c, gap, **kw),
+    "fsd, two gaps": lambda library, c, gap, **kw: library.fsd_score(c, gap, 0.5 * gap, **kw),
+    "anchored": lambda library, c, gap, **kw: library.fsd_score(c, gap, boundary="anchored", **kw),
+    "lcs": lambda library, c, gap, **kw: library.lcs_score(c + gap, threshold=0.2, **kw),
+    "soft-DTW": lambda library, c, gap, **kw: library.soft_dtw(c + gap, **kw),
+    "Needleman-Wunsch": lambda library, c, gap, **kw: library.needleman_wunsch(
+        c, gap.expand(len(c), *gap.shape[1:])[:, :1, :1], **kw
+    ),
+}
+
+
+@by_implementation
+@pytest.mark.parametrize("name", OF_TABLES)
+@pytest.mark.parametrize("gamma", [0.0, 0.1])
+@pytest.mark.parametrize("gap", [(1, 1, 1), (4, 1, 1), (1, 5, 6), (1, 5, 1), (4, 5, 6)], ids=str)
+def test_a_spoiled_pair_that_receives_the_gradient_0_gets_it(library, name, gamma, gap):
+    """s[good].sum() trains on the good pairs, and what all pairs share with them."""
+    bad, good = [1, 3], [0, 2]
+    # Needleman-Wunsch raises what is too low to be matched: such a cell has the gradient 0.
+    nan_of = (lambda t: t.isnan().any()) if name == "Needleman-Wunsch" else (lambda t: t.isnan().all())
+    c, gaps = scores(4, 5, 6), scores(*gap)
+    c[1, 2, 3], c[3, 4, 5] = math.nan, -math.inf if name == "soft-DTW" else math.inf
+    c.requires_grad_(), gaps.requires_grad_()
+    value = OF_TABLES[name](library, c, gaps, gamma=gamma)
+    assert value[bad].isnan().all() and value[good].isfinite().all()
+    by_good = torch.autograd.grad(value[good].sum(), (c, gaps), retain_graph=True)
+    only_good = OF_TABLES[name](library, c[good], gaps if gap[0] == 1 else gaps[good], gamma=gamma)
+    for found, wanted in zip(by_good, torch.autograd.grad(only_good.sum(), (c, gaps)), strict=True):
+        close(found, wanted, 1e-12)  # 0 for the bad pairs, which were left out here
+        assert found.isfinite().all()
+    for zero in (0.0, -0.0):
+        weight = torch.tensor([0.5, zero, -2.0, 1.0], dtype=torch.float64)
+        by_c, _ = torch.autograd.grad(value, (c, gaps), weight, retain_graph=True)
+        assert (by_c[1] == 0).all() and by_c[good].isfinite().all() and nan_of(by_c[3])
+    by_c, by_gaps = torch.autograd.grad(value.sum(), (c, gaps))
+    assert nan_of(by_c[bad]) and by_c[good].isfinite().all()
+    assert by_gaps.isnan().any()
+
+
+@by_implementation
+@pytest.mark.parametrize("name", OF_TABLES)
+def test_a_spoiled_pair_within_its_lengths(library, name):
+    c, gap = scores(3, 5, 6), torch.tensor(-0.2).double().view(1, 1, 1)
+    c[1, 1, 1] = math.nan
+    lengths = {"x_lengths": torch.tensor([5, 3, 5]), "y_lengths": torch.tensor([6, 2, 4])}
+    for weight, is_right in ((0.0, lambda g: g == 0), (1e-300, lambda g: g.isnan())):
+        leaf = c.clone().requires_grad_()
+        value = OF_TABLES[name](library, leaf, gap, gamma=0.1, **lengths)
+        value.backward(torch.tensor([1.0, weight, 1.0], dtype=torch.float64))
+        assert is_right(leaf.grad[1, :3, :2]).all()
+        assert (leaf.grad[1, 3:] == 0).all() and (leaf.grad[1, :, 2:] == 0).all()
+        assert leaf.grad[[0, 2]].isfinite().all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [1e6, 1e8, 1e12, 1e30])
 @pytest.mark.parametrize("sign", [1, -1])

@@ -466,6 +466,40 @@ def test_nan_spoils_an_lcs_whose_path_it_does_not_touch(size, gamma):
         assert_spoiled(run("lcs", (c,), gamma=gamma, threshold=threshold), spoiled)
 
 
+@pytest.mark.parametrize("gamma", [0.0, GAMMA])
+@pytest.mark.parametrize("size", [(11, 13), (70, 40), (150, 20)], ids=str)
+def test_a_spoiled_pair_that_receives_the_gradient_0_gets_it(size, gamma):
+    """0 everywhere, the padding too, by match and by gaps of every kind; NaN as ever where it is not 0."""
+    grad = torch.tensor([0.0, 1.0, -0.0, 0.0, 2.0, 1e-30])
+    spoiled, still = torch.tensor([True, False, True, False, True, True]), grad == 0
+    lengths = {"x_lengths": torch.tensor([size[0] - 1] * 6), "y_lengths": torch.tensor([size[1] - 1] * 6)}
+
+    def check_gradients(gradients, alive):
+        for gradient in filter(lambda g: g is not None, gradients):
+            assert (gradient[still] == 0).all() and gradient[~spoiled].isfinite().all()
+            if alive:
+                assert (gradient[1] != 0).any()
+            inside = gradient[:, : max(1, gradient.shape[1] - 1), : max(1, gradient.shape[2] - 1)]
+            assert inside[spoiled & ~still].isnan().all()
+
+    for dtype in (F32, torch.bfloat16, torch.float64):
+        gaps = (("dense", "dense"), ("row", "column"), ("column", "shared"), ("number", "pair"))
+        for kinds in gaps if dtype == F32 else gaps[:2]:
+            inputs = tables_of(6, *size, dtype=dtype, gaps=kinds)
+            inputs[0][spoiled, size[0] // 2, size[1] // 2] = math.nan
+            weight = grad.double() if dtype == torch.float64 else grad
+            found = run("fsd", inputs, SCHEDULES[2:], gamma=gamma, grad=weight, **lengths)
+            check_gradients(found.gradients, False)
+        for visits in (False, True):
+            found = run("lcs", inputs[:1], SCHEDULES[2:], gamma=gamma, threshold=0.2, grad=weight,
+                        visits=visits, **lengths)  # fmt: skip
+            check_gradients(found.gradients, visits)
+    unfit = {"x_lengths": torch.tensor([size[0] + 1] * 6)}
+    for weight in (grad, torch.ones(6)):
+        found = run("fsd", tables_of(6, *size), SCHEDULES[2:], gamma=gamma, grad=weight, **unfit)
+        assert found.score.isnan().all() and all((g == 0).all() for g in found.gradients)
+
+
 @pytest.mark.parametrize("size", REGIMES, ids=str)
 def test_a_spoiled_gap_beyond_the_lengths_spoils_nothing(size):
     N, M = size
@@ -809,6 +843,35 @@ def test_second_order_of_ragged_masked_and_spoiled_pairs(size):
     for recurrence, inputs in (("fsd", (match, insert, delete)), ("lcs", (match,))):
         found = run(recurrence, inputs, directions=directions, gamma=0.3, threshold=0.2, **unfit)
         assert all((product[[1, 2]] == 0).all() for product in found.gradients)
+
+
+@pytest.mark.parametrize("size", REGIMES, ids=str)
+@pytest.mark.parametrize("kind", ["fsd", "lcs"])
+def test_second_order_of_a_spoiled_pair_of_which_nothing_is_asked(kind, size):
+    """0 where the direction is 0 within its lengths; NaN where one number of it is not, wherever it lies."""
+    N, M = size
+    match, insert, _ = tables_of(6, N, M)
+    match[:, N // 2, M // 2] = math.nan
+    count = 1 if kind == "lcs" else 2
+    lengths = {"x_lengths": torch.tensor([N - 1] * 6), "y_lengths": torch.tensor([M - 1] * 6)}
+    for dtype in (F32, torch.float64):
+        inputs = [match.to(dtype), insert.to(dtype)][:count]
+        for which in range(count):
+            directions = [torch.zeros(6, N, M, dtype=dtype) for _ in range(count)]
+            directions[which][:, N - 1 :], directions[which][:, :, M - 1 :] = 1, math.nan  # the padding
+            directions[which][1, 0, 0] = 1e-30
+            directions[which][2, N - 2, M - 2] = -1
+            directions[which][3, N // 2, 0] = math.nan
+            directions[which][4] = -directions[which][4] * 0.0
+            if which == 1:
+                directions[0] = None
+            options = {"gamma": 0.3, "threshold": 0.2, "needs": (True,) * count, **lengths}
+            tables = inputs if kind == "lcs" else (*inputs, None)
+            found = run(kind, tables, SCHEDULES[1:2], directions=directions, **options)
+            asked = torch.tensor([False, True, True, True, False, False])
+            assert found.score[asked].isnan().all() and (found.score[~asked] == 0).all()
+            for product in found.gradients:
+                assert product[asked, : N - 1, : M - 1].isnan().all() and (product[~asked] == 0).all()
 
 
 @pytest.mark.parametrize("kind", ["fsd", "lcs"])

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import close, scores
+from helpers import by_implementation, close, scores
 from test_gradients import away_from
 
 import softdp
@@ -108,6 +108,74 @@ def test_pairs_without_a_path_and_spoiled_pairs_keep_to_themselves():
     )  # fmt: skip
     for a, b in zip(found, alone, strict=True):
         assert torch.equal(a[2:], b)
+
+
+BOTH = {
+    "fsd": lambda library, m, g: library.fsd_score(m, g, gamma=0.3),
+    "lcs": lambda library, m, g: library.lcs_score(m + g, threshold=0.2, gamma=0.3),
+    "soft-DTW": lambda library, m, g: library.soft_dtw(m + g, gamma=0.3),
+    "Needleman-Wunsch": lambda library, m, g: library.needleman_wunsch(m, g[:, :1, :1], gamma=0.3),
+}
+
+
+@by_implementation
+@pytest.mark.parametrize("name", BOTH)
+def test_a_spoiled_pair_of_which_nothing_is_asked_gets_0(library, name):
+    """By a penalty on the good pairs' gradients; NaN where a direction, or the weight with it, is not 0."""
+    tables = [scores(3, 5, 6), scores(3, 5, 6)]
+    tables[0][1, 2, 2] = math.nan
+    tables = [t.requires_grad_() for t in tables]
+    good = [0, 2]
+    value = BOTH[name](library, *tables)
+    gradients = torch.autograd.grad(value[good].sum(), tables, create_graph=True)
+    found = torch.autograd.grad(sum(g.square().sum() for g in gradients), tables)
+    wanted_of = [t[good].detach().requires_grad_() for t in tables]
+    value = BOTH[name](library, *wanted_of)
+    gradients = torch.autograd.grad(value.sum(), wanted_of, create_graph=True)
+    wanted = torch.autograd.grad(sum(g.square().sum() for g in gradients), wanted_of)
+    for a, b in zip(found, wanted, strict=True):
+        close(a[good], b, 1e-10)
+        assert (a[1] == 0).all()
+
+    def second(direction, weight):
+        directions = [torch.zeros_like(t).detach() for t in tables]
+        for v in directions:
+            v[good], v[1, 0, 0] = 1.0, direction
+        return products(
+            partial(BOTH[name], library), tables, directions, torch.tensor([1.0, weight, 1.0], dtype=F64)
+        )
+
+    for weight in (0.0, 1.0):
+        tangent, *found = second(0.0, weight)
+        assert tangent[1] == 0 and all((p[1] == 0).all() and p.isfinite().all() for p in found)
+    tangent, *found = second(1.0, 1.0)
+    assert tangent[1].isnan() and tangent[good].isfinite().all()
+    assert all(p[1].isnan().any() and p[good].isfinite().all() for p in found)
+
+
+@pytest.mark.parametrize("has_kernel", [True, False], ids=["operators", "reference"])
+@pytest.mark.parametrize("size", [(5, 6), (40, 50)], ids=str)
+def test_alignments_of_good_pairs_train_beside_a_spoiled_one(size, has_kernel, monkeypatch):
+    if not has_kernel:
+        monkeypatch.setattr("softdp._ops.has_kernel", lambda device: False)
+    for align in (
+        lambda m, g: softdp.fsd_alignment(m, g, gamma=0.3),
+        lambda m, g: softdp.lcs_alignment(m + g, threshold=0.2, gamma=0.3),
+    ):
+        match, gap = scores(3, *size), torch.zeros(1, 1, 1, dtype=F64, requires_grad=True)
+        match[1, 2, 2] = math.nan
+        match.requires_grad_()
+        weight = scores(3, *size)
+        E = align(match, gap)
+        assert E[1].isnan().all()
+        by_match, by_gap = torch.autograd.grad((weight * E)[[0, 2]].sum(), (match, gap))
+        alone = match.detach()[[0, 2]].requires_grad_()
+        wanted = torch.autograd.grad((weight[[0, 2]] * align(alone, gap)).sum(), (alone, gap))
+        close(by_match[[0, 2]], wanted[0], 1e-10)
+        close(by_gap, wanted[1], 1e-10)
+        assert (by_match[1] == 0).all()
+        by_match, _ = torch.autograd.grad(align(match, gap)[:2].sum(), (match, gap))
+        assert by_match[1].isnan().all()
 
 
 def test_no_cells():

@@ -64,7 +64,9 @@ class PairSweep {
     if (n == 0 || m == 0) return;
     kept_.resize(size_t(n * m));
     const Verdict verdict = there(pair, n, m, tangent);
-    if (verdict == Verdict::kSpoiled) {
+    if (verdict == Verdict::kSpoiled && !is_directed(pair, n, m)) {
+      tangent = 0;
+    } else if (verdict == Verdict::kSpoiled) {
       tangent = std::numeric_limits<V>::quiet_NaN();
       fill(pair, n, m, tangent);
     } else if (verdict == Verdict::kNoPath) {
@@ -75,6 +77,16 @@ class PairSweep {
   }
 
  private:
+  // Whether the direction is not 0 somewhere in the pair.
+  bool is_directed(int64_t pair, int64_t n, int64_t m) const {
+    for (const Table& table : p_.directions)
+      for (int64_t i = 0; table.data && i < n; i++) {
+        const Row<V> v(table, pair, i);
+        for (int64_t j = 0; j < m; j++)
+          if (!(v[j] == 0)) return true;
+      }
+    return false;
+  }
   // `value` in the first n by m cells of the pair's products; n = 0: 0 in all of them.
   void fill(int64_t pair, int64_t n, int64_t m, V value) const {
     const int64_t N = p_.pairs.rows, M = p_.pairs.columns;

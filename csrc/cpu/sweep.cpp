@@ -270,6 +270,18 @@ void over_sinks(const Problem& p, int64_t pair, Run run) {
     if (p.gradients[i].data)
       with_type(p.gradients[i].type, [&](auto t) { run(i, PairSink<decltype(t)>(p, p.gradients[i], pair)); });
 }
+// Whether the pair's score receives the gradient 0: then so does the pair, whatever it holds, and nothing is
+// swept. By its bits, since a number too small for normal ones is not 0 and may be compared as if it were.
+bool receives_nothing(const Problem& p, int64_t pair) {
+  if (is_double(p)) {
+    uint64_t bits;
+    std::memcpy(&bits, static_cast<const double*>(p.grad_score) + pair, sizeof bits);
+    return bits << 1 == 0;
+  }
+  uint32_t bits;
+  std::memcpy(&bits, static_cast<const float*>(p.grad_score) + pair, sizeof bits);
+  return bits << 1 == 0;
+}
 // `inside` within the lengths and 0 outside; or, with only_outside, what is inside is left alone.
 void fill(const Problem& p, int64_t pair, double inside, bool only_outside) {
   over_sinks(p, pair, [&](int, auto sink) {
@@ -419,25 +431,36 @@ void backward(const Problem& problem, const Threads& threads) {
   Problem p = problem;
   p.edges.last_row = p.edges.last_column = nullptr;  // they are there already
   const Saved saved(p);
-  std::vector<int64_t> rest;
+  std::vector<int64_t> filled, rest;
   bool again = false;  // whether some weights are computed again
   const int size = group_size(p);
   if (size)
     over_groups(p, threads, size, [&](const Group& group) {
       uint32_t pairs = 0;
       for (int r = 0; r < group.count; r++)
-        pairs |= uint32_t(saved[group.first + r].verdict == Verdict::kGrouped) << r;
+        pairs |= uint32_t(saved[group.first + r].verdict == Verdict::kGrouped &&
+                          !receives_nothing(p, group.first + r))
+                 << r;
       const uint32_t odd = pairs ? chosen().backward_group(p, group, pairs) : 0;
       for (int r = 0; r < group.count; r++)
         if (odd >> r & 1) fill(p, group.first + r, kNaN, false);
     });
   for (int64_t b = 0; b < p.pairs.count; b++) {
     const Verdict verdict = saved[b].verdict;
-    if (!is_swept(verdict))
-      fill(p, b, verdict == Verdict::kSpoiled ? kNaN : 0.0, false);
+    if (!is_swept(verdict) || receives_nothing(p, b))
+      filled.push_back(b);
     else if (verdict != Verdict::kGrouped)
       rest.push_back(b), again = again || !packs(p) || verdict == Verdict::kWide;
   }
+  const int64_t cells = std::max<int64_t>(1, p.pairs.rows * p.pairs.columns);
+  threads.over(int64_t(filled.size()), std::max<int64_t>(1, 16 * kFewCells / cells),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t i = begin; i < end; i++) {
+                   const int64_t b = filled[i];
+                   const bool spoiled = saved[b].verdict == Verdict::kSpoiled && !receives_nothing(p, b);
+                   fill(p, b, spoiled ? kNaN : 0.0, false);
+                 }
+               });
   over_pairs(
       p, threads, rest, true, scratch_bytes(p.pairs.columns, again),
       [&](int64_t b, unsigned char* scratch) { backward_alone(p, b, scratch); },

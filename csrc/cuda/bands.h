@@ -562,7 +562,9 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   const Extent size = extent_of(a.pairs, pair);
   const int n = size.n, m = size.m;
   const V* const saved = a.saved + pair * kPlanes * N * M;
-  const V verdict = n > 0 && m > 0 ? saved[int64_t(n - 1) * M + m - 1] : V(kNoPath);
+  // A pair whose score receives the gradient 0 gets it, whatever it holds, and is not swept.
+  const V verdict =
+      n > 0 && m > 0 && a.grad_score[pair] != 0 ? saved[int64_t(n - 1) * M + m - 1] : V(kNoPath);
   const bool swept = verdict >= 0;
   fill_gradients(a, pair, place.band, n, m, swept || verdict < 0 ? 0.0f : NAN, swept);
   // From here on the table is seen from its end: row 0 is x's last step, column 0 y's.
@@ -654,6 +656,7 @@ template <class T>
 struct ReduceArguments {
   using V = typename ValueOf<T>::Type;
   Pairs pairs;
+  const V* grad_score;
   const V* saved;
   int planes;
   const V* partial;
@@ -673,8 +676,9 @@ reduce_strips(const ReduceArguments<T> a) {
   const int64_t pair = at / a.columns, column = at % a.columns;
   const Extent size = extent_of(a.pairs, pair);
   const int n = size.n, m = size.m;
-  const V verdict =
-      n > 0 && m > 0 ? a.saved[pair * a.planes * N * M + int64_t(n - 1) * M + m - 1] : V(kNoPath);
+  const V verdict = n > 0 && m > 0 && a.grad_score[pair] != 0
+                        ? a.saved[pair * a.planes * N * M + int64_t(n - 1) * M + m - 1]
+                        : V(kNoPath);
   double sum = 0;
   if (a.columns == 1 || column < m) {
     if (verdict != verdict) sum = NAN;

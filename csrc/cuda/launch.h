@@ -193,7 +193,8 @@ Error launch_backward(const Backward<T>& p, Stream stream) {
     const Gradient<T>& g = p.gradients[i];
     if (!g.data || g.every_row) continue;
     const int64_t columns = g.every_column ? p.pairs.columns : 1;
-    const ReduceArguments<T> sums{p.pairs, p.saved, kLcs ? 1 : 2, arguments.partial[i - 1], g.data, columns};
+    const ReduceArguments<T> sums{p.pairs, p.grad_score, p.saved, kLcs ? 1 : 2, arguments.partial[i - 1],
+                                  g.data,  columns};
     error = launch(reduce_strips<T>, (p.pairs.count * columns + kReduceThreads - 1) / kReduceThreads,
                    kReduceThreads, 0, stream, sums);
   }
@@ -249,6 +250,8 @@ Error launch_tangents(const TangentSweep<V>& p, Stream stream) {
   for (int i = 0; i < 3; i++) arguments.directions[i] = p.directions[i];
   arguments.tangent = p.tangent;
   arguments.tangents = p.tangents;
+  const Error error = set_zero(p.tangent, size_t(p.pairs.count) * sizeof(V), stream);
+  if (error != cudaSuccess) return error;
   return launch_chain<V>(tangent_bands<V, kLcs>, p, arguments, stream);
 }
 template <class V>
@@ -263,6 +266,7 @@ Error launch_products(const ProductSweep<V>& p, Stream stream) {
   arguments.pairs = p.pairs;
   arguments.grad_score = p.grad_score;
   arguments.saved = p.saved;
+  arguments.tangent = p.tangent;
   arguments.tangents = p.tangents;
   for (int i = 0; i < 3; i++) arguments.gradients[i] = {kLcs && i > 0 ? nullptr : p.products[i], true, true};
   arguments.shared_gap = p.shared_gap;

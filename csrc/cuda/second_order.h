@@ -59,6 +59,22 @@ SOFTDP_DEVICE void tangent_chunk(V* const* array, V& left, V& diagonal, V curvat
   }
 }
 
+// Whether this thread finds a direction that is not 0 in the band's rows. Looked at only where the pair is
+// spoiled: what nothing asks for is 0, before the launch, and the rest NaN.
+template <class V, bool kLcs>
+SOFTDP_DEVICE bool is_directed(const TangentArguments<V, kLcs>& a, int64_t pair, int band, int n, int m) {
+  const int first = band * a.bands.rows(), end = first + a.bands.rows() < n ? first + a.bands.rows() : n;
+  bool found = false;
+  for (int i = 0; i < TangentArguments<V, kLcs>::kDirections; i++) {
+    const Scores<V>& v = a.directions[i];
+    if (!v.data) continue;
+    for (int row = first + int(threadIdx.x) / kRows; row < end; row += a.bands.warps)
+      for (int column = int(threadIdx.x) % kRows; column < m; column += kRows)
+        found = found || !(v.data[pair * v.batch + row * v.row + column * v.column] == 0);
+  }
+  return found;
+}
+
 template <class V, bool kLcs>
 SOFTDP_KERNEL(kMostWarps* kRows)
 tangent_bands(const TangentArguments<V, kLcs> a) {
@@ -79,7 +95,7 @@ tangent_bands(const TangentArguments<V, kLcs> a) {
   const V* const saved = a.saved + pair * kPlanes * N * M;
   const V verdict = n > 0 && m > 0 ? saved[int64_t(n - 1) * M + m - 1] : V(kNoPath);
   if (!(verdict >= 0)) {
-    if (place.band == 0 && threadIdx.x == 0) a.tangent[pair] = verdict < 0 ? V(0) : V(NAN);
+    if (verdict != verdict && is_directed(a, pair, place.band, n, m)) a.tangent[pair] = V(NAN);
     return;
   }
   const int row0 = place.band * a.bands.rows() + warp * kRows;
@@ -143,6 +159,7 @@ struct ProductArguments {
   Pairs pairs;
   const V* grad_score;
   const V* saved;
+  const V* tangent;  // (B,): of pairs that are not swept, what their products are too
   const V* tangents;
   Gradient<V> gradients[3];
   bool shared_gap;
@@ -210,7 +227,7 @@ product_bands(const ProductArguments<V, kLcs> a) {
   const V* const tangents = a.tangents + pair * kPlanes * N * M;
   const V verdict = n > 0 && m > 0 ? saved[int64_t(n - 1) * M + m - 1] : V(kNoPath);
   const bool swept = verdict >= 0;
-  fill_gradients(a, pair, place.band, n, m, swept || verdict < 0 ? 0.0f : NAN, swept);
+  fill_gradients(a, pair, place.band, n, m, swept ? 0.0f : float(a.tangent[pair]), swept);
   const int row0 = place.band * a.bands.rows() + warp * kRows;
   if (!swept || row0 >= n) return;
 

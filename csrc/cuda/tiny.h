@@ -142,7 +142,8 @@ constexpr int kScaleWarps = 4;
 constexpr int kTogether =
     8;  // numbers that a thread asks for at once: their way from memory is what takes time
 
-// A block scales one plane of a pair, if it is wanted.
+// A block scales one plane of a pair, if it is wanted. Where the scale is 0 nothing is read: the pair may
+// hold NaN, and gets 0.
 template <class T>
 SOFTDP_KERNEL(kScaleWarps* kRows)
 scale_pairs(const ScaleArguments<T> a) {
@@ -158,12 +159,13 @@ scale_pairs(const ScaleArguments<T> a) {
     return x == 0 ? V(0) : scale * x;
   };  // a cell without a path has no gradient
   const V* const saved = a.saved + plane * N * M;
+  const int cells = scale == 0 ? 0 : N * M;  // to read
   V x[kTogether];
   if (g.every_row && g.every_column) {
     for (int begin = thread; begin < N * M; begin += kTogether * kScaleWarps * kRows) {
       const auto at = [&](int k) { return begin + k * kScaleWarps * kRows; };
 #pragma unroll
-      for (int k = 0; k < kTogether; k++) x[k] = at(k) < N * M ? saved[at(k)] : V(0);
+      for (int k = 0; k < kTogether; k++) x[k] = at(k) < cells ? saved[at(k)] : V(0);
 #pragma unroll
       for (int k = 0; k < kTogether; k++)
         if (at(k) < N * M) g.data[pair * N * M + at(k)] = value_to<T>(scaled(x[k]));
@@ -172,7 +174,7 @@ scale_pairs(const ScaleArguments<T> a) {
   }
   // Every warp takes some of the sums, its lanes the summands.
   const int rows = g.every_row ? N : 1, columns = g.every_column ? M : 1, sums = rows * columns;
-  const int summands = N * M / (sums > 0 ? sums : 1), pitch = g.every_column ? M : 1,
+  const int summands = cells / (sums > 0 ? sums : 1), pitch = g.every_column ? M : 1,
             skip = g.every_row ? M : 1;
   for (int begin = warp; begin < sums; begin += kTogether * kScaleWarps) {
     const auto at = [&](int k) { return begin + k * kScaleWarps; };

@@ -78,6 +78,7 @@ struct ProductSweep {
   Pairs pairs;
   const V* grad_score;  // (B,)
   const V* saved;
+  const V* tangent;
   const V* tangents;
   V* products[3];   // by match or c, insert, delete, (B, N, M); null: not wanted
   bool shared_gap;  // insert receives the sum

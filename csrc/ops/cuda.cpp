@@ -348,6 +348,7 @@ Products second_order(cuda::Recurrence recurrence, const Tensor& weights, const 
   back.pairs = there.pairs;
   back.grad_score = data<const V>(grad_score);
   back.saved = there.saved;
+  back.tangent = there.tangent;
   back.tangents = there.tangents;
   const Tensor* products[] = {&out.match, &out.insert, &out.del};
   for (int i = 0; i < 3; i++) back.products[i] = needs[i] ? data<V>(*products[i]) : nullptr;

@@ -47,7 +47,8 @@ cpu::Threads on_threads(int count) {
 
 template <class T>
 Result swept(const Case& c, const Size& size, const std::vector<double>& match,
-             const std::vector<double>& gap, int threads, const cpu::Edges& edges = {}) {
+             const std::vector<double>& gap, int threads, const cpu::Edges& edges = {},
+             const std::vector<T>& weights = {}) {
   const auto [B, N, M] = size;
   const std::vector<T> scores(match.begin(), match.end()), gaps(gap.begin(), gap.end());
   std::vector<T> score(B), gradient(match.size()), gap_gradient(gap.size()), ones(B, T(1));
@@ -66,7 +67,7 @@ Result swept(const Case& c, const Size& size, const std::vector<double>& match,
   unsigned char* const saved =
       static_cast<unsigned char*>(std::aligned_alloc(64, (B * bytes + 63) / 64 * 64));
   p.saved = saved;
-  p.grad_score = ones.data();
+  p.grad_score = weights.empty() ? ones.data() : weights.data();
   p.gradients[0] = {gradient.data(), type, true, true};
   if (!c.lcs) p.gradients[1] = {gap_gradient.data(), type, c.own_gap, c.own_gap};
   if (!c.lcs && !c.own_gap) p.gradients[1].data = nullptr;
@@ -113,6 +114,25 @@ Result swept_in_pieces(const Case& c, const Size& size, int64_t row, int64_t col
                       threads, edges);
     }
   return last;
+}
+
+// Whether pairs that hold a NaN have the gradient 0 where their scores receive 0, and NaN where they do not.
+template <class T>
+bool keeps_to_itself(const Case& c, const Size& size, std::vector<double> match,
+                     const std::vector<double>& gap, int threads) {
+  const int64_t cells = size.rows * size.columns;
+  std::vector<T> weights(size.count, T(1));
+  for (int64_t b = 0; b < size.count; b++) {
+    if (b % 3) match[b * cells + cells / 2] = NAN;
+    if (b % 3 == 1) weights[b] = b % 2 ? T(0) : T(-0.0);
+  }
+  const Result found = swept<T>(c, size, match, gap, threads, {}, weights);
+  for (int64_t k = 0; k < size.count * cells; k++) {
+    const double g = found.gradient[k];
+    const int64_t kind = k / cells % 3;
+    if (kind == 0 ? !std::isfinite(g) : kind == 1 ? g != 0 : !std::isnan(g)) return false;
+  }
+  return true;
 }
 
 double smooth_max(const double* a, int count, double gamma, double* w) {
@@ -216,6 +236,13 @@ int main() {
         const Result found = c.double_scores ? swept<double>(c, size, match, gap, threads)
                                              : swept<float>(c, size, match, gap, threads);
         check(c, size, "whole", threads, found, exact);
+        checked++;
+        if (!(c.double_scores ? keeps_to_itself<double>(c, size, match, gap, threads)
+                              : keeps_to_itself<float>(c, size, match, gap, threads))) {
+          std::printf("%s, %d x %d x %d: a pair with a NaN\n", c.name, int(size.count), int(size.rows),
+                      int(size.columns));
+          failed++;
+        }
         const int64_t N = size.rows, M = size.columns;
         for (const auto& [row, column] :
              {Span{1, 1}, {N / 2, M / 3}, {N - 1, M - 1}, {16, 17}, {N - 17, 16}}) {

@@ -131,15 +131,16 @@ int64_t tangents(bool lcs, const std::string& dtype, const Sizes& size, const Le
 }
 
 int64_t products(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x,
-                 const LengthsOf& y, uintptr_t grad_score, uintptr_t saved, uintptr_t tangents,
-                 const std::array<uintptr_t, 3>& products, bool shared_gap, uintptr_t workspace,
-                 int64_t bytes) {
+                 const LengthsOf& y, uintptr_t grad_score, uintptr_t saved, uintptr_t tangent,
+                 uintptr_t tangents, const std::array<uintptr_t, 3>& products, bool shared_gap,
+                 uintptr_t workspace, int64_t bytes) {
   return with_type(dtype, [&](auto type) -> int64_t {
     using V = typename ValueOf<decltype(type)>::Type;
     ProductSweep<V> p{};
     p.pairs = pairs(size, x, y);
     p.grad_score = pointer<V>(grad_score);
     p.saved = pointer<V>(saved);
+    p.tangent = pointer<V>(tangent);
     p.tangents = pointer<V>(tangents);
     for (int i = 0; i < 3; i++) p.products[i] = pointer<V>(products[i]);
     p.shared_gap = shared_gap;
