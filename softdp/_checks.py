@@ -6,15 +6,103 @@ lengths against their range, is left to the operators where a graph is being tra
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import numbers
-from typing import NamedTuple
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 HALF = (torch.float16, torch.bfloat16)
+
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+# What trains the smoothing, g: smooth_max with gamma is gamma times that of the scores over gamma with 1.
+TRAINED_FSD = "g * softdp.fsd_score(match / {g}, insert / {g}, gamma=1.0)"
+TRAINED_FSD_ALIGNMENT = "softdp.fsd_alignment(match / {g}, insert / {g}, gamma=1.0)"
+TRAINED_LCS = "g * softdp.lcs_score(similarity / {g}, threshold=threshold / g.item(), gamma=1.0)"
+TRAINED_LCS_ALIGNMENT = "softdp.lcs_alignment(similarity / {g}, threshold=threshold / g.item(), gamma=1.0)"
+TRAINED_SOFT_DTW = "g * softdp.soft_dtw(cost / {g}, gamma=1.0)"
+TRAINED_DIVERGENCE = "g * softdp.soft_dtw_divergence(x / {g}.sqrt(), y / {g}.sqrt(), gamma=1.0)"
+TRAINED_NEEDLEMAN_WUNSCH = "g * softdp.needleman_wunsch(match / {g}, gap / {g}, gamma=1.0)"
+
+
+# What to write where features x (B, N, D) and y (B, M, D) were given instead of scores.
+SOFT_DTW_FEATURES = "of features write softdp.soft_dtw(softdp.squared_euclidean(x, y))"
+LCS_FEATURES = (
+    "of features write softdp.lcs_loss(x, y, target), or, with n = torch.nn.functional.normalize, "
+    "softdp.lcs_score(n(x, dim=2) @ n(y, dim=2).mT, threshold=...)"
+)
+TARGET = {
+    "target": "a (B,) tensor of bool or 0/1, 1 where the two sequences share an action; "
+    "scores without it are softdp.fsd_score's and softdp.lcs_score's"
+}
+
+
+def explained(
+    *, features: str = "", missing: Mapping[str, str] | None = None
+) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """A function whose arguments' order is easily mistaken, with errors that say what to write.
+
+    A number for `delete` by position may have been meant for gamma: it must come by name.
+
+    Args:
+        features: what to write where the tensors given are features.
+        missing: by name, what a required argument is.
+    """
+
+    def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
+        name = function.__name__
+        parameters = inspect.signature(function).parameters.values()
+        positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        most = len(positional)
+        delete = positional.index("delete") if "delete" in positional else most
+        required = [(positional.index(key), key, what) for key, what in (missing or {}).items()]
+        is_number, surplus = _is_number, _surplus
+
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> Result:
+            if len(args) > most:
+                raise TypeError(surplus(name, positional, by_name, args, features))
+            if len(args) > delete and is_number(args[delete]):
+                smoothing = ", gamma={0} if the smoothing is" if "gamma" in by_name else ""
+                raise TypeError(
+                    f"{name}: delete must be given by name where it is a number, got {args[delete]!r} by "
+                    f"position: write delete={args[delete]!r} if a second gap is meant"
+                    + smoothing.format(repr(args[delete]))
+                )
+            for at, key, what in required:
+                if len(args) <= at and key not in kwargs:
+                    raise TypeError(f"{name}: {key} is missing: {what}")
+            return function(*args, **kwargs)
+
+        # In the globals of the function's module: by them doctest tells its functions from imported ones.
+        home = inspect.unwrap(function).__globals__
+        own = types.FunctionType(wrapper.__code__, home, name, closure=wrapper.__closure__)
+        return functools.update_wrapper(own, function)
+
+    return decorate
+
+
+def _surplus(
+    name: str, positional: list[str], by_name: list[str], args: tuple[Any, ...], features: str
+) -> str:
+    first = args[len(positional)]
+    takes = (
+        f"{name} takes {len(positional)} argument{'s' * (len(positional) > 1)} by position "
+        f"({', '.join(positional)}), got {len(args)}"
+    )
+    if isinstance(first, Tensor) and features:
+        return f"{takes}: {features}"
+    value = repr(first) if _is_number(first) else "..."
+    return f"{takes}: the others go by name, {by_name[0]}={value}"
 
 
 class FsdArguments(NamedTuple):
@@ -55,9 +143,10 @@ def fsd_arguments(
     boundary: str,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
+    trained: str = TRAINED_FSD,
 ) -> FsdArguments:
     _scores(match, "match")
-    gamma_number(gamma)
+    gamma_number(gamma, trained)
     if not isinstance(boundary, str) or boundary not in ("free", "anchored"):
         raise ValueError(f'boundary must be "free" or "anchored", got {boundary!r}')
     insert = _gap(insert, "insert", match)
@@ -74,9 +163,10 @@ def lcs_arguments(
     gamma: float,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
+    trained: str = TRAINED_LCS,
 ) -> LcsArguments:
     _scores(similarity, "similarity")
-    gamma_number(gamma)
+    gamma_number(gamma, trained)
     threshold_number(threshold)
     B, N, M = similarity.shape
     lengths(x_lengths, "x_lengths", B, N, "similarity", similarity.device)
@@ -86,7 +176,7 @@ def lcs_arguments(
 
 def cost_arguments(cost: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:
     _scores(cost, "cost")
-    gamma_number(gamma)
+    gamma_number(gamma, TRAINED_SOFT_DTW)
     B, N, M = cost.shape
     lengths(x_lengths, "x_lengths", B, N, "cost", cost.device)
     lengths(y_lengths, "y_lengths", B, M, "cost", cost.device)
@@ -101,7 +191,7 @@ def needleman_wunsch_arguments(
 ) -> FsdArguments:
     """Scores in the dtype of the arithmetic; the gap is insert, (B, 1, 1) or (1, 1, 1)."""
     _scores(match, "match")
-    gamma_number(gamma)
+    gamma_number(gamma, TRAINED_NEEDLEMAN_WUNSCH)
     gap = _gap_of_pairs(gap, match)
     B, N, M = match.shape
     lengths(x_lengths, "x_lengths", B, N, "match", match.device)
@@ -122,16 +212,29 @@ def feature_arguments(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths:
     lengths(y_lengths, "y_lengths", B, y.shape[1], "x", x.device)
 
 
-def gamma_number(gamma: float) -> None:
+def gamma_number(gamma: float, trained: str) -> None:
+    """trained: what to write for a gamma that is to be trained; {g} stands for it in divisions."""
     if not _is_number(gamma):
-        raise TypeError(f"gamma must be a number, got {_kind(gamma)}")
+        raise TypeError(f"gamma must be a number, got {_kind(gamma)}{_instead_of_gamma(gamma, trained)}")
     if not (0 <= gamma < math.inf):
         raise ValueError(f"gamma must be finite and not negative, got {gamma}")
 
 
+def _instead_of_gamma(gamma: object, trained: str) -> str:
+    if not isinstance(gamma, Tensor) or not trained:
+        return ""
+    if gamma.numel() == 1 and not gamma.requires_grad:
+        return ": write gamma=float(gamma)"
+    of_pairs = gamma.dim() == 1 and gamma.numel() > 1
+    if gamma.numel() != 1 and (not of_pairs or "g.item()" in trained):
+        return ""
+    return f": with g for it, write {trained.format(g='g[:, None, None]' if of_pairs else 'g')}"
+
+
 def threshold_number(threshold: float) -> None:
     if not _is_number(threshold):
-        raise TypeError(f"threshold must be a number, got {_kind(threshold)}")
+        instead = ": write threshold=float(threshold)" if _is_one(threshold) else ""
+        raise TypeError(f"threshold must be a number, got {_kind(threshold)}{instead}")
     if threshold != threshold:
         raise ValueError("threshold must not be NaN")
 
@@ -140,11 +243,11 @@ def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, 
     if value is None:
         return
     if not isinstance(value, Tensor):
-        raise TypeError(
-            f"{name} must be an int32 or int64 tensor of shape ({pairs},) or None, got {_kind(value)}"
-        )
+        instead = f": write torch.full(({pairs},), {value})" if _is_number(value) else as_tensor(value, name)
+        expected = f"an int32 or int64 tensor of shape ({pairs},) or None"
+        raise TypeError(f"{name} must be {expected}, got {_kind(value)}{instead}")
     if value.dtype not in (torch.int32, torch.int64):
-        raise TypeError(f"{name} must be int32 or int64, got {value.dtype}")
+        raise TypeError(f"{name} must be int32 or int64, got {value.dtype}: write {name}.long()")
     if value.dim() != 1 or value.shape[0] != pairs:
         raise ValueError(f"{name} must have shape ({pairs},), got {tuple(value.shape)}")
     if value.device.type != "cpu" and value.device != device:
@@ -160,12 +263,21 @@ def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, 
 def floating(tensor: Tensor, name: str, shape: str) -> None:
     """A floating-point tensor with as many dimensions as `shape` names, "(B, N, M)"."""
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} must be a tensor of shape {shape}, got {_kind(tensor)}")
+        raise TypeError(
+            f"{name} must be a tensor of shape {shape}, got {_kind(tensor)}{as_tensor(tensor, name)}"
+        )
     if tensor.dtype not in DTYPES:
-        raise TypeError(f"{name} must be float64, float32, float16 or bfloat16, got {tensor.dtype}")
+        instead = "" if tensor.is_complex() else f": write {name}.float()"
+        raise TypeError(f"{name} must be float64, float32, float16 or bfloat16, got {tensor.dtype}{instead}")
     rank = shape.count(",") + 1
     if tensor.dim() != rank:
-        raise ValueError(f"{name} must have {rank} dimensions {shape}, got shape {tuple(tensor.shape)}")
+        instead = {
+            rank - 1: f": one pair is {name}[None]",
+            rank + 1: f": {name}.flatten(0, 1) makes one dimension of the first two",
+        }.get(tensor.dim(), "")
+        raise ValueError(
+            f"{name} must have {rank} dimensions {shape}, got shape {tuple(tensor.shape)}{instead}"
+        )
 
 
 def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
@@ -177,7 +289,9 @@ def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
     narrow = torch.float64 not in (tensor.dtype, other.dtype)
     device = tensor.device.type
     if not (narrow and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
-        raise TypeError(f"{name} must have {of}'s dtype {other.dtype}, got {tensor.dtype}")
+        raise TypeError(
+            f"{name} must have {of}'s dtype {other.dtype}, got {tensor.dtype}: write {name}.to({of}.dtype)"
+        )
 
 
 def arithmetic(dtype: torch.dtype) -> torch.dtype:
@@ -209,9 +323,12 @@ def _gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
     shape = (1,) * (3 - value.dim()) + tuple(value.shape)
     fits = len(shape) == 3 and all(s == 1 or s == full for s, full in zip(shape, match.shape, strict=True))
     if not fits:
+        features = value.dim() == 3 and value.shape[::2] == match.shape[::2] and name == "insert"
         raise ValueError(
             f"{name} must be broadcastable to match's shape {tuple(match.shape)}, "
             f"got shape {tuple(value.shape)} (one gap per pair has shape (B, 1, 1))"
+            + "; of features x (B, N, D) and y (B, M, D) write softdp.fsd_loss(x, y, target)"
+            * features
         )
     return value[(None,) * (3 - value.dim())] if value.dim() < 3 else value
 
@@ -231,16 +348,31 @@ def _gap_tensor(value: Tensor | float, name: str, match: Tensor) -> Tensor:
     """A number as (1, 1, 1), in the arithmetic's dtype; a tensor as it is."""
     if not isinstance(value, Tensor):
         if not _is_number(value):
-            raise TypeError(f"{name} must be a number or a tensor, got {_kind(value)}")
+            raise TypeError(
+                f"{name} must be a number or a tensor, got {_kind(value)}{as_tensor(value, name)}"
+            )
         return torch.full((1, 1, 1), value, dtype=arithmetic(match.dtype), device=match.device)
     if value.dtype not in DTYPES:
-        raise TypeError(f"{name} must have match's dtype {match.dtype}, got {value.dtype}")
+        raise TypeError(
+            f"{name} must have match's dtype {match.dtype}, got {value.dtype}: write {name}.to(match.dtype)"
+        )
     agree(value, name, match, "match")
     return value
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_one(value: object) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1
+
+
+def as_tensor(value: object, name: str) -> str:
+    """What to write for the value, an array or a list, where a tensor is expected."""
+    if type(value).__module__ == "numpy":
+        return f": write torch.as_tensor({name})"
+    return f": write torch.tensor({name})" if isinstance(value, (list, tuple)) else ""
 
 
 def _kind(value: object) -> str:

@@ -279,16 +279,33 @@ def _no_context(ctx, inputs, output):
     pass
 
 
-def _no_third_derivative(ctx, *_grads):
-    raise NotImplementedError(
-        "softdp: the third derivative of this score is not implemented; "
-        "softdp.reference has derivatives of every order"
-    )
+def _no_third_derivative(recurrence: str) -> Callable:
+    def gradient(ctx: Any, *_grads: Any) -> Any:
+        raise NotImplementedError(_not_implemented("third derivatives", recurrence))
+
+    return gradient
 
 
-def _no_forward_mode(ctx, *_tangents):
-    raise NotImplementedError(
-        "softdp: forward-mode derivatives (jvp) of this score are not implemented; softdp.reference has them"
+# Where derivatives are to be had that the operators do not have, by recurrence: what has them and takes the
+# same arguments as the public functions of the same name, and what to make of it where these have another.
+_REFERENCE = {
+    "fsd": (
+        "softdp.reference.fsd_score, softdp.reference.soft_dtw and softdp.reference.needleman_wunsch",
+        "fsd_alignment is the gradient of softdp.reference.fsd_score by match, by torch.func.grad or "
+        "torch.autograd.grad(..., create_graph=True)",
+    ),
+    "lcs": (
+        "softdp.reference.lcs_score",
+        "lcs_alignment is its gradient, by torch.func.grad or torch.autograd.grad(..., create_graph=True)",
+    ),
+}
+
+
+def _not_implemented(what: str, recurrence: str) -> str:
+    functions, alignment = _REFERENCE[recurrence]
+    return (
+        f"softdp: {what} of this score are not implemented; plain PyTorch, which is slower, has derivatives "
+        f"of every order, backward and forward: {functions}, of the same arguments ({alignment})"
     )
 
 
@@ -400,6 +417,7 @@ def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) 
     plain one costs the least, 0.1 ms less a call, as much as a small problem takes.
     """
     operator = getattr(torch.ops.softdp, name).default
+    no_forward_mode = _not_implemented("forward-mode derivatives (jvp)", name[:3])
     torch.library.register_autograd(f"softdp::{name}", gradient, setup_context=context)
     torch.library.register_vmap(f"softdp::{name}", vmap)
 
@@ -412,8 +430,11 @@ def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) 
         context(ctx, args, output)
         return output
 
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(no_forward_mode)
+
     def function(**rules: Callable) -> Callable:
-        rules.update(backward=gradient, jvp=_no_forward_mode)
+        rules.update(backward=gradient, jvp=jvp)
         methods = {rule: staticmethod(method) for rule, method in rules.items()}
         return type(name, (torch.autograd.Function,), methods).apply
 
@@ -422,6 +443,8 @@ def _register(name: str, context: Callable, gradient: Callable, vmap: Callable) 
 
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
+            if _forward_mode():  # which would take the score for a constant
+                raise NotImplementedError(no_forward_mode)
             return operator(*args)
         if transformed():
             return transformable(*args)
@@ -435,8 +458,8 @@ lcs_forward = _register("lcs_forward", _lcs_context, _lcs_gradient, _lcs_forward
 fsd_backward = _register("fsd_backward", _fsd_double_context, _fsd_double_gradient, _fsd_backward_vmap)
 lcs_backward = _register("lcs_backward", _lcs_double_context, _lcs_double_gradient, _lcs_backward_vmap)
 fsd_double_backward = _register(
-    "fsd_double_backward", _no_context, _no_third_derivative, _fsd_double_backward_vmap
+    "fsd_double_backward", _no_context, _no_third_derivative("fsd"), _fsd_double_backward_vmap
 )
 lcs_double_backward = _register(
-    "lcs_double_backward", _no_context, _no_third_derivative, _lcs_double_backward_vmap
+    "lcs_double_backward", _no_context, _no_third_derivative("lcs"), _lcs_double_backward_vmap
 )

@@ -30,6 +30,7 @@ class Path(NamedTuple):
         return [[(i, j, MOVES[move]) for i, j, move in steps[:length]] for steps, length in pairs]
 
 
+@_checks.explained()
 def fsd_alignment(
     match: Tensor,
     insert: Tensor | float,
@@ -55,7 +56,7 @@ def fsd_alignment(
     Returns:
         E, (B, N, M), in [0, 1], 1 at (n, m) and, anchored, at (1, 1); float64 for float64 scores and float32
         for all others. 0 past a pair's lengths and where a pair has no path; NaN where it holds a NaN or
-        +inf.
+        +inf, and so is its derivative unless it receives the gradient 0.
 
     Raises:
         ValueError, TypeError: as :func:`softdp.fsd_score`.
@@ -74,7 +75,9 @@ def fsd_alignment(
 
     Source: Mensch and Blondel, ICML 2018; Gao, Chen, Xu, FTCL, CVPR 2022.
     """
-    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths).computed()
+    trained = _checks.TRAINED_FSD_ALIGNMENT
+    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, trained)
+    args = args.computed()
     if not _ops.has_kernel(match.device):
         leaf = args.match if args.match.requires_grad else args.match.detach().requires_grad_()
         with torch.enable_grad():
@@ -92,6 +95,7 @@ def fsd_alignment(
     return alignment
 
 
+@_checks.explained(features=_checks.LCS_FEATURES.replace("lcs_score", "lcs_alignment"))
 def lcs_alignment(
     similarity: Tensor,
     *,
@@ -114,7 +118,8 @@ def lcs_alignment(
 
     Returns:
         E, (B, N, M), in [0, 1]; float64 for float64 scores and float32 for all others. 0 past a pair's
-        lengths; NaN where a pair holds a NaN or +inf.
+        lengths; NaN where a pair holds a NaN or +inf, and so is its derivative unless it receives the
+        gradient 0.
 
     Raises:
         ValueError, TypeError: as :func:`softdp.lcs_score`.
@@ -128,7 +133,8 @@ def lcs_alignment(
 
     Source: Mensch and Blondel, ICML 2018; Gao, Chen, Xu, FTCL, CVPR 2022.
     """
-    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
+    trained = _checks.TRAINED_LCS_ALIGNMENT
+    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths, trained).computed()
     if not _ops.has_kernel(similarity.device):
         leaf = args.similarity if args.similarity.requires_grad else args.similarity.detach().requires_grad_()
         with torch.enable_grad():
@@ -151,6 +157,7 @@ def _alignment_by_autograd(score: Tensor, leaf: Tensor, scores: tuple[Tensor | N
 # ---- paths ---------------------------------------------------------------------------------------
 
 
+@_checks.explained()
 @torch.no_grad()
 def fsd_path(
     match: Tensor,
@@ -207,6 +214,7 @@ def fsd_path(
     return _path(taken, inserts.long() + 2 * deletes.long())
 
 
+@_checks.explained(features=_checks.LCS_FEATURES.replace("lcs_score", "lcs_path"))
 @torch.no_grad()
 def lcs_path(
     similarity: Tensor,

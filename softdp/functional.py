@@ -7,6 +7,7 @@ from torch import Tensor
 from . import _checks, _ops, reference
 
 
+@_checks.explained()
 def fsd_score(
     match: Tensor,
     insert: Tensor | float,
@@ -30,7 +31,7 @@ def fsd_score(
     Args:
         match: score of x's step i against y's step j. -inf forbids the cell.
         insert: gap score, a number or a tensor that broadcasts to match; read through its strides.
-        delete: likewise; None means delete = insert, as in FTCL.
+        delete: likewise; None means delete = insert, as in FTCL. A number must be given by name.
         gamma: smoothing, >= 0; 0 is the hard maximum, ties taken in the order match, insert, delete.
         boundary: "free": S(0,j) = S(i,0) = 0, so that leading gaps cost nothing and trailing ones do.
             "anchored": S(0,0) = 0 and -inf on the rest of the boundary, so that every path starts at
@@ -40,8 +41,9 @@ def fsd_score(
 
     Returns:
         The scores, (B,), float64 for float64 inputs and float32 for all others. -inf, with gradient 0,
-        where a pair has no path; NaN, as its gradient, where a pair holds a NaN or +inf. An empty pair
-        scores 0 (anchored: -inf if only one side is empty).
+        where a pair has no path; NaN, as its gradient, where a pair holds a NaN or +inf. A pair whose score
+        receives the gradient 0 gets the gradient 0, whatever it holds: `score[good].sum()` trains on the good
+        pairs. An empty pair scores 0 (anchored: -inf if only one side is empty).
 
     Raises:
         ValueError: shapes, devices, lengths, gamma or boundary that do not fit.
@@ -79,6 +81,7 @@ def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str) -
     return score
 
 
+@_checks.explained(features=_checks.LCS_FEATURES)
 def lcs_score(
     similarity: Tensor,
     *,
@@ -108,7 +111,7 @@ def lcs_score(
 
     Returns:
         The scores, (B,), float64 for float64 inputs and float32 for all others. NaN, as its gradient,
-        where a pair holds a NaN or +inf. An empty pair scores 0.
+        where a pair holds a NaN or +inf; the gradient is 0 where the score's is. An empty pair scores 0.
 
     Raises:
         ValueError: shapes, devices, lengths, gamma or threshold that do not fit.

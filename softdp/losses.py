@@ -13,6 +13,7 @@ from .functional import fsd_score, lcs_score
 REDUCTIONS = ("mean", "sum", "none")
 
 
+@_checks.explained(missing=_checks.TARGET)
 def fsd_loss(
     x: Tensor,
     y: Tensor,
@@ -55,7 +56,7 @@ def fsd_loss(
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
-    _checks.gamma_number(gamma)
+    _checks.gamma_number(gamma, _checks.TRAINED_FSD)
     _arguments(x, y, target, x_lengths, y_lengths, reduction)
     if x.shape[2] % 2:
         raise ValueError(
@@ -66,6 +67,7 @@ def fsd_loss(
     return _contrast(score, target, reduction)
 
 
+@_checks.explained(missing=_checks.TARGET)
 def lcs_loss(
     x: Tensor,
     y: Tensor,
@@ -105,7 +107,7 @@ def lcs_loss(
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
-    _checks.gamma_number(gamma)
+    _checks.gamma_number(gamma, _checks.TRAINED_LCS)
     _checks.threshold_number(threshold)
     _arguments(x, y, target, x_lengths, y_lengths, reduction)
     (similarity,) = _cosines(_features.valid(x, x_lengths), _features.valid(y, y_lengths), heads=1)
@@ -138,7 +140,7 @@ class FSDLoss(nn.Module):
 
     def __init__(self, gamma: float = 0.1, reduction: str = "mean") -> None:
         super().__init__()
-        _checks.gamma_number(gamma)
+        _checks.gamma_number(gamma, _checks.TRAINED_FSD)
         _reduction(reduction)
         self.gamma = gamma
         self.reduction = reduction
@@ -190,7 +192,7 @@ class LCSLoss(nn.Module):
     def __init__(self, threshold: float = 0.92, gamma: float = 0.1, reduction: str = "mean") -> None:
         super().__init__()
         _checks.threshold_number(threshold)
-        _checks.gamma_number(gamma)
+        _checks.gamma_number(gamma, _checks.TRAINED_LCS)
         _reduction(reduction)
         self.threshold = threshold
         self.gamma = gamma
@@ -231,7 +233,8 @@ def _arguments(
     _checks.feature_arguments(x, y, x_lengths, y_lengths)
     B = x.shape[0]
     if not isinstance(target, Tensor):
-        raise TypeError(f"target must be a tensor of shape ({B},), got {type(target).__name__}")
+        instead = _checks.as_tensor(target, "target")
+        raise TypeError(f"target must be a tensor of shape ({B},), got {type(target).__name__}{instead}")
     if target.dim() != 1 or target.shape[0] != B:
         raise ValueError(f"target must have shape ({B},), got {tuple(target.shape)}")
     if target.device != x.device:

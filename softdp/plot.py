@@ -159,6 +159,7 @@ def path(
     return axes
 
 
+@_checks.explained()
 def fsd_pair(
     match: Tensor,
     insert: Tensor | float,
@@ -201,7 +202,7 @@ def fsd_pair(
         >>> mass.get_title()
         'expected alignment and best path'
     """
-    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths)
+    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, "")
     match, insert, delete, *lengths = _one(args, pair)
     options = {"boundary": boundary, "x_lengths": lengths[0], "y_lengths": lengths[1]}
     # A gap that was a number has the arithmetic's dtype, which a half match has not.
@@ -211,6 +212,7 @@ def fsd_pair(
     return _draw(match, E, best, "match score", lengths, seconds, axes, {})
 
 
+@_checks.explained()
 def lcs_pair(
     similarity: Tensor,
     *,
@@ -248,7 +250,7 @@ def lcs_pair(
         >>> scores.lines[0].get_markevery()  # of the path's three cells
         [0, 2]
     """
-    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths)
+    args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths, "")
     similarity, *lengths = _one(args, pair)
     options = {"threshold": threshold, "x_lengths": lengths[0], "y_lengths": lengths[1]}
     E = alignment.lcs_alignment(similarity, gamma=gamma, **options)

@@ -34,6 +34,7 @@ from . import _checks
 NEG_INF = float("-inf")
 
 
+@_checks.explained()
 def fsd_score(
     match: Tensor,
     insert: Tensor | float,
@@ -82,6 +83,7 @@ def fsd_score(
     return _spoil(score, spoiled, (match, insert, delete)).masked_fill(unfit, float("nan"))
 
 
+@_checks.explained(features=_checks.LCS_FEATURES)
 def lcs_score(
     similarity: Tensor,
     *,
@@ -109,6 +111,7 @@ def lcs_score(
     return _lcs_score(args, threshold, gamma, torch.zeros_like(args.similarity))
 
 
+@_checks.explained(features=_checks.SOFT_DTW_FEATURES)
 def soft_dtw(
     cost: Tensor,
     *,
@@ -139,6 +142,7 @@ def soft_dtw(
     return 0 - fsd_score(-cost, 0.0, gamma=gamma, boundary="anchored", **lengths)  # of no cells 0, not -0
 
 
+@_checks.explained()
 def needleman_wunsch(
     match: Tensor,
     gap: Tensor | float,

@@ -11,6 +11,7 @@ from . import _checks, _features, _ops
 from .functional import checked_fsd_score
 
 
+@_checks.explained(features=_checks.SOFT_DTW_FEATURES)
 def soft_dtw(
     cost: Tensor,
     *,
@@ -37,8 +38,8 @@ def soft_dtw(
 
     Returns:
         The costs, (B,), float64 for float64 inputs and float32 for all others. +inf, with gradient 0, where
-        a pair has no path; NaN, as its gradient, where a pair holds a NaN or -inf. A pair of two empty
-        sequences costs 0, of an empty one and another +inf.
+        a pair has no path; NaN, as its gradient, where a pair holds a NaN or -inf; the gradient is 0 where
+        the cost's is. A pair of two empty sequences costs 0, of an empty one and another +inf.
 
     Raises:
         ValueError: shapes, devices, lengths or gamma that do not fit.
@@ -113,6 +114,7 @@ def soft_dtw_divergence(
     Source: Blondel, Mensch and Vert, Differentiable divergences between time series, AISTATS 2021; the
     kernel: Cuturi, Fast global alignment kernels, ICML 2011.
     """
+    _checks.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
     between = _of_features(x, y, gamma, x_lengths, y_lengths)
     biases = _of_features(x, x, gamma, x_lengths, x_lengths) + _of_features(y, y, gamma, y_lengths, y_lengths)
     return between - biases / 2
@@ -199,6 +201,7 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return found - found.detach().clamp(max=0)
 
 
+@_checks.explained()
 def needleman_wunsch(
     match: Tensor,
     gap: Tensor | float,
@@ -235,7 +238,8 @@ def needleman_wunsch(
 
     Returns:
         The scores, (B,), float64 for float64 inputs and float32 for all others. NaN, as its gradient, where
-        a pair holds a NaN or +inf. A pair whose one sequence is empty scores the other's length times gap.
+        a pair holds a NaN or +inf; the gradient is 0 where the score's is. A pair whose one sequence is empty
+        scores the other's length times gap.
 
     Raises:
         ValueError: shapes, devices, lengths, gap or gamma that do not fit.

@@ -1,10 +1,13 @@
 """Bad input gets a Python error that names the argument, what was expected and what came."""
 
+import inspect
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
+from helpers import close
 
 import softdp
 
@@ -112,6 +115,141 @@ def cases(*groups):
 def test_bad_input_is_named(function, base, change, error, message):
     with pytest.raises(error, match=re.escape(message)):
         function(**{**base, **change})
+
+
+X, Y = LOSS["x"], LOSS["y"]
+SAYS_WHAT_TO_WRITE = [
+    # features where scores are expected, and arguments that go by name
+    (lambda: softdp.soft_dtw(X, Y), "softdp.soft_dtw(softdp.squared_euclidean(x, y))"),
+    (lambda: softdp.reference.soft_dtw(X, Y), "softdp.soft_dtw(softdp.squared_euclidean(x, y))"),
+    (lambda: softdp.soft_dtw(MATCH, 0.5), "soft_dtw takes 1 argument by position (cost), got 2"),
+    (lambda: softdp.soft_dtw(MATCH, 0.5), "gamma=0.5"),
+    (lambda: softdp.lcs_score(X, Y, threshold=0.5), "of features write softdp.lcs_loss(x, y, target)"),
+    (lambda: softdp.lcs_alignment(X, Y, threshold=0.5), "of features write softdp.lcs_loss(x, y, target)"),
+    (lambda: softdp.lcs_score(MATCH, 0.9), "takes 1 argument by position (similarity), got 2"),
+    (lambda: softdp.lcs_score(MATCH, 0.9), "threshold=0.9"),
+    (lambda: softdp.lcs_path(MATCH, 0.9), "threshold=0.9"),
+    (lambda: softdp.reference.lcs_score(MATCH, 0.9), "threshold=0.9"),
+    (lambda: softdp.needleman_wunsch(MATCH, -1.0, 0.1), "takes 2 arguments by position (match, gap), got 3"),
+    (lambda: softdp.needleman_wunsch(MATCH, -1.0, 0.1), "gamma=0.1"),
+    (lambda: softdp.fsd_score(MATCH, -1.0, MATCH, 0.1), "gamma=0.1"),
+    (lambda: softdp.fsd_score(X, Y), "y (B, M, D) write softdp.fsd_loss(x, y, target)"),
+    (lambda: softdp.fsd_loss(X, Y), "fsd_loss: target is missing: a (B,) tensor of bool or 0/1"),
+    (lambda: softdp.lcs_loss(x=X, y=Y), "lcs_loss: target is missing: a (B,) tensor of bool or 0/1"),
+    (lambda: softdp.fsd_loss(X, Y, [0, 1]), "got list: write torch.tensor(target)"),
+    (lambda: softdp.fsd_loss(X, Y, np.array([0, 1])), "got ndarray: write torch.as_tensor(target)"),
+    (lambda: softdp.fsd_loss(X, Y, torch.rand(2)), "target must be bool or hold only 0 and 1, got 0."),
+    # one pair, too many dimensions, other types
+    (lambda: softdp.fsd_score(MATCH[0], 0.0), "got shape (3, 4): one pair is match[None]"),
+    (lambda: softdp.lcs_score(MATCH[0], threshold=0.5), "one pair is similarity[None]"),
+    (lambda: softdp.soft_dtw(MATCH[0]), "one pair is cost[None]"),
+    (lambda: softdp.needleman_wunsch(MATCH[0], 0.0), "one pair is match[None]"),
+    (lambda: softdp.squared_euclidean(X[0], Y[0]), "one pair is x[None]"),
+    (lambda: softdp.soft_dtw(MATCH[None]), "got shape (1, 2, 3, 4): cost.flatten(0, 1) makes one dimension"),
+    (lambda: softdp.soft_dtw(MATCH.int()), "got torch.int32: write cost.float()"),
+    (lambda: softdp.fsd_loss(X.long(), Y, None), "got torch.int64: write x.float()"),
+    (lambda: softdp.soft_dtw(MATCH.numpy()), "got ndarray: write torch.as_tensor(cost)"),
+    (lambda: softdp.soft_dtw(MATCH.tolist()), "got list: write torch.tensor(cost)"),
+    (lambda: softdp.fsd_score(MATCH, [0.0]), "got list: write torch.tensor(insert)"),
+    (lambda: softdp.fsd_score(MATCH, MATCH.double()), "got torch.float64: write insert.to(match.dtype)"),
+    (lambda: softdp.fsd_score(MATCH, MATCH.int()), "got torch.int32: write insert.to(match.dtype)"),
+    (lambda: softdp.soft_dtw(MATCH, x_lengths=[3, 2]), "got list: write torch.tensor(x_lengths)"),
+    (lambda: softdp.soft_dtw(MATCH, x_lengths=3), "got int: write torch.full((2,), 3)"),
+    (lambda: softdp.soft_dtw(MATCH, y_lengths=torch.ones(2)), "got torch.float32: write y_lengths.long()"),
+    (lambda: softdp.soft_dtw(MATCH, y_lengths=np.array([1, 2])), "write torch.as_tensor(y_lengths)"),
+    # numbers as tensors
+    (lambda: softdp.soft_dtw(MATCH, gamma=torch.tensor(0.1)), "of shape (): write gamma=float(gamma)"),
+    (lambda: softdp.lcs_score(MATCH, threshold=torch.tensor(0.1)), "write threshold=float(threshold)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("call, message", SAYS_WHAT_TO_WRITE, ids=[m for _, m in SAYS_WHAT_TO_WRITE])
+def test_an_error_says_what_to_write(call, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        call()
+
+
+FSD_FUNCTIONS = [softdp.fsd_score, softdp.fsd_alignment, softdp.fsd_path, softdp.reference.fsd_score]
+
+
+@pytest.mark.parametrize("function", FSD_FUNCTIONS, ids=lambda f: f"{f.__module__}.{f.__name__}")
+@pytest.mark.parametrize("number", [0.1, 1, np.float32(0.5)], ids=str)
+def test_a_number_for_delete_comes_by_name(function, number):
+    """It is what gamma would be: fsd_score(c, -0.5, 0.1) used to take 0.1 for the gap, without a word."""
+    match = torch.rand(2, 3, 4)
+    with pytest.raises(TypeError) as error:
+        function(match, -0.5, number)
+    said = str(error.value)
+    assert f"{function.__name__}: delete must be given by name where it is a number" in said
+    assert f"write delete={number!r} if a second gap is meant" in said
+    assert (f"gamma={number!r} if the smoothing is" in said) == (function.__name__ != "fsd_path")
+    by_name, by_position = (
+        function(match, -0.5, delete=number),
+        function(match, -0.5, torch.tensor(float(number))),
+    )
+    pairs = zip(by_name, by_position, strict=True) if isinstance(by_name, tuple) else [(by_name, by_position)]
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_plots_want_delete_by_name():
+    plot = pytest.importorskip("softdp.plot", reason="needs matplotlib")
+    with pytest.raises(
+        TypeError, match=r"fsd_pair: delete must be given by name .* gamma=0.1 if the smoothing"
+    ):
+        plot.fsd_pair(MATCH, -0.5, 0.1)
+
+
+def test_explained_functions_keep_their_signatures():
+    assert str(inspect.signature(softdp.fsd_score)) == (
+        "(match: 'Tensor', insert: 'Tensor | float', delete: 'Tensor | float | None' = None, *, "
+        "gamma: 'float' = 0.1, boundary: 'str' = 'free', x_lengths: 'Tensor | None' = None, "
+        "y_lengths: 'Tensor | None' = None) -> 'Tensor'"
+    )
+    for function in (*FSD_FUNCTIONS, softdp.lcs_score, softdp.soft_dtw, softdp.fsd_loss):
+        assert function.__doc__ and function.__name__ in repr(function)
+        assert function.__globals__["__name__"] == function.__module__  # doctest then finds its example
+
+
+GAMMAS = {  # a message's variables, and the function by them at a gamma
+    "fsd_score": lambda v, gamma: softdp.fsd_score(v["match"], v["insert"], gamma=gamma),
+    "fsd_alignment": lambda v, gamma: softdp.fsd_alignment(v["match"], v["insert"], gamma=gamma),
+    "lcs_score": lambda v, gamma: softdp.lcs_score(v["similarity"], threshold=v["threshold"], gamma=gamma),
+    "lcs_alignment": lambda v, gamma: softdp.lcs_alignment(
+        v["similarity"], threshold=v["threshold"], gamma=gamma
+    ),
+    "soft_dtw": lambda v, gamma: softdp.soft_dtw(v["cost"], gamma=gamma),
+    "needleman_wunsch": lambda v, gamma: softdp.needleman_wunsch(v["match"], v["gap"], gamma=gamma),
+    "soft_dtw_divergence": lambda v, gamma: softdp.soft_dtw_divergence(v["x"], v["y"], gamma=gamma),
+}
+
+
+ONE_A_PAIR = [(name, (2,)) for name in GAMMAS if not name.startswith("lcs")]  # their threshold is one number
+
+
+@pytest.mark.parametrize("name, shape", [*((name, ()) for name in GAMMAS), *ONE_A_PAIR], ids=str)
+def test_a_gamma_to_train_gets_the_call_that_trains_it(name, shape):
+    """The message's own call: its value is that at gamma, its derivative the difference quotient."""
+    v = {k: torch.rand(2, 4, 5, dtype=torch.float64) for k in ("match", "cost", "similarity", "x", "y")}
+    v |= {"insert": -v["match"].flip(1), "gap": torch.tensor([-0.3, -0.2]).double().view(2, 1, 1)}
+    v |= {"threshold": 0.6, "torch": torch, "softdp": softdp}
+    at = torch.full(shape, 0.4, dtype=torch.float64)
+    g = at.clone().requires_grad_()
+    with pytest.raises(TypeError, match="gamma must be a number, got a tensor of shape") as error:
+        GAMMAS[name](v, g)
+    call = re.search("with g for it, write (.*)$", str(error.value))[1]
+    assert f"softdp.{name}(" in call
+    found = eval(call, v | {"g": g})
+    close(found, GAMMAS[name](v, 0.4), 1e-9)
+    (slope,) = torch.autograd.grad(found.sum(), g)
+    step = 1e-5
+    quotient = (GAMMAS[name](v, 0.4 + step) - GAMMAS[name](v, 0.4 - step)) / (2 * step)
+    close(slope.sum(), quotient.sum(), 1e-4)
+
+
+@pytest.mark.parametrize("loss", [softdp.FSDLoss, softdp.LCSLoss])
+def test_a_module_of_a_gamma_to_train_says_what_to_write(loss):
+    with pytest.raises(TypeError, match=r"with g for it, write g \* softdp\.(fsd|lcs)_score\("):
+        loss(gamma=torch.nn.Parameter(torch.tensor(0.1)))
 
 
 @pytest.mark.parametrize("module", [softdp.FSDLoss, softdp.LCSLoss])
