@@ -18,6 +18,19 @@ def valid(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x.masked_fill(padding[..., None], 0)
 
 
+def without_spoiled(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Steps that hold a NaN or infinity as 0, and a NaN to add to what comes of them, 0 for the others:
+    (B, N, D) -> (B, N, D), (B, N, 1).
+
+    The gradient by the features is then 0 where nothing is asked for, and NaN where it is: in products with
+    the features themselves 0 times NaN would be NaN.
+    """
+    spoiled = ~x.detach().isfinite().all(2, keepdim=True)
+    # Of a sum that is not 0 NaN; the gradient by it is xlogy(gradient, -1), 0 for 0 and NaN for any other.
+    unknown = torch.xlogy(x.sum(2, keepdim=True), -1.0)
+    return x.masked_fill(spoiled, 0), torch.where(spoiled, unknown, 0.0)
+
+
 def autocast_rounds(x: Tensor) -> bool:
     """Whether autocast would have products of such tensors in half precision."""
     device = x.device.type

@@ -261,8 +261,12 @@ def _cosines(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:
             return _cosines(x, y, heads)
     if x.shape[2] == 0:
         return (x @ y.mT,) * heads
-    make = _Cosines.apply if _ops.only_backward(x, y) else _products
-    return make(x, y, heads)[:heads]
+    if _ops.only_backward(x, y):
+        return _Cosines.apply(x, y, heads)[:heads]
+    if not (torch.compiler.is_compiling() or _ops.transformed()):
+        return _products(x, y, heads)[:heads]
+    (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
+    return tuple(product + (of_x + of_y.mT) for product in _products(x, y, heads)[:heads])
 
 
 class _Cosines(torch.autograd.Function):
@@ -280,6 +284,9 @@ class _Cosines(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         """Differentiable in turn, through unit and length, which are outputs for that."""
         unit, length = ctx.saved_tensors
+        # Without NaN: the products' gradients are NaN in a spoiled pair or, where it receives nothing, 0.
+        spoiled = length.isnan()
+        unit, length = unit.masked_fill(spoiled, 0), length.masked_fill(spoiled, 1)
         *products, direct, by_length = gradients
         B, N, M = ctx.size
         of_x, of_y = unit.split((N, M), 1)

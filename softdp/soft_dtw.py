@@ -195,7 +195,8 @@ def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
     if _features.autocast_rounds(x):
         with torch.autocast(x.device.type, enabled=False):
             return _squared_distances(x, y)
-    squares = x.square().sum(2)[:, :, None] + y.square().sum(2)[:, None, :]
+    (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
+    squares = (x.square().sum(2, keepdim=True) + of_x) + (y.square().sum(2, keepdim=True) + of_y).mT
     found = torch.baddbmm(squares, x, y.mT, alpha=-2)
     # Rounding below 0 is taken back as a constant: clamp would zero the derivatives there, second ones too.
     return found - found.detach().clamp(max=0)

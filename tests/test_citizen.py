@@ -1,5 +1,6 @@
 """A citizen of PyTorch: opcheck, compile, torch.func, autocast, threads, forks, DataLoader workers."""
 
+import re
 import subprocess
 import sys
 
@@ -159,6 +160,85 @@ def test_forward_mode_is_an_error_and_no_silent_zero(name):
         torch.func.jvp(lambda m: SCORES[name](m, gap), (match,), (torch.ones_like(match),))
     with forward_ad.dual_level():  # nothing with a tangent: nothing to refuse
         assert torch.equal(SCORES[name](match, gap), SCORES[name](match.clone(), gap))
+
+
+@each
+@pytest.mark.filterwarnings(
+    "ignore:.*(Dynamo does not know|functorch).*:UserWarning"
+)  # where the graph breaks
+def test_forward_mode_in_a_compiled_function_is_an_error_and_no_silent_zero(name):
+    match, gap = problem()
+    forward_ad = torch.autograd.forward_ad
+    for whole in (True, False):
+        torch.compiler.reset()
+        compiled = torch.compile(lambda m: SCORES[name](m, gap), backend="aot_eager", fullgraph=whole)
+        assert torch.equal(compiled(match), SCORES[name](match, gap))
+        with (
+            forward_ad.dual_level(),
+            pytest.raises(Exception, match="jvp.* of this score are not implemented"),
+        ):
+            compiled(forward_ad.make_dual(match, torch.ones_like(match)))
+        derivative = torch.compile(
+            lambda m: torch.func.jvp(lambda a: SCORES[name](a, gap), (m,), (m,)),
+            backend="aot_eager",
+            fullgraph=whole,
+        )
+        with pytest.raises(
+            Exception, match="jvp.* of this score are not implemented" if whole else "functorch"
+        ):
+            derivative(match)
+        assert torch.equal(compiled(match), SCORES[name](match, gap))
+
+
+# Public functions of a table without a derivative of their own, and how softdp.reference has it.
+WITHOUT = {
+    "fsd_score": lambda library, c: library.fsd_score(c, -0.2),
+    "soft_dtw": lambda library, c: library.soft_dtw(c),
+    "needleman_wunsch": lambda library, c: library.needleman_wunsch(c, -0.2),
+    "lcs_score": lambda library, c: library.lcs_score(c, threshold=0.5),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+@pytest.mark.filterwarnings("ignore:.*functorch.*:UserWarning")
+def test_what_the_operators_have_no_derivative_of_the_reference_has(name):
+    """The message names a function that exists, takes the same arguments and has the derivative."""
+    c, v = torch.rand(2, 4, 5, dtype=torch.float64), torch.randn(2, 4, 5, dtype=torch.float64)
+    f = WITHOUT[name]
+    with pytest.raises(NotImplementedError) as forward_mode:
+        torch.func.jvp(lambda c: f(softdp, c), (c,), (v,))
+    leaf = c.clone().requires_grad_()
+    derivative = f(softdp, leaf).sum()
+    with pytest.raises(NotImplementedError) as third:
+        for _ in range(3):
+            (gradient,) = torch.autograd.grad(derivative, leaf, create_graph=True)
+            derivative = (gradient * v).sum()
+    for error, what in ((forward_mode, "forward-mode derivatives (jvp) of"), (third, "third derivatives of")):
+        assert what in str(error.value) and f"softdp.reference.{name}" in str(error.value)
+        for named in re.findall(r"softdp\.reference\.(\w+)", str(error.value)):
+            assert callable(getattr(softdp.reference, named))
+    value, tangent = torch.func.jvp(lambda c: f(softdp.reference, c), (c,), (v,))
+    close(value, f(softdp, c), 1e-12)
+    (gradient,) = torch.autograd.grad(f(softdp, leaf).sum(), leaf, create_graph=True)
+    close(tangent.sum(), (gradient * v).sum(), 1e-12)
+    (by_operators,) = torch.autograd.grad((gradient * v).sum(), leaf)
+    hessian = torch.func.hessian(lambda c: f(softdp.reference, c).sum())(c)
+    close((hessian * v).sum((3, 4, 5)), by_operators, 1e-10)
+
+    def along(t):
+        return f(softdp.reference, c + t * v).sum()
+
+    third_derivative = torch.func.grad(torch.func.grad(torch.func.grad(along)))(
+        torch.zeros((), dtype=c.dtype)
+    )
+    quotient = (_second(f, c + 1e-4 * v, v) - _second(f, c - 1e-4 * v, v)) / 2e-4
+    close(third_derivative, quotient, 1e-5)
+
+
+def _second(f, c, v):
+    leaf = c.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(f(softdp, leaf).sum(), leaf, create_graph=True)
+    return (torch.autograd.grad((gradient * v).sum(), leaf)[0] * v).sum()
 
 
 def test_fake_tensors_and_export():

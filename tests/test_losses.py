@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 import pickle
 from functools import partial
 
@@ -208,3 +209,66 @@ def test_training_with_the_loss_separates_pairs():
         optimizer.step()
         losses.append(value.item())
     assert losses[-1] < losses[0] - 1
+
+
+THREE = torch.tensor([0, 1, 1])
+FROM_FEATURES = {
+    "fsd_loss": lambda x, y, **kw: softdp.fsd_loss(x, y, THREE, reduction="none", **kw),
+    "lcs_loss": lambda x, y, **kw: softdp.lcs_loss(x, y, THREE, threshold=0.2, reduction="none", **kw),
+    "soft_dtw": lambda x, y, **kw: softdp.soft_dtw(softdp.squared_euclidean(x, y, **kw), **kw),
+    "divergence": lambda x, y, **kw: softdp.soft_dtw_divergence(x, y, **kw),
+}
+RAGGED = {"x_lengths": torch.tensor([6, 5, 6]), "y_lengths": torch.tensor([5, 5, 3])}
+
+
+@pytest.mark.parametrize("name", FROM_FEATURES)
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("lengths", [{}, RAGGED], ids=["full", "ragged"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_a_spoiled_pair_of_features_that_receives_the_gradient_0_gets_it(name, bad, lengths, dtype):
+    """s[good].sum() trains on the good pairs, by autograd and by torch.func, to the second order."""
+    score, good = FROM_FEATURES[name], [0, 2]
+    n, m = (lengths[k][1] if lengths else full for k, full in (("x_lengths", 6), ("y_lengths", 5)))
+
+    def of_good(x, y):
+        return score(x, y, **lengths)[good].sum()
+
+    for which in (0, 1):
+        clean = [torch.randn(3, 6, 4).to(dtype), torch.randn(3, 5, 4).to(dtype)]
+        spoiled = [t.clone().requires_grad_() for t in clean]
+        clean = [t.requires_grad_() for t in clean]
+        spoiled[which].data[1, 2, 1] = bad
+        assert score(*spoiled, **lengths)[1].isnan()
+        found = torch.autograd.grad(of_good(*spoiled), spoiled, create_graph=True)
+        wanted = torch.autograd.grad(of_good(*clean), clean, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in found), spoiled)
+        wanted_second = torch.autograd.grad(sum(g.square().sum() for g in wanted), clean)
+        by_func = torch.func.grad(of_good, argnums=(0, 1))(*(t.detach() for t in spoiled))
+        rounding = 4 * torch.finfo(dtype).eps * max(1, max(g.abs().max() for g in (*wanted, *wanted_second)))
+        for a, b in zip((*found, *second, *by_func), (*wanted, *wanted_second, *wanted), strict=True):
+            assert (a[1] == 0).all() and a.isfinite().all()
+            close(a[good], b[good], max(1e-4, rounding) if dtype != torch.float64 else 1e-10)
+        for gradients in (
+            torch.autograd.grad(score(*spoiled, **lengths).sum(), spoiled),
+            torch.func.grad(lambda *t: score(*t, **lengths).sum(), argnums=(0, 1))(
+                *(t.detach() for t in spoiled)
+            ),
+        ):
+            for gradient, length in zip(gradients, (n, m), strict=True):
+                assert gradient[1, :length].isnan().all() and (gradient[1, length:] == 0).all()
+                assert gradient[good].isfinite().all()
+
+
+@pytest.mark.parametrize("name", FROM_FEATURES)
+def test_a_spoiled_pair_of_features_in_a_compiled_function(name):
+    x, y = torch.randn(3, 6, 4), torch.randn(3, 5, 4)
+    x[1, 2, 1] = math.nan
+    leaves = [t.requires_grad_() for t in (x, y)]
+    compiled = torch.compile(FROM_FEATURES[name], backend="aot_eager", fullgraph=True)
+    value = compiled(*leaves)
+    assert value[1].isnan() and value[[0, 2]].isfinite().all()
+    found = torch.autograd.grad(value[[0, 2]].sum(), leaves)
+    wanted = torch.autograd.grad(FROM_FEATURES[name](*leaves)[[0, 2]].sum(), leaves)
+    for a, b in zip(found, wanted, strict=True):
+        assert (a[1] == 0).all()
+        close(a, b, 1e-5)
