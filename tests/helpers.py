@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from torch import Tensor
 import softdp
 
 ROOT = Path(__file__).resolve().parents[1]
-GOLDEN = Path(os.environ.get("SOFTDP_GOLDEN", ROOT.parent / "shared" / "golden"))  # values by others' code
+GOLDEN = ROOT / "tests" / "golden"  # values that others' code computed
 
 # Both offer fsd_score and lcs_score.
 by_implementation = pytest.mark.parametrize(

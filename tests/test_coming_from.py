@@ -9,6 +9,7 @@ import warnings
 import pytest
 import torch
 from helpers import ROOT, score_and_gradients
+from skips import needs_packages
 
 import softdp
 
@@ -45,9 +46,10 @@ def others():
     """The names that README's lines use."""
     with warnings.catch_warnings():  # numba's and others', of each other's versions
         warnings.simplefilter("ignore")
-        pysdtw = pytest.importorskip("pysdtw")
-        metrics = pytest.importorskip("tslearn.metrics")
-    return {"pysdtw": pysdtw, "SoftDTWLossPyTorch": metrics.SoftDTWLossPyTorch, "SoftDTW": SoftDTW}
+        needs_packages("pysdtw", "tslearn", extra="benchmarks")
+        import pysdtw
+        from tslearn.metrics import SoftDTWLossPyTorch
+    return {"pysdtw": pysdtw, "SoftDTWLossPyTorch": SoftDTWLossPyTorch, "SoftDTW": SoftDTW}
 
 
 def evaluated(line, names, *features):

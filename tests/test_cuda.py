@@ -22,8 +22,8 @@ import softdp
 STEPS = ("forward", "backward", "double_backward")
 OPERATORS = tuple(f"{recurrence}_{step}" for recurrence in ("fsd", "lcs") for step in STEPS)
 DEVICE = torch.device("cpu" if shim.ACTIVE else "cuda")
-needs_shim = pytest.mark.skipif(not shim.ACTIVE, reason="the shim makes it fail")
-needs_gpu = pytest.mark.skipif(shim.ACTIVE, reason="needs the GPU's streams, graphs, memory or speed")
+needs_shim = pytest.mark.skipif(not shim.ACTIVE, reason="needs the shim: set SOFTDP_SHIM=1")
+needs_gpu = pytest.mark.skipif(shim.ACTIVE, reason="needs a GPU: the shim has no streams, graphs or memory")
 
 EDGES = (1, 2, 5, 30, 31, 32, 33, 64, 127, 128, 129, 257)
 OBLONG = ((1, 257), (257, 1), (2, 33), (33, 2), (5, 129), (30, 31), (31, 64), (64, 30), (129, 32), (128, 257))
@@ -771,7 +771,7 @@ def test_long_pairs(size):
 @needs_gpu
 def test_one_pair_of_16384_by_16384():
     if free_memory() < 30 * 2**30:
-        pytest.skip("needs 30 GB of GPU memory")
+        pytest.skip("needs 30 GB of free GPU memory: this GPU has less")
     N = 16384
     match = (torch.rand(1, N, N, device=DEVICE) * 2 - 1).requires_grad_()
     score = softdp.fsd_score(match, -0.5, boundary="anchored")
@@ -922,7 +922,7 @@ def test_opcheck_with_gradients(name):
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compile_without_a_graph_break(name, backend, dynamic):
     if backend == "inductor":
-        pytest.importorskip("triton")
+        pytest.importorskip("triton", reason="needs triton: a CUDA build of torch brings it")
     torch._dynamo.reset()
     compiled = torch.compile(SCORES[name], fullgraph=True, backend=backend, dynamic=dynamic)
     for B, N, M in ((3, 5, 7), (2, 40, 35)):
@@ -1058,7 +1058,7 @@ def test_a_side_stream_is_respected(name, size):
 @each
 def test_a_second_device(name):
     if torch.cuda.device_count() < 2:
-        pytest.skip("one CUDA device only")
+        pytest.skip("needs a second CUDA device: there is one")
     tables = [values(3, 130, 40, dtype=torch.float32) for _ in range(2)]
     lengths = torch.tensor([130, 4, 0])
     first, second = (

@@ -2,12 +2,11 @@
 
 import importlib.util
 
-import pytest
 import torch
 from helpers import ROOT
+from skips import needs_packages
 
-for package in ("matplotlib", "tqdm"):
-    pytest.importorskip(package)
+needs_packages("matplotlib", "tqdm", extra="test")
 
 spec = importlib.util.spec_from_file_location("warp", ROOT / "examples" / "alignment" / "warp.py")
 warp = importlib.util.module_from_spec(spec)

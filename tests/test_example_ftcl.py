@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from helpers import GOLDEN, ROOT
+from skips import needs_packages
 
 EXAMPLE = ROOT / "examples" / "ftcl"
-NEEDED = ("aeon", "matplotlib", "tqdm")
 
 
 def example_modules(*names: str) -> SimpleNamespace:
@@ -41,8 +41,7 @@ Segment, Detection = core.evaluate.Segment, core.evaluate.Detection
 @pytest.fixture(scope="module")
 def example() -> SimpleNamespace:
     """The modules that need the example's own packages."""
-    for package in NEEDED:
-        pytest.importorskip(package)
+    needs_packages("aeon", "matplotlib", "tqdm", extra="examples")
     threads = torch.get_num_threads()
     yield example_modules("ablate", "data", "train")
     torch.set_num_threads(threads)
@@ -52,10 +51,7 @@ def example() -> SimpleNamespace:
 
 
 def test_temporal_map_reproduces_golden_values():
-    path = GOLDEN / "temporal_map.json"
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    golden = json.loads(path.read_text())
+    golden = json.loads((GOLDEN / "temporal_map.json").read_text())
     truth = {
         video: [Segment(*a["segment"], a["label"]) for a in entry["annotations"]]
         for video, entry in golden["ground_truth"].items()

@@ -20,7 +20,7 @@ TORCH = tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2])
 SMAPS = Path("/proc/self/smaps")
 keeps = pytest.mark.skipif(
     TORCH < (2, 11) or not SMAPS.is_file() or "SOFTDP_KEEP_MB" in os.environ,
-    reason="needs torch 2.11, Linux and the default of SOFTDP_KEEP_MB",
+    reason="needs memory that is kept: torch 2.11 or newer, Linux, and SOFTDP_KEEP_MB unset",
 )
 SIZE = 2, 300, 250  # 0.6 MB in float32: past the 128 KiB from which memory is kept
 LARGE = 4, 2200, 2000  # 70 MB: past the 64 MiB that are kept without being marked as free
@@ -152,7 +152,7 @@ def run(program: str, keep: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parent)
 
 
-@pytest.mark.skipif(not SMAPS.is_file(), reason="needs Linux")
+@pytest.mark.skipif(not SMAPS.is_file(), reason="needs Linux: another system has no /proc/self/smaps")
 @pytest.mark.parametrize("megabytes, kept", [("0", False), ("8", False), ("100", True)])
 def test_the_environment_says_how_much_is_kept(megabytes, kept):
     program = "from test_memory import *; g = gradient(LARGE); del g; print(lazily_freed())"
@@ -169,7 +169,7 @@ def test_a_wrong_environment_is_an_error_at_the_import(wrong):
     assert f"ImportError: softdp: SOFTDP_KEEP_MB={wrong}: must be a number of megabytes" in found.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork: this system has none")
 def test_a_forked_process_has_its_own():
     program = """if True:
         import os, torch

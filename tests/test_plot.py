@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import scores
+from skips import needs_packages
 
 import softdp
 
-pytest.importorskip("matplotlib")
+needs_packages("matplotlib", extra="test")
 from matplotlib.figure import Figure  # noqa: E402
 
 from softdp import plot  # noqa: E402
@@ -188,7 +189,8 @@ def test_a_pair_without_a_path_is_drawn_without_a_line(axes):
 
 
 def test_without_axes_a_pyplot_figure_is_opened():
-    plt = pytest.importorskip("matplotlib.pyplot")
+    import matplotlib.pyplot as plt
+
     plt.switch_backend("agg")
     left, right = plot.fsd_pair(scores(1, 4, 5), 0.0)
     assert left.figure is right.figure and plt.fignum_exists(left.figure.number)
