@@ -100,6 +100,7 @@ def software(packages: Sequence[str]) -> dict[str, Any]:
             "python": platform.python_version(),
             "softdp": softdp.__version__,
             **{name: version_of(name) for name in packages},
+            "torch": torch.__version__,  # names its build, as in 2.14.1+cu130; the installer may not
         },
         "softdp_build": {k: v for k, v in softdp.build_info().items() if k != "extension"},
         "commit": commit(),

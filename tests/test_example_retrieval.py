@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import ROOT
+from skips import needs_packages
 
 import softdp
 
 EXAMPLE = ROOT / "examples" / "retrieval"
-NEEDED = ("aeon", "matplotlib", "tqdm")
 
 
 def example_modules(*names: str) -> SimpleNamespace:
@@ -45,8 +45,7 @@ by_variant = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 @pytest.fixture(scope="module")
 def example() -> SimpleNamespace:
     """The modules that need the example's own packages."""
-    for package in NEEDED:
-        pytest.importorskip(package)
+    needs_packages("aeon", "matplotlib", "tqdm", extra="examples")
     threads = torch.get_num_threads()
     yield example_modules("cli", "data", "fit", "report", "train", "tune")
     torch.set_num_threads(threads)
@@ -262,7 +261,8 @@ def test_short_run_writes_its_files_and_repeats_itself(example, tmp_path, capsys
         example.train.main(["--steps", "2", "--out", str(tmp_path / name)])
         written = json.loads((tmp_path / name / "results.json").read_text())
         assert written["variant"] == "order" and written["seeds"] == [0]
-        assert written["config"]["steps"] == 2 and written["versions"]["torch"] == torch.__version__
+        assert written["config"]["steps"] == 2
+        assert written["versions"] == example.report.versions()
         assert list(written["results"]) == list(core.scores.SCORES)
         for values in written["results"].values():
             values.pop("seconds")
@@ -285,6 +285,14 @@ def test_training_through_fsd_retrieves_orders_that_pool_cannot(example):
         table = example.fit.score_table(method, model, test, setting)
         found[method] = core.evaluate.average_precision(table, test.orders).mean().item()
     assert found["pool"] < 0.2 and found["FSD"] > 0.4
+
+
+def test_a_report_names_the_builds_that_ran(example, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", "9.9.9+cu999")  # the installer would say 9.9.9, or another
+    written = json.loads(json.dumps(example.report.provenance()))
+    assert written["versions"]["torch"] == written["softdp_build"]["torch_running"] == "9.9.9+cu999"
+    assert set(written["versions"]) == {"python", "softdp", "torch", "numpy", "aeon"}
+    assert written["versions"]["softdp"] == softdp.__version__
 
 
 def test_table_pairs_by_seed(example):

@@ -12,10 +12,13 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+import aeon
+import numpy
+import torch
 
 import softdp
 
@@ -56,12 +59,17 @@ def provenance() -> dict[str, Any]:
     build = {k: v for k, v in softdp.build_info().items() if k != "extension"}
     return {
         "hardware": {"cpu": cpu_model(), "cores": os.cpu_count(), "os": platform.platform()},
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("softdp", "torch", "numpy", "aeon")},
+        "versions": versions(),
         "softdp_build": build,
         "commit": commit(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+def versions() -> dict[str, str]:
+    """What each package says of itself: torch's own string names its build, as in 2.14.1+cu130."""
+    packages = softdp, torch, numpy, aeon
+    return {"python": platform.python_version()} | {p.__name__: str(p.__version__) for p in packages}
 
 
 def cpu_model() -> str:
