@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The files that configure others' tools: valid, and in agreement with .ci/run.
+# It needs: pip install check-jsonschema pre-commit validate-pyproject trove-classifiers
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+fail() { echo "check_configs.sh: $*" >&2; exit 1; }
+
+check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+pre-commit validate-config .pre-commit-config.yaml
+VALIDATE_PYPROJECT_NO_NETWORK=1 validate-pyproject pyproject.toml
+
+# ruff and clang-format have one version each, here and in CI.
+for tool in ruff clang-format; do
+  version=$(grep -A1 -E "/(${tool}-pre-commit|mirrors-${tool})\$" .pre-commit-config.yaml | sed -n 's/.*rev: v//p')
+  grep -q "\"$tool==$version\"" .ci/run || fail ".ci/run does not install $tool==$version, which pre-commit runs"
+done
