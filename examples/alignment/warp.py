@@ -1,4 +1,4 @@
-"""A small model, trained on softdp.fsd_alignment alone, recovers a known warp in pairs it has not seen.
+"""Train a small model with a loss on softdp.fsd_alignment, and align pairs that it has not seen.
 
 python examples/alignment/warp.py     on one CPU core; writes runs/alignment/warp.png
 """
@@ -126,9 +126,10 @@ def draw_row(panels: Sequence[Axes], model: Aligner, pairs: Pairs, when: str) ->
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="warp.py", description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=150, help="of training (default 150)")
-    parser.add_argument("--seed", type=int, default=0, help="of pairs and weights (default 0)")
-    parser.add_argument("--out", type=Path, default=Path("runs/alignment"), help="default runs/alignment")
+    parser.add_argument("--steps", metavar="K", type=int, default=150, help="training steps (default 150)")
+    parser.add_argument("--seed", metavar="K", type=int, default=0, help="seed of pairs, weights (default 0)")
+    out = Path("runs/alignment")
+    parser.add_argument("--out", metavar="DIR", type=Path, default=out, help=f"results (default {out})")
     args = parser.parse_args(argv)
     # The tensors are small: one thread is fastest, and its sums come out the same on any machine.
     torch.set_num_threads(1)
@@ -147,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             error = [errors(model, pairs).mean().item() for pairs in (training, held_out)]
             draw_row(row, model, held_out, when)
             rows.append((f"{when} training", *error, found(model, held_out), model.gap.item()))
+    print("mean squared error of the expected alignment: 0 is perfect, 1 is an alignment of zeros")
     print(f"{'mean squared error':>32}{'held-out warps':>19}{'learned':>10}")
     print(f"{'':15}{'training':>9}{'held out':>11}{'on the best path':>20}{'gap':>7}")
     for name, *error, share, gap in rows:

@@ -1,4 +1,4 @@
-"""Checkpoints: what a run needs to go on as if it had never stopped."""
+"""Checkpoints: what a run needs to continue as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, state: State) ->
 
 
 def write_checkpoint(path: Path, checkpoint: State) -> None:
-    """Whole or not at all, so that a run cut short leaves the last one."""
+    """Write the whole file or nothing: an interrupted run leaves the last checkpoint."""
     temporary = path.with_suffix(".tmp")
     torch.save(checkpoint, temporary)
     temporary.replace(path)

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 import torch
 
+EPOCHS = 20
+
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -40,24 +42,32 @@ def device(text: str) -> torch.device:
         raise argparse.ArgumentTypeError(f"device {text!r} is not supported, expected cpu or cuda")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         seen = torch.cuda.device_count()
-        raise argparse.ArgumentTypeError(f"device {text!r} is not there: {seen} GPUs seen")
+        raise argparse.ArgumentTypeError(f"device {text!r} is not there: PyTorch sees {seen} GPUs")
     return chosen
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Parser, argparse.Namespace]:
-    parser = Parser("train.py", description="FTCL on recordings composed from BasicMotions.")
+    parser = Parser(
+        "train.py",
+        description="Learn when actions happen from labels that only say which actions a recording contains.",
+    )
     option = parser.add_argument
-    option("--epochs", type=positive, default=20, help="of 20 steps each (default 20)")
-    option("--seed", type=seed, default=0, help="of recordings, weights and pairs (default 0)")
-    option("--device", type=device, default="cpu", help="cpu or cuda (default cpu)")
-    option("--out", type=Path, default=Path("runs/ftcl"), help="results (default runs/ftcl)")
-    option("--resume", action="store_true", help="go on from the checkpoint in --out")
-    option("--ablate", action="store_true", help="print the table of variants")
-    option("--seeds", type=positive, help="how many --ablate takes, from --seed on (default 6)")
+    option("--epochs", metavar="K", type=positive, default=EPOCHS, help="epochs of 20 steps (default 20)")
+    option("--seed", metavar="K", type=seed, default=0, help="seed of recordings, weights, pairs (default 0)")
+    option("--device", type=device, default="cpu", help="train on cpu or cuda (default cpu)")
+    option("--out", metavar="DIR", type=Path, default=Path("runs/ftcl"), help="results (default runs/ftcl)")
+    option("--resume", action="store_true", help="continue from the checkpoint in --out")
+    option("--ablate", action="store_true", help="train every variant and print the table that compares them")
+    option(
+        "--seeds",
+        metavar="K",
+        type=positive,
+        help="with --ablate: number of seeds, from --seed on (default 6)",
+    )
     args = parser.parse_args(argv)
     if args.ablate and args.resume:
-        parser.error("--resume goes with the default run, not with --ablate")
+        parser.error("--resume continues the default run; --ablate cannot be resumed")
     if args.seeds and not args.ablate:
-        parser.error("--seeds goes with --ablate; the default run takes --seed")
+        parser.error("--seeds needs --ablate; the default run trains one seed, which --seed sets")
     args.seeds = args.seeds or 6
     return parser, args

@@ -1,4 +1,4 @@
-"""Temporal mean average precision: the ActivityNet detection metric, in numpy alone."""
+"""Temporal mean average precision: the ActivityNet detection metric, in numpy."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ try:
     import torch
     from ablate import ablation_table
     from checkpoint import FORMAT, State, read_checkpoint, restore, snapshot, write_checkpoint
-    from cli import parse
+    from cli import EPOCHS, parse
     from config import Config
     from data import Pairs, TestSet, TrainingSet, load
     from evaluate import mean_average_precision
@@ -43,8 +43,10 @@ def fit(
     device: torch.device,
     state: State | None = None,
     save: Callable[[State], None] = lambda state: None,
+    name: str | None = None,
 ) -> FTCL:
-    """Train one variant, from a checkpoint's state if given; save is called after each epoch."""
+    """Train one variant, from a checkpoint's state if given; save is called after each epoch. The progress
+    bar shows the name, or the variant."""
     torch.manual_seed(seed)
     model = FTCL(train.features.shape[2], config).to(device).train()
     optimizer = torch.optim.Adam(
@@ -53,8 +55,8 @@ def fit(
     pairs = Pairs(train.labels, config.pairs)
     features, labels, same = (t.to(device) for t in (*train, pairs.target))
     start = restore(model, optimizer, state) if state else 0
-    name = f"{variant}, seed {seed}"
-    bar = tqdm(range(start, epochs), name, total=epochs, initial=start, unit="epoch")
+    title = f"{name or variant}, seed {seed}"
+    bar = tqdm(range(start, epochs), title, total=epochs, initial=start, unit="epoch")
     for epoch in bar:
         for step in range(epoch * config.epoch_steps, (epoch + 1) * config.epoch_steps):
             drawn = pairs.draw().to(device)
@@ -95,7 +97,7 @@ def compare(args: argparse.Namespace, checkpoint: State, config: Config) -> None
 
         began = time.perf_counter()
         state = runs.get(variant)
-        model = fit(variant, train, args.seed, args.epochs, config, args.device, state, save)
+        model = fit(variant, train, args.seed, args.epochs, config, args.device, state, save, name)
         print(f"{name}: trained in {time.perf_counter() - began:.1f} s")
         scores[name] = score(model, test, config)
 
@@ -112,7 +114,10 @@ def compare(args: argparse.Namespace, checkpoint: State, config: Config) -> None
     torch.save(final, args.out / "model.pt")
     plot_timeline(args.out / "timeline.png", model, test, config)
     plot_alignment(args.out / "alignment.png", model, train, config)
+    print("mean average precision (mAP) of the detections: higher is better, 100 is perfect")
     print(report(scores, config))
+    if args.epochs < EPOCHS:
+        print(f"a short run: the numbers of the README take --epochs {EPOCHS}")
     print(f"wrote metrics.json, model.pt, checkpoint.pt, timeline.png and alignment.png to {args.out}")
 
 

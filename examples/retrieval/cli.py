@@ -45,13 +45,19 @@ def tuned(text: str) -> dict[str, Setting]:
 
 
 def parse(program: str, argv: Sequence[str] | None) -> tuple[Parser, argparse.Namespace]:
-    parser = Parser(program, description="Retrieval by the order of phases, on BasicMotions.")
+    parser = Parser(program, description="Find sequences with the same order of phases.")
     option = parser.add_argument
-    option("--variant", choices=list(VARIANTS), default="order", help="the sequences (default order)")
+    option("--variant", choices=list(VARIANTS), default="order", help="which sequences (default order)")
     if program == "train.py":
-        option("--settings", type=tuned, metavar="FILE", help="the best of a file that tune.py wrote")
-    option("--steps", type=positive, help="of training, a method (default 250)")
-    option("--seed", type=seed, default=0, help="of orders, sequences and weights (default 0)")
-    option("--seeds", type=positive, default=1, help="how many, from --seed on (default 1)")
-    option("--out", type=Path, default=Path("runs/retrieval"), help="results (default runs/retrieval)")
+        option(
+            "--settings",
+            type=tuned,
+            metavar="FILE",
+            help="take the best settings of a file that tune.py wrote",
+        )
+    option("--steps", metavar="K", type=positive, help="training steps of each method (default 250)")
+    option("--seed", metavar="K", type=seed, default=0, help="first seed (default 0)")
+    option("--seeds", metavar="K", type=positive, default=1, help="number of seeds (default 1)")
+    out = Path("runs/retrieval")
+    option("--out", metavar="DIR", type=Path, default=out, help="results (default runs/retrieval)")
     return parser, parser.parse_args(argv)

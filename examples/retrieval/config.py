@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Setting:
-    """How a method scores and is trained."""
+    """How a method scores and how it is trained."""
 
-    scale: float | None = None  # of the logits of a supervised contrastive loss; None: FTCL's contrast
+    scale: float | None = None  # of the supervised contrastive loss's logits; None: FTCL's loss
     gamma: float = 0.0
     threshold: float = 0.0  # LCS
     learning_rate: float = 1e-3
 
 
-# Each the best of tune.py or within 0.7 of it on held-out training orders and clips (results/).
+# Each is the best that tune.py found on held-out training data, or within 0.7 mAP of it (results/).
 ORDER = {
     "pool": Setting(scale=20.0, learning_rate=3e-3),
     "diagonal": Setting(scale=20.0),
@@ -39,13 +39,13 @@ GAPS = {
 
 @dataclass(frozen=True)
 class Config:
-    # Sequences: phases, each a crop of a real clip. Every order holds the same phases.
+    # A sequence is a row of phases. A phase is a crop of a real clip. All orders hold the same phases.
     actions: tuple[str, ...] = ("standing", "walking", "running", "badminton")
-    repeats: int = 1  # of each action in a sequence, never side by side
+    repeats: int = 1  # of each action in a sequence, never twice in a row
     background: str | None = None  # between and around the phases
-    background_snippets: float = 0.0  # mean of an exponential, at each of those places
-    snippets: int | None = 24  # of a sequence; None: as its phases come
-    phase_snippets: float = 6.0  # before warping; of no account where the sequence's snippets are set
+    background_snippets: float = 0.0  # mean length of each background part, exponentially distributed
+    snippets: int | None = 24  # length of a sequence; None: the sum of its phases
+    phase_snippets: float = 6.0  # before warping; unused where `snippets` is set
     shortest: int = 2  # snippets of a phase
     warp: float = 1.4  # durations vary by exp(U(-warp, warp)), the tempo within by the square root of that
     train_sequences: int = 30  # an order

@@ -18,7 +18,7 @@ BACKGROUND = -1  # in Sequences.phases; the padding too
 
 
 class Sequences(NamedTuple):
-    """S sequences of at most T snippets. Training reads features, lengths and orders alone."""
+    """S sequences of at most T snippets. Training reads only features, lengths and orders."""
 
     features: Tensor  # (S, T, F), 0 past the lengths
     lengths: Tensor  # (S,)
@@ -27,7 +27,7 @@ class Sequences(NamedTuple):
 
 
 def load(seed: int, config: Config, validate: bool = False) -> tuple[Sequences, Sequences]:
-    """Training and test sequences: other orders, and crops of other clips.
+    """Training and test sequences: different orders, and crops of different clips.
 
     The seed draws the split of the orders and all sequences. With validate, both come from the training
     orders and the training clips, cut in two once more: what settings are chosen on.

@@ -1,4 +1,4 @@
-"""Retrieval of sequences by the order of their phases: one encoder, trained through each score in turn.
+"""Find sequences with the same order of phases: train one encoder through each score in turn.
 
 python examples/retrieval/train.py                             one seed; writes runs/retrieval/
 python examples/retrieval/train.py --seeds 8                   the README's table
@@ -77,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     written = {"variant": args.variant, "seeds": list(seeds), **provenance(), "results": results}
     written["config"] = asdict(config)
     (args.out / "results.json").write_text(json.dumps(written, indent=1) + "\n")
+    print("in percent, higher is better; the last two columns compare the mAP of the same seeds")
     print(table(results), gap(results), sep="\n\n")
+    if config.steps < VARIANTS[args.variant].steps:
+        print(f"a short run: the numbers of the README take --steps {VARIANTS[args.variant].steps}")
     print(f"wrote results.json, neighbours.png and alignment.png to {args.out}")
 
 

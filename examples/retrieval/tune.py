@@ -1,8 +1,8 @@
-"""Chooses the settings of config.py on training orders and training clips alone: the test has no say.
+"""Search settings for config.py, on training orders and training clips only: test data is not used.
 
 python examples/retrieval/tune.py --variant order    writes runs/retrieval/tune-order.json
 
-Every method is offered 12 settings; the best mean average precision over the seeds is taken.
+Every method is offered 12 settings. The best has the highest mean average precision over the seeds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fit import fit, score_table
 from report import provenance
 from tqdm import tqdm
 
-FIRST_SEED = 1000  # not those that are reported
+FIRST_SEED = 1000  # other seeds than those of the reported tables
 SCALES = None, 5.0, 10.0, 20.0  # None: FTCL's contrast
 WITHOUT_ALIGNMENT = [
     Setting(scale=scale, learning_rate=rate)
