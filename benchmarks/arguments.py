@@ -33,21 +33,26 @@ def threads(text: str) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Parser, argparse.Namespace]:
-    parser = Parser("run.py", description="softdp's CPU operators beside others that do the same work.")
+    parser = Parser("run.py", description="Measure softdp on the CPU beside other libraries.")
     option = parser.add_argument
     names = " ".join(f"{B}x{N}" for B, N in SIZES)
     option("--sizes", type=size, nargs="+", metavar="BxN", help=f"B pairs of N steps (default {names})")
     option("--quick", action="store_true", help="fewer and shorter samples, shorter pairs")
-    option("--out", type=Path, help="for cpu.json and cpu.png (default benchmarks/results)")
-    option("--threads", type=threads, nargs="+", help="PyTorch's and numba's (default: 1, and all cores)")
-    option("--isa", choices=ISAS, nargs="+", help="softdp's, besides (default: all here; --quick: none)")
-    option("--only", choices=SECTIONS, nargs="+", help="measure no more than these")
+    option("--out", type=Path, help="folder for cpu.json and cpu.png (default benchmarks/results)")
+    option("--threads", type=threads, nargs="+", help="of PyTorch and numba (default: 1, and all cores)")
+    option(
+        "--isa",
+        choices=ISAS,
+        nargs="+",
+        help="more instruction sets to measure (default: all here; --quick: none)",
+    )
+    option("--only", choices=SECTIONS, nargs="+", help="measure only these parts")
     option("--table", type=Path, metavar="JSON", help="print the tables of an earlier run, measure nothing")
     option("--write", action="store_true", help="with --table: write them into the READMEs, and the plot")
     args = parser.parse_args(argv)
     measuring = args.sizes or args.quick or args.out or args.threads or args.isa or args.only
     if args.table and measuring:
-        parser.error("--table goes with --write alone: it prints an earlier run")
+        parser.error("--table prints an earlier run: only --write can go with it")
     if args.write and not args.table:
         parser.error("--write needs --table: it writes the tables of an earlier run")
     args.sizes = list(dict.fromkeys(args.sizes or SIZES))

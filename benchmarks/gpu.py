@@ -2,7 +2,7 @@
 
 python benchmarks/gpu.py                          minutes on a GPU; writes benchmarks/results/gpu-NAME.json
 python benchmarks/gpu.py --table JSON --write     that run's tables and plot again, into README.md
-python benchmarks/gpu.py --check                  agreement alone, on CPU tensors; measures nothing
+python benchmarks/gpu.py --check                  compares values on CPU tensors; measures nothing
 """
 
 from __future__ import annotations

@@ -25,23 +25,23 @@ def seconds(text: str) -> int:
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Parser, argparse.Namespace]:
-    parser = Parser("gpu.py", description="softdp's CUDA operators beside others that do the same work.")
+    parser = Parser("gpu.py", description="Measure softdp on a GPU beside other libraries.")
     option = parser.add_argument
     names = " ".join(f"{B}x{N}" for B, N in SIZES)
     option("--sizes", type=size, nargs="+", metavar="BxN", help=f"B pairs of N steps (default {names})")
-    option("--budget", type=seconds, help=f"seconds, after which the rest is skipped (default {BUDGET})")
+    option("--budget", type=seconds, help=f"seconds after which the rest is left out (default {BUDGET})")
     option("--quick", action="store_true", help="fewer passes")
-    option("--without", choices=PEERS, action="append", help="leave a peer out (may be repeated)")
-    option("--out", type=Path, help="for gpu-NAME.json and gpu-NAME.png (default benchmarks/results)")
-    option("--check", action="store_true", help="agreement on CPU tensors; measures nothing")
+    option("--without", choices=PEERS, action="append", help="leave out a library (may be repeated)")
+    option("--out", type=Path, help="folder for gpu-NAME.json and .png (default benchmarks/results)")
+    option("--check", action="store_true", help="compare values on CPU tensors; measure nothing")
     option("--table", type=Path, metavar="JSON", help="print the tables of an earlier run, measure nothing")
     option("--write", action="store_true", help="with --table: write them into README.md, and the plot")
     args = parser.parse_args(argv)
     measuring = args.budget or args.quick or args.out
     if args.table and (args.sizes or args.without or args.check or measuring):
-        parser.error("--table goes with --write alone: it prints an earlier run")
+        parser.error("--table prints an earlier run: only --write can go with it")
     if args.check and measuring:
-        parser.error("--check goes with --sizes and --without alone: it measures nothing")
+        parser.error("--check measures nothing: only --sizes and --without can go with it")
     if args.write and not args.table:
         parser.error("--write needs --table: it writes the tables of an earlier run")
     args.sizes = list(dict.fromkeys(args.sizes or (CHECKED if args.check else SIZES)))
