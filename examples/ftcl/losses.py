@@ -37,7 +37,7 @@ def training_loss(
 
 
 def classification_loss(output: Output, labels: Tensor, config: Config) -> Tensor:
-    """Everything that video labels alone can teach; labels (B, C)."""
+    """Everything that video labels can teach without contrasting; labels (B, C)."""
     return (
         multiple_instance_loss(output.video, labels)
         + config.guide_weight * guide_loss(output)

@@ -110,7 +110,7 @@ def pair_lengths(batch: Embedded, pairs: Tensor) -> dict[str, Tensor]:
 
 
 def per_snippet(score: Tensor, x_lengths: Tensor, y_lengths: Tensor) -> Tensor:
-    """Long pairs score higher for their length alone: divide by the mean of the two lengths."""
+    """Divide by the mean of the two lengths: otherwise long pairs score higher because they are long."""
     return 2 * score / (x_lengths + y_lengths)
 
 
