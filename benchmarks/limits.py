@@ -1,0 +1,120 @@
+"""The numbers in docs/limits.md that no test asserts, measured on the CPU here, about a minute.
+
+python benchmarks/limits.py
+
+Times are CPU seconds of one thread, which other programs disturb less than seconds on the wall.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+from time import process_time
+
+import fresh
+import torch
+from memory import peak_bytes
+from torch import Tensor
+
+import softdp
+
+B, N, D = 2, 2048, 64  # of the losses whose memory is measured
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "soft_dtw(squared_euclidean(x, y))": lambda x, y: softdp.soft_dtw(softdp.squared_euclidean(x, y)),
+    "soft_dtw_divergence(x, y)": softdp.soft_dtw_divergence,
+    "fsd_loss(x, y, target)": lambda x, y: softdp.fsd_loss(x, y, torch.tensor([0, 1])),
+    "lcs_loss(x, y, target)": lambda x, y: softdp.lcs_loss(x, y, torch.tensor([0, 1])),
+}
+
+
+def reference(cost: Tensor, gamma: float) -> Tensor:
+    return -softdp.reference.fsd_score(-cost, 0.0, gamma=gamma, boundary="anchored")
+
+
+def loss_memory(loss: str) -> int:
+    """Bytes by which forward and backward raise this process's peak."""
+    torch.set_num_threads(1)
+
+    def run(steps: int) -> None:
+        x, y = (torch.randn(B, steps, D, requires_grad=True) for _ in range(2))
+        LOSSES[loss](x, y).sum().backward()
+
+    run(32)
+    before = peak_bytes()
+    run(N)
+    return peak_bytes() - before
+
+
+def path_memory() -> int:
+    torch.set_num_threads(1)
+    softdp.fsd_path(torch.rand(1, 32, 32), -0.5)
+    match = torch.rand(B, N, N)
+    before = peak_bytes()
+    softdp.fsd_path(match, -0.5)
+    return peak_bytes() - before
+
+
+def passes(score: Callable[..., Tensor], cost: Tensor, gamma: float) -> Callable[[], object]:
+    leaf = cost.clone().requires_grad_()
+    return lambda: torch.autograd.grad(score(leaf, gamma=gamma).sum(), leaf)
+
+
+def ratio(a: Callable[[], object], b: Callable[[], object], rounds: int = 7) -> float:
+    """How many times as long as b a takes: the median over rounds."""
+
+    def seconds(call: Callable[[], object]) -> float:
+        start = process_time()
+        call()
+        return process_time() - start
+
+    a(), b()
+    return statistics.median(seconds(a) / seconds(b) for _ in range(rounds))
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    print(f"softdp {softdp.__version__}, {softdp.build_info()['cpu_selected']}, torch {torch.__version__}")
+    cost = torch.rand(64, 256, 256)
+    usual = passes(softdp.soft_dtw, cost, 0.1)
+    large = passes(softdp.soft_dtw, cost * 2e4, 0.1)
+    print(f"float32, costs to 2e5 gamma beside costs to 10 gamma: {ratio(large, usual):.1f} times the time")
+    i = torch.arange(1000)
+    outside = (i[:, None] - i).abs() > 50
+    wide = torch.rand(4, 1000, 1000)
+    band = passes(softdp.soft_dtw, wide.masked_fill(outside, math.inf), 0.1)
+    full = passes(softdp.soft_dtw, wide, 0.1)
+    print(f"a band of a tenth of 1000 steps beside the full matrix: {ratio(band, full):.1f} times the time")
+    small = torch.rand(64, 64, 64)
+    slow = ratio(passes(reference, small, 0.1), passes(softdp.soft_dtw, small, 0.1))
+    print(f"the reference beside the CPU kernels, 64 pairs of 64 steps: {slow:.0f} times the time")
+    for dtype in (torch.float32, torch.float64):
+        for sign, name in ((1, "NaN"), (-1, "-inf")):
+            found = [e / 10 for e in range(60, 160) if not one_cell(sign * 10 ** (e / 10), dtype).isfinite()]
+            print(f"{dtype}, a score of one cell: {name} from {sign * 10 ** found[0]:.1e} gamma on")
+    print(f"float32, gamma 0, a score of 1e-40 counts as {one_cell(1e-40, torch.float32, gamma=0.0).item()}")
+    print(f"float32, 1000 steps, gamma 4, a score near 0: off by {near_0():.0e} gamma")
+    for loss in LOSSES:
+        per_cell = fresh.call("limits", "loss_memory", {"loss": loss}) / (B * N * N)
+        print(f"{loss}, {B} pairs of {N} steps, {D} features: {per_cell:.1f} bytes a cell")
+    print(f"fsd_path: {fresh.call('limits', 'path_memory', {}) / (B * N * N):.1f} bytes a cell")
+
+
+def one_cell(score: float, dtype: torch.dtype, gamma: float = 1.0) -> Tensor:
+    return softdp.fsd_score(torch.full((1, 1, 1), score, dtype=dtype), 0.0, gamma=gamma, boundary="anchored")
+
+
+def near_0(gamma: float = 4.0) -> float:
+    """The error of float32, in gammas, where match scores and the logarithm of the number of paths cancel."""
+    match = torch.randn(4, 1000, 1000)
+    for _ in range(20):
+        score = softdp.fsd_score(match.double(), 0.0, gamma=gamma, boundary="anchored")
+        match -= (score / 1500).float()[:, None, None]  # a path has some 1500 cells
+    exact = softdp.fsd_score(match.double(), 0.0, gamma=gamma, boundary="anchored")
+    found = softdp.fsd_score(match, 0.0, gamma=gamma, boundary="anchored")
+    return ((found - exact).abs().max() / gamma).item()
+
+
+if __name__ == "__main__":
+    main()
