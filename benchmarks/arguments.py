@@ -48,7 +48,9 @@ def parse(argv: Sequence[str] | None) -> tuple[Parser, argparse.Namespace]:
     )
     option("--only", choices=SECTIONS, nargs="+", help="measure only these parts")
     option("--table", type=Path, metavar="JSON", help="print the tables of an earlier run, measure nothing")
-    option("--write", action="store_true", help="with --table: write them into the READMEs, and the plot")
+    option(
+        "--write", action="store_true", help="with --table: write them into the documentation, and the plot"
+    )
     args = parser.parse_args(argv)
     measuring = args.sizes or args.quick or args.out or args.threads or args.isa or args.only
     if args.table and measuring:

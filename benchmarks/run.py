@@ -2,13 +2,14 @@
 
 python benchmarks/run.py                                               minutes; writes benchmarks/results/
 python benchmarks/run.py --table benchmarks/results/cpu.json           the tables of that run again
-python benchmarks/run.py --table benchmarks/results/cpu.json --write   into the READMEs, and the plot
+python benchmarks/run.py --table benchmarks/results/cpu.json --write   into the documentation, and the plot
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -39,7 +40,7 @@ except ImportError as error:
     raise SystemExit(2) from None
 
 HERE = Path(__file__).resolve().parent
-LONG_README, SHORT_README = HERE / "README.md", HERE.parent / "README.md"
+LONG_PAGE, SHORT_PAGE = HERE / "README.md", HERE.parent / "docs/performance.md"
 BEGIN, END = "<!-- cpu results -->", "<!-- end of cpu results -->"
 ISA_SIZE = 64, 256
 
@@ -119,24 +120,24 @@ def load(parser: Parser, path: Path) -> tuple[dict[str, Any], str, str]:
 
 
 def write(parser: Parser, path: Path, measured: dict[str, Any], long: str, short: str) -> None:
-    """The tables and a link to the plot into both READMEs, the plot beside the JSON."""
+    """The tables and a link to the plot into both pages, the plot beside the JSON."""
     picture = path.resolve().with_suffix(".png")
     if not picture.is_relative_to(HERE.resolve()):
-        parser.error(f"argument --write: the READMEs link the plot, so {path} must lie in {HERE}")
+        parser.error(f"argument --write: the pages link the plot, so {path} must lie in {HERE}")
     texts = {}
-    for readme, text in (LONG_README, long), (SHORT_README, short):
-        name, image = (p.relative_to(readme.parent.resolve()).as_posix() for p in (path.resolve(), picture))
+    for page, text in (LONG_PAGE, long), (SHORT_PAGE, short):
+        name, image = (os.path.relpath(p, page.parent.resolve()) for p in (path.resolve(), picture))
         command = f"python benchmarks/run.py --table benchmarks/{path.resolve().relative_to(HERE.resolve())}"
-        source = f"From [{name}]({name}) by `{command} --write`:"
+        source = f"From [{path.name}]({name}) by `{command} --write`:"
         link = f"![Speed against the size, and the cost of a cell against the length]({image})"
         try:
-            texts[readme] = spliced(readme, BEGIN, END, f"{source}\n\n{text}\n\n{link}")
+            texts[page] = spliced(page, BEGIN, END, f"{source}\n\n{text}\n\n{link}")
         except ValueError as error:
             parser.error(f"argument --write: {error}")
     plot(picture, measured)
-    for readme, text in texts.items():
-        readme.write_text(text)
-    print(f"\nwrote the tables into {LONG_README} and {SHORT_README}, and {picture.name} beside {path.name}")
+    for page, text in texts.items():
+        page.write_text(text)
+    print(f"\nwrote the tables into {LONG_PAGE} and {SHORT_PAGE}, and {picture.name} beside {path.name}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The short tables of a run, for the README at the root."""
+"""The short tables of a run, for docs/performance.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README's "Coming from": its lines are run, and what they say of others' soft-DTW is measured.
+"""docs/coming_from.md: its lines agree in values and gradients, and what it says of the others is measured.
 
 pytorch-softdtw-cuda is a file, not a package: its definition is written down here once more, in PyTorch.
 """
@@ -13,9 +13,14 @@ from skips import needs_packages
 
 import softdp
 
-SECTION = (ROOT / "README.md").read_text().split("## Coming from")[1].split("\n## ")[0]
-BLOCKS = re.findall(r"# (.+)\nloss = (.+)\nloss = (.+)\n", SECTION)
-GAMMA = 0.1  # in README's lines
+PAGE = (ROOT / "docs/coming_from.md").read_text()
+SECTIONS = [section.split("\n", 1) for section in PAGE.split("\n## ")[1:]]
+BLOCKS = [  # (library, its line, softdp's), the page's bandwidth apart
+    (title, theirs, ours)
+    for title, text in SECTIONS
+    for theirs, ours in re.findall(r"^theirs = (.+)\nours = (.+)$", text, re.MULTILINE)
+]
+GAMMA = 0.1  # in the page's lines
 
 
 class SoftDTW:
@@ -43,7 +48,7 @@ class SoftDTW:
 
 @pytest.fixture(scope="module")
 def others():
-    """The names that README's lines use."""
+    """The names that the page's lines use."""
     with warnings.catch_warnings():  # numba's and others', of each other's versions
         warnings.simplefilter("ignore")
         needs_packages("pysdtw", "tslearn", extra="benchmarks")
@@ -59,19 +64,15 @@ def evaluated(line, names, *features):
     return score_and_gradients(loss, features)
 
 
-def test_readme_names_them_all():
-    assert [name for name, *_ in BLOCKS] == [
-        "pysdtw",
-        "tslearn",
-        "tslearn, pytorch-softdtw-cuda",
-        "pytorch-softdtw-cuda",
-    ]
+def test_the_page_names_them_all():
+    names = [name for name, *_ in BLOCKS]
+    assert names == ["pysdtw", "tslearn", "tslearn", "pytorch-softdtw-cuda", "pytorch-softdtw-cuda"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(12, 9), (60, 60), (60, 50)])
 @pytest.mark.parametrize("name, before, after", BLOCKS, ids=[name for name, *_ in BLOCKS])
-def test_readmes_lines_agree(others, name, before, after, size, dtype):
+def test_the_pages_lines_agree(others, name, before, after, size, dtype):
     features = [torch.randn(3, n, 4, dtype=dtype) for n in size]
     value, gradients = evaluated(before, others, *features)
     found, found_gradients = evaluated(after, others, *features)

@@ -1,0 +1,55 @@
+"""The picture in README: two recordings of one movement at different paces, and how softdp aligns them.
+
+python docs/picture.py          writes docs/assets/alignment.png; needs pip install ".[plot]"
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+import softdp
+import softdp.plot
+
+OUT = Path(__file__).parent / "assets" / "alignment.png"
+N, M = 60, 80
+X, Y = "C0", "C1"
+
+
+def movement(time: torch.Tensor) -> torch.Tensor:
+    """Two bumps and a dip, at times from 0 to 1."""
+    bumps = [(0.25, 0.05, 1.0), (0.5, 0.06, -0.7), (0.75, 0.04, 0.8)]
+    return sum(height * torch.exp(-(((time - at) / width) ** 2)) for at, width, height in bumps)
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    x = movement(torch.linspace(0, 1, N)) + 0.03 * torch.randn(N)
+    y = movement(torch.linspace(0, 1, M) ** 1.8) + 0.03 * torch.randn(M)  # slow first, then fast
+    cost = softdp.squared_euclidean(x[None, :, None], y[None, :, None]).requires_grad_()
+    value = softdp.soft_dtw(cost, gamma=0.02)
+    value.sum().backward()
+    best = softdp.fsd_path(-cost, 0.0, boundary="anchored")
+
+    figure = Figure(figsize=(11.5, 3.9), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
+    left.plot(torch.arange(N), x + 2.2, color=X, label=f"x, {N} steps")
+    left.plot(torch.arange(M), y, color=Y, label=f"y, {M} steps")
+    for i, j, _ in best.tolist()[0][::3]:
+        left.plot([i, j], [x[i] + 2.2, y[j]], color="0.75", linewidth=0.8, zorder=0)
+    left.set(title="two sequences, aligned by softdp", xlabel="step", yticks=[], ylim=(-1.1, 4.2))
+    left.legend(loc="upper right", ncols=2, frameon=False)
+    softdp.plot.matrix(cost[0], middle, label="squared distance", cmap="viridis")
+    softdp.plot.path(best, middle)
+    middle.set_title("cost of each pair of steps,\nand the path of least cost")
+    softdp.plot.matrix(cost.grad[0], right, label="probability", cmap="magma", vmin=0, vmax=1)
+    right.set_title("gradient of soft-DTW:\nprobability that a path takes the cell")
+    OUT.parent.mkdir(exist_ok=True)
+    figure.savefig(OUT, dpi=110)
+    print(f"soft-DTW {value.item():.3f}; wrote {OUT}")
+
+
+if __name__ == "__main__":
+    main()
