@@ -287,7 +287,8 @@ class BuildExtension(build_ext):
         if not WHY_NOT:
             ops = operators(objects, "cuda", "driver", cuda=True)
             self.parts["softdp._CUDA"] = cuda_objects(objects) + ops
-        self.parts["softdp._C"] = cpu_objects(objects) + operators(objects, "cpu", "memory", "library")
+        ops = operators(objects, "cpu", "distances", "memory", "library")
+        self.parts["softdp._C"] = cpu_objects(objects) + ops
         objects.compile()
         super().build_extensions()
 

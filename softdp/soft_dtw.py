@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from . import _checks, _features, _ops
+from . import _checks, _distances, _features, _ops
 from .functional import checked_fsd_score
 
 
@@ -169,37 +169,7 @@ def squared_euclidean(
     Source: the cost of Cuturi and Blondel, ICML 2017.
     """
     _checks.feature_arguments(x, y, x_lengths, y_lengths)
-    x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-    origin = _typical_step(x, x_lengths)
-    return _squared_distances(x - origin, y - origin)
-
-
-def _typical_step(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """The median, feature by feature, of five of each pair's steps: (B, N, D) -> (B, 1, D).
-
-    One step unlike the others does not count, as it would in a mean, and whole numbers stay whole. A
-    constant, since distances do not depend on it.
-    """
-    B, N, _ = x.shape
-    if N == 0:
-        return x.new_zeros(1, 1, 1)
-    n = x.new_full((B,), N, dtype=torch.int64) if lengths is None else lengths.to(x.device, non_blocking=True)
-    fifths = torch.arange(5, device=x.device) * n.long()[:, None] // 5
-    # Lengths on a GPU may be out of range still.
-    steps = torch.take_along_dim(x.detach(), fifths.clamp(0, N - 1)[..., None], 1)
-    # A step that is not finite spoils its own row alone. median() has no deterministic form on a GPU.
-    return steps.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).sort(1).values[:, 2:3]
-
-
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    if _features.autocast_rounds(x):
-        with torch.autocast(x.device.type, enabled=False):
-            return _squared_distances(x, y)
-    (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
-    squares = (x.square().sum(2, keepdim=True) + of_x) + (y.square().sum(2, keepdim=True) + of_y).mT
-    found = torch.baddbmm(squares, x, y.mT, alpha=-2)
-    # Rounding below 0 is taken back as a constant: clamp would zero the derivatives there, second ones too.
-    return found - found.detach().clamp(max=0)
+    return _distances.squared(_features.valid(x, x_lengths), _features.valid(y, y_lengths))
 
 
 @_checks.explained()

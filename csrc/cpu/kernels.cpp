@@ -5,6 +5,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "differences.h"
 #include "groups.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
@@ -51,7 +52,13 @@ uint32_t backward_pairs(const Problem& p, const Group& group, uint32_t pairs) {
 
 #define SOFTDP_STRING(x) #x
 #define SOFTDP_NAME(x) SOFTDP_STRING(x)
-const Kernels kernels = {SOFTDP_NAME(SOFTDP_ISA), kLanes<float>, forward, backward,
-                         forward_pairs,           backward_pairs};
+const Kernels kernels = {SOFTDP_NAME(SOFTDP_ISA),
+                         kLanes<float>,
+                         forward,
+                         backward,
+                         forward_pairs,
+                         backward_pairs,
+                         {products<float>, products<double>},
+                         {sums<float>, sums<double>}};
 
 }  // namespace softdp::cpu::SOFTDP_ISA

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "../problem.h"
+#include "distances.h"
 
 namespace softdp::cpu {
 
@@ -197,6 +198,9 @@ struct Kernels {
   // A bit for each pair that is to be swept alone, or whose scores were not swept.
   uint32_t (*forward_group)(const Problem&, const Group&);
   uint32_t (*backward_group)(const Problem&, const Group&, uint32_t pairs);
+  // Of float and of double.
+  void (*products[2])(const Differences&, const Part&);
+  void (*sums[2])(const Differences&, const Part&);
 };
 
 namespace baseline {

@@ -31,4 +31,9 @@ STABLE_TORCH_LIBRARY(softdp, m) {
   m.def(
       "lcs_double_backward(Tensor v, Tensor grad_score, Tensor similarity, Tensor? x_lengths, "
       "Tensor? y_lengths, float threshold, float gamma) -> (Tensor tangent, Tensor d_similarity)");
+  // Of features (B, N, D), (B, M, D); u and w null: x and y. cpu/distances.h.
+  m.def("difference_products(Tensor x, Tensor y, Tensor? u, Tensor? w) -> Tensor");
+  m.def(
+      "difference_sums(Tensor weights, Tensor x, Tensor y, bool need_x, bool need_y) "
+      "-> (Tensor sums_x, Tensor sums_y)");
 }

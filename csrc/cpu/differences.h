@@ -1,0 +1,298 @@
+// The kernels of distances.h. Lanes lie along y's steps, whatever the number of features: y is transposed
+// block by block, so that one feature's values of neighbouring steps are neighbours.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#include "distances.h"
+#include "simd.h"
+
+namespace softdp::cpu::SOFTDP_ISA {
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool kManyRegisters = true;  // 32, not 16
+#else
+constexpr bool kManyRegisters = false;
+#endif
+
+// Steps begin .. end of y, (steps, features), as (features, pitch), of which `width` are written: 0 past the
+// end.
+template <class T>
+SOFTDP_FN void transpose_block(const T* y, int64_t begin, int64_t end, int64_t features, T* to, int64_t pitch,
+                               int64_t width) {
+  constexpr int L = kLanes<T>;
+  for (int64_t j = 0; j < width; j += L) {
+    const T* const from = y + (begin + j) * features;
+    const int64_t left = end - begin - j;
+    int64_t k = 0;
+    for (; left >= L && k + L <= features; k += L) {
+      Vec<T> v[L];
+#pragma GCC unroll 16
+      for (int l = 0; l < L; l++) v[l] = Vec<T>::load(from + l * features + k);
+      transpose(v);
+#pragma GCC unroll 16
+      for (int l = 0; l < L; l++) v[l].store(to + (k + l) * pitch + j);
+    }
+    for (; k < features; k++)
+      for (int l = 0; l < L; l++) to[k * pitch + j + l] = l < left ? from[l * features + k] : T(0);
+  }
+}
+
+// ---- products ------------------------------------------------------------------------------------------
+
+template <class T, int kRows, int kVectors, bool kSquares>
+SOFTDP_FN void product_tile(const T* x, const T* u, const T* y, const T* w, int64_t features, T* out,
+                            int64_t pitch, int64_t columns) {
+  constexpr int L = kLanes<T>, kWidth = kVectors * L;
+  Vec<T> sum[kRows][kVectors];
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; r++)
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; v++) sum[r][v] = Vec<T>(T(0));
+  for (int64_t k = 0; k < features; k++)
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r++)
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; v++) {
+        const Vec<T> d = Vec<T>(x[r * features + k]) - Vec<T>::load(y + k * kWidth + v * L);
+        Vec<T> e = d;
+        if constexpr (!kSquares) e = Vec<T>(u[r * features + k]) - Vec<T>::load(w + k * kWidth + v * L);
+        sum[r][v] = muladd(d, e, sum[r][v]);
+      }
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; r++)
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; v++) {
+      const int64_t left = columns - v * L;
+      if (left >= L)
+        sum[r][v].store(out + r * pitch + v * L);
+      else if (left > 0)
+        store_part(sum[r][v], out + r * pitch + v * L, 0, 0, int(left));
+    }
+}
+
+template <class T, bool kSquares>
+SOFTDP_FN void products_of(const Differences& p, const Part& part) {
+  constexpr int kRows = kTileRows, kVectors = kManyRegisters ? 4 : 2, kWidth = kVectors * kLanes<T>;
+  static_assert(kWidth * sizeof(T) <= kTileBytes, "the scratch holds two blocks of y");
+  const int64_t D = p.features, N = p.rows, M = p.columns;
+  const T *const x = static_cast<const T*>(p.x) + part.pair * N * D,
+                 *const y = static_cast<const T*>(p.y) + part.pair * M * D,
+                 *const u = kSquares ? x : static_cast<const T*>(p.u) + part.pair * N * D,
+                 *const w = kSquares ? y : static_cast<const T*>(p.w) + part.pair * M * D;
+  T *const out = static_cast<T*>(p.out) + part.pair * N * M, *const block_y = static_cast<T*>(part.scratch),
+           *const block_w = block_y + D * kWidth;
+  for (int64_t j = 0; j < M; j += kWidth) {
+    const int64_t end = j + kWidth < M ? j + kWidth : M;
+    transpose_block(y, j, end, D, block_y, kWidth, kWidth);
+    if constexpr (!kSquares) transpose_block(w, j, end, D, block_w, kWidth, kWidth);
+    int64_t i = part.begin;
+    for (; i + kRows <= part.end; i += kRows)
+      product_tile<T, kRows, kVectors, kSquares>(x + i * D, u + i * D, block_y, block_w, D, out + i * M + j,
+                                                 M, M - j);
+    for (; i < part.end; i++)
+      product_tile<T, 1, kVectors, kSquares>(x + i * D, u + i * D, block_y, block_w, D, out + i * M + j, M,
+                                             M - j);
+  }
+}
+template <class T>
+void products(const Differences& p, const Part& part) {
+  p.u ? products_of<T, false>(p, part) : products_of<T, true>(p, part);
+}
+
+// ---- sums ----------------------------------------------------------------------------------------------
+
+// Sums for one block, of lanes along one sequence's steps over the other's, for both sequences in turn.
+
+// A power of two would let the same step's features meet in few places of the first cache.
+template <class T>
+constexpr int64_t kPitch = kBlock + kPadding / int64_t(sizeof(T));
+
+// The weights of a block in strips of L lanes: of each strip, all steps of the other sequence after each
+// other, and from which to which any weight is not 0.
+template <class T>
+struct WeightStrips {
+  T* weights;
+  int first[kBlock / kLanes<T>], last[kBlock / kLanes<T>];
+
+  SOFTDP_FN void clear() {
+    for (int s = 0; s < kBlock / kLanes<T>; s++) first[s] = kBlock, last[s] = -1;
+  }
+  SOFTDP_FN void put(int strip, int step, Vec<T> w) {
+    w.store(weights + (strip * kBlock + step) * kLanes<T>);
+    if (!any(~(w == Vec<T>(T(0))))) return;
+    if (step < first[strip]) first[strip] = step;
+    if (step > last[strip]) last[strip] = step;
+  }
+};
+// A block of the weights along y's steps and along x's; 0 past its rows and columns.
+template <class T>
+SOFTDP_FN void gather(const T* from, int64_t stride, int rows, int columns, WeightStrips<T>& along_y,
+                      WeightStrips<T>& along_x) {
+  constexpr int L = kLanes<T>;
+  along_y.clear(), along_x.clear();
+  for (int i = 0; i < rows; i += L)
+    for (int j = 0; j < columns; j += L) {
+      Vec<T> w[L];
+#pragma GCC unroll 16
+      for (int l = 0; l < L; l++) {
+        const T* const row = from + (i + l) * stride;
+        w[l] = i + l >= rows      ? Vec<T>(T(0))
+               : j + L <= columns ? Vec<T>::load(row + j)
+                                  : load_part(row, j, 0, columns - j);
+        along_y.put(j / L, i + l, w[l]);
+      }
+      transpose(w);
+#pragma GCC unroll 16
+      for (int l = 0; l < L; l++) along_x.put(i / L, j + l, w[l]);
+    }
+}
+
+// sums(k, lane) += sum over `steps` of weight(step, lane) (own(k, lane) - other(step, k)).
+template <class T, int kFeatures>
+SOFTDP_FN void sum_tile(const T* weights, int64_t steps, const T* own, const T* other, T* sums) {
+  constexpr int L = kLanes<T>;
+  Vec<T> step[kFeatures], even[kFeatures], odd[kFeatures];
+#pragma GCC unroll 16
+  for (int k = 0; k < kFeatures; k++) {
+    step[k] = Vec<T>::load(own + k * kPitch<T>);
+    even[k] = Vec<T>::load(sums + k * kPitch<T>);
+    odd[k] = Vec<T>(T(0));
+  }
+  int64_t i = 0;
+  for (; i + 2 <= steps; i += 2) {
+    const Vec<T> w = Vec<T>::load(weights + i * L), next = Vec<T>::load(weights + (i + 1) * L);
+#pragma GCC unroll 16
+    for (int k = 0; k < kFeatures; k++) {
+      even[k] = muladd(w, step[k] - Vec<T>(other[i * kFeatures + k]), even[k]);
+      odd[k] = muladd(next, step[k] - Vec<T>(other[(i + 1) * kFeatures + k]), odd[k]);
+    }
+  }
+  if (i < steps) {
+    const Vec<T> w = Vec<T>::load(weights + i * L);
+#pragma GCC unroll 16
+    for (int k = 0; k < kFeatures; k++)
+      even[k] = muladd(w, step[k] - Vec<T>(other[i * kFeatures + k]), even[k]);
+  }
+#pragma GCC unroll 16
+  for (int k = 0; k < kFeatures; k++) (even[k] + odd[k]).store(sums + k * kPitch<T>);
+}
+// `own` and `sums` are (features, kPitch), `other` (steps, features), of which a few are copied side by side.
+template <class T, int kFeatures>
+SOFTDP_FN void sum_features(const WeightStrips<T>& strips, int count, const T* own, const T* other, int steps,
+                            int64_t features, int64_t k, T* sums) {
+  constexpr int L = kLanes<T>;
+  for (; k + kFeatures <= features; k += kFeatures) {
+    T few[kBlock * kFeatures];
+    for (int i = 0; i < steps; i++)
+      std::memcpy(few + i * kFeatures, other + i * features + k, sizeof(T) * kFeatures);
+    for (int s = 0; s < count; s++)
+      if (const int first = strips.first[s]; strips.last[s] >= first)
+        sum_tile<T, kFeatures>(strips.weights + (s * kBlock + first) * L, strips.last[s] + 1 - first,
+                               own + k * kPitch<T> + s * L, few + first * kFeatures,
+                               sums + k * kPitch<T> + s * L);
+  }
+  if constexpr (kFeatures > 1)
+    sum_features<T, kFeatures / 2>(strips, count, own, other, steps, features, k, sums);
+}
+
+// to(step, k) += from(k, step).
+template <class T>
+SOFTDP_FN void add_transposed(const T* from, int64_t steps, int64_t features, T* to) {
+  constexpr int L = kLanes<T>;
+  for (int64_t j = 0; j < steps; j += L) {
+    int64_t k = 0;
+    for (; j + L <= steps && k + L <= features; k += L) {
+      Vec<T> v[L];
+#pragma GCC unroll 16
+      for (int l = 0; l < L; l++) v[l] = Vec<T>::load(from + (k + l) * kPitch<T> + j);
+      transpose(v);
+#pragma GCC unroll 16
+      for (int l = 0; l < L; l++) {
+        T* const at = to + (j + l) * features + k;
+        (Vec<T>::load(at) + v[l]).store(at);
+      }
+    }
+    for (; k < features; k++)
+      for (int64_t l = j; l < j + L && l < steps; l++) to[l * features + k] += from[k * kPitch<T> + l];
+  }
+}
+
+template <class T>
+SOFTDP_FN bool all_finite(const T* numbers, int64_t count) {
+  constexpr int L = kLanes<T>;
+  Vec<T> sum[4];  // of zeros and NaNs
+#pragma GCC unroll 4
+  for (int v = 0; v < 4; v++) sum[v] = Vec<T>(T(0));
+  int64_t i = 0;
+  for (; i + 4 * L <= count; i += 4 * L)
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; v++) sum[v] = muladd(Vec<T>::load(numbers + i + v * L), Vec<T>(T(0)), sum[v]);
+  for (; i < count; i += L)
+    sum[0] = muladd(load_part(numbers, i, 0, int(count - i < L ? count - i : L)), Vec<T>(T(0)), sum[0]);
+  return !any(~((sum[0] + sum[1]) + (sum[2] + sum[3]) == Vec<T>(T(0))));
+}
+template <class T>
+SOFTDP_FN void clear(T* numbers, int64_t count) {
+  constexpr int L = kLanes<T>;
+  int64_t i = 0;
+  for (; i + L <= count; i += L) Vec<T>(T(0)).store(numbers + i);
+  for (; i < count; i++) numbers[i] = 0;
+}
+
+// One number at a time, for pairs with steps that are not finite: a cell with the weight 0 adds nothing.
+template <class T>
+void sums_one_by_one(const Differences& p, const Part& part, const T* weights, const T* x, const T* y,
+                     T* sums_x, T* sums_y) {
+  const int64_t D = p.features;
+  for (int64_t i = 0; i < p.rows; i++)
+    for (int64_t j = part.begin; j < part.end; j++) {
+      const T weight = weights[i * p.columns + j];
+      if (weight == 0) continue;
+      for (int64_t k = 0; k < D; k++) {
+        const T d = weight * (x[i * D + k] - y[j * D + k]);
+        if (sums_x) sums_x[i * D + k] += d;
+        if (sums_y) sums_y[j * D + k] -= d;
+      }
+    }
+}
+
+template <class T>
+void sums(const Differences& p, const Part& part) {
+  constexpr int L = kLanes<T>, kFeatures = kManyRegisters ? 8 : 4;
+  const int64_t D = p.features, N = p.rows, M = p.columns, own_columns = part.end - part.begin;
+  const T *const x = static_cast<const T*>(p.x) + part.pair * N * D,
+                 *const y = static_cast<const T*>(p.y) + part.pair * M * D,
+                 *const weights = static_cast<const T*>(p.weights) + part.pair * N * M;
+  T *const sums_x =
+               p.out_x ? static_cast<T*>(p.out_x) + (part.pair * p.splits + part.split) * N * D : nullptr,
+           *const sums_y = p.out_y ? static_cast<T*>(p.out_y) + part.pair * M * D : nullptr;
+  if (sums_x) clear(sums_x, N * D);
+  if (sums_y) clear(sums_y + part.begin * D, own_columns * D);
+  if (!all_finite(x, N * D) || !all_finite(y + part.begin * D, own_columns * D))
+    return sums_one_by_one(p, part, weights, x, y, sums_x, sums_y);
+  T* const memory = static_cast<T*>(part.scratch);
+  WeightStrips<T> along_y{memory, {}, {}}, along_x{memory + kBlock * kBlock, {}, {}};
+  T *const block_y = memory + 2 * kBlock * kBlock, *const block_x = block_y + D * kPitch<T>,
+           *const block_sums_y = block_x + D * kPitch<T>, *const block_sums_x = block_sums_y + D * kPitch<T>;
+  for (int64_t j = part.begin; j < part.end; j += kBlock) {
+    const int columns = int(part.end - j < kBlock ? part.end - j : kBlock);
+    if (sums_y)
+      transpose_block(y, j, j + columns, D, block_y, kPitch<T>, kBlock), clear(block_sums_y, D * kPitch<T>);
+    for (int64_t i = 0; i < N; i += kBlock) {
+      const int rows = int(N - i < kBlock ? N - i : kBlock);
+      gather(weights + i * M + j, M, rows, columns, along_y, along_x);
+      if (sums_y)
+        sum_features<T, kFeatures>(along_y, (columns + L - 1) / L, block_y, x + i * D, rows, D, 0,
+                                   block_sums_y);
+      if (!sums_x) continue;
+      transpose_block(x, i, i + rows, D, block_x, kPitch<T>, kBlock), clear(block_sums_x, D * kPitch<T>);
+      sum_features<T, kFeatures>(along_x, (rows + L - 1) / L, block_x, y + j * D, columns, D, 0,
+                                 block_sums_x);
+      add_transposed(block_sums_x, rows, D, sums_x + i * D);
+    }
+    if (sums_y) add_transposed(block_sums_y, columns, D, sums_y + j * D);
+  }
+}
+
+}  // namespace softdp::cpu::SOFTDP_ISA

@@ -1,0 +1,41 @@
+// Differences of all pairs of steps, x_i - y_j: what the kernels of differences.h take. No torch.
+//
+//     products   out(i,j) = (x_i - y_j) . (u_i - w_j);   with u = x and w = y the squared distances
+//     sums       out_x(i) = sum_j g(i,j) (x_i - y_j),   out_y(j) = -sum_i g(i,j) (x_i - y_j)
+//
+// The derivatives of each are made of both, so that the two give derivatives of every order. Both subtract
+// before they multiply: |x_i|^2 + |y_j|^2 - 2 x_i . y_j loses a small difference of large positions.
+#pragma once
+#include <cstdint>
+
+namespace softdp::cpu {
+
+// Contiguous, all float or all double: x and u (pairs, rows, features), y and w (pairs, columns, features).
+struct Differences {
+  int64_t pairs, rows, columns, features;
+  const void *x, *y;
+  const void *u, *w;    // products; both null: x and y
+  const void* weights;  // sums: g, (pairs, rows, columns)
+  void* out;            // products: (pairs, rows, columns)
+  void* out_x;          // sums: (pairs, splits, rows, features); null: not wanted
+  void* out_y;          // sums: (pairs, columns, features); null: not wanted
+  int64_t splits;       // sums: in how many parts the columns are summed
+};
+
+// Some rows of a pair's products, or the columns of one split of its sums.
+struct Part {
+  int64_t pair, begin, end, split;
+  void* scratch;  // difference_scratch_bytes(), aligned to 64
+};
+
+constexpr int64_t kTileBytes = 256, kTileRows = 4;
+constexpr int64_t kBlock = 128;   // steps of x and of y whose sums are made together, in the second cache
+constexpr int64_t kPadding = 64;  // bytes after them
+inline int64_t difference_scratch_bytes(int64_t features, int64_t bytes_of_number) {
+  const int64_t products = 2 * features * kTileBytes,
+                sums = 2 * kBlock * kBlock * bytes_of_number +
+                       4 * features * (kBlock * bytes_of_number + kPadding);
+  return products > sums ? products : sums;
+}
+
+}  // namespace softdp::cpu

@@ -1,0 +1,196 @@
+"""The operators behind squared_euclidean: products and sums of the differences of all pairs of steps.
+
+    products   out(i,j) = (x_i - y_j) . (u_i - w_j);   with u = x and w = y the squared distances
+    sums       out_x(i) = sum_j g(i,j) (x_i - y_j),   out_y(j) = -sum_i g(i,j) (x_i - y_j)
+
+The derivatives of each are made of both, so that the two give derivatives of every order. The CPU kernels are
+in csrc/cpu/differences.h; other devices run the PyTorch operations below.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _ops
+
+FEW_FEATURES = 12  # up to which differences cost a GPU less than products in float64 do
+AT_ONCE = 2**24  # numbers of a piece's intermediate results
+
+
+def squared(x: Tensor, y: Tensor) -> Tensor:
+    """|x_i - y_j|^2: (B, N, D), (B, M, D), float64 or float32 -> (B, N, M)."""
+    return _products(x, y, None, None)
+
+
+# ---- fake kernels --------------------------------------------------------------------------------
+
+
+@torch.library.register_fake("softdp::difference_products")
+def _(x, y, u, w):
+    return x.new_empty((x.shape[0], x.shape[1], y.shape[1]))
+
+
+@torch.library.register_fake("softdp::difference_sums")
+def _(weights, x, y, need_x, need_y):
+    return tuple(t.new_empty(t.shape if need else (0,)) for t, need in ((x, need_x), (y, need_y)))
+
+
+# ---- derivatives ---------------------------------------------------------------------------------
+
+
+def _products_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+    ctx.save_for_forward(*inputs)
+    ctx.set_materialize_grads(False)
+
+
+def _products_gradient(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 4
+    x, y, u, w = ctx.saved_tensors
+    need_x, need_y, need_u, need_w = ctx.needs_input_grad
+    if u is None:
+        by_x, by_y = _sums_of(grad, x, y, need_x, need_y)
+        return *(None if t is None else 2 * t for t in (by_x, by_y)), None, None
+    return *_sums_of(grad, u, w, need_x, need_y), *_sums_of(grad, x, y, need_u, need_w)
+
+
+def _products_tangent(ctx: Any, *tangents: Tensor | None) -> Tensor:
+    x, y, u, w = ctx.saved_tensors
+    of_x, of_y, of_u, of_w = (_or_zeros(t, like) for t, like in zip(tangents, (x, y, u, w), strict=True))
+    if u is None:
+        return 2 * _products(of_x, of_y, x, y)
+    return _products(of_x, of_y, u, w) + _products(x, y, of_u, of_w)
+
+
+def _sums_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+    *tensors, need_x, need_y = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+    ctx.set_materialize_grads(False)
+    ctx.needs = need_x, need_y
+
+
+def _sums_gradient(ctx: Any, v_x: Tensor | None, v_y: Tensor | None) -> tuple[Tensor | None, ...]:
+    weights, x, y = ctx.saved_tensors
+    v_x, v_y = (v if need else None for v, need in zip((v_x, v_y), ctx.needs, strict=True))
+    if v_x is None and v_y is None:
+        return (None,) * 5
+    v_x, v_y = _or_zeros(v_x, x), _or_zeros(v_y, y)
+    need_weights, need_x, need_y = ctx.needs_input_grad[:3]
+    by_weights = _products(x, y, v_x, v_y) if need_weights else None
+    return by_weights, *_sums_of(weights, v_x, v_y, need_x, need_y), None, None
+
+
+def _sums_tangent(ctx: Any, of_weights: Tensor | None, of_x: Tensor | None, of_y: Tensor | None, *_) -> tuple:
+    weights, x, y = ctx.saved_tensors
+    of_weights = _or_zeros(of_weights, weights)
+    by_weights = _sums(of_weights, x, y, *ctx.needs)
+    by_steps = _sums(weights, _or_zeros(of_x, x), _or_zeros(of_y, y), *ctx.needs)
+    return tuple(a + b for a, b in zip(by_weights, by_steps, strict=True))
+
+
+def _sums_of(g: Tensor, x: Tensor, y: Tensor, need_x: bool, need_y: bool) -> tuple[Tensor | None, ...]:
+    """The sums that are needed, None for the others."""
+    if not (need_x or need_y):
+        return None, None
+    sums = _sums(g, x, y, need_x, need_y)
+    return tuple(t if need else None for t, need in zip(sums, (need_x, need_y), strict=True))
+
+
+def _or_zeros(value: Tensor | None, like: Tensor | None) -> Tensor | None:
+    return torch.zeros_like(like) if value is None and like is not None else value
+
+
+# ---- vmap: the mapped dimension joins the batch --------------------------------------------------
+
+
+def _products_vmap(info: Any, in_dims: tuple, *tensors: Tensor | None) -> tuple[Tensor, int]:
+    joined = _ops._joined(tensors, in_dims, _ops._pairs(tensors[0], in_dims[0]), info.batch_size)
+    return _ops._parted(_products(*joined), info.batch_size), 0
+
+
+def _sums_vmap(info: Any, in_dims: tuple, weights: Tensor, x: Tensor, y: Tensor, *needs: bool) -> tuple:
+    joined = _ops._joined((weights, x, y), in_dims, _ops._pairs(weights, in_dims[0]), info.batch_size)
+    sums = _sums(*joined, *needs)
+    parted = (_ops._parted(t, info.batch_size, need) for t, need in zip(sums, needs, strict=True))
+    return tuple(parted), (0, 0)
+
+
+_products = _ops._register(
+    "difference_products", _products_context, _products_gradient, _products_vmap, _products_tangent
+)
+_sums = _ops._register("difference_sums", _sums_context, _sums_gradient, _sums_vmap, _sums_tangent)
+
+
+# ---- other devices -------------------------------------------------------------------------------
+#
+# In pieces of rows, without waiting for the device. With more than a few features by matrix products in float64,
+# of steps taken relative to the first one of x: products in float32 lose small differences of large positions.
+
+
+def _products_elsewhere(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None) -> Tensor:
+    squares = u is None
+    if squares:
+        u, w = x, y
+    out = x.new_empty(x.shape[0], x.shape[1], y.shape[1])
+    if _by_differences(x):
+        for rows in _pieces(out, x.shape[2]):
+            d = x[:, rows, None] - y[:, None]
+            e = d if squares else u[:, rows, None] - w[:, None]
+            out[:, rows] = (d * e).sum(3)
+        return out
+    (x, y), (u, w) = _relative(x, y), _relative(u, w)
+    of_x, of_y = (x * u).sum(2)[:, :, None], (y * w).sum(2)[:, None]
+    for rows in _pieces(out, 1):
+        crossed = x[:, rows] @ w.mT
+        crossed = crossed + (crossed if squares else u[:, rows] @ y.mT)
+        out[:, rows] = of_x[:, rows] + of_y - crossed
+    return out.clamp_(min=0) if squares else out
+
+
+def _sums_elsewhere(
+    weights: Tensor, x: Tensor, y: Tensor, need_x: bool, need_y: bool
+) -> tuple[Tensor, Tensor]:
+    dtype, by_differences = x.dtype, _by_differences(x)
+    if not by_differences:
+        x, y = _relative(x, y)
+    sums_x, sums_y = torch.zeros_like(x), torch.zeros_like(y)
+    for rows in _pieces(weights, x.shape[2] if by_differences else 1):
+        g, of_x = weights[:, rows].to(x.dtype), x[:, rows]
+        if by_differences:
+            weighted = g[..., None] * (of_x[:, :, None] - y[:, None])
+            weighted.masked_fill_(g[..., None] == 0, 0)
+            sums_x[:, rows] = weighted.sum(2)
+            sums_y -= weighted.sum(1)
+        else:
+            sums_x[:, rows] = of_x * g.sum(2)[..., None] - g @ y
+            sums_y += y * g.sum(1)[..., None] - g.mT @ of_x
+    nothing = (weights == 0).all(2).all(1)[:, None, None]  # 0 then, whatever the steps hold
+    sums_x, sums_y = (t.to(dtype).masked_fill(nothing, 0) for t in (sums_x, sums_y))
+    return sums_x if need_x else x.new_empty(0, dtype=dtype), sums_y if need_y else x.new_empty(
+        0, dtype=dtype
+    )
+
+
+def _by_differences(x: Tensor) -> bool:
+    return x.shape[2] <= FEW_FEATURES or x.device.type == "mps"  # which has no float64
+
+
+def _relative(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """In float64, less a step of x, which leaves the differences as they are."""
+    origin = x[:, :1].double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) if x.shape[1] else 0
+    return x.double() - origin, y.double() - origin
+
+
+def _pieces(table: Tensor, numbers_a_cell: int) -> list[slice]:
+    B, N, M = table.shape
+    rows = max(AT_ONCE // max(B * M * numbers_a_cell, 1), 1)
+    return [slice(i, i + rows) for i in range(0, N, rows)]
+
+
+torch.library.impl("softdp::difference_products", "CompositeExplicitAutograd")(_products_elsewhere)
+torch.library.impl("softdp::difference_sums", "CompositeExplicitAutograd")(_sums_elsewhere)
