@@ -128,8 +128,9 @@ _sums = _ops._register("difference_sums", _sums_context, _sums_gradient, _sums_v
 
 # ---- other devices -------------------------------------------------------------------------------
 #
-# In pieces of rows, without waiting for the device. With more than a few features by matrix products in float64,
-# of steps taken relative to the first one of x: products in float32 lose small differences of large positions.
+# In pieces of rows, without waiting for the device. With more than a few features by matrix products in
+# float64, of steps taken relative to the first one of x: in float32 they lose small differences of large
+# positions.
 
 
 def _products_elsewhere(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None) -> Tensor:

@@ -73,16 +73,17 @@ def _planes(lcs: bool, shared_gap: bool, rows: int, columns: int) -> int:
     """How many numbers a cell the CUDA operators save: planes() of csrc/cuda/wavefront.h."""
     if lcs:
         return 1
-    return 3 if not shared_gap and rows <= TINY and columns <= TINY else 2
+    return 2 if shared_gap else torch.sym_ite(torch.sym_max(rows, columns) <= TINY, 3, 2)
 
 
 def _saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float) -> int:
     """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h."""
-    narrow = dtype != torch.float64 and 1e-30 < abs(gamma) < 1e30
-    if narrow and (rows > 32 or columns > 32):
-        pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
-        return 64 + ((rows + 15) // 16 * pitch + 16) * 64
-    return 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16
+    states = 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16
+    if dtype == torch.float64 or not 1e-30 < abs(gamma) < 1e30:
+        return states
+    pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
+    weights = 64 + ((rows + 15) // 16 * pitch + 16) * 64
+    return torch.sym_ite(torch.sym_max(rows, columns) > 32, weights, states)  # an if would tie a graph to one
 
 
 def _fake_results(

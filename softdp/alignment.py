@@ -260,11 +260,19 @@ def lcs_path(
             args.similarity, threshold=threshold, gamma=0.0, x_lengths=x_lengths, y_lengths=y_lengths
         )
     taken = visits == 1
-    from_above, from_left = torch.zeros_like(taken), torch.zeros_like(taken)
-    from_above[:, 1:] = taken[:, :-1]
-    from_left[:, :, 1:] = taken[:, :, :-1]
-    from_above[:, :1] = ~from_left[:, :1]  # in row 1 whatever does not come from the left comes from row 0
+    # In row 1 whatever does not come from the left comes from row 0.
+    from_left = _moved(taken, 2)
+    first = torch.arange(taken.shape[1], device=taken.device)[:, None] == 0
+    from_above = torch.where(first, ~from_left, _moved(taken, 1))
     return _path(taken, torch.where(hits, 0, torch.where(from_above, 1, 2)))
+
+
+def _moved(table: Tensor, dim: int) -> Tensor:
+    """One step on along a dimension; False, which comes in, and without a slice, which would tie a graph to
+    sizes."""
+    before = torch.arange(table.shape[dim], device=table.device) - 1
+    moved = table.index_select(dim, before.clamp(min=0))
+    return moved & (before >= 0).view([-1 if d == dim else 1 for d in range(3)])
 
 
 def _path(taken: Tensor, moves: Tensor) -> Path:

@@ -298,6 +298,10 @@ class _Cosines(torch.autograd.Function):
         by_vector = (by_unit - unit * (unit * by_unit).sum(-1, keepdim=True)) / length
         if by_length is not None:
             by_vector = by_vector + unit * by_length
+        if direct is None and by_length is None:
+            # A pair whose cosines receive the gradient 0 gets 0, whatever its features hold.
+            nothing = torch.linalg.vector_norm(by_product.detach(), 1, (1, 2), keepdim=True) == 0
+            by_vector = by_vector.masked_fill(nothing, 0)
         parts = by_vector.view(len(products), B, N + M, unit.shape[2]).unbind()
         return *torch.cat(parts, 2).split((N, M), 1), None
 
@@ -308,7 +312,7 @@ def _products(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:
     unit, length = _unit(vectors)
     of_x, of_y = unit.split((x.shape[1], y.shape[1]), 1)
     cosines = torch.bmm(of_x, of_y.mT)
-    return *cosines.view(heads, len(x), *cosines.shape[1:]).unbind(), unit, length
+    return *cosines.unflatten(0, (heads, x.shape[0])).unbind(), unit, length
 
 
 def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -330,5 +334,5 @@ def _contrast(score: Tensor, target: Tensor, reduction: str) -> Tensor:
     if reduction == "sum":
         return torch.where(positive, -score, score).sum()
     high = positive.sum(dtype=score.dtype)
-    counts = torch.where(positive, -high, len(positive) - high)  # of a pair's class, with its sign
+    counts = torch.where(positive, -high, target.shape[0] - high)  # of a pair's class, with its sign
     return (score / counts).sum()
