@@ -221,10 +221,12 @@ def gamma_number(gamma: float, trained: str) -> None:
 
 
 def _instead_of_gamma(gamma: object, trained: str) -> str:
-    if not isinstance(gamma, Tensor) or not trained:
+    if not isinstance(gamma, Tensor):
         return ""
-    if gamma.numel() == 1 and not gamma.requires_grad:
+    if _is_one(gamma) and not gamma.requires_grad:
         return ": write gamma=float(gamma)"
+    if not trained:
+        return ""
     of_pairs = gamma.dim() == 1 and gamma.numel() > 1
     if gamma.numel() != 1 and (not of_pairs or "g.item()" in trained):
         return ""

@@ -305,8 +305,8 @@ _REFERENCE = {
 def _not_implemented(what: str, recurrence: str) -> str:
     functions, alignment = _REFERENCE[recurrence]
     return (
-        f"softdp: {what} of this score are not implemented; plain PyTorch, which is slower, has derivatives "
-        f"of every order, backward and forward: {functions}, of the same arguments ({alignment})"
+        f"softdp: {what} of this score are not implemented; softdp.reference has derivatives of every order, "
+        f"backward and forward, in plain PyTorch: {functions}, of the same arguments ({alignment})"
     )
 
 

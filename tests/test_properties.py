@@ -133,8 +133,8 @@ def test_lengths_mean_the_same_as_cutting(p):
 def test_transposing_swaps_insert_and_delete(p, gap):
     match = p["match"].double()
     options = {"gamma": p["gamma"], "boundary": p["boundary"]}
-    value = softdp.fsd_score(match, gap, 0.5, **options)
-    close(value, softdp.fsd_score(match.transpose(1, 2), 0.5, gap, **options), 1e-9)
+    value = softdp.fsd_score(match, gap, delete=0.5, **options)
+    close(value, softdp.fsd_score(match.transpose(1, 2), 0.5, delete=gap, **options), 1e-9)
     similar = softdp.lcs_score(match, threshold=p["threshold"], gamma=p["gamma"])
     turned = softdp.lcs_score(match.transpose(1, 2), threshold=p["threshold"], gamma=p["gamma"])
     close(similar, turned, 1e-9)
