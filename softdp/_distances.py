@@ -22,7 +22,13 @@ AT_ONCE = 2**24  # numbers of a piece's intermediate results
 
 def squared(x: Tensor, y: Tensor) -> Tensor:
     """|x_i - y_j|^2: (B, N, D), (B, M, D), float64 or float32 -> (B, N, M)."""
-    return _products(x, y, None, None)
+    return _products(_infinity_as_nan(x), _infinity_as_nan(y), None, None)
+
+
+def _infinity_as_nan(x: Tensor) -> Tensor:
+    """An infinite step spoils its pair: as an infinite distance it would count as forbidden cells."""
+    fixed = x.detach()
+    return x + (fixed - fixed)
 
 
 # ---- fake kernels --------------------------------------------------------------------------------
@@ -81,7 +87,10 @@ def _sums_gradient(ctx: Any, v_x: Tensor | None, v_y: Tensor | None) -> tuple[Te
         return (None,) * 5
     v_x, v_y = _or_zeros(v_x, x), _or_zeros(v_y, y)
     need_weights, need_x, need_y = ctx.needs_input_grad[:3]
-    by_weights = _products(x, y, v_x, v_y) if need_weights else None
+    by_weights = None
+    if need_weights:  # 0 where nothing is asked for, whatever the steps hold
+        nothing = ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
+        by_weights = _products(x, y, v_x, v_y).masked_fill(nothing, 0)
     return by_weights, *_sums_of(weights, v_x, v_y, need_x, need_y), None, None
 
 
