@@ -18,6 +18,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -45,9 +48,28 @@ def cuda_home() -> Path | None:
     nvcc = shutil.which("nvcc")
     on_path = [Path(nvcc).resolve().parents[1]] if nvcc else []
     for home in [Path(named)] if named else [*on_path, Path("/usr/local/cuda")]:
-        if (home / "bin/nvcc").is_file() and (home / "include/cuda_runtime.h").is_file():
+        if (home / "bin/nvcc").is_file() and cuda_headers(home):
             return home
     return None
+
+
+def cuda_headers(home: Path) -> Path | None:
+    return _first(home, ("include", f"{_target()}/include"), "cuda_runtime.h")
+
+
+def static_runtime(home: Path) -> Path | None:
+    folders = ("lib64", "lib", f"{_target()}/lib", f"lib/{platform.machine()}-linux-gnu")
+    folder = _first(home, folders, "libcudart_static.a")
+    return folder and folder / "libcudart_static.a"
+
+
+def _target() -> str:
+    """Where conda's toolkit has headers and libraries, below its folder."""
+    return f"targets/{'sbsa' if platform.machine() == 'aarch64' else platform.machine()}-linux"
+
+
+def _first(home: Path, folders: tuple[str, ...], file: str) -> Path | None:
+    return next((home / folder for folder in folders if (home / folder / file).is_file()), None)
 
 
 def said(*command: str | Path) -> str:
@@ -56,13 +78,6 @@ def said(*command: str | Path) -> str:
 
 def toolkit_version(home: Path) -> str:
     return re.search(r"release (\d+\.\d+)", said(home / "bin/nvcc", "--version"))[1]
-
-
-def static_runtime(home: Path) -> Path | None:
-    for folder in ("lib64", "lib", f"targets/{platform.machine()}-linux/lib"):
-        if (home / folder / "libcudart_static.a").is_file():
-            return home / folder / "libcudart_static.a"
-    return None
 
 
 def why_cpu_only(home: Path | None) -> str | None:
@@ -85,39 +100,75 @@ def why_cpu_only(home: Path | None) -> str | None:
 
 def _hindrance(home: Path | None) -> str | None:
     if not home:
-        return "no CUDA toolkit (nvcc and its headers) was found"
+        named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+        where = f" in CUDA_HOME={named}" if named else ""
+        return f"no CUDA toolkit (nvcc and its headers) was found{where}"
     try:
         toolkit_version(home)
     except (OSError, subprocess.CalledProcessError, TypeError):
         return f"{home}/bin/nvcc does not run or does not tell its version"
     if not static_runtime(home):
         return f"the CUDA toolkit in {home} has no libcudart_static.a"
+    if not architectures(home):
+        return f"TORCH_CUDA_ARCH_LIST or {home}/bin/nvcc has no compute capability from 8.0 on"
+    with tempfile.TemporaryDirectory() as folder:  # the compiler at hand can be too new for this toolkit
+        source, target = Path(folder, "empty.cu"), Path(folder, "empty.o")
+        source.touch()
+        command = [home / "bin/nvcc", *host_compiler(), "-c", source, "-o", target]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        words = (done.stderr + done.stdout).strip().splitlines() or ["no reason given"]
+        error = next((line for line in words if "error" in line), words[-1])
+        return f"{home}/bin/nvcc compiles nothing: {error.strip()}"
     return None
 
 
+# What PyTorch takes in TORCH_CUDA_ARCH_LIST beside numbers, from compute capability 8.0 on.
+NAMED = {
+    "Ampere": "8.0;8.6+PTX",
+    "Ada": "8.9+PTX",
+    "Hopper": "9.0+PTX",
+    "Blackwell": "10.0;10.3;12.0;12.1+PTX",
+    "Blackwell+Tegra": "11.0",
+}
+
+
 def architectures(home: Path) -> list[str]:
-    """What to compile for, as in TORCH_CUDA_ARCH_LIST: that, or the visible GPUs', or ARCHITECTURES."""
+    """What to compile for, as in TORCH_CUDA_ARCH_LIST: that, or the visible GPUs', or ARCHITECTURES.
+
+    What is older than the kernels run on is left out: images set the variable to all that they serve.
+    """
     asked = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
     if asked not in ("", "native"):
-        return checked(re.split(r"[;, ]+", asked.strip("; ")))
-    visible = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
-    young = sorted(c for c in visible if 10 * c[0] + c[1] >= ARCHITECTURES[0])
-    if young:
-        return [f"{major}.{minor}" for major, minor in young]
-    known = said(home / "bin/nvcc", "--list-gpu-arch").split()
+        entries = [NAMED.get(entry, entry) for entry in re.split(r"[;, ]+", asked.strip("; "))]
+        return [entry for entry in ";".join(entries).split(";") if _capability(entry) >= ARCHITECTURES[0]]
+    with suppress(RuntimeError, AssertionError):  # a driver too old for this PyTorch, say
+        visible = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
+        young = sorted(c for c in visible if 10 * c[0] + c[1] >= ARCHITECTURES[0])
+        if young:
+            return [f"{major}.{minor}" for major, minor in young]
+    known = []
+    with suppress(OSError, subprocess.CalledProcessError):
+        known = said(home / "bin/nvcc", "--list-gpu-arch").split()
     found = [f"{a // 10}.{a % 10}" for a in ARCHITECTURES if f"compute_{a}" in known]
-    return [*found[:-1], found[-1] + "+PTX"]
+    return [*found[:-1], found[-1] + "+PTX"] if found else []
 
 
-def checked(entries: list[str]) -> list[str]:
-    for entry in entries:
-        found = re.fullmatch(r"(\d+)\.(\d)([af]?)(\+PTX)?", entry)
-        if not found:
-            sys.exit(f"softdp: TORCH_CUDA_ARCH_LIST names {entry}, which is no compute capability like 9.0")
-        if int(found[1] + found[2]) < ARCHITECTURES[0]:
-            needs = "the CUDA kernels need compute capability 8.0"
-            sys.exit(f"softdp: {needs}, TORCH_CUDA_ARCH_LIST asks for {entry}")
-    return entries
+def _capability(entry: str) -> int:
+    """Of "9.0", "9.0a" or "9.0+PTX" 90; of the names of older GPUs 0."""
+    if entry in (
+        "Kepler",
+        "Maxwell",
+        "Pascal",
+        "Volta",
+        "Turing",
+        *(f"{n}+Tegra" for n in ("Maxwell", "Volta")),
+    ):
+        return 0
+    found = re.fullmatch(r"(\d+)\.(\d)[af]?(\+PTX)?", entry)
+    if not found:
+        sys.exit(f"softdp: TORCH_CUDA_ARCH_LIST names {entry}, which is no compute capability like 9.0")
+    return int(found[1] + found[2])
 
 
 def code_flags(entries: list[str]) -> list[str]:
@@ -149,13 +200,15 @@ class Objects:
     """Compiles sources, and keeps the objects under the hash of all that they are made from.
 
     They lie in build/objects, or the folder that SOFTDP_OBJECTS names. The hash holds the source, the headers
-    of its folder, the command, the compiler's version, and for what includes PyTorch's headers its version.
+    of its folder, the command, the compiler's version, and for what includes PyTorch's headers its version;
+    not the system's headers.
     """
 
     def __init__(self, spare: Path) -> None:
         self.folder = Path(os.environ.get("SOFTDP_OBJECTS") or ROOT / "build/objects").absolute()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()
         except OSError:  # the source may be where nobody may write
             self.folder = spare.absolute()
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -180,14 +233,15 @@ class Objects:
         target = self.folder / f"{path.parent.name}_{path.stem}{suffix}-{key.hexdigest()[:20]}.o"
         self.found.append(target)
         if target.is_file():
-            os.utime(target)
+            with suppress(OSError):  # another user's
+                os.utime(target)
         else:
             folders = [f"-isystem{folder}" for folder in include]
             self.missing.append(([*command, *folders, "-c", source], target))
         return str(target)
 
     def compile(self) -> None:
-        jobs = int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
+        jobs = int(os.environ.get("MAX_JOBS") or 0) or os.cpu_count() or 1
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             if not all(list(pool.map(self._one, self.missing))):
                 sys.exit("softdp: a source does not compile")
@@ -195,19 +249,20 @@ class Objects:
         kept = f"{len(self.found) - compiled} kept from before"
         print(f"softdp: {compiled} objects compiled, {kept} in {self.folder}", flush=True)
         for target in self.found:
-            name = target.name.rsplit("-", 1)[0]
-            alike = sorted(self.folder.glob(f"{name}-*.o"), key=lambda file: file.stat().st_mtime)
-            for old in alike[:-KEPT]:
-                old.unlink(missing_ok=True)
+            with suppress(OSError):  # another build may trim the same folder
+                name = target.name.rsplit("-", 1)[0]
+                alike = sorted(self.folder.glob(f"{name}-*.o"), key=lambda file: file.stat().st_mtime)
+                for old in alike[:-KEPT]:
+                    old.unlink(missing_ok=True)
 
     def _one(self, work: tuple[list[str], Path]) -> bool:
         command, target = work
-        unfinished = target.with_suffix(f".{os.getpid()}.tmp")  # moved into place only when it is whole
         print(*command, "-o", target, flush=True)
-        if subprocess.run([*command, "-o", str(unfinished)], cwd=ROOT).returncode:
-            unfinished.unlink(missing_ok=True)
-            return False
-        unfinished.replace(target)
+        with tempfile.TemporaryDirectory(dir=self.folder) as unfinished:  # only what is whole is moved
+            object_file = Path(unfinished, target.name)
+            if subprocess.run([*command, "-o", str(object_file)], cwd=ROOT).returncode:
+                return False
+            object_file.replace(target)
         return True
 
 
@@ -220,6 +275,19 @@ def headers(source: str) -> list[Path]:
 
 def compiler() -> list[str]:
     return shlex.split(os.environ.get("CXX", "c++"))
+
+
+def compiler_version() -> str:
+    try:
+        return said(*compiler(), "--version")
+    except (OSError, subprocess.CalledProcessError) as error:
+        needs = "a C++ compiler is needed: install g++ or clang++, or name one in CXX"
+        sys.exit(f"softdp: {needs} ({shlex.join(compiler())}: {error})")
+
+
+def host_compiler() -> list[str]:
+    """What nvcc compiles the host's part with, where CXX names a compiler without options."""
+    return ["-ccbin", *compiler()] if "CXX" in os.environ and len(compiler()) == 1 else []
 
 
 def flags() -> list[str]:
@@ -238,7 +306,7 @@ def instruction_sets() -> dict[str, list[str]]:
 
 def cpu_objects(objects: Objects) -> list[str]:
     """csrc/cpu, of it kernels.cpp once for each instruction set."""
-    version = said(*compiler(), "--version")
+    version = compiler_version()
     exact = ["-ffp-contract=off", "-fwrapv"]  # the same bits whatever the compiler would fuse
     made = []
     for name, isa in instruction_sets().items():
@@ -249,44 +317,72 @@ def cpu_objects(objects: Objects) -> list[str]:
     return made
 
 
-def cuda_objects(objects: Objects) -> list[str]:
+def cuda_objects(objects: Objects, home: Path, entries: list[str]) -> list[str]:
     """csrc/cuda, for all architectures that are asked for."""
-    command = [str(CUDA_HOME / "bin/nvcc"), "-O3", "-std=c++17", "--expt-relaxed-constexpr"]
-    command += ["-Xcompiler=-fPIC,-fvisibility=hidden", *code_flags(ARCHITECTURES_ASKED)]
-    if "CXX" in os.environ:
-        command += ["-ccbin", compiler()[-1]]
-    version = said(CUDA_HOME / "bin/nvcc", "--version") + said(*compiler(), "--version")
+    command = [str(home / "bin/nvcc"), "-O3", "-std=c++17", "--expt-relaxed-constexpr"]
+    command += ["-Xcompiler=-fPIC,-fvisibility=hidden", *code_flags(entries)]
+    command += host_compiler()
+    version = said(home / "bin/nvcc", "--version") + compiler_version()
     sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/cuda/*.cu"))
     return [objects.add(source, command, version) for source in sources]
 
 
-def operators(objects: Objects, *names: str, cuda: bool = False) -> list[str]:
-    """csrc/ops, against PyTorch's headers, and CUDA's."""
+def operators(objects: Objects, *names: str, home: Path | None = None) -> list[str]:
+    """csrc/ops, against PyTorch's headers, and a CUDA toolkit's."""
     command = [*compiler(), "-O2", *flags(), f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]
-    version, include = said(*compiler(), "--version") + torch.__version__, cpp_extension.include_paths()
-    if cuda:
+    version, include = compiler_version() + torch.__version__, cpp_extension.include_paths()
+    if home:
         command.append("-DUSE_CUDA")
-        version += said(CUDA_HOME / "bin/nvcc", "--version")
-        include = [*include, str(CUDA_HOME / "include")]
+        version += said(home / "bin/nvcc", "--version")
+        found = cuda_headers(home)
+        include += [str(found)] if found != Path("/usr/include") else []  # which the compiler knows
     return [objects.add(f"csrc/ops/{name}.cpp", command, version, tuple(include)) for name in names]
 
 
 # ---- what setuptools is told -----------------------------------------------------------------------
 
-CUDA_HOME = cuda_home()
-WHY_NOT = why_cpu_only(CUDA_HOME)
-ARCHITECTURES_ASKED = [] if WHY_NOT else architectures(CUDA_HOME)
-
 
 class BuildExtension(build_ext):
     """Links kept objects, leaves a record beside the files, and says in one line what it built."""
 
+    def run(self) -> None:
+        self.home = cuda_home()
+        self.why_not = why_cpu_only(self.home)
+        self.asked = [] if self.why_not else architectures(self.home)
+        if self.why_not:
+            self.extensions = [ext for ext in self.extensions if ext.name != "softdp._CUDA"]
+        super().run()
+        folder = Path(self.get_ext_fullpath("softdp._C")).parent
+        for place in {Path(self.build_lib) / "softdp", folder}:  # what an earlier build left would be packed
+            for left in place.glob("_C*"):
+                if left.name not in {Path(self.get_ext_filename(ext.name)).name for ext in self.extensions}:
+                    left.unlink()
+        self.record(folder / "_build_info.json")
+
+    def record(self, file: Path) -> None:
+        version = self.distribution.get_version()
+        cuda = None if self.why_not else toolkit_version(self.home)
+        record = {
+            "version": version,
+            "torch": torch.__version__,
+            "platform": f"{sys.platform}-{platform.machine()}",
+            "cpu": list(instruction_sets()),
+            "cuda": cuda,
+            "cuda_archs": built_architectures(self.asked),
+            "why_cpu_only": self.why_not,
+        }
+        file.write_text(json.dumps(record, indent=2) + "\n")
+        what = f"CPU only: {self.why_not}"
+        if cuda:
+            what = f"CPU and CUDA {cuda} ({self.home}) for {', '.join(record['cuda_archs'])}"
+        print(f"softdp {version}: built with torch {torch.__version__}, {what}", flush=True)
+
     def build_extensions(self) -> None:
         objects = Objects(Path(self.build_temp))
         self.parts = {}
-        if not WHY_NOT:
-            ops = operators(objects, "cuda", "driver", cuda=True)
-            self.parts["softdp._CUDA"] = cuda_objects(objects) + ops
+        if not self.why_not:
+            ops = operators(objects, "cuda", "driver", home=self.home)
+            self.parts["softdp._CUDA"] = cuda_objects(objects, self.home, self.asked) + ops
         ops = operators(objects, "cpu", "distances", "memory", "library")
         self.parts["softdp._C"] = cpu_objects(objects) + ops
         objects.compile()
@@ -296,9 +392,10 @@ class BuildExtension(build_ext):
         """LDSHARED, where it is set, is the command that links (a linker for an older C library, say)."""
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_suffix(".tmp")  # what is there stays until this one is whole
         link = shlex.split(os.environ.get("LDSHARED") or "") or [*compiler(), "-shared"]
         command = [*link, *self.parts[ext.name], *shlex.split(os.environ.get("LDFLAGS", ""))]
-        command += ["-o", str(target), *(f"-L{folder}" for folder in cpp_extension.library_paths())]
+        command += ["-o", str(unfinished), *(f"-L{folder}" for folder in cpp_extension.library_paths())]
         command += ["-lc10", "-ltorch_cpu"]
         if sys.platform == "linux":
             # Only what the loader asks is exported. PyTorch has a CUDA runtime in the process too:
@@ -306,42 +403,24 @@ class BuildExtension(build_ext):
             command += [f"-Wl,--version-script={ROOT / 'csrc/exports.map'}", "-Wl,-Bsymbolic"]
         if ext.name == "softdp._CUDA":
             # The linker would drop libtorch.so, which nothing here names and which brings libtorch_cuda.so.
-            command += [str(static_runtime(CUDA_HOME)), "-ldl", "-lrt", "-lpthread"]
+            command += [str(static_runtime(self.home)), "-ldl", "-lrt", "-lpthread"]
             command += ["-Wl,--no-as-needed", "-ltorch"]
         print(*command, flush=True)
         if subprocess.run(command).returncode:
             sys.exit(f"softdp: {target.name} does not link")
+        unfinished.replace(target)
 
-    def run(self) -> None:
-        folders = {Path(self.build_lib) / "softdp", Path(self.get_ext_fullpath("softdp._C")).parent}
-        for folder in folders:  # what an earlier build left would be packed, or loaded
-            for left in folder.glob("_C*"):  # _CUDA* too
-                left.unlink()
-        super().run()
-        version = self.distribution.get_version()
-        record = {
-            "version": version,
-            "torch": torch.__version__,
-            "platform": f"{sys.platform}-{platform.machine()}",
-            "cpu": list(instruction_sets()),
-            "cuda": None if WHY_NOT else toolkit_version(CUDA_HOME),
-            "cuda_archs": built_architectures(ARCHITECTURES_ASKED),
-            "why_cpu_only": WHY_NOT,
-        }
-        target = Path(self.get_ext_fullpath("softdp._C")).parent / "_build_info.json"
-        target.write_text(json.dumps(record, indent=2) + "\n")
-        cuda = f"CPU only: {WHY_NOT}"
-        if not WHY_NOT:
-            cuda = f"CPU and CUDA {record['cuda']} ({CUDA_HOME}) for {', '.join(record['cuda_archs'])}"
-        print(f"softdp {version}: built with torch {torch.__version__}, {cuda}", flush=True)
+    def get_ext_filename(self, name: str) -> str:
+        """The name that the loader looks for, whatever a Python would add: these are no Python modules."""
+        return f"{name.replace('.', '/')}.abi3.so"
 
 
 if sys.platform == "win32":
     sys.exit("softdp builds on Linux; on Windows, install it inside WSL2")
 
-names = ["softdp._C"] if WHY_NOT else ["softdp._C", "softdp._CUDA"]
+no_limited_api = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))  # wheels of these Pythons have none
 setup(
-    ext_modules=[Extension(name, [], py_limited_api=True) for name in names],
+    ext_modules=[Extension(name, []) for name in ("softdp._C", "softdp._CUDA")],
     cmdclass={"build_ext": BuildExtension},
-    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    options={} if no_limited_api else {"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -201,6 +201,8 @@ def build(monkeypatch):
     import setuptools
 
     monkeypatch.setattr(setuptools, "setup", lambda **options: None)
+    for name in ("SOFTDP_CUDA", "TORCH_CUDA_ARCH_LIST", "CUDA_PATH", "CXX", "MAX_JOBS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CUDA_HOME", "/nowhere")
     return runpy.run_path(str(ROOT / "setup.py"))
 
@@ -239,6 +241,8 @@ def test_the_build_says_why_it_is_cpu_only(build, toolkit, monkeypatch):
     monkeypatch.delenv("SOFTDP_CUDA")
     monkeypatch.setattr(torch.version, "cuda", "13.0")  # of any version: the build uses nothing of it
     assert why(toolkit) is None
+    assert why(None) == "no CUDA toolkit (nvcc and its headers) was found in CUDA_HOME=/nowhere"
+    monkeypatch.delenv("CUDA_HOME")
     assert why(None) == "no CUDA toolkit (nvcc and its headers) was found"
     monkeypatch.setenv("SOFTDP_CUDA", "0")
     assert why(toolkit) == "SOFTDP_CUDA=0"
@@ -246,6 +250,16 @@ def test_the_build_says_why_it_is_cpu_only(build, toolkit, monkeypatch):
     with pytest.raises(SystemExit, match="SOFTDP_CUDA must be 0"):
         why(toolkit)
     monkeypatch.delenv("SOFTDP_CUDA")
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "7.5")
+    assert why(toolkit).endswith("has no compute capability from 8.0 on")
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST")
+    works = (toolkit / "bin/nvcc").read_text()
+    too_new = "  -c) echo 'unsupported.h:1: error: unsupported GNU version' >&2; exit 1 ;;\nesac"
+    (toolkit / "bin/nvcc").write_text(works.replace("esac", too_new))
+    why_not = f"{toolkit}/bin/nvcc compiles nothing: unsupported.h:1: error: unsupported GNU version"
+    assert why(toolkit) == why_not
+    (toolkit / "bin/nvcc").write_text(works)
+    assert why(toolkit) is None
     (toolkit / "lib64/libcudart_static.a").unlink()
     assert why(toolkit) == f"the CUDA toolkit in {toolkit} has no libcudart_static.a"
     for broken in ("#!/bin/sh\nexit 1\n", "#!/bin/sh\n"):
@@ -253,21 +267,42 @@ def test_the_build_says_why_it_is_cpu_only(build, toolkit, monkeypatch):
         assert why(toolkit).startswith(f"{toolkit}/bin/nvcc does not run")
 
 
-def test_architectures_are_those_asked_for(build, toolkit, monkeypatch):
+def test_a_toolkit_as_conda_lays_it_out_is_found(build, toolkit, monkeypatch):
+    target = toolkit / build["_target"]()
+    (target / "lib").mkdir(parents=True)
+    (toolkit / "include").rename(target / "include")
+    (toolkit / "lib64/libcudart_static.a").rename(target / "lib/libcudart_static.a")
+    monkeypatch.setenv("CUDA_HOME", str(toolkit))
+    assert build["cuda_home"]() == toolkit
+    assert build["cuda_headers"](toolkit) == target / "include"
+    assert build["static_runtime"](toolkit) == target / "lib/libcudart_static.a"
+
+
+def test_architectures_are_those_asked_for_that_the_kernels_run_on(build, toolkit, monkeypatch):
     for asked, found in (
         ("9.0", ["9.0"]),
         ("8.0;9.0a 10.0+PTX, 12.0", ["8.0", "9.0a", "10.0+PTX", "12.0"]),
+        ("7.5 8.0 8.6+PTX", ["8.0", "8.6+PTX"]),
+        ("Turing;Ampere;Hopper", ["8.0", "8.6+PTX", "9.0+PTX"]),
+        ("7.5", []),
     ):
         monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", asked)
         assert build["architectures"](toolkit) == found
-    for asked, wrong in (("7.5;8.0", "compute capability 8.0"), ("Hopper", "no compute capability like 9.0")):
-        monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", asked)
-        with pytest.raises(SystemExit, match=wrong):
-            build["architectures"](toolkit)
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.0;Hoper")
+    with pytest.raises(SystemExit, match="Hoper, which is no compute capability like 9.0"):
+        build["architectures"](toolkit)
+
+
+def test_a_driver_that_torch_cannot_use_is_no_hindrance(build, toolkit, monkeypatch):
+    def too_old(index):
+        raise RuntimeError("The NVIDIA driver on your system is too old")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", too_old)
+    assert build["architectures"](toolkit) == ["8.0", "9.0+PTX"]
 
 
 def test_without_a_gpu_the_build_takes_the_architectures_that_nvcc_knows(build, toolkit, monkeypatch):
-    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert build["architectures"](toolkit) == ["8.0", "9.0+PTX"]
 
