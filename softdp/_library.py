@@ -38,7 +38,8 @@ def build_info() -> dict[str, Any]:
         - cuda: the CUDA toolkit that built the CUDA kernels, None where they are not loaded.
         - cuda_archs: the GPU architectures that they were built for, empty where there are none.
         - why_no_cuda: why CUDA tensors run the reference implementation instead of the CUDA kernels; None
-          where they run the kernels.
+          where they run the kernels. A GPU for which the kernels were not built is found at its first call,
+          which warns.
         - extension, extension_cuda: the paths of the two loaded files; the second can be None.
 
     Example:
@@ -69,13 +70,24 @@ def _built() -> dict[str, Any]:
     return json.loads(record.read_text()) if record.is_file() else {}
 
 
+# What the Python files here call: an older build, beside newer Python files, lacks some of them.
+OPERATORS = (
+    *(f"{score}_{step}" for score in ("fsd", "lcs") for step in ("forward", "backward", "double_backward")),
+    "difference_products",
+    "difference_sums",
+)
+
+
 def _load() -> Path:
     file = PACKAGE / "_C.abi3.so"
     if file.is_file():
         trouble = _trouble(file)
-        if trouble is None:
+        missing = [name for name in OPERATORS if not hasattr(torch.ops.softdp, name)]
+        if trouble is None and not missing:
             return file
-        trouble = f"does not load: {trouble}"
+        trouble = (
+            f"does not load: {trouble}" if trouble else f"is older than the Python files: no {missing[0]}"
+        )
     else:
         trouble = f"is missing: there is no {file}"
     built = _built()
@@ -93,10 +105,14 @@ def _load() -> Path:
             " installed softdp"
         )
     # Without build isolation, pip builds against the PyTorch that is here, whatever newer one there is.
-    raise ImportError(
-        f"softdp's compiled extension {trouble}. Built: {was}. Here: {here}. Mend it with: "
+    mend = (
         'pip install "setuptools>=77" && '
         f"pip install --no-build-isolation --force-reinstall --no-deps {source}"
+    )
+    if torch.__version__ < (2, 10):
+        mend = 'pip install "torch>=2.10"'
+    raise ImportError(
+        f"softdp's compiled extension {trouble}. Built: {was}. Here: {here}. Mend it with: {mend}"
     )
 
 
@@ -166,17 +182,46 @@ def _version(number: int) -> str:
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
+def _why_not_on(index: int | None) -> str | None:
+    """Why the kernels do not run on this GPU, None where they do."""
+    capability = torch.cuda.get_device_capability(index)
+    driver, built = cuda_versions(CUDA_EXTENSION)
+    architectures = _built().get("cuda_archs", [])
+    if any(_runs_on(name, capability, compiles=driver >= built) for name in architectures):
+        return None
+    return (
+        f"the GPU has compute capability {capability[0]}.{capability[1]}, the kernels were built for "
+        f"{', '.join(architectures)}; they need 8.0 (TORCH_CUDA_ARCH_LIST names what a build is for)"
+    )
+
+
+def _runs_on(name: str, capability: tuple[int, int], compiles: bool) -> bool:
+    """Whether sm_90 (machine code, of its own generation), sm_90a (of itself) or compute_90 (which the driver
+    compiles, if it is no older than the build) runs on a GPU."""
+    kind, number = name.split("_")
+    wanted = divmod(int(number.rstrip("af")), 10)
+    if number.endswith("a"):
+        return capability == wanted
+    if kind == "sm" or number.endswith("f"):
+        return capability[0] == wanted[0] and capability >= wanted
+    return compiles and capability >= wanted
+
+
 @functools.cache
-def _runs_cuda() -> bool:
-    why = why_no_cuda()
+def _runs_cuda(index: int | None) -> bool:
+    why = why_no_cuda() or _why_not_on(index)
     if why is not None:
         warnings.warn(
-            f"softdp: CUDA tensors run the reference implementation, correct and slow: {why}", stacklevel=2
+            f"softdp: CUDA tensors run the reference implementation, correct and slow: {why}", stacklevel=5
         )
     return why is None
 
 
-@torch.compiler.assume_constant_result  # wants a plain function: dynamo looks through functools.cache
-def runs_cuda() -> bool:
-    """Whether CUDA tensors run the CUDA kernels. Where they do not, the first call warns and says why."""
-    return _runs_cuda()
+def runs_cuda(index: int | None) -> bool:
+    """Whether tensors of this CUDA device run the kernels. Where they do not, the first call says why."""
+    return _runs_cuda(index)
+
+
+# What torch.compiler.assume_constant_result does, which imports torch._dynamo: seconds, for all who never
+# compile. It wants a plain function, since dynamo looks through functools.cache.
+runs_cuda._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ def on_gpu(device: torch.device) -> bool:
 
 def has_kernel(device: torch.device) -> bool:
     """Whether the operators have a kernel for this kind of device; others run the reference."""
-    return device.type in ("cpu", "meta") or (on_gpu(device) and _library.runs_cuda())
+    return device.type in ("cpu", "meta") or (on_gpu(device) and _library.runs_cuda(device.index))
 
 
 def takes_costs(device: torch.device) -> bool:

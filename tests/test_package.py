@@ -108,6 +108,35 @@ def test_torch_compile_asks_once_whether_cuda_tensors_run_the_kernels(loader, mo
         assert sign(torch.ones(2)).tolist() == [-1, -1]
 
 
+def test_a_gpu_that_the_kernels_were_not_built_for_runs_the_reference(loader, monkeypatch):
+    monkeypatch.setattr(loader, "CUDA_EXTENSION", Path("_CUDA.abi3.so"))
+    monkeypatch.setattr(loader, "cuda_versions", lambda file: (13000, 13020))
+    monkeypatch.setattr(loader, "_built", lambda: {"cuda_archs": ["sm_80", "sm_90a", "compute_80"]})
+    for capability, runs in (
+        ((8, 0), True),
+        ((8, 9), True),
+        ((9, 0), True),
+        ((7, 5), False),
+        ((12, 0), False),
+    ):
+        loader._runs_cuda.cache_clear()
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index, c=capability: c)
+        if runs:
+            assert loader.runs_cuda(0)
+        else:
+            named = f"capability {capability[0]}.{capability[1]}, the kernels were built for sm_80"
+            with pytest.warns(UserWarning, match=named):
+                assert not loader.runs_cuda(0)
+    monkeypatch.setattr(loader, "cuda_versions", lambda file: (13020, 13020))  # compiles the PTX
+    loader._runs_cuda.cache_clear()
+    assert loader.runs_cuda(0)
+
+
+def test_the_import_does_not_bring_torch_compile():
+    code = "import sys, softdp; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120).returncode == 0
+
+
 def test_the_driver_must_run_the_cuda_of_the_build(loader, monkeypatch):
     monkeypatch.setattr(loader, "CUDA_EXTENSION", Path("_CUDA.abi3.so"))
     for versions, why in (
@@ -165,6 +194,13 @@ def test_a_missing_extension_is_explained(copied):
     target, imported = copied
     (target / "_C.abi3.so").unlink()
     _explained(imported(), "is missing: there is no ")
+
+
+def test_an_extension_older_than_the_python_files_is_explained(copied):
+    target, imported = copied
+    loader = target / "_library.py"
+    loader.write_text(loader.read_text().replace('"difference_sums",', '"of_tomorrow",'))
+    _explained(imported(), "is older than the Python files: no of_tomorrow")
 
 
 def test_a_foreign_extension_is_explained(copied):

@@ -7,16 +7,16 @@
 # PYTHON is an interpreter, or the Python of an environment that has that PyTorch, which is then used as it is.
 # TESTS are pytest's arguments, in one word. Each environment takes up to 5 GB.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-
 (($# >= 3)) || { sed -n '2,8s/^# \?//p' "$0" >&2; exit 2; }
 wheel=$(realpath "$1") tests=$2
+cd "$(dirname "$0")/.."
 shift 2
+[[ -f $wheel ]] || { echo "matrix.sh: no wheel $wheel" >&2; exit 2; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=()
 for pair; do
-  python=${pair%%=*} torch=${pair#*=}
+  python=$(command -v "${pair%%=*}") torch=${pair#*=}
   if ! "$python" -c "import sys, torch; sys.exit(torch.__version__.split('+')[0] != '$torch')" 2> /dev/null; then
     rm -rf "$work/venv"
     "$python" -m venv "$work/venv"
@@ -28,7 +28,8 @@ for pair; do
   printf '\n--- '
   (cd "$work" && "$python" -c 'import platform, softdp, torch; print("Python", platform.python_version(), "torch",
     torch.__version__, "| CUDA kernels:", softdp.build_info()["why_no_cuda"] or "loaded")')
-  # pytest itself: python -m pytest would import the source here, which is not built. shellcheck disable=SC2086
+  # pytest itself: python -m pytest would import the source here, which is not built.
+  # shellcheck disable=SC2086
   "${python%/*}/pytest" -q $tests || failed+=("$pair")
 done
 ((${#failed[@]} == 0)) || { echo "failed: ${failed[*]}"; exit 1; }

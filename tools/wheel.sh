@@ -34,8 +34,12 @@ exec python -m ziglang cc -target $arch-linux-gnu.$glibc -shared "\$@" "$work/th
 END
 chmod +x "$work/link"
 
-toolkit=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
-[[ -x $toolkit ]] && export SOFTDP_CUDA=${SOFTDP_CUDA:-1}
+# Whatever GPU this machine has, the wheel is for all. Without a toolkit it holds the CPU kernels only.
+export TORCH_CUDA_ARCH_LIST=${TORCH_CUDA_ARCH_LIST:-"8.0;9.0;10.0+PTX"}
+toolkit=${CUDA_HOME:-${CUDA_PATH:-}}
+if [[ -x ${toolkit:-/usr/local/cuda}/bin/nvcc ]] || { [[ -z $toolkit ]] && command -v nvcc > /dev/null; }; then
+  export SOFTDP_CUDA=${SOFTDP_CUDA:-1}
+fi
 export SOFTDP_OBJECTS=${SOFTDP_OBJECTS:-$PWD/build/objects} # the source distribution is built in another folder
 
 python -m build --no-isolation --sdist --outdir "$work/sdist" . > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
@@ -47,6 +51,11 @@ grep -o 'softdp [^ ]*: built with .*' "$work/log"
 # PyTorch's libraries are not packed: the process has loaded them when softdp's files are.
 auditwheel repair --plat "$platform" --exclude 'libtorch*' --exclude 'libc10*' -w "$work/out" "$work"/wheel/*.whl
 auditwheel show "$work"/out/*.whl
+python -m zipfile -l "$work"/out/*.whl | tee "$work/files"
+if [[ ${SOFTDP_CUDA:-0} == 1 ]] && ! grep -q _CUDA.abi3.so "$work/files"; then
+  echo "wheel.sh: the wheel holds no CUDA kernels" >&2
+  exit 1
+fi
 check-wheel-contents "$work"/out/*.whl
 twine check --strict "$work"/out/*.whl "$work"/sdist/*.tar.gz
 cp "$work"/out/*.whl "$work"/sdist/*.tar.gz "$out"
