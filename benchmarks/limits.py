@@ -95,6 +95,10 @@ def main() -> None:
             print(f"{dtype}, a score of one cell: {name} from {sign * 10 ** found[0]:.1e} gamma on")
     print(f"float32, gamma 0, a score of 1e-40 counts as {one_cell(1e-40, torch.float32, gamma=0.0).item()}")
     print(f"float32, 1000 steps, gamma 4, a score near 0: off by {near_0():.0e} gamma")
+    for features in (1, 64, 512):
+        off = distances_off(features)
+        print(f"squared_euclidean, {features} features, float32: off by {off:.0e} of the distance")
+    print(f"soft_dtw_divergence of nearly equal sequences: off by {divergences_off():.0e} gamma * (N + M)")
     for loss in LOSSES:
         per_cell = fresh.call("limits", "loss_memory", {"loss": loss}) / (B * N * N)
         print(f"{loss}, {B} pairs of {N} steps, {D} features: {per_cell:.1f} bytes a cell")
@@ -103,6 +107,32 @@ def main() -> None:
 
 def one_cell(score: float, dtype: torch.dtype, gamma: float = 1.0) -> Tensor:
     return softdp.fsd_score(torch.full((1, 1, 1), score, dtype=dtype), 0.0, gamma=gamma, boundary="anchored")
+
+
+def distances_off(features: int) -> float:
+    """The largest relative error of float32, near the origin and far from it."""
+    worst = 0.0
+    for origin in (0.0, 1e2, 1e4, 1e6):
+        x, y = (torch.randn(2, 60, features) + origin for _ in range(2))
+        exact = (x.double()[:, :, None] - y.double()[:, None]).square().sum(3)
+        off = (softdp.squared_euclidean(x, y) - exact).abs() / exact
+        worst = max(worst, off[exact > 0].max().item())
+    return worst
+
+
+def divergences_off() -> float:
+    """The largest error of float32, in gamma * (N + M)."""
+    worst = 0.0
+    for steps in (2, 16, 64, 256, 1024):
+        for features in (1, 64):
+            for gamma in (0.1, 1.0, 10.0):
+                x = torch.randn(3, steps, features).cumsum(1) / 2 + 100
+                for apart in (1e-5, 1e-3):
+                    y = x + apart * torch.randn_like(x)
+                    exact = softdp.soft_dtw_divergence(x.double(), y.double(), gamma=gamma)
+                    off = (softdp.soft_dtw_divergence(x, y, gamma=gamma) - exact).abs().max().item()
+                    worst = max(worst, off / (gamma * 2 * steps))
+    return worst
 
 
 def near_0(gamma: float = 4.0) -> float:
