@@ -8,6 +8,8 @@ fail() { echo "check_configs.sh: $*" >&2; exit 1; }
 
 check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' softdp/_version.py)
+grep -qx "version: $version" CITATION.cff || fail "CITATION.cff does not have softdp's version $version"
 pre-commit validate-config .pre-commit-config.yaml
 VALIDATE_PYPROJECT_NO_NETWORK=1 validate-pyproject pyproject.toml
 
