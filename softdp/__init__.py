@@ -1,4 +1,7 @@
-"""softdp: differentiable sequence-comparison losses for PyTorch, with C++ and CUDA kernels."""
+"""softdp computes soft-DTW and other differentiable alignment scores between sequences in PyTorch, with C++
+and CUDA kernels."""
+
+from typing import TYPE_CHECKING
 
 from . import reference
 from ._library import build_info
@@ -29,3 +32,19 @@ __all__ = [
     "soft_dtw_divergence",
     "squared_euclidean",
 ]
+
+if TYPE_CHECKING:
+    from . import plot as plot
+else:  # hidden from type checkers, which would take any name for one of this module
+
+    def __getattr__(name):
+        """Load softdp.plot, which needs matplotlib, at its first use; say what replaces others' names."""
+        if name == "plot":
+            import importlib
+
+            return importlib.import_module(".plot", __name__)
+        instead = {
+            "dtw": ": write softdp.soft_dtw(cost, gamma=0.0)",
+            "SoftDTW": ": write softdp.soft_dtw(softdp.squared_euclidean(x, y)); see docs/coming_from.md",
+        }.get(name, "")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{instead}", name=name)

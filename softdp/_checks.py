@@ -11,7 +11,7 @@ import inspect
 import math
 import numbers
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
@@ -40,22 +40,39 @@ LCS_FEATURES = (
     "of features write softdp.lcs_loss(x, y, target), or, with n = torch.nn.functional.normalize, "
     "softdp.lcs_score(n(x, dim=2) @ n(y, dim=2).mT, threshold=...)"
 )
-TARGET = {
+
+# What a required argument is.
+MISSING = {
+    "match": "the scores of x's steps against y's, a tensor (B, N, M)",
+    "similarity": "the similarities of x's steps and y's, a tensor (B, N, M)",
+    "cost": "the costs of x's steps beside y's, a tensor (B, N, M), such as softdp.squared_euclidean(x, y)",
+    "insert": "the score of skipping a step, such as -0.5 (0.0 for none)",
+    "gap": "the score of skipping a step, such as -0.5 (0.0 for none)",
+    "threshold": "the similarity from which on two steps are common, such as threshold=0.9",
+    "x": "the features of one sequence of each pair, a tensor (B, N, D)",
+    "y": "the features of the other sequence of each pair, a tensor (B, M, D)",
     "target": "a (B,) tensor of bool or 0/1, 1 where the two sequences share an action; "
-    "scores without it are softdp.fsd_score's and softdp.lcs_score's"
+    "scores without it are softdp.fsd_score's and softdp.lcs_score's",
 }
 
+# What to write for an argument of other libraries, or of other functions of this one.
+INSTEAD = {
+    "normalize": "write softdp.soft_dtw_divergence(x, y)",
+    "bandwidth": "write softdp.soft_dtw(cost.masked_fill(outside, torch.inf)), "
+    "where outside is True in the cells (N, M) outside the band",
+    "dist_func": "write softdp.soft_dtw(dist_func(x, y))",
+    "lengths": "write x_lengths=lengths and y_lengths=lengths, or the one of them that was meant",
+}
+OF_SOFT_DTW = ("normalize", "bandwidth", "dist_func")
 
-def explained(
-    *, features: str = "", missing: Mapping[str, str] | None = None
-) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
-    """A function whose arguments' order is easily mistaken, with errors that say what to write.
+
+def explained(*, features: str = "") -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """A public function, with errors that say what to write where the arguments do not fit its signature.
 
     A number for `delete` by position may have been meant for gamma: it must come by name.
 
     Args:
         features: what to write where the tensors given are features.
-        missing: by name, what a required argument is.
     """
 
     def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
@@ -63,10 +80,16 @@ def explained(
         parameters = inspect.signature(function).parameters.values()
         positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        names = frozenset((*positional, *by_name))
         most = len(positional)
         delete = positional.index("delete") if "delete" in positional else most
-        required = [(positional.index(key), key, what) for key, what in (missing or {}).items()]
-        is_number, surplus = _is_number, _surplus
+        # An argument by name only has no place among those by position: most is past all of them.
+        required = [
+            (positional.index(p.name) if p.name in positional else most, p.name)
+            for p in parameters
+            if p.default is p.empty
+        ]
+        is_number, surplus, unexpected, missing = _is_number, _surplus, _unexpected, MISSING
 
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Result:
             if len(args) > most:
@@ -78,9 +101,12 @@ def explained(
                     f"position: write delete={args[delete]!r} if a second gap is meant"
                     + smoothing.format(repr(args[delete]))
                 )
-            for at, key, what in required:
+            for key in kwargs:
+                if key not in names:
+                    raise TypeError(unexpected(name, key, [*positional, *by_name]))
+            for at, key in required:
                 if len(args) <= at and key not in kwargs:
-                    raise TypeError(f"{name}: {key} is missing: {what}")
+                    raise TypeError(f"{name}: {key} is missing: {missing[key]}")
             return function(*args, **kwargs)
 
         # In the globals of the function's module: by them doctest tells its functions from imported ones.
@@ -94,15 +120,38 @@ def explained(
 def _surplus(
     name: str, positional: list[str], by_name: list[str], args: tuple[Any, ...], features: str
 ) -> str:
-    first = args[len(positional)]
+    others = args[len(positional) :]
     takes = (
         f"{name} takes {len(positional)} argument{'s' * (len(positional) > 1)} by position "
         f"({', '.join(positional)}), got {len(args)}"
     )
-    if isinstance(first, Tensor) and features:
+    if isinstance(others[0], Tensor) and others[0].dim() > 1 and features:
         return f"{takes}: {features}"
-    value = repr(first) if _is_number(first) else "..."
-    return f"{takes}: the others go by name, {by_name[0]}={value}"
+    left, written = list(by_name), []
+    for value in others:
+        key = next((key for key in left if _may_be(value, key)), None)
+        if key is None:
+            break
+        left.remove(key)
+        written.append(f"{key}={value!r}" if isinstance(value, str) or _is_number(value) else f"{key}=...")
+    return f"{takes}: the others go by name, {', '.join(written) or ', '.join(f'{k}=...' for k in by_name)}"
+
+
+def _may_be(value: object, key: str) -> bool:
+    """Whether a value that came without a name may have been meant for this one."""
+    if isinstance(value, str):
+        return key in ("boundary", "reduction")
+    return (key in ("gamma", "threshold")) == _is_number(value) and key not in ("boundary", "reduction")
+
+
+def _unexpected(name: str, key: str, names: list[str]) -> str:
+    lengths = key == "lengths" and "x_lengths" in names
+    if lengths or (key in OF_SOFT_DTW and name.startswith("soft_dtw")):
+        return f"{name} has no {key}: {INSTEAD[key]}"
+    if key == "gamma" and name.endswith("_path"):
+        smoothed = name.replace("_path", "_alignment")
+        return f"{name} has no gamma: the best path is that of gamma 0; softdp.{smoothed} takes a gamma"
+    return f"{name} has no {key}: its arguments are {', '.join(names)}"
 
 
 class FsdArguments(NamedTuple):
@@ -204,8 +253,10 @@ def feature_arguments(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths:
     floating(y, "y", "(B, M, D)")
     agree(y, "y", x, "x")
     if x.shape[0] != y.shape[0] or x.shape[2] != y.shape[2]:
+        turned = x.shape[:2] == y.shape[:2]
         raise ValueError(
             f"x (B, N, D) and y (B, M, D) must agree in B and D, got {tuple(x.shape)} and {tuple(y.shape)}"
+            + ": if features come before steps, write x.transpose(1, 2) and y.transpose(1, 2)" * turned
         )
     B = x.shape[0]
     lengths(x_lengths, "x_lengths", B, x.shape[1], "x", x.device)
@@ -248,18 +299,45 @@ def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, 
         instead = f": write torch.full(({pairs},), {value})" if _is_number(value) else as_tensor(value, name)
         expected = f"an int32 or int64 tensor of shape ({pairs},) or None"
         raise TypeError(f"{name} must be {expected}, got {_kind(value)}{instead}")
+    if value.dtype == torch.bool and value.dim() == 2:
+        raise TypeError(
+            f"{name} must be the number of steps of each pair, shape ({pairs},), got a mask of shape "
+            f"{tuple(value.shape)}: write {name}.sum(1), or (~{name}).sum(1) if True marks padding"
+        )
     if value.dtype not in (torch.int32, torch.int64):
-        raise TypeError(f"{name} must be int32 or int64, got {value.dtype}: write {name}.long()")
+        fractions = (
+            f" if these are numbers of steps, ({name} * {_padded(name, of)}).round().long() "
+            "if they are fractions"
+        )
+        raise TypeError(
+            f"{name} must be int32 or int64, got {value.dtype}: write {name}.long()"
+            + fractions * value.is_floating_point()
+        )
     if value.dim() != 1 or value.shape[0] != pairs:
-        raise ValueError(f"{name} must have shape ({pairs},), got {tuple(value.shape)}")
+        instead = {
+            (pairs, 1): f": write {name}.squeeze(1)",
+            (pairs, longest): f": write {name}.sum(1) if it is a mask",
+        }.get(tuple(value.shape), "")
+        raise ValueError(f"{name} must have shape ({pairs},), got {tuple(value.shape)}{instead}")
     if value.device.type != "cpu" and value.device != device:
         raise ValueError(f"{name} must be on the CPU or on {of}'s device {device}, got {value.device}")
     if value.device.type != "cpu" or pairs == 0 or values_hidden():
         return
     low, high = (int(v) for v in value.aminmax())
-    if low < 0 or high > longest:
-        wrong = low if low < 0 else high
-        raise ValueError(f"{name} must lie in [0, {longest}], got {wrong}")
+    if low < 0:
+        raise ValueError(f"{name} must lie in [0, {longest}], got {low}")
+    if high > longest:
+        raise ValueError(
+            f"{name} must lie in [0, {longest}], got {high}: {name[0]} has {longest} steps; "
+            "if an encoder changed their number, give the lengths of its output"
+        )
+
+
+def _padded(name: str, of: str) -> str:
+    """How to write the number of steps, padding included, that x_lengths or y_lengths count in `of`."""
+    if of == "x":  # features
+        return f"{name[0]}.shape[1]"
+    return f"{of}.shape[{1 if name == 'x_lengths' else 2}]"
 
 
 def floating(tensor: Tensor, name: str, shape: str) -> None:
@@ -374,8 +452,22 @@ def as_tensor(value: object, name: str) -> str:
     """What to write for the value, an array or a list, where a tensor is expected."""
     if type(value).__module__ == "numpy":
         return f": write torch.as_tensor({name})"
-    return f": write torch.tensor({name})" if isinstance(value, (list, tuple)) else ""
+    if not isinstance(value, (list, tuple)):
+        return ""
+    if not _of_tensors(value):
+        return f": write torch.tensor({name})"
+    if all(item.shape == value[0].shape for item in value):
+        return f": write torch.stack({name})"
+    if name in ("x", "y"):
+        return f": write torch.nn.utils.rnn.pad_sequence({name}, batch_first=True) and give {name}_lengths"
+    return ": pad them to one shape with torch.nn.functional.pad and give x_lengths and y_lengths"
+
+
+def _of_tensors(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(t, Tensor) for t in value)
 
 
 def _kind(value: object) -> str:
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__} of tensors" if _of_tensors(value) else type(value).__name__

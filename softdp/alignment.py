@@ -13,19 +13,24 @@ MOVES = ("match", "insert", "delete")
 
 
 class Path(NamedTuple):
-    """The best path of B pairs; K = N + M - 1 steps at most, and at least 0.
+    """The best path of B pairs, as the cells that it takes in order.
 
     Attributes:
-        steps: (B, K, 3) int64: row i, column j, both from 0, and move, an index into softdp.MOVES, of each
-            cell on the path in order; -1 past the path's length.
-        lengths: (B,) int64: cells on the path; 0 where a pair has no path, or holds a NaN or +inf.
+        steps: (B, K, 3) int64, K = max(N + M - 1, 0), which is the most cells that a path can take. Each row
+            is one cell: row i, column j, both from 0, and the move into it, an index into softdp.MOVES. Rows
+            past the path's length are -1.
+        lengths: (B,) int64, the number of cells on each path. It is 0 where a pair has no path, or holds a
+            NaN or +inf.
     """
 
     steps: Tensor
     lengths: Tensor
 
     def tolist(self) -> list[list[tuple[int, int, str]]]:
-        """A list of (i, j, move) a pair, moves by name; waits for the device."""
+        """One list of (i, j, name of the move) for each pair.
+
+        On a GPU this waits until the path is computed.
+        """
         pairs = zip(self.steps.tolist(), self.lengths.tolist(), strict=True)
         return [[(i, j, MOVES[move]) for i, j, move in steps[:length]] for steps, length in pairs]
 
@@ -41,22 +46,22 @@ def fsd_alignment(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
-    """Expected alignment of B pairs under FSD: how much of all paths passes through each cell.
+    """Expected alignment of B pairs under FSD: the probability that a path takes each cell.
 
     Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,); returns (B, N, M).
 
         E(i,j) = d score / d match(i,j)
 
-    with the score of :func:`softdp.fsd_score`. Differentiable in match, insert and delete, by the Hessian's
-    products: a loss on E trains what the scores come from. The derivative has none of its own.
+    with the score of :func:`softdp.fsd_score`. You can train on a loss of E: it has derivatives by match,
+    insert and delete. Third derivatives of the score raise NotImplementedError.
 
     Args:
         match, insert, delete, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.
 
     Returns:
-        E, (B, N, M), in [0, 1], 1 at (n, m) and, anchored, at (1, 1); float64 for float64 scores and float32
-        for all others. 0 past a pair's lengths and where a pair has no path; NaN where it holds a NaN or
-        +inf, and so is its derivative unless it receives the gradient 0.
+        E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 1 at (n, m) and,
+        anchored, at (1, 1). It is 0 past a pair's lengths and where a pair has no path. It is NaN where a
+        pair holds a NaN or +inf. Its derivative is then NaN too, unless E receives the gradient 0.
 
     Raises:
         ValueError, TypeError: as :func:`softdp.fsd_score`.
@@ -104,22 +109,22 @@ def lcs_alignment(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
-    """Expected alignment of B pairs under LCS: how much of all subsequences takes each common cell.
+    """Expected alignment of B pairs under LCS: the probability that a path takes each common cell.
 
     Shapes: similarity (B, N, M); lengths (B,); returns (B, N, M).
 
         E(i,j) = d score / d c(i,j), 0 where c(i,j) < threshold
 
-    with the score of :func:`softdp.lcs_score`. Differentiable in the similarity, by the Hessian's products.
-    The derivative has none of its own.
+    with the score of :func:`softdp.lcs_score`. You can train on a loss of E: it has a derivative by the
+    similarity. Third derivatives of the score raise NotImplementedError.
 
     Args:
         similarity, threshold, gamma, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.
 
     Returns:
-        E, (B, N, M), in [0, 1]; float64 for float64 scores and float32 for all others. 0 past a pair's
-        lengths; NaN where a pair holds a NaN or +inf, and so is its derivative unless it receives the
-        gradient 0.
+        E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 0 past a pair's
+        lengths. It is NaN where a pair holds a NaN or +inf. Its derivative is then NaN too, unless E receives
+        the gradient 0.
 
     Raises:
         ValueError, TypeError: as :func:`softdp.lcs_score`.
@@ -168,13 +173,15 @@ def fsd_path(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Path:
-    """The best path of B pairs under FSD: the cells whose scores add up to fsd_score with gamma = 0.
+    """The best path of B pairs under FSD.
 
     Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,); returns steps
     (B, N + M - 1, 3) and lengths (B,).
 
-    Computed on the scores' device without waiting for it. Ties are taken in the order match, insert, delete.
-    A path starts where it leaves the boundary: its first move comes from row or column 0 of the table.
+    It is the path whose match and gap scores add up to fsd_score with gamma = 0. The path is computed on the
+    scores' device; the call does not wait for it. Ties are taken in the order
+    match, insert, delete. The first cell of a path is the first one that it enters; row and column 0 of the
+    table are not listed.
 
     Args:
         match, insert, delete, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.
@@ -223,13 +230,13 @@ def lcs_path(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Path:
-    """The best path of B pairs under LCS: match moves are the longest common subsequence itself.
+    """The best path of B pairs under LCS: its match moves are the longest common subsequence itself.
 
     Shapes: similarity (B, N, M); lengths (B,); returns steps (B, N + M - 1, 3) and lengths (B,).
 
-    The similarities of the match moves add up to lcs_score with gamma = 0. Computed on the similarity's
-    device without waiting for it; a tie of insert and delete is an insert. A path starts where it leaves the
-    boundary: its first move comes from row or column 0 of the table.
+    The similarities of the match moves add up to lcs_score with gamma = 0. The path is computed on the
+    similarity's device; the call does not wait for it. A tie of insert and delete is an insert. The first
+    cell of a path is the first one that it enters; row and column 0 of the table are not listed.
 
     Args:
         similarity, threshold, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.

@@ -25,25 +25,28 @@ def fsd_score(
         S(i,j) = match(i,j) + smooth_max(S(i-1,j-1), insert(i,j) + S(i-1,j), delete(i,j) + S(i,j-1))
         score  = S(n,m)
 
-    with smooth_max(a) = gamma * logsumexp(a / gamma). In FTCL's paper a similarity: larger is closer.
-    `insert` consumes a step of x, `delete` a step of y; the match score is added on every move.
+    with smooth_max(a) = gamma * logsumexp(a / gamma). Despite its name it is a similarity: a larger score
+    means closer sequences. `insert` consumes a step of x, `delete` a step of y. The match score is added on
+    every move.
 
     Args:
         match: score of x's step i against y's step j. -inf forbids the cell.
-        insert: gap score, a number or a tensor that broadcasts to match; read through its strides.
+        insert: gap score, a number or a tensor that broadcasts to match. A gap that costs is negative.
         delete: likewise; None means delete = insert, as in FTCL. A number must be given by name.
-        gamma: smoothing, >= 0; 0 is the hard maximum, ties taken in the order match, insert, delete.
-        boundary: "free": S(0,j) = S(i,0) = 0, so that leading gaps cost nothing and trailing ones do.
-            "anchored": S(0,0) = 0 and -inf on the rest of the boundary, so that every path starts at
-            (1,1).
+        gamma: smoothing, >= 0, by default 0.1. 0 is the hard maximum; ties are taken in the order match,
+            insert, delete.
+        boundary: "free", the default: S(0,j) = S(i,0) = 0, so that leading gaps cost nothing and trailing
+            ones do.
+            "anchored": S(0,0) = 0 and -inf on the rest of the boundary, so that every path starts at (1,1).
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
             and M. Cells past a pair's lengths are never read and get gradient 0.
 
     Returns:
-        The scores, (B,), float64 for float64 inputs and float32 for all others. -inf, with gradient 0,
-        where a pair has no path; NaN, as its gradient, where a pair holds a NaN or +inf. A pair whose score
-        receives the gradient 0 gets the gradient 0, whatever it holds: `score[good].sum()` trains on the good
-        pairs. An empty pair scores 0 (anchored: -inf if only one side is empty).
+        The scores, (B,), float64 for float64 inputs and float32 for all others. A pair without a path has the
+        score -inf and the gradient 0. A pair that holds a NaN or +inf has the score NaN and the gradient NaN.
+        A pair whose score receives the gradient 0 gets the gradient 0, whatever it holds:
+        `score[good].sum()` trains on the good pairs. An empty pair scores 0 (anchored: -inf if only one side
+        is empty).
 
     Raises:
         ValueError: shapes, devices, lengths, gamma or boundary that do not fit.
@@ -90,7 +93,7 @@ def lcs_score(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
-    """Smoothed longest common subsequence of B pairs behind a similarity threshold.
+    """Smoothed length of the longest common subsequence of B pairs.
 
     Shapes: similarity (B, N, M); lengths (B,); returns (B,).
 
@@ -98,20 +101,24 @@ def lcs_score(
                  smooth_max(R(i-1,j), R(i,j-1))       otherwise
         R(0,j) = R(i,0) = 0,   score = R(n,m)
 
-    A cell at or above the threshold is taken, even where passing it by would score more.
-    Smoothing adds up to gamma * log(2) for every plateau cell on the way, so that the score of two long
-    sequences with nothing in common is not 0; FTCL's release uses gamma = 0 here.
+    Steps are common if their similarity reaches the threshold. Each common pair of steps on the path adds its
+    similarity. A cell at or above the threshold is taken, even where
+    passing it by would score more. Smoothing adds up to gamma * log(2) for every cell below the threshold
+    that the path passes. The score of two long sequences with nothing in common is therefore not 0. FTCL's
+    release uses gamma = 0 here.
 
     Args:
         similarity: c, similarity of x's step i and y's step j. A cell that is -inf is never common.
-        threshold: what counts as common, in the scores' dtype; in float32 for half types.
-        gamma: smoothing, >= 0; 0 is the hard maximum, a tie going to R(i-1,j).
+        threshold: the similarity from which on two steps are common. It is rounded to the scores' dtype, to
+            float32 for half types.
+        gamma: smoothing, >= 0, by default 0.1. 0 is the hard maximum; a tie goes to R(i-1,j).
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or similarity's device; None means
             N and M. Cells past a pair's lengths are never read and get gradient 0.
 
     Returns:
-        The scores, (B,), float64 for float64 inputs and float32 for all others. NaN, as its gradient,
-        where a pair holds a NaN or +inf; the gradient is 0 where the score's is. An empty pair scores 0.
+        The scores, (B,), float64 for float64 inputs and float32 for all others. A pair that holds a NaN or
+        +inf has the score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the
+        gradient 0, whatever it holds. An empty pair scores 0.
 
     Raises:
         ValueError: shapes, devices, lengths, gamma or threshold that do not fit.

@@ -13,7 +13,7 @@ from .functional import fsd_score, lcs_score
 REDUCTIONS = ("mean", "sum", "none")
 
 
-@_checks.explained(missing=_checks.TARGET)
+@_checks.explained()
 def fsd_loss(
     x: Tensor,
     y: Tensor,
@@ -24,21 +24,24 @@ def fsd_loss(
     y_lengths: Tensor | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """FSD contrasting: low when pairs that share an action score high, and the others low.
+    """FTCL's contrastive loss with FSD.
 
     Shapes: x (B, N, D), y (B, M, D), D even; target (B,); lengths (B,); returns () or (B,).
 
-    match is the cosine of the first half of the features, the gap (insert = delete) the cosine of the
-    second half, FTCL's two heads. A zero vector has similarity 0. The boundary is "free". The score grows
-    with the number of steps; where lengths differ much, "none" lets you divide by them.
+    The loss is low if pairs that share an action have high scores and the other pairs low ones.
+    match is the cosine of the first half of the features. The gap (insert = delete) is the cosine of the
+    second half. These are FTCL's two heads. A zero vector has similarity 0. The boundary is "free". The score
+    grows with the number of steps. If lengths differ much, use reduction="none" and divide each value by its
+    lengths.
 
     Args:
         x, y: features of the two sequences.
         target: bool or 0/1; 1 = the two sequences share an action.
-        gamma: smoothing of :func:`softdp.fsd_score`.
+        gamma: smoothing of :func:`softdp.fsd_score`, by default 0.1.
         x_lengths, y_lengths: steps per pair; None means N and M.
-        reduction: "mean": mean score of the pairs with target 0 minus mean score of those with target 1,
-            where a missing class contributes 0; "sum": the same with sums; "none": (1 - 2 target) * score.
+        reduction: "mean", the default: mean score of the pairs with target 0 minus mean score of those with
+            target 1, where a missing class contributes 0. "sum": the same with sums. "none": each pair's
+            (1 - 2 target) * score.
 
     Returns:
         The loss, a scalar, or (B,) with reduction "none"; float64 for float64 features, else float32.
@@ -67,7 +70,7 @@ def fsd_loss(
     return _contrast(score, target, reduction)
 
 
-@_checks.explained(missing=_checks.TARGET)
+@_checks.explained()
 def lcs_loss(
     x: Tensor,
     y: Tensor,
@@ -79,16 +82,17 @@ def lcs_loss(
     y_lengths: Tensor | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """LCS contrasting: low when pairs that share an action have a long common subsequence.
+    """FTCL's contrastive loss with LCS.
 
     Shapes: x (B, N, D), y (B, M, D); target (B,); lengths (B,); returns () or (B,).
 
+    The loss is low if pairs that share an action have long common subsequences and the others short ones.
     The similarity is the cosine of all D features. A zero vector has similarity 0.
 
     Args:
         x, y: features of the two sequences.
         target: bool or 0/1; 1 = the two sequences share an action.
-        threshold, gamma: of :func:`softdp.lcs_score`.
+        threshold, gamma: as in :func:`softdp.lcs_score`, by default 0.92 and 0.1.
         x_lengths, y_lengths: steps per pair; None means N and M.
         reduction: as in :func:`softdp.fsd_loss`.
 
@@ -121,7 +125,7 @@ class FSDLoss(nn.Module):
     Shapes: x (B, N, D), y (B, M, D), target (B,), lengths (B,); returns () or (B,).
 
     Args:
-        gamma, reduction: as in :func:`softdp.fsd_loss`.
+        gamma, reduction: as in :func:`softdp.fsd_loss`, by default 0.1 and "mean".
 
     Raises:
         ValueError, TypeError: a gamma or reduction that does not fit.
@@ -153,6 +157,7 @@ class FSDLoss(nn.Module):
         x_lengths: Tensor | None = None,
         y_lengths: Tensor | None = None,
     ) -> Tensor:
+        """The loss of x (B, N, D), y (B, M, D) and target (B,); see :func:`softdp.fsd_loss`."""
         return fsd_loss(
             x,
             y,
@@ -173,7 +178,7 @@ class LCSLoss(nn.Module):
     Shapes: x (B, N, D), y (B, M, D), target (B,), lengths (B,); returns () or (B,).
 
     Args:
-        threshold, gamma, reduction: as in :func:`softdp.lcs_loss`.
+        threshold, gamma, reduction: as in :func:`softdp.lcs_loss`, by default 0.92, 0.1 and "mean".
 
     Raises:
         ValueError, TypeError: a threshold, gamma or reduction that does not fit.
@@ -206,6 +211,7 @@ class LCSLoss(nn.Module):
         x_lengths: Tensor | None = None,
         y_lengths: Tensor | None = None,
     ) -> Tensor:
+        """The loss of x (B, N, D), y (B, M, D) and target (B,); see :func:`softdp.lcs_loss`."""
         return lcs_loss(
             x,
             y,
@@ -236,13 +242,15 @@ def _arguments(
         instead = _checks.as_tensor(target, "target")
         raise TypeError(f"target must be a tensor of shape ({B},), got {type(target).__name__}{instead}")
     if target.dim() != 1 or target.shape[0] != B:
-        raise ValueError(f"target must have shape ({B},), got {tuple(target.shape)}")
+        instead = ": write target.squeeze(1)" * (tuple(target.shape) == (B, 1))
+        raise ValueError(f"target must have shape ({B},), got {tuple(target.shape)}{instead}")
     if target.device != x.device:
         raise ValueError(f"target must be on x's device {x.device}, got {target.device}")
     if target.dtype != torch.bool and target.is_cpu and not _checks.values_hidden():
         if not ((target == 0) | (target == 1)).all():
             wrong = target[(target != 0) & (target != 1)][0].item()
-            raise ValueError(f"target must be bool or hold only 0 and 1, got {wrong}")
+            instead = ": write target > 0" * bool((target.abs() == 1).all())
+            raise ValueError(f"target must be bool or hold only 0 and 1, got {wrong}{instead}")
 
 
 def _reduction(reduction: str) -> None:

@@ -31,6 +31,8 @@ from torch import Tensor
 
 from . import _checks
 
+__all__ = ["fsd_score", "lcs_score", "needleman_wunsch", "smooth_max", "soft_dtw"]
+
 NEG_INF = float("-inf")
 
 
@@ -49,9 +51,8 @@ def fsd_score(
 
     Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,); returns (B,).
 
-    Args, Returns and Raises are those of :func:`softdp.fsd_score`. Every operation is PyTorch's own,
-    so derivatives of any order exist, backward and forward; time and memory are those of N + M steps of
-    autograd.
+    Args, Returns and Raises are those of :func:`softdp.fsd_score`. Every operation is PyTorch's own:
+    derivatives of any order exist, backward and forward. It is slow: autograd records N + M steps.
 
     Example:
         >>> import torch, softdp
@@ -92,13 +93,12 @@ def lcs_score(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
-    """Smoothed longest common subsequence in plain PyTorch; see :func:`softdp.lcs_score`.
+    """Smoothed length of the longest common subsequence in plain PyTorch; see :func:`softdp.lcs_score`.
 
     Shapes: similarity (B, N, M); lengths (B,); returns (B,).
 
-    Args, Returns and Raises are those of :func:`softdp.lcs_score`. Every operation is PyTorch's own,
-    so derivatives of any order exist, backward and forward; time and memory are those of N + M steps of
-    autograd.
+    Args, Returns and Raises are those of :func:`softdp.lcs_score`. Every operation is PyTorch's own:
+    derivatives of any order exist, backward and forward. It is slow: autograd records N + M steps.
 
     Example:
         >>> import torch, softdp
@@ -123,9 +123,8 @@ def soft_dtw(
 
     Shapes: cost (B, N, M); lengths (B,); returns (B,).
 
-    Args, Returns and Raises are those of :func:`softdp.soft_dtw`. Every operation is PyTorch's own, so
-    derivatives of any order exist, backward and forward; time and memory are those of N + M steps of
-    autograd.
+    Args, Returns and Raises are those of :func:`softdp.soft_dtw`. Every operation is PyTorch's own:
+    derivatives of any order exist, backward and forward. It is slow: autograd records N + M steps.
 
     Example:
         >>> import torch, softdp
@@ -155,9 +154,8 @@ def needleman_wunsch(
 
     Shapes: match (B, N, M); gap a number, (B,) or (B, 1, 1); lengths (B,); returns (B,).
 
-    Args, Returns and Raises are those of :func:`softdp.needleman_wunsch`. Every operation is PyTorch's own,
-    so derivatives of any order exist, backward and forward; time and memory are those of N + M steps of
-    autograd.
+    Args, Returns and Raises are those of :func:`softdp.needleman_wunsch`. Every operation is PyTorch's own:
+    derivatives of any order exist, backward and forward. It is slow: autograd records N + M steps.
 
     Example:
         >>> import torch, softdp
@@ -229,8 +227,8 @@ def _lcs_score(args: _checks.LcsArguments, threshold: float, gamma: float, added
 def smooth_max(moves: Tensor, gamma: float) -> Tensor:
     """gamma * logsumexp(moves / gamma) over the first dimension, (K, ...) -> (...).
 
-    gamma = 0 is the maximum, its gradient one-hot on the first maximiser. Where every move is -inf the
-    value is -inf and the gradient 0.
+    gamma = 0 is the maximum, with the gradient 1 at the first largest move and 0 at the others. Where every
+    move is -inf, the value is -inf and the gradient 0.
     """
     if gamma == 0:
         first = moves.argmax(0, keepdim=True)

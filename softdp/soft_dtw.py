@@ -25,21 +25,25 @@ def soft_dtw(
 
         R(i,j) = cost(i,j) + smooth_min(R(i-1,j-1), R(i-1,j), R(i,j-1)),   soft_dtw = R(n,m)
 
-    with smooth_min(a) = -gamma * logsumexp(-a / gamma), R(0,0) = 0 and infinity on the rest of the boundary:
-    -fsd_score(-cost, 0.0, gamma=gamma, boundary="anchored"). It can be negative, and is not smallest where
-    the sequences are equal; see :func:`softdp.soft_dtw_divergence`. The gradient is the expected alignment.
+    with smooth_min(a) = -gamma * logsumexp(-a / gamma), R(0,0) = 0 and infinity on the rest of the boundary.
+
+    The value can be negative, and it is not smallest where the sequences are equal;
+    :func:`softdp.soft_dtw_divergence` corrects that. The gradient is the expected alignment: the probability
+    that a path takes each cell. soft_dtw is -fsd_score(-cost, 0.0, gamma=gamma, boundary="anchored").
 
     Args:
-        cost: cost of x's step i beside y's step j, as of :func:`softdp.squared_euclidean`. +inf forbids the
-            cell: a band is +inf outside.
-        gamma: smoothing, >= 0; 0 is DTW, ties taken in the order (i-1,j-1), (i-1,j), (i,j-1).
+        cost: cost of x's step i beside y's step j, such as :func:`softdp.squared_euclidean`. +inf forbids the
+            cell. To allow a band only, write +inf outside of it.
+        gamma: smoothing, >= 0, by default 1. 0 is DTW; ties are taken in the order (i-1,j-1), (i-1,j),
+            (i,j-1).
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or cost's device; None means N and M.
             Cells past a pair's lengths are never read and get gradient 0.
 
     Returns:
-        The costs, (B,), float64 for float64 inputs and float32 for all others. +inf, with gradient 0, where
-        a pair has no path; NaN, as its gradient, where a pair holds a NaN or -inf; the gradient is 0 where
-        the cost's is. A pair of two empty sequences costs 0, of an empty one and another +inf.
+        The values, (B,), float64 for float64 inputs and float32 for all others. A pair without a path has the
+        value +inf and the gradient 0. A pair that holds a NaN or -inf has the value NaN and the gradient NaN.
+        A pair whose value receives the gradient 0 gets the gradient 0, whatever it holds. A pair of two empty
+        sequences has the value 0. A pair with one empty sequence has the value +inf.
 
     Raises:
         ValueError: shapes, devices, lengths or gamma that do not fit.
@@ -67,6 +71,7 @@ def soft_dtw(
     return 0 - checked_fsd_score(args, gamma, "anchored")  # of no cells 0, not -0
 
 
+@_checks.explained()
 def soft_dtw_divergence(
     x: Tensor,
     y: Tensor,
@@ -75,30 +80,27 @@ def soft_dtw_divergence(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
-    """Soft-DTW divergence of B pairs of sequences, soft-DTW less its bias, with the squared Euclidean cost.
+    """Soft-DTW divergence of B pairs of sequences. It is 0 where they are equal.
 
     Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns (B,).
 
         D(x,y) - (D(x,x) + D(y,y)) / 2,   D(a,b) = soft_dtw(squared_euclidean(a, b))
 
-    It is 0, with gradient 0, where x = y. It is not negative where gamma is 0 or one sequence has a single
-    step; nor, with any gamma and lengths, would it be for the costs c + gamma * log(2 - exp(-c / gamma)),
-    which make exp(-D / gamma) a positive definite kernel. For the squared Euclidean costs c themselves that
-    is not so: sequences of 6 steps that were sought for it have -0.0024, of 16 steps -0.15, with gamma 1.
-    Random ones have never been seen below 0 (tests/test_soft_dtw.py has both).
+    Where x = y the gradient is 0 too. The divergence is not negative if gamma is 0 or one sequence has a
+    single step. It can be below 0 otherwise: a search found -0.0024 with 6 steps and -0.15 with 16 steps, at
+    gamma 1. Random sequences were never below 0. tests/test_soft_dtw.py has both.
 
     Args:
         x, y: features of the two sequences.
-        gamma: smoothing, >= 0; 0 is DTW, whose bias is 0.
+        gamma: smoothing, >= 0, by default 1. 0 is DTW, of which nothing is subtracted.
         x_lengths, y_lengths: steps per pair, as in :func:`softdp.soft_dtw`; None means N and M. The padding
             may hold anything.
 
     Returns:
-        The divergences, (B,), float64 for float64 features and float32 for all others; +inf where only one of
-        the sequences is empty. In float32, where x and y are alike, a small difference of large sums: off
-        by up to 3e-7 of gamma * (N + M) and the sum of all |x_i - o|^2 and |y_j - o|^2, o as in
-        :func:`softdp.squared_euclidean`, measured at 2 to 1024 steps; so much below 0, too, where it is
-        nearly 0. 0 where x = y.
+        The divergences, (B,), float64 for float64 features and float32 for all others. It is +inf where only
+        one of the sequences is empty. In float32 the error is at most 3e-7 of gamma * (N + M) plus the sum of
+        all |x_i - o|^2 and |y_j - o|^2, o as in :func:`softdp.squared_euclidean`, measured at 2 to 1024
+        steps. If x and y are nearly equal, the value can be below 0 by as much.
 
     Raises:
         ValueError, TypeError: as :func:`softdp.squared_euclidean` and :func:`softdp.soft_dtw`.
@@ -111,8 +113,9 @@ def soft_dtw_divergence(
         >>> softdp.soft_dtw_divergence(x, x)
         tensor([0.])
 
-    Source: Blondel, Mensch and Vert, Differentiable divergences between time series, AISTATS 2021; the
-    kernel: Cuturi, Fast global alignment kernels, ICML 2011.
+    Source: Blondel, Mensch and Vert, Differentiable divergences between time series, AISTATS 2021. With the
+    costs c + gamma * log(2 - exp(-c / gamma)) instead of c the divergence would never be negative, as
+    exp(-D / gamma) is a positive definite kernel then: Cuturi, Fast global alignment kernels, ICML 2011.
     """
     _checks.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
     between = _of_features(x, y, gamma, x_lengths, y_lengths)
@@ -127,6 +130,7 @@ def _of_features(
     return soft_dtw(cost, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
 
 
+@_checks.explained()
 def squared_euclidean(
     x: Tensor,
     y: Tensor,
@@ -188,29 +192,26 @@ def needleman_wunsch(
         F(i,j) = smooth_max(F(i-1,j-1) + match(i,j), F(i-1,j) + gap, F(i,j-1) + gap)
         F(0,j) = j * gap,   F(i,0) = i * gap,   score = F(n,m)
 
-    Unlike in FSD the match score is added on match moves alone, and gaps at both ends count. The gap is
-    added, so that one that costs is negative. The gradient by match is the probability that two steps are
-    matched, by gap the expected number of gaps.
+    Unlike in FSD the match score is added on match moves only, and gaps at both ends count. The gap is added:
+    a gap that costs is negative. The gradient by match is the probability that two steps are matched. The
+    gradient by gap is the expected number of gaps.
 
-    It is FSD, anchored, of scores with one row and one column of zeros before them, since the boundary is
-    one of gaps; insert and delete are the gap less the match score, which FSD adds on every move. That
-    takes two more matrices of match's size, and a mask, which stay for the backward pass. A match score so
-    low that two gaps are more than 2 * log(1 / eps) * gamma better, eps the dtype's, is raised to that:
-    alignments that take it weigh eps^2 of those that take two gaps instead, which is less than rounding
-    does, and -inf leaves the gaps through its cell open.
+    It takes two more matrices of match's size and a mask. Very low match scores are raised to a bound; this
+    changes the result by less than rounding.
 
     Args:
-        match: score of matching x's step i with y's step j. -inf forbids that, not the gaps.
+        match: score of matching x's step i with y's step j. -inf forbids the match, not the gaps.
         gap: score of a step of x or of y without a partner: a number, or one per pair, (B,) or (B, 1, 1).
-            -inf forbids gaps; a pair with a match score of -inf beside it is NaN.
-        gamma: smoothing, >= 0; 0 is Needleman-Wunsch, of whose best alignments the gradient is that of one.
+            -inf forbids gaps. If a pair also has a match score of -inf, its score is NaN.
+        gamma: smoothing, >= 0, by default 0.1. 0 gives Needleman-Wunsch itself. If several alignments are
+            best, the gradient is that of one of them.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
             and M. Cells past a pair's lengths are never read and get gradient 0.
 
     Returns:
-        The scores, (B,), float64 for float64 inputs and float32 for all others. NaN, as its gradient, where
-        a pair holds a NaN or +inf; the gradient is 0 where the score's is. A pair whose one sequence is empty
-        scores the other's length times gap.
+        The scores, (B,), float64 for float64 inputs and float32 for all others. A pair that holds a NaN or
+        +inf has the score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the
+        gradient 0, whatever it holds. A pair whose one sequence is empty scores the other's length times gap.
 
     Raises:
         ValueError: shapes, devices, lengths, gap or gamma that do not fit.
@@ -230,7 +231,11 @@ def needleman_wunsch(
     """
     args = _checks.needleman_wunsch_arguments(match, gap, gamma, x_lengths, y_lengths)
     match, gap = args.match, args.insert
-    # At gamma 0 to 2 * gap: two gaps are as good there, so that the maximum stays the same.
+    # This is FSD, anchored, of scores with one row and one column of zeros before them, since the boundary is
+    # one of gaps. insert and delete are the gap minus the match score, which FSD adds on every move.
+    # A match score below `lowest` is raised to it. Alignments that take such a match weigh less than eps^2 of
+    # those that take two gaps instead, which is less than rounding; and the gaps through a cell of -inf stay
+    # open. At gamma 0 it is 2 * gap: two gaps are as good there, so that the maximum stays the same.
     lowest = 2 * gap + 2 * gamma * math.log(torch.finfo(match.dtype).eps)
     padded = torch.nn.functional.pad(torch.where(match < lowest, lowest, match), (1, 0, 1, 0))
     lengths = _one_more(x_lengths), _one_more(y_lengths)
