@@ -11,7 +11,7 @@ import inspect
 import math
 import numbers
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
@@ -76,45 +76,60 @@ def explained(*, features: str = "") -> Callable[[Callable[P, Result]], Callable
     """
 
     def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
-        name = function.__name__
-        parameters = inspect.signature(function).parameters.values()
-        positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-        by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-        names = frozenset((*positional, *by_name))
-        most = len(positional)
-        delete = positional.index("delete") if "delete" in positional else most
-        # An argument by name only has no place among those by position: most is past all of them.
-        required = [
-            (positional.index(p.name) if p.name in positional else most, p.name)
-            for p in parameters
-            if p.default is p.empty
-        ]
-        is_number, surplus, unexpected, missing = _is_number, _surplus, _unexpected, MISSING
+        misfit = _Misfit(function, features)
+        delete, is_number = misfit.delete, _is_number
 
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> Result:
-            if len(args) > most:
-                raise TypeError(surplus(name, positional, by_name, args, features))
             if len(args) > delete and is_number(args[delete]):
-                smoothing = ", gamma={0} if the smoothing is" if "gamma" in by_name else ""
-                raise TypeError(
-                    f"{name}: delete must be given by name where it is a number, got {args[delete]!r} by "
-                    f"position: write delete={args[delete]!r} if a second gap is meant"
-                    + smoothing.format(repr(args[delete]))
-                )
-            for key in kwargs:
-                if key not in names:
-                    raise TypeError(unexpected(name, key, [*positional, *by_name]))
-            for at, key in required:
-                if len(args) <= at and key not in kwargs:
-                    raise TypeError(f"{name}: {key} is missing: {missing[key]}")
-            return function(*args, **kwargs)
+                raise TypeError(misfit(args, kwargs))
+            try:
+                return function(*args, **kwargs)
+            except TypeError:
+                said = misfit(args, kwargs)
+                if not said:  # the arguments fit: the error comes from inside
+                    raise
+            raise TypeError(said)
 
         # In the globals of the function's module: by them doctest tells its functions from imported ones.
         home = inspect.unwrap(function).__globals__
-        own = types.FunctionType(wrapper.__code__, home, name, closure=wrapper.__closure__)
+        own = types.FunctionType(wrapper.__code__, home, function.__name__, closure=wrapper.__closure__)
         return functools.update_wrapper(own, function)
 
     return decorate
+
+
+class _Misfit:
+    """What to say of arguments that do not fit a function's signature, or "" where they fit."""
+
+    def __init__(self, function: Callable, features: str) -> None:
+        parameters = inspect.signature(function).parameters.values()
+        self.name = function.__name__
+        self.features = features
+        self.positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        self.by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        self.required = [p.name for p in parameters if p.default is p.empty]
+        self.delete = len(self.positional)  # the place of `delete`, or past all places
+        if "delete" in self.positional:
+            self.delete = self.positional.index("delete")
+
+    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        if len(args) > len(self.positional):
+            return _surplus(self.name, self.positional, self.by_name, args, self.features)
+        if len(args) > self.delete and _is_number(args[self.delete]):
+            number = repr(args[self.delete])
+            return (
+                f"{self.name}: delete must be given by name where it is a number, got {number} by position: "
+                f"write delete={number} if a second gap is meant"
+                + f", gamma={number} if the smoothing is"
+                * ("gamma" in self.by_name)
+            )
+        for key in kwargs:
+            if key not in self.positional and key not in self.by_name:
+                return _unexpected(self.name, key, [*self.positional, *self.by_name])
+        for key in self.required:
+            if key not in kwargs and key not in self.positional[: len(args)]:
+                return f"{self.name}: {key} is missing: {MISSING[key]}"
+        return ""
 
 
 def _surplus(
