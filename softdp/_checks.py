@@ -367,7 +367,8 @@ def floating(tensor: Tensor, name: str, shape: str) -> None:
     rank = shape.count(",") + 1
     if tensor.dim() != rank:
         instead = {
-            rank - 1: f": one pair is {name}[None]",
+            rank - 1: f": one pair is {name}[None]"
+            + f"; of sequences of one feature it is {name}[..., None]" * shape.endswith("D)"),
             rank + 1: f": {name}.flatten(0, 1) makes one dimension of the first two",
         }.get(tensor.dim(), "")
         raise ValueError(
@@ -469,20 +470,28 @@ def as_tensor(value: object, name: str) -> str:
         return f": write torch.as_tensor({name})"
     if not isinstance(value, (list, tuple)):
         return ""
-    if not _of_tensors(value):
+    items = _items(value)
+    if not items:
         return f": write torch.tensor({name})"
+    tensors = name if items == "tensors" else f"[torch.as_tensor(a) for a in {name}]"
     if all(item.shape == value[0].shape for item in value):
-        return f": write torch.stack({name})"
+        return f": write torch.stack({tensors})"
     if name in ("x", "y"):
-        return f": write torch.nn.utils.rnn.pad_sequence({name}, batch_first=True) and give {name}_lengths"
+        return f": write torch.nn.utils.rnn.pad_sequence({tensors}, batch_first=True) and give {name}_lengths"
     return ": pad them to one shape with torch.nn.functional.pad and give x_lengths and y_lengths"
 
 
-def _of_tensors(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(t, Tensor) for t in value)
+def _items(value: object) -> str:
+    """What a list holds, "tensors" or "arrays", or "" where it is no list or holds anything else."""
+    if not isinstance(value, (list, tuple)) or len(value) == 0:
+        return ""
+    if all(isinstance(item, Tensor) for item in value):
+        return "tensors"
+    return "arrays" * all(type(item).__module__ == "numpy" and item.ndim > 0 for item in value)
 
 
 def _kind(value: object) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return f"a {type(value).__name__} of tensors" if _of_tensors(value) else type(value).__name__
+    items = _items(value)
+    return f"a {type(value).__name__} of {items}" if items else type(value).__name__

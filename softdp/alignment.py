@@ -179,9 +179,8 @@ def fsd_path(
     (B, N + M - 1, 3) and lengths (B,).
 
     It is the path whose match and gap scores add up to fsd_score with gamma = 0. The path is computed on the
-    scores' device; the call does not wait for it. Ties are taken in the order
-    match, insert, delete. The first cell of a path is the first one that it enters; row and column 0 of the
-    table are not listed.
+    scores' device; the call does not wait for it. Ties are taken in the order match, insert, delete. The
+    first cell of a path is the first one that it enters; row and column 0 of the table are not listed.
 
     Args:
         match, insert, delete, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.

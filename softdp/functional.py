@@ -102,10 +102,9 @@ def lcs_score(
         R(0,j) = R(i,0) = 0,   score = R(n,m)
 
     Steps are common if their similarity reaches the threshold. Each common pair of steps on the path adds its
-    similarity. A cell at or above the threshold is taken, even where
-    passing it by would score more. Smoothing adds up to gamma * log(2) for every cell below the threshold
-    that the path passes. The score of two long sequences with nothing in common is therefore not 0. FTCL's
-    release uses gamma = 0 here.
+    similarity. A cell at or above the threshold is taken, even where passing it by would score more.
+    Smoothing adds up to gamma * log(2) for every cell below the threshold that the path passes. The score of
+    two long sequences with nothing in common is therefore not 0. FTCL's release uses gamma = 0 here.
 
     Args:
         similarity: c, similarity of x's step i and y's step j. A cell that is -inf is never common.

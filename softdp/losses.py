@@ -249,7 +249,7 @@ def _arguments(
     if target.dtype != torch.bool and target.is_cpu and not _checks.values_hidden():
         if not ((target == 0) | (target == 1)).all():
             wrong = target[(target != 0) & (target != 1)][0].item()
-            instead = ": write target > 0" * bool((target.abs() == 1).all())
+            instead = ": write target > 0" * bool(target.dtype.is_signed and (target.abs() == 1).all())
             raise ValueError(f"target must be bool or hold only 0 and 1, got {wrong}{instead}")
 
 

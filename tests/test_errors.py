@@ -249,6 +249,16 @@ WRITTEN = [
         "got a list of tensors: write (?P<y>.*) and give y_lengths",
     ),
     (
+        "softdp.soft_dtw_divergence(x, y)",
+        pairs(x=[t.numpy() for t in RAGGED]),
+        "got a list of arrays: write (?P<x>.*) and give x_lengths",
+    ),
+    (
+        "softdp.soft_dtw_divergence(x, y)",
+        pairs(torch.rand(2, 3), torch.rand(2, 4, 1)),
+        r"got shape \(2, 3\): one pair is x\[None\]; of sequences of one feature it is (?P<x>.*)",
+    ),
+    (
         "softdp.fsd_score(match, 0.0)",
         pairs(match=[torch.rand(3, 4), torch.rand(3, 4)]),
         "match must be a tensor .*, got a list of tensors: write (?P<match>.*)",
@@ -345,7 +355,7 @@ def test_arguments_by_position_are_written_by_name(call, takes, written):
 
 
 MISSING = [
-    ("softdp.fsd_score(match", "fsd_score: insert is missing: the score of skipping a step, such as -0.5 (0.0 for none)",
+    ("softdp.fsd_score(match", "insert is missing: the score of skipping a step, such as -0.5 (0.0 for none)",
      ", -0.5"),
     ("softdp.fsd_path(match", "fsd_path: insert is missing: the score of skipping a step", ", insert=0.0"),
     ("softdp.needleman_wunsch(match", "gap is missing: the score of skipping a step, such as -0.5", ", -0.5"),
