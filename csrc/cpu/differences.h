@@ -177,23 +177,28 @@ SOFTDP_FN void sum_tile(const T* weights, int64_t steps, const T* own, const T* 
 #pragma GCC unroll 16
   for (int k = 0; k < kFeatures; k++) (even[k] + odd[k]).store(sums + k * kPitch<T>);
 }
-// `own` and `sums` are (features, kPitch), `other` (steps, features), of which a few are copied side by side.
-template <class T, int kFeatures>
+// `own` and `sums` are (features, kPitch), `other` (steps, features): of these, kCount features are copied
+// side by side, kFeatures at a time. Where kCount is a cache line, every line of `other` is met once.
+template <class T, int kFeatures, int kCount>
 SOFTDP_FN void sum_features(const WeightStrips<T>& strips, int count, const T* own, const T* other, int steps,
                             int64_t features, int64_t k, T* sums) {
   constexpr int L = kLanes<T>;
-  for (; k + kFeatures <= features; k += kFeatures) {
-    T few[kBlock * kFeatures];
+  for (; k + kCount <= features; k += kCount) {
+    T few[kCount / kFeatures][kBlock * kFeatures];
     for (int i = 0; i < steps; i++)
-      std::memcpy(few + i * kFeatures, other + i * features + k, sizeof(T) * kFeatures);
-    for (int s = 0; s < count; s++)
-      if (const int first = strips.first[s]; strips.last[s] >= first)
-        sum_tile<T, kFeatures>(strips.weights + (s * kBlock + first) * L, strips.last[s] + 1 - first,
-                               own + k * kPitch<T> + s * L, few + first * kFeatures,
-                               sums + k * kPitch<T> + s * L);
+      for (int f = 0; f < kCount; f += kFeatures)
+        std::memcpy(few[f / kFeatures] + i * kFeatures, other + i * features + k + f, sizeof(T) * kFeatures);
+    for (int f = 0; f < kCount; f += kFeatures)
+      for (int s = 0; s < count; s++)
+        if (const int first = strips.first[s]; strips.last[s] >= first)
+          sum_tile<T, kFeatures>(strips.weights + (s * kBlock + first) * L, strips.last[s] + 1 - first,
+                                 own + (k + f) * kPitch<T> + s * L, few[f / kFeatures] + first * kFeatures,
+                                 sums + (k + f) * kPitch<T> + s * L);
   }
-  if constexpr (kFeatures > 1)
-    sum_features<T, kFeatures / 2>(strips, count, own, other, steps, features, k, sums);
+  if constexpr (kFeatures > 1) {
+    constexpr int kNext = kCount > kFeatures ? kFeatures : kFeatures / 2;
+    sum_features<T, kNext, kNext>(strips, count, own, other, steps, features, k, sums);
+  }
 }
 
 // to(step, k) += from(k, step).
@@ -259,7 +264,7 @@ void sums_one_by_one(const Differences& p, const Part& part, const T* weights, c
 
 template <class T>
 void sums(const Differences& p, const Part& part) {
-  constexpr int L = kLanes<T>, kFeatures = kManyRegisters ? 8 : 4;
+  constexpr int L = kLanes<T>, kFeatures = kManyRegisters ? 8 : 4, kLine = 64 / int(sizeof(T));
   const int64_t D = p.features, N = p.rows, M = p.columns, own_columns = part.end - part.begin;
   const T *const x = static_cast<const T*>(p.x) + part.pair * N * D,
                  *const y = static_cast<const T*>(p.y) + part.pair * M * D,
@@ -283,12 +288,12 @@ void sums(const Differences& p, const Part& part) {
       const int rows = int(N - i < kBlock ? N - i : kBlock);
       gather(weights + i * M + j, M, rows, columns, along_y, along_x);
       if (sums_y)
-        sum_features<T, kFeatures>(along_y, (columns + L - 1) / L, block_y, x + i * D, rows, D, 0,
-                                   block_sums_y);
+        sum_features<T, kFeatures, kLine>(along_y, (columns + L - 1) / L, block_y, x + i * D, rows, D, 0,
+                                          block_sums_y);
       if (!sums_x) continue;
       transpose_block(x, i, i + rows, D, block_x, kPitch<T>, kBlock), clear(block_sums_x, D * kPitch<T>);
-      sum_features<T, kFeatures>(along_x, (rows + L - 1) / L, block_x, y + j * D, columns, D, 0,
-                                 block_sums_x);
+      sum_features<T, kFeatures, kLine>(along_x, (rows + L - 1) / L, block_x, y + j * D, columns, D, 0,
+                                        block_sums_x);
       add_transposed(block_sums_x, rows, D, sums_x + i * D);
     }
     if (sums_y) add_transposed(block_sums_y, columns, D, sums_y + j * D);

@@ -101,10 +101,10 @@ std::tuple<Tensor, Tensor> difference_sums(const Tensor& given_weights, const Te
                       given_weights.scalar_type() == f.dtype,
                   "weights must be a CPU tensor of shape (", B, ", ", N, ", ", M, ") and the dtype of x");
   const Tensor weights = torch::stable::contiguous(given_weights);
-  // By sizes only: results are the same bits at any number of threads.
-  constexpr int64_t kParts = 16;
-  p.splits = std::min((kParts + B - 1) / std::max<int64_t>(B, 1),
-                      std::max<int64_t>((M + cpu::kBlock - 1) / cpu::kBlock, 1));
+  // By sizes only: results are the same bits at any number of threads. A split costs sums of its own.
+  constexpr int64_t kParts = 8, kFewest = 2 * cpu::kBlock;
+  p.splits =
+      std::max<int64_t>(std::min((kParts + B - 1) / std::max<int64_t>(B, 1), (M + kFewest - 1) / kFewest), 1);
   const int64_t columns = ((M + p.splits - 1) / p.splits + cpu::kBlock - 1) / cpu::kBlock * cpu::kBlock;
   Tensor x = new_tensor(need_x ? Sizes{B, p.splits, N, D} : Sizes{0}, f.dtype),
          y = new_tensor(need_y ? Sizes{B, M, D} : Sizes{0}, f.dtype);
