@@ -175,3 +175,13 @@ def test_every_page_is_in_the_contents():
 def test_public_names_are_in_the_api_pages(name):
     pattern = rf"^\.\. (auto(function|class)|py:data|py:module):: softdp\.{name}$"
     assert re.search(pattern, (DOCS / "api.md").read_text(), re.MULTILINE)
+
+
+def test_what_people_looked_for_stands_where_they_look():
+    """Each was sought in vain once: other systems in the page on installing, tasks in the recipes."""
+    install = (ROOT / "docs" / "install.md").read_text()
+    for name in ("Linux, x86-64", "Linux, aarch64", "macOS", "Windows", "WSL2", "conda", "uv pip"):
+        assert name in install, name
+    headings = [line for line in (ROOT / "docs" / "recipes.md").read_text().splitlines() if line[:2] == "##"]
+    for task in ("force an alignment", "ADTW", "barycenter", "missing steps", "band", "choose gamma", "NaN"):
+        assert any(task.lower() in heading.lower() for heading in headings), (task, headings)
