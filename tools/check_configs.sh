@@ -18,3 +18,8 @@ for tool in ruff clang-format; do
   version=$(grep -A1 -E "/(${tool}-pre-commit|mirrors-${tool})\$" .pre-commit-config.yaml | sed -n 's/.*rev: v//p')
   grep -q "\"$tool==$version\"" .ci/run || fail ".ci/run does not install $tool==$version, which pre-commit runs"
 done
+
+# The workflow's stages are .ci/run's.
+for stage in $(sed -n 's/.*stage: \[\(.*\)\]/\1/p' .github/workflows/*.yml | tr -d ' ' | tr ',' '\n'); do
+  grep -q "^stage_$stage()" .ci/run || fail ".ci/run has no stage $stage, which a workflow runs"
+done
