@@ -1,6 +1,7 @@
 """The installation: what it tells about itself, and what it says when its extension does not fit."""
 
 import json
+import os
 import re
 import runpy
 import shutil
@@ -51,7 +52,7 @@ def test_the_extension_is_one_abi3_file_for_the_cpu_and_one_for_cuda():
     assert found == {"_C.abi3.so"} | kernels
 
 
-@pytest.mark.skipif(not shutil.which("readelf"), reason="needs readelf (binutils)")
+@pytest.mark.skipif(not shutil.which("readelf"), reason="needs readelf: apt install binutils")
 def test_the_extension_needs_no_cuda_library():
     """The CUDA kernels hold their runtime: the same file runs under a PyTorch of any CUDA version."""
     for file in PACKAGE.glob("_C*.so"):
@@ -150,12 +151,55 @@ def test_the_driver_must_run_the_cuda_of_the_build(loader, monkeypatch):
         assert loader.why_no_cuda() is None if why is None else loader.why_no_cuda().startswith(why)
 
 
-def test_the_cuda_file_tells_its_version_without_a_driver():
-    if not (PACKAGE / "_CUDA.abi3.so").is_file() or not torch.version.cuda:
-        pytest.skip("needs softdp's CUDA kernels and a PyTorch with CUDA")
+needs_cuda_file = pytest.mark.skipif(
+    not (PACKAGE / "_CUDA.abi3.so").is_file() or not torch.version.cuda,
+    reason="needs softdp's CUDA kernels: build them beside a CUDA toolkit, with a PyTorch that has CUDA",
+)
+
+
+@needs_cuda_file
+def test_the_cuda_file_tells_its_version():
     driver, built = _library.cuda_versions(PACKAGE / "_CUDA.abi3.so")
     assert driver >= 0
     assert _library._version(built) == json.loads((PACKAGE / "_build_info.json").read_text())["cuda"]
+
+
+# As much of a driver of CUDA 11.8 as the CUDA runtime asks for before it runs anything.
+OLD_DRIVER = """
+#include <string.h>
+int cuDriverGetVersion(int *version) { *version = 11080; return 0; }
+int cuInit(unsigned flags) { return 0; }
+static int other(void) { return 999; }
+int cuGetProcAddress_v2(const char *name, void **found, int version, unsigned long long flags, int *status) {
+  *found = !strcmp(name, "cuDriverGetVersion") ? (void *)cuDriverGetVersion
+           : !strcmp(name, "cuInit")           ? (void *)cuInit
+           : !strcmp(name, "cuGetProcAddress") ? (void *)cuGetProcAddress_v2
+                                               : (void *)other;
+  if (status) *status = 0;
+  return 0;
+}
+int cuGetProcAddress(const char *name, void **found, int version, unsigned long long flags) {
+  return cuGetProcAddress_v2(name, found, version, flags, 0);
+}
+"""
+
+
+@needs_cuda_file
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler: apt install gcc")
+def test_a_driver_that_is_too_old_is_named(tmp_path):
+    built = json.loads((PACKAGE / "_build_info.json").read_text())["cuda"]
+    (tmp_path / "driver.c").write_text(OLD_DRIVER)
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run(["cc", "-shared", "-fPIC", tmp_path / "driver.c", "-o", library], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import softdp; print(softdp.build_info()['why_no_cuda'])"],
+        cwd=PACKAGE.parent,
+        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert f"runs CUDA up to 11.8, the kernels are built with CUDA {built}" in done.stdout, done.stderr
 
 
 def test_types_are_marked_and_public_names_documented():
@@ -382,7 +426,7 @@ def objects(build, tmp_path, monkeypatch):
     return tmp_path, compiled
 
 
-@pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler")
+@pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler: apt install g++")
 def test_objects_are_kept_until_what_they_are_made_from_changes(objects):
     root, compiled = objects
     first, fresh = compiled()
@@ -407,7 +451,7 @@ def test_objects_are_kept_until_what_they_are_made_from_changes(objects):
     assert set((root / "kept").iterdir()) == seen  # nothing unfinished stays
 
 
-@pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler")
+@pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler: apt install g++")
 def test_an_object_that_does_not_compile_is_not_kept(objects):
     root, compiled = objects
     (root / "csrc/cpu/one.cpp").write_text("this is no C++\n")
