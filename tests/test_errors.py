@@ -455,7 +455,7 @@ def test_names_of_other_libraries_get_what_to_write():
 
 
 def test_softdp_plot_is_loaded_when_it_is_used():
-    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    pytest.importorskip("matplotlib", reason='needs matplotlib: pip install ".[plot]"')
     code = (
         "import sys, softdp; print('matplotlib' in sys.modules); print(softdp.plot.matrix.__name__); "
         "print(softdp.plot is sys.modules['softdp.plot'])"
@@ -493,7 +493,7 @@ def test_a_number_for_delete_comes_by_name(function, number):
 
 
 def test_plots_want_delete_by_name():
-    plot = pytest.importorskip("softdp.plot", reason="needs matplotlib")
+    plot = pytest.importorskip("softdp.plot", reason='needs matplotlib: pip install ".[plot]"')
     with pytest.raises(
         TypeError, match=r"fsd_pair: delete must be given by name .* gamma=0.1 if the smoothing"
     ):
