@@ -17,6 +17,8 @@ trap 'rm -rf "$work"' EXIT
 failed=()
 for pair; do
   python=$(command -v "${pair%%=*}") torch=${pair#*=}
+  echo "torch==$torch" > "$work/constraint" # no later step may take another one
+  export PIP_CONSTRAINT=$work/constraint
   if ! "$python" -c "import sys, torch; sys.exit(torch.__version__.split('+')[0] != '$torch')" 2> /dev/null; then
     rm -rf "$work/venv"
     "$python" -m venv "$work/venv"
