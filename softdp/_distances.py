@@ -142,7 +142,7 @@ _sums = _ops._register("difference_sums", _sums_context, _sums_gradient, _sums_v
 # positions.
 
 
-def _products_elsewhere(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None) -> Tensor:
+def products_elsewhere(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None) -> Tensor:
     squares = u is None
     if squares:
         u, w = x, y
@@ -162,7 +162,7 @@ def _products_elsewhere(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None
     return out.clamp_(min=0) if squares else out
 
 
-def _sums_elsewhere(
+def sums_elsewhere(
     weights: Tensor, x: Tensor, y: Tensor, need_x: bool, need_y: bool
 ) -> tuple[Tensor, Tensor]:
     dtype, by_differences = x.dtype, _by_differences(x)
@@ -202,5 +202,5 @@ def _pieces(table: Tensor, numbers_a_cell: int) -> list[slice]:
     return [slice(i, i + rows) for i in range(0, N, rows)]
 
 
-torch.library.impl("softdp::difference_products", "CompositeExplicitAutograd")(_products_elsewhere)
-torch.library.impl("softdp::difference_sums", "CompositeExplicitAutograd")(_sums_elsewhere)
+torch.library.impl("softdp::difference_products", "CompositeExplicitAutograd")(products_elsewhere)
+torch.library.impl("softdp::difference_sums", "CompositeExplicitAutograd")(sums_elsewhere)

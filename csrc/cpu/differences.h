@@ -185,9 +185,11 @@ SOFTDP_FN void sum_features(const WeightStrips<T>& strips, int count, const T* o
   constexpr int L = kLanes<T>;
   for (; k + kCount <= features; k += kCount) {
     T few[kCount / kFeatures][kBlock * kFeatures];
-    for (int i = 0; i < steps; i++)
+    for (int i = 0; i < steps; i++) {
+      prefetch(other, i * features + k + kCount);
       for (int f = 0; f < kCount; f += kFeatures)
         std::memcpy(few[f / kFeatures] + i * kFeatures, other + i * features + k + f, sizeof(T) * kFeatures);
+    }
     for (int f = 0; f < kCount; f += kFeatures)
       for (int s = 0; s < count; s++)
         if (const int first = strips.first[s]; strips.last[s] >= first)
@@ -278,26 +280,33 @@ void sums(const Differences& p, const Part& part) {
     return sums_one_by_one(p, part, weights, x, y, sums_x, sums_y);
   T* const memory = static_cast<T*>(part.scratch);
   WeightStrips<T> along_y{memory, {}, {}}, along_x{memory + kBlock * kBlock, {}, {}};
-  T *const block_y = memory + 2 * kBlock * kBlock, *const block_x = block_y + D * kPitch<T>,
-           *const block_sums_y = block_x + D * kPitch<T>, *const block_sums_x = block_sums_y + D * kPitch<T>;
-  for (int64_t j = part.begin; j < part.end; j += kBlock) {
-    const int columns = int(part.end - j < kBlock ? part.end - j : kBlock);
-    if (sums_y)
-      transpose_block(y, j, j + columns, D, block_y, kPitch<T>, kBlock), clear(block_sums_y, D * kPitch<T>);
-    for (int64_t i = 0; i < N; i += kBlock) {
-      const int rows = int(N - i < kBlock ? N - i : kBlock);
+  const int64_t block = D * kPitch<T>, blocks = (own_columns + kBlock - 1) / kBlock;
+  T *const block_x = memory + 2 * kBlock * kBlock, *const block_sums_x = block_x + block,
+           *const blocks_y = block_sums_x + block, *const blocks_sums_y = blocks_y + blocks * block;
+  const auto columns_of = [&](int64_t b) { return int(b + 1 < blocks ? kBlock : own_columns - b * kBlock); };
+  for (int64_t b = 0; sums_y && b < blocks; b++) {
+    const int64_t j = part.begin + b * kBlock;
+    transpose_block(y, j, j + columns_of(b), D, blocks_y + b * block, kPitch<T>, kBlock);
+  }
+  if (sums_y) clear(blocks_sums_y, blocks * block);
+  for (int64_t i = 0; i < N; i += kBlock) {
+    const int rows = int(N - i < kBlock ? N - i : kBlock);
+    if (sums_x) transpose_block(x, i, i + rows, D, block_x, kPitch<T>, kBlock), clear(block_sums_x, block);
+    for (int64_t b = 0; b < blocks; b++) {
+      const int64_t j = part.begin + b * kBlock;
+      const int columns = columns_of(b);
       gather(weights + i * M + j, M, rows, columns, along_y, along_x);
       if (sums_y)
-        sum_features<T, kFeatures, kLine>(along_y, (columns + L - 1) / L, block_y, x + i * D, rows, D, 0,
-                                          block_sums_y);
-      if (!sums_x) continue;
-      transpose_block(x, i, i + rows, D, block_x, kPitch<T>, kBlock), clear(block_sums_x, D * kPitch<T>);
-      sum_features<T, kFeatures, kLine>(along_x, (rows + L - 1) / L, block_x, y + j * D, columns, D, 0,
-                                        block_sums_x);
-      add_transposed(block_sums_x, rows, D, sums_x + i * D);
+        sum_features<T, kFeatures, kLine>(along_y, (columns + L - 1) / L, blocks_y + b * block, x + i * D,
+                                          rows, D, 0, blocks_sums_y + b * block);
+      if (sums_x)
+        sum_features<T, kFeatures, kLine>(along_x, (rows + L - 1) / L, block_x, y + j * D, columns, D, 0,
+                                          block_sums_x);
     }
-    if (sums_y) add_transposed(block_sums_y, columns, D, sums_y + j * D);
+    if (sums_x) add_transposed(block_sums_x, rows, D, sums_x + i * D);
   }
+  for (int64_t b = 0; sums_y && b < blocks; b++)
+    add_transposed(blocks_sums_y + b * block, columns_of(b), D, sums_y + (part.begin + b * kBlock) * D);
 }
 
 }  // namespace softdp::cpu::SOFTDP_ISA

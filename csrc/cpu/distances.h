@@ -31,10 +31,11 @@ struct Part {
 constexpr int64_t kTileBytes = 256, kTileRows = 4;
 constexpr int64_t kBlock = 128;   // steps of x and of y whose sums are made together, in the second cache
 constexpr int64_t kPadding = 64;  // bytes after them
-inline int64_t difference_scratch_bytes(int64_t features, int64_t bytes_of_number) {
-  const int64_t products = 2 * features * kTileBytes,
+// Of sums over so many columns, and of any products.
+inline int64_t difference_scratch_bytes(int64_t features, int64_t columns, int64_t bytes_of_number) {
+  const int64_t blocks = (columns + kBlock - 1) / kBlock, products = 2 * features * kTileBytes,
                 sums = 2 * kBlock * kBlock * bytes_of_number +
-                       4 * features * (kBlock * bytes_of_number + kPadding);
+                       2 * (blocks + 1) * features * (kBlock * bytes_of_number + kPadding);
   return products > sums ? products : sums;
 }
 

@@ -42,11 +42,13 @@ struct Features {
   int kernel() const { return dtype == ScalarType::Double; }
 };
 
-// run(part) for all parts, on all threads where they are worth it; every part gets memory of its thread's.
-void over_parts(const Features& f, int64_t parts, const std::function<void(int64_t, void*)>& run) {
+// run(part) for all parts, on all threads where they are worth it; every part gets memory of its thread's,
+// for sums over so many columns.
+void over_parts(const Features& f, int64_t parts, int64_t columns,
+                const std::function<void(int64_t, void*)>& run) {
   const cpu::Differences& p = f.sizes;
   const double products = double(p.pairs) * double(p.rows) * double(p.columns) * double(p.features);
-  const int64_t bytes = cpu::difference_scratch_bytes(p.features, f.bytes_of_number()) + 64;
+  const int64_t bytes = cpu::difference_scratch_bytes(p.features, columns, f.bytes_of_number()) + 64;
   torch::stable::parallel_for(0, parts, products < kFewProducts ? parts : 1, [&](int64_t begin, int64_t end) {
     const std::unique_ptr<unsigned char[]> memory(new unsigned char[size_t(bytes)]);
     void* const aligned = memory.get() + 64 - reinterpret_cast<uintptr_t>(memory.get()) % 64;
@@ -73,7 +75,7 @@ Tensor difference_products(const Tensor& given_x, const Tensor& given_y, const s
   const int64_t wanted = p.pairs * p.rows / (4 * int64_t(torch::stable::get_num_threads())),
                 rows = std::min<int64_t>(std::max<int64_t>(wanted / 4 * 4, 32), 256),
                 parts = (p.rows + rows - 1) / rows;
-  over_parts(f, p.pairs * parts, [&](int64_t i, void* scratch) {
+  over_parts(f, p.pairs * parts, 0, [&](int64_t i, void* scratch) {
     const int64_t begin = i % parts * rows;
     cpu::chosen().products[f.kernel()](p, {i / parts, begin, std::min(begin + rows, p.rows), 0, scratch});
   });
@@ -111,7 +113,7 @@ std::tuple<Tensor, Tensor> difference_sums(const Tensor& given_weights, const Te
   p.weights = weights.data_ptr();
   p.out_x = need_x ? x.data_ptr() : nullptr;
   p.out_y = need_y ? y.data_ptr() : nullptr;
-  over_parts(f, B * p.splits, [&](int64_t i, void* scratch) {
+  over_parts(f, B * p.splits, std::min(columns, M), [&](int64_t i, void* scratch) {
     const int64_t split = i % p.splits, begin = std::min(split * columns, M);
     cpu::chosen().sums[f.kernel()](p, {i / p.splits, begin, std::min(begin + columns, M), split, scratch});
   });
