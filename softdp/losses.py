@@ -329,9 +329,11 @@ def _unit(x: Tensor) -> tuple[Tensor, Tensor]:
     # change with the scale, so that the scale has no gradient. A zero vector is divided by infinity, and so
     # is its gradient; the others are at least 1 long.
     scale = x.detach().abs().amax(dim=-1, keepdim=True)
-    scale = scale.masked_fill(scale == 0, torch.inf)
+    zero = scale == 0
+    scale = scale.masked_fill(zero, torch.inf)
     x = x / scale
-    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1)
+    # No clamp: a length that rounding puts at 1 or just below would lose its gradient.
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).masked_fill(zero, 1)
     return x / length, length * scale
 
 
