@@ -173,10 +173,10 @@ def test_forward_mode_in_a_compiled_function_is_an_error_and_no_silent_zero(name
         torch.compiler.reset()
         compiled = torch.compile(lambda m: SCORES[name](m, gap), backend="aot_eager", fullgraph=whole)
         assert torch.equal(compiled(match), SCORES[name](match, gap))
-        with (
-            forward_ad.dual_level(),
-            pytest.raises(Exception, match="jvp.* of this score are not implemented"),
-        ):
+        refused = (
+            "jvp.* of this score are not implemented|dual tensor"  # the latter is PyTorch's own, from 2.14
+        )
+        with forward_ad.dual_level(), pytest.raises(Exception, match=refused):
             compiled(forward_ad.make_dual(match, torch.ones_like(match)))
         derivative = torch.compile(
             lambda m: torch.func.jvp(lambda a: SCORES[name](a, gap), (m,), (m,)),
