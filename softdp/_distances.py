@@ -144,8 +144,6 @@ _sums = _ops._register("difference_sums", _sums_context, _sums_gradient, _sums_v
 
 def products_elsewhere(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None) -> Tensor:
     squares = u is None
-    if squares:
-        u, w = x, y
     out = x.new_empty(x.shape[0], x.shape[1], y.shape[1])
     if _by_differences(x):
         for rows in _pieces(out, x.shape[2]):
@@ -153,7 +151,8 @@ def products_elsewhere(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None)
             e = d if squares else u[:, rows, None] - w[:, None]
             out[:, rows] = (d * e).sum(3)
         return out
-    (x, y), (u, w) = _relative(x, y), _relative(u, w)
+    x, y = _relative(x, y)
+    u, w = (x, y) if squares else _relative(u, w)
     of_x, of_y = (x * u).sum(2)[:, :, None], (y * w).sum(2)[:, None]
     for rows in _pieces(out, 1):
         crossed = x[:, rows] @ w.mT
@@ -181,9 +180,8 @@ def sums_elsewhere(
             sums_y += y * g.sum(1)[..., None] - g.mT @ of_x
     nothing = (weights == 0).all(2).all(1)[:, None, None]  # 0 then, whatever the steps hold
     sums_x, sums_y = (t.to(dtype).masked_fill(nothing, 0) for t in (sums_x, sums_y))
-    return sums_x if need_x else x.new_empty(0, dtype=dtype), sums_y if need_y else x.new_empty(
-        0, dtype=dtype
-    )
+    none = x.new_empty(0, dtype=dtype)
+    return sums_x if need_x else none, sums_y if need_y else none.clone()
 
 
 def _by_differences(x: Tensor) -> bool:

@@ -98,9 +98,8 @@ def soft_dtw_divergence(
 
     Returns:
         The divergences, (B,), float64 for float64 features and float32 for all others. It is +inf where only
-        one of the sequences is empty. In float32 the error is at most 3e-7 of gamma * (N + M) plus the sum of
-        all |x_i - o|^2 and |y_j - o|^2, o as in :func:`softdp.squared_euclidean`, measured at 2 to 1024
-        steps. If x and y are nearly equal, the value can be below 0 by as much.
+        one of the sequences is empty. In float32 the value of nearly equal sequences is off by about 1e-7 of
+        gamma * (N + M) (`python benchmarks/limits.py`), and can be below 0 by as much.
 
     Raises:
         ValueError, TypeError: as :func:`softdp.squared_euclidean` and :func:`softdp.soft_dtw`.
