@@ -129,10 +129,11 @@ def _sums_vmap(info: Any, in_dims: tuple, weights: Tensor, x: Tensor, y: Tensor,
     return tuple(parted), (0, 0)
 
 
+_NO_JVP = "softdp: squared_euclidean has no forward-mode derivative (jvp) in torch.compile"
 _products = _ops._register(
-    "difference_products", _products_context, _products_gradient, _products_vmap, _products_tangent
+    "difference_products", _products_context, _products_gradient, _products_vmap, _NO_JVP, _products_tangent
 )
-_sums = _ops._register("difference_sums", _sums_context, _sums_gradient, _sums_vmap, _sums_tangent)
+_sums = _ops._register("difference_sums", _sums_context, _sums_gradient, _sums_vmap, _NO_JVP, _sums_tangent)
 
 
 # ---- other devices -------------------------------------------------------------------------------

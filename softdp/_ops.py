@@ -411,19 +411,22 @@ def only_backward(*args: Any) -> bool:
 
 
 def _register(
-    name: str, context: Callable, gradient: Callable, vmap: Callable, tangent: Callable | None = None
+    name: str,
+    context: Callable,
+    gradient: Callable,
+    vmap: Callable,
+    no_forward_mode: str,
+    tangent: Callable | None = None,
 ) -> Callable:
     """Give an operator its derivatives, `tangent` the forward one, and its vmap rule; returns what calls it.
+
+    no_forward_mode: the error where there is no forward derivative. Under torch.compile there is none.
 
     The same rules, by three ways: torch.compile and opcheck want register_autograd, which does not work
     under torch.func (pytorch/pytorch#170834); there an autograd.Function with setup_context does; and a
     plain one costs the least, 0.1 ms less a call, as much as a small problem takes.
     """
     operator = getattr(torch.ops.softdp, name).default
-    if tangent is None:
-        no_forward_mode = _not_implemented("forward-mode derivatives (jvp)", name[:3])
-    else:
-        no_forward_mode = "softdp: squared_euclidean has no forward-mode derivative (jvp) in torch.compile"
     torch.library.register_autograd(f"softdp::{name}", gradient, setup_context=context)
     torch.library.register_vmap(f"softdp::{name}", vmap)
 
@@ -459,13 +462,26 @@ def _register(
     return call
 
 
-fsd_forward = _register("fsd_forward", _fsd_context, _fsd_gradient, _fsd_forward_vmap)
-lcs_forward = _register("lcs_forward", _lcs_context, _lcs_gradient, _lcs_forward_vmap)
-fsd_backward = _register("fsd_backward", _fsd_double_context, _fsd_double_gradient, _fsd_backward_vmap)
-lcs_backward = _register("lcs_backward", _lcs_double_context, _lcs_double_gradient, _lcs_backward_vmap)
+_NO_JVP = {of: _not_implemented("forward-mode derivatives (jvp)", of) for of in _REFERENCE}
+fsd_forward = _register("fsd_forward", _fsd_context, _fsd_gradient, _fsd_forward_vmap, _NO_JVP["fsd"])
+lcs_forward = _register("lcs_forward", _lcs_context, _lcs_gradient, _lcs_forward_vmap, _NO_JVP["lcs"])
+fsd_backward = _register(
+    "fsd_backward", _fsd_double_context, _fsd_double_gradient, _fsd_backward_vmap, _NO_JVP["fsd"]
+)
+lcs_backward = _register(
+    "lcs_backward", _lcs_double_context, _lcs_double_gradient, _lcs_backward_vmap, _NO_JVP["lcs"]
+)
 fsd_double_backward = _register(
-    "fsd_double_backward", _no_context, _no_third_derivative("fsd"), _fsd_double_backward_vmap
+    "fsd_double_backward",
+    _no_context,
+    _no_third_derivative("fsd"),
+    _fsd_double_backward_vmap,
+    _NO_JVP["fsd"],
 )
 lcs_double_backward = _register(
-    "lcs_double_backward", _no_context, _no_third_derivative("lcs"), _lcs_double_backward_vmap
+    "lcs_double_backward",
+    _no_context,
+    _no_third_derivative("lcs"),
+    _lcs_double_backward_vmap,
+    _NO_JVP["lcs"],
 )

@@ -306,10 +306,6 @@ class _Cosines(torch.autograd.Function):
         by_vector = (by_unit - unit * (unit * by_unit).sum(-1, keepdim=True)) / length
         if by_length is not None:
             by_vector = by_vector + unit * by_length
-        if direct is None and by_length is None:
-            # A pair whose cosines receive the gradient 0 gets 0, whatever its features hold.
-            nothing = torch.linalg.vector_norm(by_product.detach(), 1, (1, 2), keepdim=True) == 0
-            by_vector = by_vector.masked_fill(nothing, 0)
         parts = by_vector.view(len(products), B, N + M, unit.shape[2]).unbind()
         return *torch.cat(parts, 2).split((N, M), 1), None
 

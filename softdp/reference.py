@@ -195,7 +195,7 @@ def lcs_visits(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
-    """How much of LCS's paths passes through each cell, plateaus included: d score / d R(i,j), (B, N, M)."""
+    """How probable it is that a path of LCS takes each cell, whatever its similarity: d score / d R(i,j)."""
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
     added = torch.zeros_like(args.similarity, requires_grad=True)
     with torch.enable_grad():

@@ -117,16 +117,14 @@ def soft_dtw_divergence(
     exp(-D / gamma) is a positive definite kernel then: Cuturi, Fast global alignment kernels, ICML 2011.
     """
     _checks.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
-    between = _of_features(x, y, gamma, x_lengths, y_lengths)
-    biases = _of_features(x, x, gamma, x_lengths, x_lengths) + _of_features(y, y, gamma, y_lengths, y_lengths)
-    return between - biases / 2
+    _checks.feature_arguments(x, y, x_lengths, y_lengths)
+    x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
 
+    def between(a: Tensor, b: Tensor, a_lengths: Tensor | None, b_lengths: Tensor | None) -> Tensor:
+        return soft_dtw(_distances.squared(a, b), gamma=gamma, x_lengths=a_lengths, y_lengths=b_lengths)
 
-def _of_features(
-    x: Tensor, y: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
-) -> Tensor:
-    cost = squared_euclidean(x, y, x_lengths=x_lengths, y_lengths=y_lengths)
-    return soft_dtw(cost, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
+    biases = between(x, x, x_lengths, x_lengths) + between(y, y, y_lengths, y_lengths)
+    return between(x, y, x_lengths, y_lengths) - biases / 2
 
 
 @_checks.explained()
