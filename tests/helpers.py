@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +17,22 @@ import softdp
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"  # values that others' code computed
+
+
+def run_python(
+    *arguments: str | Path, folder: Path | None = None, variables: dict[str, str] | None = None
+) -> subprocess.CompletedProcess:
+    """Python in a process of its own, in an empty folder where none is named.
+
+    In the checkout it would import the source, which holds no build where softdp is installed.
+    """
+    command = [sys.executable, *map(str, arguments)]
+    environment = {**os.environ, **(variables or {})}
+    with tempfile.TemporaryDirectory() as empty:
+        return subprocess.run(
+            command, cwd=folder or empty, env=environment, capture_output=True, text=True, timeout=300
+        )
+
 
 # Both offer fsd_score and lcs_score.
 by_implementation = pytest.mark.parametrize(

@@ -1,12 +1,10 @@
 """A citizen of PyTorch: opcheck, compile, torch.func, autocast, threads, forks, DataLoader workers."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
-from helpers import close, score_and_gradients, scores
+from helpers import close, run_python, score_and_gradients, scores
 
 import softdp
 
@@ -386,7 +384,7 @@ if __name__ == "__main__":
 def test_workers_and_children(method, tmp_path):
     script = tmp_path / "workers.py"
     script.write_text(WORKERS)
-    done = subprocess.run([sys.executable, str(script), method], capture_output=True, text=True, timeout=300)
+    done = run_python(script, method)
     assert done.stdout.split() == ["True", "True", "0"], done.stderr
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import subprocess
-import sys
-import tempfile
 
 import pytest
 import torch
-from helpers import close, score_and_gradients, scores
+from helpers import close, run_python, score_and_gradients, scores
 
 import softdp
 
@@ -399,8 +396,7 @@ def test_scores_alone_take_little_memory():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         softdp.fsd_score(table, 0.0)
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**14)"""
-    with tempfile.TemporaryDirectory() as folder:
-        found = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+    found = run_python("-c", program)
     assert float(found.stdout) < 40, found.stderr  # bytes a column
 
 
@@ -437,10 +433,7 @@ def runs_with(name: str) -> subprocess.CompletedProcess:
         "import softdp, torch; score = softdp.fsd_score(torch.eye(9)[None], 0.0).item(); "
         "print(softdp.build_info()['cpu_selected'], score)"
     )
-    environment = {**os.environ, "SOFTDP_CPU": name}
-    command = [sys.executable, "-c", program]
-    with tempfile.TemporaryDirectory() as folder:  # in the checkout Python would find the source
-        return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    return run_python("-c", program, variables={"SOFTDP_CPU": name})
 
 
 def test_instruction_sets_can_be_named():

@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import close
+from helpers import close, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -333,6 +331,6 @@ def test_distances_take_no_more_memory_than_cdist(N, D, gradients):
 
 
 def megabytes(name: str, N: int, D: int, gradients: bool) -> float:
-    command = [sys.executable, "-c", PEAK, name, str(N), str(D), str(gradients)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_python("-c", PEAK, name, str(N), str(D), str(gradients))
+    assert done.returncode == 0, done.stderr
     return float(done.stdout)

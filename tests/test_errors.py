@@ -3,13 +3,11 @@
 import inspect
 import math
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from helpers import close
+from helpers import close, run_python
 
 import softdp
 
@@ -460,13 +458,13 @@ def test_softdp_plot_is_loaded_when_it_is_used():
         "import sys, softdp; print('matplotlib' in sys.modules); print(softdp.plot.matrix.__name__); "
         "print(softdp.plot is sys.modules['softdp.plot'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = run_python("-c", code)
     assert done.stdout.split() == ["False", "matrix", "True"], done.stderr
 
 
 def test_softdp_plot_without_matplotlib_says_what_to_install():
     code = "import sys; sys.modules['matplotlib'] = None; import softdp; softdp.plot"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = run_python("-c", code)
     assert 'softdp.plot needs matplotlib: pip install "softdp[plot]"' in done.stderr
 
 

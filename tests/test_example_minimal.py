@@ -1,16 +1,14 @@
 """The smallest example: it stays small, and its loss falls."""
 
 import re
-import subprocess
-import sys
 
-from helpers import ROOT
+from helpers import ROOT, run_python
 
 EXAMPLE = ROOT / "examples" / "minimal.py"
 
 
 def test_the_loss_falls_to_a_tenth():
-    done = subprocess.run([sys.executable, EXAMPLE], capture_output=True, text=True, timeout=300)
+    done = run_python(EXAMPLE)
     assert done.returncode == 0, done.stderr
     losses = [float(value) for value in re.findall(r"^step +\d+: loss (-?\d+\.\d\d)$", done.stdout, re.M)]
     assert len(losses) == done.stdout.count("\n") == 6

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
 import sys
 from dataclasses import astuple, replace
 from statistics import mean
@@ -14,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, run_python
 from skips import needs_packages
 
 import softdp
@@ -354,11 +352,9 @@ def test_bad_arguments_get_one_line(example, tmp_path, capsys, arguments, reason
 def test_missing_package_gets_one_line(tmp_path):
     message = "No module named 'aeon'"
     (tmp_path / "aeon.py").write_text(f"raise ModuleNotFoundError({message!r}, name='aeon')\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     # A script's own folder comes first on its path: run a copy that has the stub beside it.
     for path in EXAMPLE.glob("*.py"):
         (tmp_path / path.name).write_text(path.read_text())
-    command = [sys.executable, str(tmp_path / "train.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    done = run_python(tmp_path / "train.py")
     assert done.returncode == 2
     assert done.stderr.startswith(f"train.py: error: {message}") and done.stderr.count("\n") == 1

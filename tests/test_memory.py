@@ -6,13 +6,12 @@ import os
 import re
 import resource
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import close, score_and_gradients, scores
+from helpers import ROOT, close, run_python, score_and_gradients, scores
 
 import softdp
 
@@ -147,9 +146,7 @@ def test_a_gradient_from_it_is_a_tensor_like_others():
 
 
 def run(program: str, keep: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "SOFTDP_KEEP_MB": keep}
-    command = [sys.executable, "-c", program]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=Path(__file__).parent)
+    return run_python("-c", program, folder=ROOT / "tests", variables={"SOFTDP_KEEP_MB": keep})
 
 
 @pytest.mark.skipif(not SMAPS.is_file(), reason="needs Linux: another system has no /proc/self/smaps")

@@ -1,7 +1,6 @@
 """The installation: what it tells about itself, and what it says when its extension does not fit."""
 
 import json
-import os
 import re
 import runpy
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT
+from helpers import ROOT, run_python
 
 import softdp
 from softdp import _library
@@ -135,7 +134,8 @@ def test_a_gpu_that_the_kernels_were_not_built_for_runs_the_reference(loader, mo
 
 def test_the_import_does_not_bring_torch_compile():
     code = "import sys, softdp; sys.exit('torch._dynamo' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, timeout=120).returncode == 0
+    done = run_python("-c", code, folder=PACKAGE.parent)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_driver_must_run_the_cuda_of_the_build(loader, monkeypatch):
@@ -191,14 +191,8 @@ def test_a_driver_that_is_too_old_is_named(tmp_path):
     (tmp_path / "driver.c").write_text(OLD_DRIVER)
     library = tmp_path / "libcuda.so.1"
     subprocess.run(["cc", "-shared", "-fPIC", tmp_path / "driver.c", "-o", library], check=True)
-    done = subprocess.run(
-        [sys.executable, "-c", "import softdp; print(softdp.build_info()['why_no_cuda'])"],
-        cwd=PACKAGE.parent,
-        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    code = "import softdp; print(softdp.build_info()['why_no_cuda'])"
+    done = run_python("-c", code, folder=PACKAGE.parent, variables={"LD_LIBRARY_PATH": str(tmp_path)})
     assert f"runs CUDA up to 11.8, the kernels are built with CUDA {built}" in done.stdout, done.stderr
 
 
@@ -220,9 +214,7 @@ def copied(tmp_path):
 
     def imported() -> subprocess.CompletedProcess:
         code = "import softdp; print(softdp.__file__)"
-        return subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
-        )
+        return run_python("-c", code, folder=tmp_path)
 
     return target, imported
 

@@ -1,13 +1,11 @@
 """Pictures: what is drawn is the table cropped to the lengths and the path through its cells' centres."""
 
 import io
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from helpers import scores
+from helpers import run_python, scores
 from skips import needs_packages
 
 import softdp
@@ -264,7 +262,7 @@ def test_what_is_no_pair(axes):
 # ---- imports -------------------------------------------------------------------------------------
 
 
-def test_import_softdp_does_not_load_matplotlib_and_plot_says_how_to_get_it(tmp_path):
+def test_import_softdp_does_not_load_matplotlib_and_plot_says_how_to_get_it():
     code = """if True:
         import sys, softdp
         assert "matplotlib" not in sys.modules and "plot" not in vars(softdp)  # it is loaded at its first use
@@ -274,7 +272,5 @@ def test_import_softdp_does_not_load_matplotlib_and_plot_says_how_to_get_it(tmp_
         except ImportError as error:
             print(error)
     """
-    done = subprocess.run(  # not in the checkout, whose softdp is not built
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=tmp_path
-    )
+    done = run_python("-c", code)
     assert done.stdout.startswith('softdp.plot needs matplotlib: pip install "softdp[plot]"'), done.stderr

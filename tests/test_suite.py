@@ -5,14 +5,12 @@ from __future__ import annotations
 import ast
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import skips
-from helpers import ROOT
+from helpers import ROOT, run_python
 
 TESTS = sorted((ROOT / "tests").glob("*.py"))
 SKIPPED = {  # a file's name and text
@@ -48,19 +46,12 @@ SKIPPED = {  # a file's name and text
 def run_pytest(folder: Path, *arguments: str) -> str:
     """What pytest prints of the folder's tests, with the groups of this suite."""
     path = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "skips",
-        "-p",
-        "no:cacheprovider",
-        *arguments,
-        str(folder),
-    ]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    done = run_python(
+        *("-m", "pytest", "-p", "skips", "-p", "no:cacheprovider"),
+        *(*arguments, folder),
+        folder=folder,
+        variables={"PYTHONPATH": path, "COLUMNS": "200"},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -124,6 +115,12 @@ def test_no_test_or_example_asks_the_installer_for_a_version():
             continue
         assert "importlib.metadata" not in path.read_text(), path
         assert "pkg_resources" not in path.read_text(), path
+
+
+def test_every_test_starts_python_where_the_installed_softdp_is_found():
+    """Not in the checkout, where it would import the source: run_python sees to that."""
+    starts = [path.name for path in TESTS if "sys.executable" in path.read_text()]
+    assert starts == ["helpers.py", Path(__file__).name]
 
 
 def test_needs_packages_passes_what_is_there():
