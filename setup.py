@@ -4,8 +4,9 @@
     softdp/_CUDA.abi3.so   the CUDA operators and kernels, where a CUDA toolkit is found
 
 Both use PyTorch's stable ABI and nothing of Python's: one build runs under every Python and every PyTorch
-from 2.10 on. The second is loaded only by a PyTorch that has CUDA. It holds its own CUDA runtime, so that
-PyTorch's CUDA version does not matter.
+from 2.10 on. The build needs no PyTorch: the headers of that ABI are in third_party/torch, and what they
+declare is found when the files are loaded. The second file is loaded only by a PyTorch that has CUDA. It
+holds its own CUDA runtime, so that PyTorch's CUDA version does not matter.
 """
 
 import concurrent.futures
@@ -23,13 +24,11 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-import torch
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parent.absolute()
-MIN_TORCH = "0x020a000000000000"  # 2.10: the oldest torch whose stable ABI has all that is used here
+TORCH = "2.10.0"  # of third_party/torch: the oldest PyTorch whose stable ABI has all that is used here
 # Where neither TORCH_CUDA_ARCH_LIST nor a GPU says which; a newer GPU compiles the PTX. The first is the
 # oldest that the kernels run on: they copy asynchronously.
 ARCHITECTURES = (80, 90, 100)
@@ -83,19 +82,29 @@ def toolkit_version(home: Path) -> str:
 def why_cpu_only(home: Path | None) -> str | None:
     """Why no CUDA kernels are built; None where they are. SOFTDP_CUDA=1 makes any hindrance an error.
 
-    A PyTorch without CUDA is a reason only because nobody would run what takes minutes to compile.
+    A PyTorch without CUDA is a reason only because nobody would run what takes minutes to compile. pip
+    hides the PyTorch that is installed, unless it is called with --no-build-isolation.
     """
     asked = os.environ.get("SOFTDP_CUDA", "")
     if asked not in ("", "0", "1"):
         sys.exit(f"softdp: SOFTDP_CUDA must be 0 (CPU only) or 1 (CUDA kernels too), got {asked!r}")
     if asked == "0":
         return "SOFTDP_CUDA=0"
-    if not torch.version.cuda and asked != "1":
+    if asked != "1" and torch_without_cuda():
         return "torch is built without CUDA (SOFTDP_CUDA=1 builds the CUDA kernels all the same)"
     why = _hindrance(home)
     if why and asked == "1":
         sys.exit(f"softdp: SOFTDP_CUDA=1 asks for CUDA kernels, but {why}")
     return why
+
+
+def torch_without_cuda() -> bool:
+    """Whether the build sees a PyTorch, and that one has no CUDA."""
+    try:
+        import torch
+    except (ImportError, OSError):  # none, or one that does not load
+        return False
+    return torch.version.cuda is None
 
 
 def _hindrance(home: Path | None) -> str | None:
@@ -134,7 +143,7 @@ NAMED = {
 
 
 def architectures(home: Path) -> list[str]:
-    """What to compile for, as in TORCH_CUDA_ARCH_LIST: that, or the visible GPUs', or ARCHITECTURES.
+    """What to compile for, as in TORCH_CUDA_ARCH_LIST: that, or this machine's GPUs', or ARCHITECTURES.
 
     What is older than the kernels run on is left out: images set the variable to all that they serve.
     """
@@ -142,11 +151,13 @@ def architectures(home: Path) -> list[str]:
     if asked not in ("", "native"):
         entries = [NAMED.get(entry, entry) for entry in re.split(r"[;, ]+", asked.strip("; "))]
         return [entry for entry in ";".join(entries).split(";") if _capability(entry) >= ARCHITECTURES[0]]
-    with suppress(RuntimeError, AssertionError):  # a driver too old for this PyTorch, say
-        visible = {torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())}
-        young = sorted(c for c in visible if 10 * c[0] + c[1] >= ARCHITECTURES[0])
+    with suppress(OSError, subprocess.CalledProcessError):  # no driver, or one too old for the question
+        lines = said("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader").split()
+        young = {
+            line for line in lines if re.fullmatch(r"\d+\.\d", line) and _capability(line) >= ARCHITECTURES[0]
+        }
         if young:
-            return [f"{major}.{minor}" for major, minor in young]
+            return sorted(young, key=_capability)
     known = []
     with suppress(OSError, subprocess.CalledProcessError):
         known = said(home / "bin/nvcc", "--list-gpu-arch").split()
@@ -200,8 +211,7 @@ class Objects:
     """Compiles sources, and keeps the objects under the hash of all that they are made from.
 
     They lie in build/objects, or the folder that SOFTDP_OBJECTS names. The hash holds the source, the headers
-    of its folder, the command, the compiler's version, and for what includes PyTorch's headers its version;
-    not the system's headers.
+    that it can include, the command and the compiler's version; not the system's headers.
     """
 
     def __init__(self, spare: Path) -> None:
@@ -267,10 +277,13 @@ class Objects:
 
 
 def headers(source: str) -> list[Path]:
-    """What a source can include: csrc's own headers and its folder's; csrc/ops takes from all folders."""
+    """What a source can include: csrc's own headers and its folder's; csrc/ops takes from all folders, and
+    from PyTorch."""
     folder = Path(source).parent.name
     found = [*ROOT.glob("csrc/*.h"), *ROOT.glob(f"csrc/{folder}/*.h")]
-    return sorted(ROOT.glob("csrc/**/*.h") if folder == "ops" else found)
+    if folder == "ops":
+        found = [*ROOT.glob("csrc/**/*.h"), *ROOT.glob("third_party/**/*.h")]
+    return sorted(found)
 
 
 def compiler() -> list[str]:
@@ -328,15 +341,36 @@ def cuda_objects(objects: Objects, home: Path, entries: list[str]) -> list[str]:
 
 
 def operators(objects: Objects, *names: str, home: Path | None = None) -> list[str]:
-    """csrc/ops, against PyTorch's headers, and a CUDA toolkit's."""
-    command = [*compiler(), "-O2", *flags(), f"-DTORCH_TARGET_VERSION={MIN_TORCH}"]
-    version, include = compiler_version() + torch.__version__, cpp_extension.include_paths()
+    """csrc/ops, with PyTorch's headers, and a CUDA toolkit's."""
+    major, minor, _ = (int(part) for part in TORCH.split("."))
+    command = [*compiler(), "-O2", *flags(), f"-DTORCH_TARGET_VERSION=0x{major:02x}{minor:02x}{0:012x}"]
+    command.append("-isystemthird_party/torch")
+    version, include = compiler_version(), []
     if home:
         command.append("-DUSE_CUDA")
         version += said(home / "bin/nvcc", "--version")
         found = cuda_headers(home)
         include += [str(found)] if found != Path("/usr/include") else []  # which the compiler knows
     return [objects.add(f"csrc/ops/{name}.cpp", command, version, tuple(include)) for name in names]
+
+
+def stub(name: str, folder: Path) -> str:
+    """An empty library of that name, to be linked in the place of PyTorch's: the loader finds that one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    command = [
+        *compiler(),
+        "-shared",
+        "-nostdlib",
+        f"-Wl,-soname,{name}",
+        "-x",
+        "c++",
+        os.devnull,
+        "-o",
+        str(file),
+    ]
+    subprocess.run(command, check=True)
+    return str(file)
 
 
 # ---- what setuptools is told -----------------------------------------------------------------------
@@ -364,7 +398,7 @@ class BuildExtension(build_ext):
         cuda = None if self.why_not else toolkit_version(self.home)
         record = {
             "version": version,
-            "torch": torch.__version__,
+            "torch": TORCH,
             "platform": f"{sys.platform}-{platform.machine()}",
             "cpu": list(instruction_sets()),
             "cuda": cuda,
@@ -375,7 +409,7 @@ class BuildExtension(build_ext):
         what = f"CPU only: {self.why_not}"
         if cuda:
             what = f"CPU and CUDA {cuda} ({self.home}) for {', '.join(record['cuda_archs'])}"
-        print(f"softdp {version}: built with torch {torch.__version__}, {what}", flush=True)
+        print(f"softdp {version}: built for torch {TORCH} and newer, {what}", flush=True)
 
     def build_extensions(self) -> None:
         objects = Objects(Path(self.build_temp))
@@ -395,16 +429,16 @@ class BuildExtension(build_ext):
         unfinished = target.with_suffix(".tmp")  # what is there stays until this one is whole
         link = shlex.split(os.environ.get("LDSHARED") or "") or [*compiler(), "-shared"]
         command = [*link, *self.parts[ext.name], *shlex.split(os.environ.get("LDFLAGS", ""))]
-        command += ["-o", str(unfinished), *(f"-L{folder}" for folder in cpp_extension.library_paths())]
-        command += ["-lc10", "-ltorch_cpu"]
+        # The linker would drop libtorch.so, of which nothing is used here and which brings libtorch_cuda.so.
+        names = ["torch_cpu", "torch"] if ext.name == "softdp._CUDA" else ["torch_cpu"]
+        command += ["-o", str(unfinished), "-Wl,--no-as-needed"]
+        command += [stub(f"lib{name}.so", Path(self.build_temp)) for name in names]
         if sys.platform == "linux":
             # Only what the loader asks is exported. PyTorch has a CUDA runtime in the process too:
             # neither may bind to the other's functions.
             command += [f"-Wl,--version-script={ROOT / 'csrc/exports.map'}", "-Wl,-Bsymbolic"]
         if ext.name == "softdp._CUDA":
-            # The linker would drop libtorch.so, which nothing here names and which brings libtorch_cuda.so.
-            command += [str(static_runtime(self.home)), "-ldl", "-lrt", "-lpthread"]
-            command += ["-Wl,--no-as-needed", "-ltorch"]
+            command += [str(static_runtime(self.home)), "-Wl,--as-needed", "-ldl", "-lrt", "-lpthread"]
         print(*command, flush=True)
         if subprocess.run(command).returncode:
             sys.exit(f"softdp: {target.name} does not link")

@@ -125,7 +125,7 @@ build() {
     --exclude='*.egg-info' --exclude=_build_info.json -cf - . | tar -C "$work/source" -xf - || die "cannot copy $root"
   (cd "$work/source" && "$python" -m pip install -v --no-index --no-build-isolation --no-deps --upgrade \
     --target "$site" .) > "$logs/build.log" 2>&1 || { tail -n 40 "$logs/build.log"; die "the build failed"; }
-  grep -o 'softdp [^ ]*: built with .*' "$logs/build.log" | tail -n 1
+  grep -o 'softdp [^ ]*: built for .*' "$logs/build.log" | tail -n 1
 }
 compgen -G "${wheels:-/nowhere}/softdp-*.whl" > /dev/null && echo "softdp as it was built in $wheels" || build
 (cd "$work" && "$python" -c 'import softdp; print(softdp.build_info())') || die "softdp does not import"

@@ -29,7 +29,7 @@ def build_info() -> dict[str, Any]:
         A dict with these keys.
 
         - version: softdp's.
-        - torch_built, torch_running: the PyTorch versions of the build and of this process.
+        - torch_built: the oldest PyTorch that this build runs with; torch_running: this process's.
         - platform: the operating system and processor of the build.
         - cpu: the instruction sets of the CPU kernels.
         - cpu_selected: the one in use; the environment variable SOFTDP_CPU, set before the import, names
@@ -93,7 +93,7 @@ def _load() -> Path:
     built = _built()
     was = "by nothing that left a record"
     if built:
-        was = f"softdp {built['version']}, with torch {built['torch']}, for {built['platform']}"
+        was = f"softdp {built['version']}, for torch {built['torch']} and newer, {built['platform']}"
     here = (
         f"Python {platform.python_version()}, torch {torch.__version__}, {sys.platform}-{platform.machine()}"
     )
@@ -104,11 +104,7 @@ def _load() -> Path:
             ". This is the source folder, which holds no build: start Python in another folder to import an"
             " installed softdp"
         )
-    # Without build isolation, pip builds against the PyTorch that is here, whatever newer one there is.
-    mend = (
-        'pip install "setuptools>=77" && '
-        f"pip install --no-build-isolation --force-reinstall --no-deps {source}"
-    )
+    mend = f"pip install --force-reinstall --no-deps {source}"
     if torch.__version__ < (2, 10):
         mend = 'pip install "torch>=2.10"'
     raise ImportError(

