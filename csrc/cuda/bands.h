@@ -204,6 +204,7 @@ struct ForwardArguments {
   double unit;
   V threshold;
   Boundary boundary;
+  Format<T> format;
   Scores<T> scores[3];
   bool wide_gaps;
   V* score;
@@ -232,11 +233,15 @@ SOFTDP_DEVICE void spoil(double& s) {
   s = NAN;
 }
 
-// A gap's score at (row, column) of a pair.
-template <class V, class T>
-SOFTDP_DEVICE V gap_at(const Scores<T>& gap, bool wide, int64_t pair, int64_t row, int64_t column) {
-  const int64_t at = pair * gap.batch + row * gap.row + column * gap.column;
-  return wide ? reinterpret_cast<const V*>(gap.data)[at] : value_from<V>(gap.data[at]);
+// The i-th score at (row, column) of a pair.
+template <class R>
+SOFTDP_DEVICE typename R::V score_at(const ForwardArguments<R>& a, int i, int64_t pair, int64_t row,
+                                     int64_t column) {
+  using V = typename R::V;
+  const Scores<typename R::T>& scores = a.scores[i];
+  const int64_t at = pair * scores.batch + row * scores.row + column * scores.column;
+  return i > 0 && a.wide_gaps ? reinterpret_cast<const V*>(scores.data)[at]
+                              : value_from<V>(scores.data[at], a.format);
 }
 
 // The score of a pair without cells.
@@ -255,10 +260,9 @@ SOFTDP_DEVICE bool hides_a_score(const ForwardArguments<R>& a, int64_t pair, int
   if constexpr (R::Max::kHasNarrow) {
     const auto hidden = [&](typename R::V x) { return x < a.k.lowest && x > -ScalarCommon::kInfinity; };
     for (int64_t at = first; at < int64_t(n) * m; at += step) {
-      found = found || hidden(gap_at<typename R::V>(a.scores[0], false, pair, at / m, at % m));
+      found = found || hidden(score_at(a, 0, pair, at / m, at % m));
       if constexpr (!R::kLcs)
-        for (int i = 1; i < 3; i++)
-          found = found || hidden(gap_at<typename R::V>(a.scores[i], a.wide_gaps, pair, at / m, at % m));
+        for (int i = 1; i < 3; i++) found = found || hidden(score_at(a, i, pair, at / m, at % m));
     }
   }
   return found;
@@ -396,7 +400,7 @@ forward_bands(const ForwardArguments<R> a) {
   if (saved)
 #pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++)
-      fill_rows(saved + plane * N * M, a.bands, place.band, N, M, n, m, V(0), true);
+      fill_rows(saved + plane * N * M, Format<V>(), a.bands, place.band, N, M, n, m, V(0), true);
   if ((n == 0 || m == 0) && place.band == 0 && threadIdx.x == 0) a.score[pair] = empty_score(a, size);
   const int row0 = place.band * a.bands.rows() + warp * kRows;
   if (row0 >= n || m == 0) return;
@@ -407,8 +411,8 @@ forward_bands(const ForwardArguments<R> a) {
   for (int i = 0; i < R::kArrays; i++) memory.array[i] = block.array(warp, R::kArrays, i);
   memory.column = own.columns.ring;
   if (lane < rows) {
-    if (R::kInsert == Gap::kRow) memory.row[0] = gap_at<V>(a.scores[1], a.wide_gaps, pair, row0 + lane, 0);
-    if (R::kDelete == Gap::kRow) memory.row[1] = gap_at<V>(a.scores[2], a.wide_gaps, pair, row0 + lane, 0);
+    if (R::kInsert == Gap::kRow) memory.row[0] = score_at(a, 1, pair, row0 + lane, 0);
+    if (R::kDelete == Gap::kRow) memory.row[1] = score_at(a, 2, pair, row0 + lane, 0);
   }
 
   const Boundary& boundary = a.boundary;
@@ -456,15 +460,13 @@ forward_bands(const ForwardArguments<R> a) {
       if (R::is_loaded(i)) loaders[i].start(part, rows, m, at, memory.array[i]);
     const int column = at * kChunk + lane;
     const bool valid = lane < kChunk && column < m;
-    if (R::kColumns)
-      held = valid ? gap_at<V>(a.scores[R::kInsert == Gap::kColumn ? 1 : 2], a.wide_gaps, pair, 0, column)
-                   : V(0);
+    if (R::kColumns) held = valid ? score_at(a, R::kInsert == Gap::kColumn ? 1 : 2, pair, 0, column) : V(0);
   };
   const auto finish = [&](int at) {
     copy_async_wait();
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++)
-      if (R::is_loaded(i)) loaders[i].finish(part, at, memory.array[i]);
+      if (R::is_loaded(i)) loaders[i].finish(part, at, memory.array[i], a.format);
     if (R::kColumns && lane < kChunk) memory.column[(at * kChunk + lane) & (kRing - 1)] = held;
     sync_warp();
   };
@@ -472,7 +474,7 @@ forward_bands(const ForwardArguments<R> a) {
     if (!saved) return;
 #pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++)
-      storers[plane].store(part, rows, m, at, memory.array[plane]);
+      storers[plane].store(part, rows, m, at, memory.array[plane], {});
   };
 
   const int total = m + rows - 1, chunks = (total + kChunk - 1) / kChunk, blocks = (m + kChunk - 1) / kChunk;
@@ -519,6 +521,7 @@ struct BackwardArguments {
   Pairs pairs;
   const V* grad_score;
   const V* saved;
+  Format<T> format;
   Gradient<T> gradients[3];
   bool shared_gap, visits;
   int arrays;  // the third is for delete's gradient, where it is wanted cell by cell
@@ -538,9 +541,10 @@ SOFTDP_DEVICE void fill_gradients(const A& a, int64_t pair, int band, int n, int
     const auto& gradient = a.gradients[i];
     if (!gradient.data || !gradient.every_row) continue;
     if (gradient.every_column)
-      fill_rows(gradient.data + pair * N * M, a.bands, band, N, M, n, m, value, padding_only);
+      fill_rows(gradient.data + pair * N * M, a.format, a.bands, band, N, M, n, m, value, padding_only);
     else
-      fill_rows(gradient.data + pair * N, a.bands, band, N, 1, m > 0 ? n : 0, 1, value, padding_only);
+      fill_rows(gradient.data + pair * N, a.format, a.bands, band, N, 1, m > 0 ? n : 0, 1, value,
+                padding_only);
   }
 }
 
@@ -615,7 +619,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
       const Gradient<T>& g = a.gradients[i];
       if (!g.data || !g.every_column) continue;
       if (g.every_row)
-        storers[i].store(part, rows, m, at, array[i]);
+        storers[i].store(part, rows, m, at, array[i], a.format);
       else
         store_column_sums<-1>(a.partial[i - 1] + (pair * strips_of(N) + strip) * M, part, lane, rows, m, at,
                               array[i]);
@@ -641,7 +645,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
     if (kind(i) != Sum::kRow) continue;
     double sum = i == 1 ? insert_row : del_row;
     if (g.every_row) {
-      if (lane < rows) g.data[pair * N + (n - 1 - row0 - lane)] = value_to<T>(V(sum));
+      if (lane < rows) g.data[pair * N + (n - 1 - row0 - lane)] = value_to<T>(V(sum), a.format);
     } else {
       if (lane >= rows) sum = 0;
       for (int other = 16; other > 0; other /= 2) sum += shuffle_xor(sum, other);
@@ -660,6 +664,7 @@ struct ReduceArguments {
   const V* saved;
   int planes;
   const V* partial;
+  Format<T> format;
   T* out;           // (B, columns)
   int64_t columns;  // M, or 1
 };
@@ -688,7 +693,7 @@ reduce_strips(const ReduceArguments<T> a) {
       for (int64_t strip = 0; strip < strips_of(n); strip++)
         sum += double(a.partial[(pair * strips_of(N) + strip) * a.columns + mirrored]);
   }
-  a.out[at] = value_to<T>(V(sum));
+  a.out[at] = value_to<T>(V(sum), a.format);
 }
 
 }  // namespace softdp::cuda

@@ -11,8 +11,6 @@
 #include <cstdint>
 
 namespace softdp::cuda {
-using half = __half;
-using bfloat16 = __nv_bfloat16;
 using Stream = cudaStream_t;
 using Error = cudaError_t;
 }  // namespace softdp::cuda
@@ -25,21 +23,18 @@ using Error = cudaError_t;
 
 namespace softdp::cuda {
 
-SOFTDP_DEVICE float to_float(half x) {
-  return __half2float(x);
+// Of the bits of a float16 or bfloat16, and back, to the nearest.
+SOFTDP_DEVICE float from_half(uint16_t bits) {
+  return __half2float(__ushort_as_half(bits));
 }
-SOFTDP_DEVICE float to_float(bfloat16 x) {
-  return __bfloat162float(x);
+SOFTDP_DEVICE float from_bfloat16(uint16_t bits) {
+  return __bfloat162float(__ushort_as_bfloat16(bits));
 }
-template <class T>
-SOFTDP_DEVICE T from_float(float x);
-template <>
-SOFTDP_DEVICE half from_float<half>(float x) {
-  return __float2half_rn(x);
+SOFTDP_DEVICE uint16_t to_half(float x) {
+  return __half_as_ushort(__float2half_rn(x));
 }
-template <>
-SOFTDP_DEVICE bfloat16 from_float<bfloat16>(float x) {
-  return __float2bfloat16_rn(x);
+SOFTDP_DEVICE uint16_t to_bfloat16(float x) {
+  return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
 
 // Host and device only because recurrence.h, which calls them, is; the host never does.

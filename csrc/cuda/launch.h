@@ -39,6 +39,7 @@ ForwardArguments<R> forward_arguments(const Forward<T>& p) {
           R::Max::unit(k),
           typename R::V(p.threshold),
           p.boundary,
+          p.format,
           {p.scores[0], p.scores[1], p.scores[2]},
           p.wide_gaps,
           p.score,
@@ -164,8 +165,8 @@ int64_t workspace_bytes(const Backward<T>& p) {
 
 template <class T>
 Error launch_scale(const Backward<T>& p, int planes, Stream stream) {
-  const ScaleArguments<T> arguments{
-      p.pairs, p.grad_score, p.saved, planes, {p.gradients[0], p.gradients[1], p.gradients[2]}};
+  const ScaleArguments<T> arguments{p.pairs, p.grad_score, p.saved,
+                                    planes,  p.format,     {p.gradients[0], p.gradients[1], p.gradients[2]}};
   return launch(scale_pairs<T>, p.pairs.count * planes, kScaleWarps * kRows, 0, stream, arguments);
 }
 
@@ -178,8 +179,9 @@ Error launch_backward(const Backward<T>& p, Stream stream) {
   const Bands bands = bands_for<V>(p.pairs);
   const int arrays = kLcs ? 1 : p.gradients[2].data && p.gradients[2].every_column ? 3 : 2;
   BackwardArguments<T, kLcs> arguments{
-      p.pairs,  p.grad_score, p.saved, {p.gradients[0], p.gradients[1], p.gradients[2]}, p.shared_gap,
-      p.visits, arrays,       bands,   Chain<V>::in(p.workspace, p.pairs, bands),        {nullptr, nullptr}};
+      p.pairs,           p.grad_score, p.saved, p.format, {p.gradients[0], p.gradients[1], p.gradients[2]},
+      p.shared_gap,      p.visits,     arrays,  bands,    Chain<V>::in(p.workspace, p.pairs, bands),
+      {nullptr, nullptr}};
   V* partial = reinterpret_cast<V*>(static_cast<char*>(p.workspace) + chain_bytes(p));
   for (int i = 1; i < 3; i++) {
     arguments.partial[i - 1] = partial;
@@ -193,8 +195,8 @@ Error launch_backward(const Backward<T>& p, Stream stream) {
     const Gradient<T>& g = p.gradients[i];
     if (!g.data || g.every_row) continue;
     const int64_t columns = g.every_column ? p.pairs.columns : 1;
-    const ReduceArguments<T> sums{p.pairs, p.grad_score, p.saved, kLcs ? 1 : 2, arguments.partial[i - 1],
-                                  g.data,  columns};
+    const ReduceArguments<T> sums{p.pairs,  p.grad_score, p.saved, kLcs ? 1 : 2, arguments.partial[i - 1],
+                                  p.format, g.data,       columns};
     error = launch(reduce_strips<T>, (p.pairs.count * columns + kReduceThreads - 1) / kReduceThreads,
                    kReduceThreads, 0, stream, sums);
   }

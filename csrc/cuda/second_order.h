@@ -137,7 +137,7 @@ tangent_bands(const TangentArguments<V, kLcs> a) {
   };
   const auto store = [&](int at) {
 #pragma unroll
-    for (int plane = 0; plane < kPlanes; plane++) storers[plane].store(part, rows, m, at, array[plane]);
+    for (int plane = 0; plane < kPlanes; plane++) storers[plane].store(part, rows, m, at, array[plane], {});
   };
   const Lane where{lane, lane, lane < rows ? m : 0};
   V* const above = reinterpret_cast<V*>(own.above);
@@ -161,6 +161,7 @@ struct ProductArguments {
   const V* saved;
   const V* tangent;  // (B,): of pairs that are not swept, what their products are too
   const V* tangents;
+  Format<V> format;
   Gradient<V> gradients[3];
   bool shared_gap;
   Bands bands;
@@ -263,7 +264,7 @@ product_bands(const ProductArguments<V, kLcs> a) {
   const auto store = [&](int at) {
 #pragma unroll
     for (int i = 0; i < (kLcs ? 1 : 3); i++)
-      if (a.gradients[i].data) storers[i].store(part, rows, m, at, array[i]);
+      if (a.gradients[i].data) storers[i].store(part, rows, m, at, array[i], a.format);
   };
   const Lane where{lane, lane, lane < rows ? m : 0};
   Number* const above = reinterpret_cast<Number*>(own.above);

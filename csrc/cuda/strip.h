@@ -73,16 +73,17 @@ struct View {
 };
 
 template <class V, class T>
-SOFTDP_DEVICE V value_from(T x) {
-  if constexpr (sizeof(T) == 2)
-    return to_float(x);
-  else
-    return V(x);
+SOFTDP_DEVICE V value_from(T x, Format<T>) {
+  return V(x);
+}
+template <class V>
+SOFTDP_DEVICE V value_from(Sixteen x, Format<Sixteen> format) {
+  return format.brain ? from_bfloat16(x.bits) : from_half(x.bits);
 }
 template <class T, class V>
-SOFTDP_DEVICE T value_to(V x) {
-  if constexpr (sizeof(T) == 2)
-    return from_float<T>(x);
+SOFTDP_DEVICE T value_to(V x, Format<T> format) {
+  if constexpr (std::is_same_v<T, Sixteen>)
+    return {format.brain ? to_bfloat16(x) : to_half(x)};
   else
     return T(x);
 }
@@ -161,16 +162,16 @@ struct BlockLoader : Blocks<const T, kStep> {
       }
     }
   }
-  SOFTDP_DEVICE void finish(const Part&, int, V*) {}
+  SOFTDP_DEVICE void finish(const Part&, int, V*, Format<T>) {}
 };
 
-template <class T>
-struct HalfBlockLoader : Blocks<const T, 1> {
-  using Blocks<const T, 1>::Blocks;
-  Four<T> held[kFour];
+template <>
+struct BlockLoader<Sixteen, float, 1> : Blocks<const Sixteen, 1> {
+  using Blocks<const Sixteen, 1>::Blocks;
+  Four<Sixteen> held[kFour];
   SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, float*) {
     const int left = part.left(m, block);
-    const T* from = this->at(block);
+    const Sixteen* from = this->at(block);
 #pragma unroll
     for (int i = 0; i < kFour; i++) {
       held[i] = {};
@@ -183,29 +184,22 @@ struct HalfBlockLoader : Blocks<const T, 1> {
       from += this->row;
     }
   }
-  SOFTDP_DEVICE void finish(const Part& part, int block, float* array) {
+  SOFTDP_DEVICE void finish(const Part& part, int block, float* array, Format<Sixteen> format) {
 #pragma unroll
     for (int i = 0; i < kFour; i++) {
       Four<float> wide;
 #pragma unroll
-      for (int k = 0; k < kFour; k++) wide.x[k] = to_float(held[i].x[k]);
+      for (int k = 0; k < kFour; k++) wide.x[k] = value_from<float>(held[i].x[k], format);
       four_at(array + part.place<1>(block, i)) = wide;
     }
   }
-};
-template <>
-struct BlockLoader<half, float, 1> : HalfBlockLoader<half> {
-  using HalfBlockLoader::HalfBlockLoader;
-};
-template <>
-struct BlockLoader<bfloat16, float, 1> : HalfBlockLoader<bfloat16> {
-  using HalfBlockLoader::HalfBlockLoader;
 };
 
 template <class T, class V, int kStep>
 struct BlockStorer : Blocks<T, kStep> {
   using Blocks<T, kStep>::Blocks;
-  SOFTDP_DEVICE void store(const Part& part, int rows, int m, int block, const V* array) const {
+  SOFTDP_DEVICE void store(const Part& part, int rows, int m, int block, const V* array,
+                           Format<T> format) const {
     const int left = part.left(m, block);
     if (block < 0 || left <= 0) return;
     if (this->by_four && left >= kFour) {
@@ -215,7 +209,7 @@ struct BlockStorer : Blocks<T, kStep> {
         const Four<V> from = four_at(array + part.place<kStep>(block, i));
         Four<T> out;
 #pragma unroll
-        for (int k = 0; k < kFour; k++) out.x[k] = value_to<T>(from.x[k]);
+        for (int k = 0; k < kFour; k++) out.x[k] = value_to<T>(from.x[k], format);
         if (part.row + i < rows) four_at(to) = out;
         to += this->row;
       }
@@ -226,7 +220,7 @@ struct BlockStorer : Blocks<T, kStep> {
         const V* const from = array + part.place<kStep>(block, i);
 #pragma unroll
         for (int k = 0; k < kFour; k++)
-          if (k < left) to[k * this->column] = value_to<T>(from[in_memory<kStep>(k)]);
+          if (k < left) to[k * this->column] = value_to<T>(from[in_memory<kStep>(k)], format);
         to += this->row;
       }
     }
@@ -264,15 +258,15 @@ struct Bands {
 // The block's part of a table's rows, one band: 0 in the padding of a pair of n by m cells, and `value` in
 // its cells unless only the padding is to be filled.
 template <class T>
-SOFTDP_DEVICE void fill_rows(T* table, Bands bands, int band, int64_t N, int64_t M, int n, int m, float value,
-                             bool padding_only) {
+SOFTDP_DEVICE void fill_rows(T* table, Format<T> format, Bands bands, int band, int64_t N, int64_t M, int n,
+                             int m, float value, bool padding_only) {
   if (padding_only && n == N && m == M) return;
   const int64_t first = int64_t(band) * bands.rows(),
                 end = first + bands.rows() < N ? first + bands.rows() : N;
   for (int64_t row = first + threadIdx.x / kRows; row < end; row += bands.warps) {
     const int64_t begin = padding_only && row < n ? m : 0;
     for (int64_t column = begin + threadIdx.x % kRows; column < M; column += kRows)
-      table[row * M + column] = value_to<T>(row < n && column < m ? value : 0.0f);
+      table[row * M + column] = value_to<T>(row < n && column < m ? value : 0.0f, format);
   }
 }
 

@@ -53,16 +53,15 @@ tiny_pairs(const TinyArguments<R> a) {
   for (int column = r; column < m; column += group)
 #pragma unroll
     for (int i = 0; i < kPlanes; i++) {
-      const Scores<T>& from = a.scores[i];
       V* to = &block.arrays[i][slot(0, column)];
       if constexpr (std::is_same_v<T, V>) {
+        const Scores<T>& from = a.scores[i];
         const T* at = from.data + pair * from.batch + column * from.column;
 #pragma unroll 4
         for (int row = 0; row < n; row++, at += from.row, to += kTinyPitch + 1) copy_async(to, at, true);
       } else {
 #pragma unroll 4
-        for (int row = 0; row < n; row++, to += kTinyPitch + 1)
-          *to = gap_at<V>(from, i > 0 && a.wide_gaps, pair, row, column);
+        for (int row = 0; row < n; row++, to += kTinyPitch + 1) *to = score_at(a, i, pair, row, column);
       }
     }
   copy_async_wait();
@@ -135,6 +134,7 @@ struct ScaleArguments {
   const V* grad_score;
   const V* saved;
   int planes;
+  Format<T> format;
   Gradient<T> gradients[3];
 };
 
@@ -168,7 +168,7 @@ scale_pairs(const ScaleArguments<T> a) {
       for (int k = 0; k < kTogether; k++) x[k] = at(k) < cells ? saved[at(k)] : V(0);
 #pragma unroll
       for (int k = 0; k < kTogether; k++)
-        if (at(k) < N * M) g.data[pair * N * M + at(k)] = value_to<T>(scaled(x[k]));
+        if (at(k) < N * M) g.data[pair * N * M + at(k)] = value_to<T>(scaled(x[k]), a.format);
     }
     return;
   }
@@ -188,7 +188,7 @@ scale_pairs(const ScaleArguments<T> a) {
 #pragma unroll
     for (int k = 0; k < kTogether; k++) {
       for (int other = kRows / 2; other > 0; other /= 2) sum[k] += shuffle_xor(sum[k], other);
-      if (lane == 0 && at(k) < sums) g.data[pair * sums + at(k)] = value_to<T>(scaled(V(sum[k])));
+      if (lane == 0 && at(k) < sums) g.data[pair * sums + at(k)] = value_to<T>(scaled(V(sum[k])), a.format);
     }
   }
 }

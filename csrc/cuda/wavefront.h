@@ -1,13 +1,24 @@
 // Batched sweeps on the GPU: what the kernels take, and the launchers. No torch: pointers and a stream in, a
 // CUDA error out; nothing waits for the device, nothing is allocated.
 //
-// T is the type of the scores that come in (double, float, half, bfloat16), V that of the arithmetic and the
-// results (double for double, else float).
+// T is the type of the scores that come in (double, float, Sixteen), V that of the arithmetic and the results
+// (double for double, else float).
 #pragma once
 #include "../problem.h"
 #include "device.h"
 
 namespace softdp::cuda {
+
+// The bits of a float16 or of a bfloat16: one kernel reads and writes both, and its format says which.
+struct Sixteen {
+  uint16_t bits;
+};
+template <class T>
+struct Format {};
+template <>
+struct Format<Sixteen> {
+  bool brain;  // bfloat16
+};
 
 template <class T>
 struct ValueOf {
@@ -37,6 +48,7 @@ struct Forward {
   double gamma;
   double threshold;  // LCS
   Boundary boundary;
+  Format<T> format;
   Scores<T> scores[3];
   bool shared_gap;  // delete = insert, read once
   bool wide_gaps;   // insert and delete hold V, not T
@@ -54,6 +66,7 @@ struct Backward {
   Pairs pairs;
   const V* grad_score;  // (B,)
   const V* saved;
+  Format<T> format;
   Gradient<T> gradients[3];
   bool shared_gap;
   bool weights;  // saved are weights, also where the pair is tiny

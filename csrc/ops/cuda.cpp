@@ -72,12 +72,18 @@ void with_dtype(ScalarType dtype, Run run) {
     case ScalarType::Float:
       return run(float());
     case ScalarType::Half:
-      return run(cuda::half());
     case ScalarType::BFloat16:
-      return run(cuda::bfloat16());
+      return run(cuda::Sixteen());
     default:
       STD_TORCH_CHECK(false, "the scores must be float64, float32, float16 or bfloat16");
   }
+}
+template <class T>
+cuda::Format<T> format_of(ScalarType dtype) {
+  if constexpr (std::is_same_v<T, cuda::Sixteen>)
+    return {dtype == ScalarType::BFloat16};
+  else
+    return {};
 }
 ScalarType arithmetic(ScalarType dtype) {
   return dtype == ScalarType::Double ? dtype : ScalarType::Float;
@@ -139,6 +145,7 @@ Results forward(cuda::Forward<T>& problem, cuda::Recurrence recurrence, const Te
   Results out{new_tensor(scores, {size[0]}, dtype),
               new_tensor(scores, save ? Sizes{size[0], planes, size[1], size[2]} : Sizes{0}, dtype)};
   problem.pairs = lengths.pairs(size);
+  problem.format = format_of<T>(scores.scalar_type());
   problem.gamma = gamma;
   problem.score = data<V>(out.score);
   problem.saved = save ? data<V>(out.saved) : nullptr;
@@ -234,7 +241,8 @@ struct Output {
 // Fills in what FSD and LCS have in common, and launches.
 template <class T, class Launch>
 void backward(cuda::Backward<T>& problem, cuda::Recurrence recurrence, const Tensor& grad_score,
-              const Tensor& saved, const Sizes& size, const LengthsOnDevice& lengths, Launch launch) {
+              const Tensor& saved, ScalarType dtype, const Sizes& size, const LengthsOnDevice& lengths,
+              Launch launch) {
   using V = typename cuda::ValueOf<T>::Type;
   const int64_t planes = planes_of(recurrence, problem, size);
   STD_TORCH_CHECK(saved.is_contiguous() && saved.numel() == size[0] * planes * size[1] * size[2],
@@ -243,6 +251,7 @@ void backward(cuda::Backward<T>& problem, cuda::Recurrence recurrence, const Ten
                       grad_score.scalar_type() == saved.scalar_type(),
                   "the scores' gradient must have shape (", size[0], ",), their dtype and their device");
   problem.pairs = lengths.pairs(size);
+  problem.format = format_of<T>(dtype);
   problem.grad_score = data<const V>(grad_score);
   problem.saved = data<const V>(saved);
   const Tensor workspace = workspace_for(problem, saved);
@@ -273,7 +282,7 @@ std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor
       problem.gradients[1] = insert.gradient;
       problem.gradients[2] = del.gradient;
       problem.shared_gap = !delete_scores;
-      backward(problem, cuda::Recurrence::kFsd, grad_score, saved, size, lengths,
+      backward(problem, cuda::Recurrence::kFsd, grad_score, saved, dtype, size, lengths,
                [&](const auto& p) { return cuda::fsd_backward(p, stream); });
       out.emplace(match.tensor, insert.tensor, del.tensor);
     });
@@ -301,7 +310,7 @@ Tensor lcs_backward(const Tensor& grad, const Tensor& given, const Tensor& simil
       cuda::Backward<T> problem{};
       problem.gradients[0] = gradient.gradient;
       problem.weights = problem.visits = visits;
-      backward(problem, cuda::Recurrence::kLcs, grad_score, saved, size, lengths,
+      backward(problem, cuda::Recurrence::kLcs, grad_score, saved, dtype, size, lengths,
                [&](const auto& p) { return cuda::lcs_backward(p, stream); });
       out.emplace(gradient.tensor);
     });

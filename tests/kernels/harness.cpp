@@ -38,9 +38,15 @@ template <class Run>
 auto with_type(const std::string& dtype, Run run) {
   if (dtype == "float64") return run(double());
   if (dtype == "float32") return run(float());
-  if (dtype == "float16") return run(half());
-  if (dtype == "bfloat16") return run(bfloat16());
+  if (dtype == "float16" || dtype == "bfloat16") return run(Sixteen());
   throw std::invalid_argument("dtype " + dtype);
+}
+template <class T>
+Format<T> format_of(const std::string& dtype) {
+  if constexpr (std::is_same_v<T, Sixteen>)
+    return {dtype == "bfloat16"};
+  else
+    return {};
 }
 
 // Calls `go(problem, workspace_bytes)` twice: for the size of the workspace, and to run with one.
@@ -63,6 +69,7 @@ int64_t forward(bool lcs, const std::string& dtype, const Sizes& size, const Len
     using V = typename ValueOf<T>::Type;
     Forward<T> p{};
     p.pairs = pairs(size, x, y);
+    p.format = format_of<T>(dtype);
     p.gamma = gamma;
     p.threshold = threshold;
     p.boundary = {anchored,
@@ -94,6 +101,7 @@ int64_t backward(bool lcs, const std::string& dtype, const Sizes& size, const Le
     using V = typename ValueOf<T>::Type;
     cuda::Backward<T> p{};
     p.pairs = pairs(size, x, y);
+    p.format = format_of<T>(dtype);
     p.grad_score = pointer<V>(grad_score);
     p.saved = pointer<V>(saved);
     for (int i = 0; i < 3; i++) {

@@ -29,17 +29,17 @@
 
 namespace softdp::cuda {
 
-using half = c10::Half;
-using bfloat16 = c10::BFloat16;
-inline float to_float(half x) {
-  return x;
+inline float from_half(uint16_t bits) {
+  return c10::Half(bits, c10::Half::from_bits());
 }
-inline float to_float(bfloat16 x) {
-  return x;
+inline float from_bfloat16(uint16_t bits) {
+  return c10::BFloat16(bits, c10::BFloat16::from_bits());
 }
-template <class T>
-T from_float(float x) {
-  return T(x);
+inline uint16_t to_half(float x) {
+  return c10::Half(x).x;
+}
+inline uint16_t to_bfloat16(float x) {
+  return c10::BFloat16(x).x;
 }
 // A GPU's special functions are off by an ulp or two; so are these, by an amount that hangs on x.
 inline float off_by_up_to(int ulps, float y, float x) {
