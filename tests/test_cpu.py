@@ -162,6 +162,38 @@ def test_pairs_that_leave_the_range_of_float_do_not_touch_the_others(size):
             assert torch.equal(gradients[0][5:], plain_gradients[0][5:])
 
 
+@pytest.mark.parametrize("far", [1e6, 5e6, 1.5e8])  # the sum along a path, in units of gamma
+@pytest.mark.parametrize(
+    "gaps, size",
+    [("none", (2, 40, 50)), ("row", (3, 70, 33)), ("table", (1, 256, 256)), ("lcs", (2, 40, 50))],
+)
+def test_sums_far_beyond_the_exponents_of_float(far, gaps, size, threads):
+    """5e6: exponents in int32; 1.5e8: double. Also where no sample of the scores tells it ahead."""
+    threads(3 if size[0] == 1 else 1)
+    gamma = sum(size[1:]) / far
+    match = scores(*size, dtype=torch.float32).abs() + 0.5
+    sudden = match.clone()
+    sudden[:, 0], sudden[:, :, 0] = 0, 0
+    sudden.diagonal(dim1=1, dim2=2).zero_()
+    sudden[:, torch.arange(16) * (size[1] - 1) // 15, torch.arange(16) * (size[2] - 1) // 15] = 0
+    for table in (match, sudden):
+        if gaps == "lcs":
+            tables = (table,)
+            call, options = "lcs_score", {"threshold": 0.0}
+        else:
+            wide = {"none": (1, 1, 1), "row": (1, size[1], 1), "table": size}[gaps]
+            gap = torch.zeros(wide) if gaps == "none" else scores(*wide, dtype=torch.float32)
+            tables = (-table, gap)
+            call, options = "fsd_score", {"boundary": "anchored"}
+        value, gradients = score_and_gradients(getattr(softdp, call), tables, gamma=gamma, **options)
+        exact, wanted = score_and_gradients(
+            getattr(softdp.reference, call), [t.double() for t in tables], gamma=gamma, **options
+        )
+        close(value, exact, 1e-6)
+        for a, b in zip(gradients, wanted, strict=True):
+            close(a, b, 2e-4)
+
+
 @pytest.mark.parametrize("size", [(5, 7), (20, 32), (40, 50), (33, 2), (400, 300)], ids=str)
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("gamma", [0.0, 1e-35, 1e-7, 0.1])  # hard, in double, past float's range, in float

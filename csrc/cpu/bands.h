@@ -45,7 +45,7 @@ struct States<SmoothMax<A>> {
     return {p, reinterpret_cast<E*>(p + columns)};
   }
   static SOFTDP_FN State boundary(bool reached) {
-    return {Value(V(1)), typename A::Exponent(reached ? E(0) : E(A::F::kNothing))};
+    return {Value(V(1)), typename A::Exponent(reached ? E(0) : E(A::R::kNothing))};
   }
   static SOFTDP_FN void put(const State& s, Few& few) { s.p.store(few.p), s.e.store(few.e); }
   static SOFTDP_FN void load(const Row& row, int64_t column, int count, Few& few) {
@@ -58,11 +58,11 @@ struct States<SmoothMax<A>> {
     State s = boundary(true);
     for (int r = 0; r < count; r++) {
       const double x = values[r] / f.unit, whole = std::rint(x);
-      found.spoils = found.spoils || !(x <= -double(A::F::kDead));
-      found.hides = found.hides || (x > -A::kInfinity && std::abs(x) > double(A::F::kNear));
-      const bool live = x > double(A::F::kDead) && x <= -double(A::F::kDead);
+      found.spoils = found.spoils || !(x <= -double(A::R::kDead));
+      found.hides = found.hides || (x > -A::kInfinity && std::abs(x) > double(A::R::kNear));
+      const bool live = x > double(A::R::kDead) && x <= -double(A::R::kDead);
       s.p.x[r] = live ? V(std::exp2(x - whole)) : V(1);
-      s.e.x[r] = live ? E(whole) : A::F::kNothing;
+      s.e.x[r] = live ? E(whole) : A::R::kNothing;
     }
     return s;
   }
@@ -78,7 +78,7 @@ struct States<SmoothMax<A>> {
   static SOFTDP_FN bool strays(const State& s) { return sizeof(V) == 4 && any(A::strays(s.e)); }
   static double value(const State& s, int lane, const typename A::Factor& f) {
     const E e = s.e.x[lane];
-    return e < A::F::kDead ? -A::kInfinity : (std::log2(double(s.p.x[lane])) + double(e)) * f.unit;
+    return e < A::R::kDead ? -A::kInfinity : (std::log2(double(s.p.x[lane])) + double(e)) * f.unit;
   }
 };
 
@@ -152,7 +152,7 @@ struct Pair {
 
   Pair(const Problem& p, int64_t pair) : problem(p), pair(pair), n(p.pairs.n(pair)), m(p.pairs.m(pair)) {
     pitch = pitch_of(m, L);
-    factor = R::kHard ? Lanes<V>::whole() : Lanes<V>::factor(p.gamma);
+    factor = R::kHard ? R::A::whole() : R::A::factor(p.gamma);
     factor.sign = V(p.costs ? -1 : 1);
     threshold = is_double(p) ? V(p.threshold) : V(float(p.threshold));
     for (int i = 0; i <= R::kGaps; i++) {
@@ -485,7 +485,7 @@ Outcome forward_band(const Problem& p, const Band& band) {
   outcome.hidden = found.hides;
   if (band.end == pair.n && !outcome.escapes) {
     outcome.score = R::S::value(R::Max::normalized(front.last), strips.last_lane(), pair.factor);
-    outcome.escapes = sizeof(typename R::V) == 4 && is_coarse(p, outcome.score);
+    outcome.escapes = outcome.coarse = sizeof(typename R::V) == 4 && is_coarse(p, outcome.score);
   }
   if (outcome.escapes)
     wait_for(band.before, pair.m);  // who follows may write where the one before still does

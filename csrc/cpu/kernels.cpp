@@ -12,6 +12,7 @@ namespace softdp::cpu::SOFTDP_ISA {
 namespace {
 
 using Narrow = SmoothMax<Lanes<float>>;
+using Far = SmoothMax<Lanes<float, int32_t>>;
 using Wide = SmoothMax<Lanes<double>>;
 using Hard = HardMax<Lanes<double>>;
 
@@ -34,11 +35,13 @@ SOFTDP_FN auto with_recipe(const Problem& p, bool wide, Run run) {
 
 Outcome forward(const Problem& p, const Band& band) {
   const auto run = [&](auto recipe) { return forward_band<decltype(recipe)>(p, band); };
-  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.wide, run);
+  if (band.tier == Tier::kFar)
+    return band.weights ? with_gaps<Far, true, true>(p, run) : with_gaps<Far, true, false>(p, run);
+  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.tier == Tier::kWide, run);
 }
 bool backward(const Problem& p, const Band& band) {
   const auto run = [&](auto recipe) { return backward_band<decltype(recipe)>(p, band); };
-  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.wide, run);
+  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.tier == Tier::kWide, run);
 }
 uint32_t forward_pairs(const Problem& p, const Group& group) {
   return with_recipe(p, is_double(p), [&](auto recipe) { return forward_group<decltype(recipe)>(p, group); });

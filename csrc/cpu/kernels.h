@@ -150,12 +150,16 @@ SOFTDP_FN void tell(Progress* own, int64_t columns) {
   if (own) own->columns.store(columns, std::memory_order_release);
 }
 
+// The arithmetics of a pair's sweep, each with more range than the one before: float with exponents in float,
+// float with exponents in int32, double.
+enum class Tier { kNarrow, kFar, kWide };
+
 // One band of one pair. The bands of a pair may be at work together, each a few columns behind the one
 // before; memory that they share is passed on with their progress.
 struct Band {
   int64_t pair;
   int64_t begin, end;                // its rows; begin is a multiple of the lanes
-  bool wide;                         // in double, whatever the scores' type
+  Tier tier;                         // kFar: forward, where the pair packs()
   unsigned char* above = nullptr;    // states of the row above it; null: the boundary
   unsigned char* below = nullptr;    // states of its last row; null: not wanted
   unsigned char* weights = nullptr;  // of the pair, in what is saved; null: not kept, or computed again
@@ -173,7 +177,8 @@ SOFTDP_FN int64_t scratch_bytes(int64_t columns, bool again) {
 }
 
 struct Outcome {
-  bool escapes = false;  // out of the narrow arithmetic's range
+  bool escapes = false;  // out of the arithmetic's range
+  bool coarse = false;   // a score that float's arithmetic cannot tell well, whatever its range
   bool spoiled = false;  // a NaN or +inf was met
   bool hidden = false;   // a finite score was met that counts as -inf
   double score = 0;      // of the last band

@@ -6,8 +6,11 @@
 //
 // float: an input must lie within 2^17 of score log2(e) / gamma, and a live state within 2^22 when a block of
 // kLanes<float> steps begins. Both are looked at, inputs as they are loaded and states once a block; a pair
-// with more is swept again in double ("wide"). A state is looked at after 31 steps at the latest, and stays
+// with more is swept again with more range. A state is looked at after 31 steps at the latest, and stays
 // below 1.5 * 2^23.
+//
+// float with exponents in int32: inputs within 2^20 and states within 2.5e8; 31 steps of two inputs
+// add 6.5e7. Mantissas are the same bits as above. Differences of two exponents stay below 2^31.
 //
 // double: scalar.h's range, whatever the type of the scores.
 #pragma once
@@ -68,36 +71,57 @@ struct Format<float> {
   static constexpr int kMantissaBits = 23, kBias = 127;
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
   static constexpr int32_t kRoundBits = 0x4B400000;
-  static constexpr float kNothing = -0x1p60f, kDead = -0x1p40f, kNear = 0x1p22f;
-  static constexpr double kLargestInput = 0x1p17;
 };
 template <>
 struct Format<double> {
   static constexpr int kMantissaBits = 52, kBias = 1023;
   static constexpr double kRound = softdp::kRound;
+};
+
+// Of exponents, by what they are kept in.
+template <class E>
+struct Range;
+template <>
+struct Range<float> {
+  static constexpr float kNothing = -0x1p60f, kDead = -0x1p40f, kNear = 0x1p22f;
+  static constexpr double kLargestInput = 0x1p17;
+};
+template <>
+struct Range<int32_t> {
+  static constexpr int32_t kNothing = -700000000, kDead = -400000000, kNear = 250000000;
+  static constexpr double kLargestInput = 0x1p20;
+};
+template <>
+struct Range<double> {
   static constexpr double kNothing = -0x1p200, kDead = double(softdp::kDead),
                           kNear = std::numeric_limits<double>::infinity();
   static constexpr double kLargestInput = kLargest;
 };
 
+// log2(e) / gamma, and the scores between which it is split; what lies below is -inf's.
 template <class T>
+struct FactorOf {
+  T k, lowest, highest;
+  double unit;  // what a score's log2 is measured in
+  T sign = 1;   // that scores are read with: -1 for costs
+};
+
+// E: what exponents are kept in, T or int32_t.
+template <class T, class E = T>
 struct Lanes {
   using Value = Vec<T>;
-  using Exponent = Value;
+  using Exponent = Vec<E>;
   using Mask = typename Value::Mask;
   using F = Format<T>;
-  // log2(e) / gamma, and the scores between which it is split; what lies below is -inf's.
-  struct Factor {
-    T k, lowest, highest;
-    double unit;  // what a score's log2 is measured in
-    T sign = 1;   // that scores are read with: -1 for costs
-  };
+  using R = Range<E>;
+  static constexpr bool kWhole = std::is_same_v<E, int32_t>;
+  using Factor = FactorOf<T>;
   static constexpr bool kAboveLast = true;  // it comes by a shuffle
   static constexpr double kInfinity = std::numeric_limits<double>::infinity();
   static Factor factor(double gamma) {
     const double k = kLog2e / gamma, most = std::numeric_limits<T>::max();
     const T rounded = T(k < most ? k : most);
-    const double highest = F::kLargestInput / double(rounded);  // rounded is 0 where gamma is past float
+    const double highest = R::kLargestInput / double(rounded);  // rounded is 0 where gamma is past float
     const T limit = T(highest < most ? highest : most);
     const double lowest = sizeof(T) == 8 ? double(softdp::kNothing) / double(rounded) : -double(limit);
     return {rounded, T(lowest > -most ? lowest : -most), limit,
@@ -114,27 +138,39 @@ struct Lanes {
       // argument of max, then). In a group others can come too; what they make is not used.
       const Value whole = muladd(x, Value(f.k), Value(F::kRound)) - Value(F::kRound);
       p = exp2_fraction(max(residue(x, f.k, whole), Value(T(-1))));
-      e = max(whole, Exponent(F::kNothing));
+      const Value within = max(whole, Value(T(R::kNothing)));
+      if constexpr (kWhole)
+        e = truncated(within);
+      else
+        e = within;
     } else {
       const Value lowest(f.lowest);
       // NaN becomes lowest; what is too large is harmless where the exponent is cut off.
       split_finite(cpu::SOFTDP_ISA::min(max(x, lowest), Value(f.highest)), f, p, e);
-      e = cpu::SOFTDP_ISA::select(x > lowest, e, Exponent(F::kNothing));
+      e = cpu::SOFTDP_ISA::select(x > lowest, e, Exponent(R::kNothing));
     }
   }
   // The same where all scores are within the range.
   static SOFTDP_FN void split_finite(Value x, Factor f, Value& p, Exponent& e) {
-    e = muladd(x, Value(f.k), Value(F::kRound)) - Value(F::kRound);
-    p = exp2_fraction(residue(x, f.k, e));
+    const Value sum = muladd(x, Value(f.k), Value(F::kRound)), whole = sum - Value(F::kRound);
+    if constexpr (kWhole)
+      e = bits_as<E>(sum) - Exponent(F::kRoundBits);
+    else
+      e = whole;
+    p = exp2_fraction(residue(x, f.k, whole));
   }
   static SOFTDP_FN Value scaled(Value p, Exponent d) {
 #if defined(__AVX512F__)
-    if constexpr (sizeof(T) == 4)
+    if constexpr (kWhole)
+      return Value(typename Value::Raw(_mm512_scalef_ps(p.x, rounded(d).x)));
+    else if constexpr (sizeof(T) == 4)
       return Value(typename Value::Raw(_mm512_scalef_ps(p.x, d.x)));
     else
       return Value(typename Value::Raw(_mm512_scalef_pd(p.x, d.x)));
 #else
-    const Value within = cpu::SOFTDP_ISA::max(d, Exponent(T(-F::kBias))) + Value(F::kRound + T(F::kBias));
+    // Adding kRound, where the exponent is no integer yet, puts it into the low bits.
+    const Exponent within = cpu::SOFTDP_ISA::max(d, Exponent(E(-F::kBias))) +
+                            Exponent(kWhole ? E(F::kBias) : E(F::kRound + T(F::kBias)));
     return p * bits_as<T>(shifted_left(bits_as<Integer<T>>(within), F::kMantissaBits));
 #endif
   }
@@ -142,15 +178,24 @@ struct Lanes {
     using Bits = Vec<Integer<T>>;
     const Bits biased = shifted_right(bits_as<Integer<T>>(p), F::kMantissaBits);  // p > 0
     p = p * bits_as<T>(shifted_left(Bits(Integer<T>(2 * F::kBias)) - biased, F::kMantissaBits));
-    e = e + rounded(biased - Bits(Integer<T>(F::kBias)));
+    const Bits more = biased - Bits(Integer<T>(F::kBias));
+    if constexpr (kWhole)
+      e = e + more;
+    else
+      e = e + rounded(more);
   }
-  static SOFTDP_FN Exponent bounded(Exponent e) { return e; }
+  static SOFTDP_FN Exponent bounded(Exponent e) {
+    if constexpr (kWhole)
+      return cpu::SOFTDP_ISA::max(e, Exponent(R::kNothing));
+    else
+      return e;
+  }
   static SOFTDP_FN Exponent settled(Exponent e) {
-    return cpu::SOFTDP_ISA::select(e > Exponent(F::kDead), e, Exponent(F::kNothing));
+    return cpu::SOFTDP_ISA::select(e > Exponent(R::kDead), e, Exponent(R::kNothing));
   }
   // Which live exponents are too far from 0 for the steps of the next block.
   static SOFTDP_FN Mask strays(Exponent e) {
-    return (e > Exponent(F::kNear)) | ((e < Exponent(-F::kNear)) & (e > Exponent(F::kDead)));
+    return (e > Exponent(R::kNear)) | ((e < Exponent(-R::kNear)) & (e > Exponent(R::kDead)));
   }
   static SOFTDP_FN Value reciprocal(Value x) {
 #if defined(__AVX512F__)

@@ -141,6 +141,9 @@ SOFTDP_FN Vec<int32_t> shifted_right_unsigned(Vec<int32_t> a, int by) {
   using Unsigned = typename RawVector<uint32_t, kLanes<int32_t>>::Type;
   return Vec<int32_t>(typename Vec<int32_t>::Raw(Unsigned(a.x) >> by));
 }
+SOFTDP_FN Vec<int32_t> truncated(Vec<float> a) {
+  return Vec<int32_t>(__builtin_convertvector(a.x, typename Vec<int32_t>::Raw));
+}
 SOFTDP_FN Vec<float> rounded(Vec<int32_t> a) {
   return Vec<float>(__builtin_convertvector(a.x, typename Vec<float>::Raw));
 }
@@ -278,11 +281,15 @@ SOFTDP_FN Vec<T> load_part(const T* data, int64_t offset, int begin, int end) {
     return Vec<T>(typename Vec<T>::Raw(_mm512_maskz_loadu_ps(__mmask16(mask_of(begin, end)), from)));
   if constexpr (std::is_same_v<T, double>)
     return Vec<T>(typename Vec<T>::Raw(_mm512_maskz_loadu_pd(__mmask8(mask_of(begin, end)), from)));
+  if constexpr (std::is_same_v<T, int32_t>)
+    return Vec<T>(typename Vec<T>::Raw(_mm512_maskz_loadu_epi32(__mmask16(mask_of(begin, end)), from)));
 #elif defined(__AVX2__)
   if constexpr (std::is_same_v<T, float>)
     return Vec<T>(typename Vec<T>::Raw(_mm256_maskload_ps(from, mask_of(begin, end))));
   if constexpr (std::is_same_v<T, double>)
     return Vec<T>(typename Vec<T>::Raw(_mm256_maskload_pd(from, mask_of(2 * begin, 2 * end))));
+  if constexpr (std::is_same_v<T, int32_t>)
+    return Vec<T>(typename Vec<T>::Raw(_mm256_maskload_epi32(from, mask_of(begin, end))));
 #endif
   alignas(kVectorBytes) T buffer[kLanes<T>] = {};
   for (int k = begin; k < end; k++) buffer[k] = from[k];

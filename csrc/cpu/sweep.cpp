@@ -72,8 +72,45 @@ Bytes bytes(int64_t count) {
 
 // ---- which pairs are swept how -------------------------------------------------------------------------
 
-Verdict swept(bool wide) {
-  return wide ? Verdict::kWide : Verdict::kNarrow;
+Verdict swept(Tier tier) {
+  return tier == Tier::kWide ? Verdict::kWide : Verdict::kNarrow;
+}
+
+// Whether the pair's states are likely to pass the narrow arithmetic's range. A few scores of the first row,
+// the first column and the diagonal say how far they come: to begin with another tier than is needed costs
+// time, and changes no bit of the result.
+bool reaches_far(const Problem& p, int64_t pair) {
+  constexpr int64_t kSamples = 16;
+  constexpr double kReach = 0x1p22;  // lanes.h: of states
+  const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair);
+  const auto mean = [&](const Table& table, bool down, bool right) {
+    double sum = 0;
+    int64_t count = 0;
+    with_type(table.type, [&](auto t) {
+      const auto* const data = static_cast<const decltype(t)*>(table.data) + pair * table.batch;
+      for (int64_t k = 0; k < kSamples; k++) {
+        const int64_t i = down ? (n - 1) * k / (kSamples - 1) : 0,
+                      j = right ? (m - 1) * k / (kSamples - 1) : 0;
+        const double score = double(to_float(data[i * table.row + j * table.column]));
+        if (std::isfinite(score)) sum += std::abs(score), count++;
+      }
+    });
+    return count ? sum / double(count) : 0.0;
+  };
+  double most = 0;
+  for (const auto& [down, right] : {std::pair(true, true), std::pair(true, false), std::pair(false, true)}) {
+    double step = mean(p.scores[0], down, right);
+    if (!p.lcs) step += mean(p.scores[1], down, right);
+    most = std::max(most, step * double(down && right ? std::max(n, m) : down ? n : m));
+  }
+  return most * 1.4426950408889634 > kReach * p.gamma;
+}
+Tier first_tier(const Problem& p, int64_t pair) {
+  if (!is_narrow(p)) return Tier::kWide;
+  return packs(p) && reaches_far(p, pair) ? Tier::kFar : Tier::kNarrow;
+}
+Tier next_tier(const Problem& p, Tier tier, const Outcome& outcome) {
+  return tier == Tier::kNarrow && packs(p) && !outcome.coarse ? Tier::kFar : Tier::kWide;
 }
 
 // Pairs side by side in lanes, where that takes fewer steps than pair by pair. Counts steps of one vector.
@@ -165,7 +202,8 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
 }
 
 Outcome combined(Outcome a, const Outcome& b) {
-  return {a.escapes || b.escapes, a.spoiled || b.spoiled, a.hidden || b.hidden, b.score};
+  return {a.escapes || b.escapes, a.coarse || b.coarse, a.spoiled || b.spoiled, a.hidden || b.hidden,
+          b.score};
 }
 
 // The bands of a pair. Where weights are saved a thread alone takes the pair in one, and threads together a
@@ -173,12 +211,13 @@ Outcome combined(Outcome a, const Outcome& b) {
 struct Bands {
   const Problem& p;
   int64_t pair, rows, of, count;
-  bool wide, packed;
+  Tier tier;
+  bool packed;
   unsigned char* states;  // of the rows between them
   int64_t pitch;          // bytes from row to row; 0 where one row serves them all in turn
   Bytes own;
-  Bands(const Problem& p, int64_t pair, bool wide, bool together)
-      : p(p), pair(pair), rows(p.pairs.n(pair)), wide(wide), packed(packs(p) && !wide) {
+  Bands(const Problem& p, int64_t pair, Tier tier, bool together)
+      : p(p), pair(pair), rows(p.pairs.n(pair)), tier(tier), packed(packs(p) && tier != Tier::kWide) {
     of = !packed ? kBand : together ? std::max(chosen().lanes, 8) : rows;
     count = bands_of(rows, of);
     pitch = p.saved && !packed ? p.pairs.columns * kStateBytes : 0;
@@ -195,7 +234,7 @@ struct Bands {
     Saved(p).clear(pair, (strips * pitch_of(columns, lanes) + (tail ? lanes : 0)) * lanes * 4);
   }
   Band operator[](int64_t i) const {
-    Band band{pair, i * of, std::min(rows, (i + 1) * of), wide};
+    Band band{pair, i * of, std::min(rows, (i + 1) * of), tier};
     if (i > 0) band.above = states + (i - 1) * pitch;
     if (i + 1 < count) band.below = states + i * pitch;
     if (p.saved && packed) band.weights = Saved(p)[pair].data();
@@ -212,23 +251,25 @@ void finish(const Problem& p, int64_t pair, Verdict how, const Outcome& outcome)
   if (p.saved) Saved(p).set(pair, verdict);
 }
 
-void forward_alone(const Problem& p, int64_t pair, bool wide, unsigned char* scratch) {
-  for (;; wide = true) {
-    const Bands bands(p, pair, wide, false);
+void forward_alone(const Problem& p, int64_t pair, unsigned char* scratch) {
+  Outcome outcome;
+  for (Tier tier = first_tier(p, pair);; tier = next_tier(p, tier, outcome)) {
+    const Bands bands(p, pair, tier, false);
     bands.clear_saved();
-    Outcome outcome;
+    outcome = {};
     for (int64_t i = 0; i < bands.count && !outcome.escapes; i++) {
       Band band = bands[i];
       band.scratch = scratch;
       outcome = combined(outcome, chosen().forward_band(p, band));
     }
-    if (!outcome.escapes) return finish(p, pair, swept(wide), outcome);
+    if (!outcome.escapes) return finish(p, pair, swept(tier), outcome);
   }
 }
 
-void forward_together(const Problem& p, const Threads& threads, int64_t pair, bool wide) {
-  for (;; wide = true) {
-    const Bands bands(p, pair, wide, true);
+void forward_together(const Problem& p, const Threads& threads, int64_t pair) {
+  Outcome outcome;
+  for (Tier tier = first_tier(p, pair);; tier = next_tier(p, tier, outcome)) {
+    const Bands bands(p, pair, tier, true);
     bands.clear_saved();
     std::vector<Outcome> outcomes(bands.count);
     std::atomic<bool> escaped{false};
@@ -243,9 +284,9 @@ void forward_together(const Problem& p, const Threads& threads, int64_t pair, bo
             outcomes[i] = chosen().forward_band(p, band);
             if (outcomes[i].escapes) escaped.store(true, std::memory_order_relaxed);
           });
-    Outcome outcome;
+    outcome = {};
     for (const Outcome& one : outcomes) outcome = combined(outcome, one);
-    if (!escaped) return finish(p, pair, swept(wide), outcome);
+    if (!escaped) return finish(p, pair, swept(tier), outcome);
   }
 }
 
@@ -334,7 +375,7 @@ struct BackwardPair {
   BackwardPair(const Problem& p, int64_t pair, bool together)
       : p(p),
         pair(pair),
-        bands(p, pair, Saved(p)[pair].verdict == Verdict::kWide, together),
+        bands(p, pair, Saved(p)[pair].verdict == Verdict::kWide ? Tier::kWide : Tier::kNarrow, together),
         sums(p),
         flow(bytes(p.pairs.columns * int64_t(sizeof(double)))) {
     fill(p, pair, 0, true);
@@ -407,7 +448,7 @@ void forward(const Problem& p, const Threads& threads) {
         else if (odd >> r & 1 && narrow && p.gamma > 0)
           again[b] = 1;
         else {
-          finish(p, b, Verdict::kGrouped, {false, (odd >> r & 1) != 0, false, group.scores[r]});
+          finish(p, b, Verdict::kGrouped, {false, false, (odd >> r & 1) != 0, false, group.scores[r]});
           if (p.saved) Saved(p).clear(b);
         }
       }
@@ -423,8 +464,8 @@ void forward(const Problem& p, const Threads& threads) {
   }
   over_pairs(
       p, threads, rest, false, scratch_bytes(p.pairs.columns, false),
-      [&](int64_t b, unsigned char* scratch) { forward_alone(p, b, !narrow, scratch); },
-      [&](int64_t b) { forward_together(p, threads, b, !narrow); });
+      [&](int64_t b, unsigned char* scratch) { forward_alone(p, b, scratch); },
+      [&](int64_t b) { forward_together(p, threads, b); });
 }
 
 void backward(const Problem& problem, const Threads& threads) {

@@ -199,6 +199,30 @@ double distance(const std::vector<double>& a, const std::vector<double>& b, bool
   return most;
 }
 
+// Whether one pair, swept with exponents in float and in int32, gives the same bits.
+bool tiers_agree(const Case& c, const Size& size, const std::vector<double>& match,
+                 const std::vector<double>& gap) {
+  const auto [B, N, M] = size;
+  const std::vector<float> scores(match.begin(), match.end()), gaps(gap.begin(), gap.end());
+  Problem p{};
+  p.pairs = {B, N, M, {}, {}};
+  p.lcs = c.lcs, p.anchored = c.anchored, p.shared_gap = true;
+  p.gamma = c.gamma, p.threshold = 0.25;
+  p.scores[0] = {scores.data(), Type::kFloat32, N * M, M, 1};
+  p.scores[1] =
+      p.scores[2] = {gaps.data(), Type::kFloat32, c.own_gap ? N * M : 0, c.own_gap ? M : 0, c.own_gap};
+  std::vector<unsigned char> saved[2], scratch(size_t(cpu::scratch_bytes(M, false)));
+  double score[2];
+  for (const int far : {0, 1}) {
+    saved[far].resize(size_t(cpu::saved_bytes(N, M, true)));
+    cpu::Band band{0, 0, N, far ? cpu::Tier::kFar : cpu::Tier::kNarrow};
+    band.weights = saved[far].data() + sizeof(cpu::SavedPair);
+    band.scratch = scratch.data();
+    score[far] = cpu::chosen().forward_band(p, band).score;
+  }
+  return score[0] == score[1] && saved[0] == saved[1];
+}
+
 }  // namespace
 
 int main() {
@@ -206,6 +230,9 @@ int main() {
                         {"fsd, anchored, no gap", false, true, false, 0.1, false},
                         {"fsd, double", false, false, true, 0.1, true},
                         {"fsd, gamma 0", false, true, false, 0, true},
+                        {"fsd, exponents in int32", false, false, false, 1e-5, true},
+                        {"fsd, anchored, exponents in int32", false, true, false, 1e-5, false},
+                        {"lcs, exponents in int32", true, false, false, 1e-5, false},
                         {"fsd, out of float's range", false, false, false, 1e-7, true},
                         {"lcs", true, false, false, 0.1, false},
                         {"lcs, double", true, false, true, 0.1, false}};
@@ -232,6 +259,14 @@ int main() {
       for (double& x : match) x = int(random() % 129) / 64.0 - 1;  // exact in float
       for (double& x : gap) x = c.own_gap ? int(random() % 129) / 64.0 - 1 : 0;
       const Result exact = expected(c, size, match, gap);
+      if (c.gamma == 0.1 && !c.double_scores && std::max(size.rows, size.columns) > 32) {
+        checked++;
+        if (!tiers_agree(c, size, match, gap)) {
+          std::printf("%s, %d x %d: other bits with exponents in int32\n", c.name, int(size.rows),
+                      int(size.columns));
+          failed++;
+        }
+      }
       for (int threads : {1, 3}) {
         const Result found = c.double_scores ? swept<double>(c, size, match, gap, threads)
                                              : swept<float>(c, size, match, gap, threads);
