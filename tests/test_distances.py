@@ -321,7 +321,7 @@ print(run(N))
 
 @pytest.mark.skipif(not STATUS.is_file(), reason="needs Linux: it reads a process's peak memory in /proc")
 @pytest.mark.parametrize(
-    "N, D, gradients", [(4000, 2, False), (4000, 2, True), (4000, 64, True), (10000, 64, False)]
+    "N, D, gradients", [(2500, 2, False), (2500, 2, True), (2500, 64, True), (6000, 64, False)]
 )
 def test_distances_take_no_more_memory_than_cdist(N, D, gradients):
     theirs, ours = (megabytes(name, N, D, gradients) for name in ("cdist", "softdp"))
