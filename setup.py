@@ -72,7 +72,7 @@ def _first(home: Path, folders: tuple[str, ...], file: str) -> Path | None:
 
 
 def said(*command: str | Path) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def toolkit_version(home: Path) -> str:
@@ -102,9 +102,10 @@ def torch_without_cuda() -> bool:
     """Whether the build sees a PyTorch, and that one has no CUDA."""
     try:
         import torch
-    except (ImportError, OSError):  # none, or one that does not load
+
+        return torch.version.cuda is None
+    except Exception:  # none, or one that is broken: the build uses nothing of it
         return False
-    return torch.version.cuda is None
 
 
 def _hindrance(home: Path | None) -> str | None:
@@ -114,7 +115,7 @@ def _hindrance(home: Path | None) -> str | None:
         return f"no CUDA toolkit (nvcc and its headers) was found{where}"
     try:
         toolkit_version(home)
-    except (OSError, subprocess.CalledProcessError, TypeError):
+    except (OSError, subprocess.SubprocessError, TypeError):
         return f"{home}/bin/nvcc does not run or does not tell its version"
     if not static_runtime(home):
         return f"the CUDA toolkit in {home} has no libcudart_static.a"
@@ -151,18 +152,20 @@ def architectures(home: Path) -> list[str]:
     if asked not in ("", "native"):
         entries = [NAMED.get(entry, entry) for entry in re.split(r"[;, ]+", asked.strip("; "))]
         return [entry for entry in ";".join(entries).split(";") if _capability(entry) >= ARCHITECTURES[0]]
-    with suppress(OSError, subprocess.CalledProcessError):  # no driver, or one too old for the question
-        lines = said("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader").split()
-        young = {
-            line for line in lines if re.fullmatch(r"\d+\.\d", line) and _capability(line) >= ARCHITECTURES[0]
-        }
-        if young:
-            return sorted(young, key=_capability)
     known = []
-    with suppress(OSError, subprocess.CalledProcessError):
-        known = said(home / "bin/nvcc", "--list-gpu-arch").split()
-    found = [f"{a // 10}.{a % 10}" for a in ARCHITECTURES if f"compute_{a}" in known]
-    return [*found[:-1], found[-1] + "+PTX"] if found else []
+    with suppress(OSError, subprocess.SubprocessError):
+        listed = said(home / "bin/nvcc", "--list-gpu-arch")
+        known = [int(number) for number in re.findall(r"^compute_(\d+)$", listed, re.M)]
+    young = []
+    with suppress(OSError, subprocess.SubprocessError):  # no driver, or one that does not know the question
+        lines = said("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader").split()
+        found = {_capability(line) for line in lines if re.fullmatch(r"\d+\.\d", line)}
+        young = sorted(c for c in found if c >= ARCHITECTURES[0])
+    if young and set(young) <= set(known):
+        return [f"{c // 10}.{c % 10}" for c in young]
+    # A GPU that is newer than the toolkit compiles the PTX.
+    common = [f"{c // 10}.{c % 10}" for c in ARCHITECTURES if c in known]
+    return [*common[:-1], common[-1] + "+PTX"] if common else []
 
 
 def _capability(entry: str) -> int:
@@ -343,8 +346,9 @@ def cuda_objects(objects: Objects, home: Path, entries: list[str]) -> list[str]:
 def operators(objects: Objects, *names: str, home: Path | None = None) -> list[str]:
     """csrc/ops, with PyTorch's headers, and a CUDA toolkit's."""
     major, minor, _ = (int(part) for part in TORCH.split("."))
-    command = [*compiler(), "-O2", *flags(), f"-DTORCH_TARGET_VERSION=0x{major:02x}{minor:02x}{0:012x}"]
-    command.append("-isystemthird_party/torch")
+    # -I comes before -isystem and CPATH, where another PyTorch's headers may lie.
+    command = [*compiler(), "-O2", "-Ithird_party/torch", *flags()]
+    command.append(f"-DTORCH_TARGET_VERSION=0x{major:02x}{minor:02x}{0:012x}")
     version, include = compiler_version(), []
     if home:
         command.append("-DUSE_CUDA")
@@ -354,23 +358,19 @@ def operators(objects: Objects, *names: str, home: Path | None = None) -> list[s
     return [objects.add(f"csrc/ops/{name}.cpp", command, version, tuple(include)) for name in names]
 
 
-def stub(name: str, folder: Path) -> str:
-    """An empty library of that name, to be linked in the place of PyTorch's: the loader finds that one."""
+def stubs(folder: Path) -> dict[str, str]:
+    """Empty libraries named as PyTorch's, to link with in their place: the loader finds PyTorch's."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / name
-    command = [
-        *compiler(),
-        "-shared",
-        "-nostdlib",
-        f"-Wl,-soname,{name}",
-        "-x",
-        "c++",
-        os.devnull,
-        "-o",
-        str(file),
-    ]
-    subprocess.run(command, check=True)
-    return str(file)
+    found = {}
+    for name in ("torch_cpu", "torch"):
+        found[name] = str(folder / f"lib{name}.so")
+        command = [*compiler(), "-shared", "-nostdlib", f"-Wl,-soname,lib{name}.so", "-x", "c++", os.devnull]
+        with tempfile.TemporaryDirectory(dir=folder) as unfinished:  # another build may read the last one
+            made = Path(unfinished, "stub.so")
+            if subprocess.run([*command, "-o", str(made)]).returncode:
+                sys.exit(f"softdp: {shlex.join(compiler())} makes no shared library")
+            made.replace(found[name])
+    return found
 
 
 # ---- what setuptools is told -----------------------------------------------------------------------
@@ -420,6 +420,7 @@ class BuildExtension(build_ext):
         ops = operators(objects, "cpu", "distances", "memory", "library")
         self.parts["softdp._C"] = cpu_objects(objects) + ops
         objects.compile()
+        self.stubs = stubs(Path(self.build_temp))
         super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
@@ -432,11 +433,12 @@ class BuildExtension(build_ext):
         # The linker would drop libtorch.so, of which nothing is used here and which brings libtorch_cuda.so.
         names = ["torch_cpu", "torch"] if ext.name == "softdp._CUDA" else ["torch_cpu"]
         command += ["-o", str(unfinished), "-Wl,--no-as-needed"]
-        command += [stub(f"lib{name}.so", Path(self.build_temp)) for name in names]
+        command += [self.stubs[name] for name in names]
         if sys.platform == "linux":
             # Only what the loader asks is exported. PyTorch has a CUDA runtime in the process too:
-            # neither may bind to the other's functions.
-            command += [f"-Wl,--version-script={ROOT / 'csrc/exports.map'}", "-Wl,-Bsymbolic"]
+            # neither may bind to the other's functions. The stubs define nothing.
+            exports = f"-Wl,--version-script={ROOT / 'csrc/exports.map'}"
+            command += [exports, "-Wl,-Bsymbolic", "-Wl,-z,undefs"]
         if ext.name == "softdp._CUDA":
             command += [str(static_runtime(self.home)), "-Wl,--as-needed", "-ldl", "-lrt", "-lpthread"]
         print(*command, flush=True)

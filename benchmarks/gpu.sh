@@ -142,7 +142,7 @@ found = {"xdist": "-n 6", "pytest_timeout": "--timeout 60", "pytest_benchmark": 
 print(*(option for name, option in found.items() if u.find_spec(name)))')
   # shellcheck disable=SC2086
   (cd "$work" && OMP_NUM_THREADS=2 timeout -k 10 "$1" "$python" -m pytest -c "$root/pyproject.toml" \
-    --rootdir "$root" -p no:cacheprovider -q $plugins -m cuda "$root/tests") 2>&1 | tee "$logs/tests.log"
+    --rootdir "$root" -o addopts= -o required_plugins= -p no:cacheprovider -q $plugins -m cuda "$root/tests") 2>&1 | tee "$logs/tests.log"
 }
 
 if [[ -n $dry ]]; then

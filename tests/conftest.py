@@ -17,8 +17,8 @@ settings.load_profile("softdp")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """`pytest` alone runs all tests in a process for each core. What names tests runs in this process, where
-    it starts sooner and where -s and a debugger work."""
+    """`pytest` alone runs all tests in a process for each core, up to 8. What names tests runs in this
+    process, where it starts sooner and where -s and a debugger work."""
     whole = config.args_source is config.ArgsSource.TESTPATHS
     return min(_cores(), 8) if whole else 0
 

@@ -32,8 +32,10 @@ def install() -> None:
     wanted = {path.name: path for path in (ROOT / "softdp").glob("*.py")} | {"_C.abi3.so": library}
     for name, path in wanted.items():
         link = package / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(path)
+        own = package / f"{name}.{os.getpid()}"  # another process may do the same
+        own.unlink(missing_ok=True)
+        own.symlink_to(path)
+        own.replace(link)
     sys.path.insert(0, str(package.parent))
     import softdp
 

@@ -168,7 +168,8 @@ def test_pairs_that_leave_the_range_of_float_do_not_touch_the_others(size):
     [("none", (2, 40, 50)), ("row", (3, 70, 33)), ("table", (1, 256, 256)), ("lcs", (2, 40, 50))],
 )
 def test_sums_far_beyond_the_exponents_of_float(far, gaps, size, threads):
-    """5e6: exponents in int32; 1.5e8: double. Also where no sample of the scores tells it ahead."""
+    """1e6: exponents in float; above, in int32, or double where one score is too large for these. Also where
+    no sample of the scores tells it ahead."""
     threads(3 if size[0] == 1 else 1)
     gamma = sum(size[1:]) / far
     match = scores(*size, dtype=torch.float32).abs() + 0.5

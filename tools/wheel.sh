@@ -23,13 +23,23 @@ arch=$(uname -m)
 glibc=2.28
 platform=manylinux_${glibc/./_}_$arch
 
-# Objects of std::shared_ptr name this variable, which glibc has from 2.32 on: with one of their own they count
-# references atomically, threads or not.
-printf '__attribute__((visibility("hidden"))) char __libc_single_threaded = 0;\n' > "$work/threads.c"
-cc -O2 -fPIC -c "$work/threads.c" -o "$work/threads.o"
+# What objects of newer compilers name and older C libraries do not have, to be linked in: the variable, which glibc has
+# from 2.32 on, as 0 (std::shared_ptr then counts atomically, threads or not), and three functions, which
+# libstdc++ has from GCC 9 and 11 on.
+cat > "$work/older.cpp" << END
+#include <new>
+#include <sstream>
+extern "C" {
+__attribute__((visibility("hidden"))) char __libc_single_threaded;
+}
+void std::__throw_bad_array_new_length() { throw std::bad_array_new_length(); }
+template std::stringstream::basic_stringstream();
+template std::ostringstream::basic_ostringstream();
+END
+c++ -std=c++17 -O2 -fPIC -c "$work/older.cpp" -o "$work/older.o"
 cat > "$work/link" << END
 #!/bin/sh
-exec python -m ziglang cc -target $arch-linux-gnu.$glibc -shared "\$@" "$work/threads.o" \
+exec python -m ziglang cc -target $arch-linux-gnu.$glibc -shared "\$@" "$work/older.o" \
   "$(readlink -f "$(c++ -print-file-name=libstdc++.so.6)")" -lm -lpthread -ldl
 END
 chmod +x "$work/link"

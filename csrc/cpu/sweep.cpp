@@ -202,8 +202,9 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
 }
 
 Outcome combined(Outcome a, const Outcome& b) {
-  return {a.escapes || b.escapes, a.coarse || b.coarse, a.spoiled || b.spoiled, a.hidden || b.hidden,
-          b.score};
+  // What is swept after a band that escaped may be anything.
+  return {a.escapes || b.escapes, a.coarse || (!a.escapes && b.coarse), a.spoiled || b.spoiled,
+          a.hidden || b.hidden, b.score};
 }
 
 // The bands of a pair. Where weights are saved a thread alone takes the pair in one, and threads together a

@@ -233,6 +233,7 @@ int main() {
                         {"fsd, exponents in int32", false, false, false, 1e-5, true},
                         {"fsd, anchored, exponents in int32", false, true, false, 1e-5, false},
                         {"lcs, exponents in int32", true, false, false, 1e-5, false},
+                        {"fsd, sums past int32's range", false, false, false, 1.6e-6, true},
                         {"fsd, out of float's range", false, false, false, 1e-7, true},
                         {"lcs", true, false, false, 0.1, false},
                         {"lcs, double", true, false, true, 0.1, false}};
