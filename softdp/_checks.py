@@ -384,10 +384,19 @@ def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
         return
     narrow = torch.float64 not in (tensor.dtype, other.dtype)
     device = tensor.device.type
-    if not (narrow and torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+    if not (narrow and has_autocast(device) and torch.is_autocast_enabled(device)):
         raise TypeError(
             f"{name} must have {of}'s dtype {other.dtype}, got {tensor.dtype}: write {name}.to({of}.dtype)"
         )
+
+
+def has_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device)
+
+
+# What torch.compiler.assume_constant_result does, which imports torch._dynamo: seconds, for all who never
+# compile. PyTorch 2.10 cannot trace the question.
+has_autocast._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def arithmetic(dtype: torch.dtype) -> torch.dtype:

@@ -34,4 +34,4 @@ def without_spoiled(x: Tensor) -> tuple[Tensor, Tensor]:
 def autocast_rounds(x: Tensor) -> bool:
     """Whether autocast would have products of such tensors in half precision."""
     device = x.device.type
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return _checks.has_autocast(device) and torch.is_autocast_enabled(device)
