@@ -391,6 +391,7 @@ def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
 
 
 def has_autocast(device: str) -> bool:
+    """Whether there is an autocast for this type of device."""
     return torch.amp.is_autocast_available(device)
 
 
