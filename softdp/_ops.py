@@ -83,7 +83,9 @@ def _saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float) -> i
         return states
     pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
     weights = 64 + ((rows + 15) // 16 * pitch + 16) * 64
-    return torch.sym_ite(torch.sym_max(rows, columns) > 32, weights, states)  # an if would tie a graph to one
+    # Either, by arithmetic: an if, or sym_ite in PyTorch 2.15, would tie a compiled graph to one of them.
+    packs = torch.sym_min(1, torch.sym_max(rows, columns) // 33)
+    return packs * weights + (1 - packs) * states
 
 
 def _fake_results(
