@@ -162,8 +162,17 @@ struct Pair {
     }
     const auto own = [](auto* all, int64_t at) { return all ? all + at : nullptr; };
     const Edges& e = p.edges;
-    edges = {own(e.above, pair * p.pairs.columns), own(e.left, pair * p.pairs.rows), own(e.corner, pair),
-             own(e.last_row, pair * p.pairs.columns), own(e.last_column, pair * p.pairs.rows)};
+    const int64_t row = pair * p.pairs.columns, column = pair * p.pairs.rows;
+    edges = {own(e.above, row),
+             own(e.left, column),
+             own(e.corner, pair),
+             own(e.last_row, row),
+             own(e.last_column, column),
+             own(e.by_last_row, row),
+             own(e.by_last_column, column),
+             own(e.by_above, row),
+             own(e.by_left, column),
+             own(e.by_corner, pair)};
   }
 };
 
@@ -175,7 +184,7 @@ struct Special {
   // Which lanes' weights are kept: of those that have started the strip, the others' being left alone, or 0
   // where they have been idle; or of the others.
   enum Keep { kAll, kStarted, kStartedAlone, kOthers } keep = kAll;
-  bool edges = false;  // whether cells of the last row or column that are wanted are among them
+  bool edges = false;  // whether cells of the last row or column that give or take something are among them
   bool at_all() const { return start != kNever || last != kNever || edges; }
 };
 
@@ -203,23 +212,52 @@ struct Strips {
     if (column == 0) s.start = 0;
     const int64_t last = (count - 1 - strip) * pair.pitch + pair.m - 1 + last_lane() - column;
     if (end == pair.n && 0 <= last && last < L) s.last = int(last);
-    s.edges = (pair.edges.last_row && end == pair.n && strip >= count - 1) ||
-              (pair.edges.last_column && (column + L >= pair.m || column + pair.pitch < pair.m - 1 + L));
+    const Edges& e = pair.edges;
+    s.edges = ((e.last_row || e.by_last_row) && end == pair.n && strip >= count - 1) ||
+              ((e.last_column || e.by_last_column) &&
+               (column + L >= pair.m || column + pair.pitch < pair.m - 1 + L));
     return s;
   }
-  // Takes the states of a step, `column` of the strip, to the last row and column.
-  void give_edges(int64_t strip, int64_t column, const typename R::State& s) const {
-    const auto give = [&](double* to, int64_t at, int64_t lane) {
-      to[at] = R::S::value(s, int(lane), pair.factor);
-    };
+  // Of a step, `column` of the strip: in_column(lane, row) for lanes in the last column, and
+  // in_row(lane, column) for the one in the pair's last row.
+  template <class InColumn, class InRow>
+  SOFTDP_FN void over_edges(int64_t strip, int64_t column, InColumn in_column, InRow in_row) const {
     for (int64_t t = strip > 0 ? strip - 1 : 0; t <= strip && t < count; t++) {  // where lanes may still be
       const int64_t lane = column + (strip - t) * pair.pitch - (pair.m - 1);
-      if (pair.edges.last_column && 0 <= lane && lane < rows(t))
-        give(pair.edges.last_column, begin + t * L + lane, lane);
+      if (0 <= lane && lane < rows(t)) in_column(int(lane), begin + t * L + lane);
       const int64_t at = column + (strip - t) * pair.pitch - last_lane();
-      if (pair.edges.last_row && end == pair.n && t == count - 1 && 0 <= at && at < pair.m)
-        give(pair.edges.last_row, at, last_lane());
+      if (end == pair.n && t == count - 1 && 0 <= at && at < pair.m) in_row(last_lane(), at);
     }
+  }
+  // Takes the states of a step to the last row and column.
+  void give_edges(int64_t strip, int64_t column, const typename R::State& s) const {
+    const auto give = [&](double* to) {
+      return [&s, to, this](int lane, int64_t at) {
+        if (to) to[at] = R::S::value(s, lane, pair.factor);
+      };
+    };
+    over_edges(strip, column, give(pair.edges.last_column), give(pair.edges.last_row));
+  }
+  // The gradients by the states of a step that come from outside.
+  typename R::Value by_edges(int64_t strip, int64_t column) const {
+    using V = typename R::V;
+    typename R::Value sum(V(0));
+    const auto add = [&](const double* from) {
+      return [&sum, from](int lane, int64_t at) {
+        if (from) sum.x[lane] += V(from[at]);
+      };
+    };
+    over_edges(strip, column, add(pair.edges.by_last_column), add(pair.edges.by_last_row));
+    return sum;
+  }
+  // What a lane hands to the left of its row's first cell.
+  void take_left(int64_t strip, int lane, double to_left, double to_diagonal) const {
+    if (lane >= rows(strip)) return;
+    const int64_t row = begin + strip * L + lane;
+    const Edges& e = pair.edges;
+    if (e.by_left) e.by_left[row] += to_left;
+    if (e.by_left && row > 0) e.by_left[row - 1] += to_diagonal;
+    if (e.by_corner && row == 0) *e.by_corner += to_diagonal;
   }
   // S to the left of a strip and, of each row, the one above that.
   struct Left {
@@ -485,7 +523,9 @@ Outcome forward_band(const Problem& p, const Band& band) {
   outcome.hidden = found.hides;
   if (band.end == pair.n && !outcome.escapes) {
     outcome.score = R::S::value(R::Max::normalized(front.last), strips.last_lane(), pair.factor);
-    outcome.escapes = outcome.coarse = sizeof(typename R::V) == 4 && is_coarse(p, outcome.score);
+    // Of a piece, whoever joins the pieces looks at the sum.
+    outcome.escapes = outcome.coarse =
+        sizeof(typename R::V) == 4 && !p.edges.any() && is_coarse(p.gamma, outcome.score);
   }
   if (outcome.escapes)
     wait_for(band.before, pair.m);  // who follows may write where the one before still does
@@ -552,31 +592,36 @@ struct Flows {  // what a lane hands on between steps
 };
 
 template <class R, bool kSpecial>
-SOFTDP_FN void backward_steps(const Pair<R>& pair, const typename R::Keeps::Element* kept,
-                              const typename R::V* below, const Special& special, int last_lane,
-                              typename R::V seed, typename R::V* flow, int count, Flows<typename R::V>& flows,
-                              Vec<typename R::V> (*tiles)[R::L]) {
+SOFTDP_FN void backward_steps(const Strips<R>& strips, int64_t strip, int64_t column,
+                              const typename R::Keeps::Element* kept, const typename R::V* below,
+                              const Special& special, typename R::V seed, typename R::V* flow, int count,
+                              Flows<typename R::V>& flows, Vec<typename R::V> (*tiles)[R::L]) {
   using Value = typename R::Value;
   using V = typename R::V;
   using I = Integer<V>;
   const auto lane = lane_numbers<V>();
   const Value zero(V(0));
+  const bool takes_left = strips.pair.edges.by_left || strips.pair.edges.by_corner;
   Value incoming = flows.incoming, diagonal = flows.diagonal;
 #pragma GCC unroll 1
   for (int k = R::L - 1; k >= 0; k--) {
     Value a = incoming;
-    if constexpr (kSpecial)
-      if (k == special.last) a = select(lane == Vec<I>(I(last_lane)), Value(seed), a);
+    if constexpr (kSpecial) {
+      if (special.edges) a = a + strips.by_edges(strip, column + k);
+      if (k == special.last) a = select(lane == Vec<I>(I(strips.last_lane())), a + Value(seed), a);
+    }
     const auto kept_weights = R::Keeps::load(kept + k * R::Keeps::kStep);
     prefetch(kept, (k - 3 * R::L) * R::Keeps::kStep);
     auto given = adjoint_of<R>(a, kept_weights);
-    tiles[0][k] = R::kLcs && pair.problem.visits ? a : given.score;
+    tiles[0][k] = R::kLcs && strips.pair.problem.visits ? a : given.score;
     if constexpr (R::kGaps > 0) tiles[1][k] = R::kShared ? given.to_above + given.to_left : given.to_above;
     if constexpr (R::kGaps > 1) tiles[2][k] = given.to_left;
     const Value s = with_above<R>(a, kept_weights, diagonal);  // for the row above, a column to the left
     if (!kSpecial || k < count) flow[k] = s.x[0];
     if constexpr (kSpecial) {  // what is left of a row's first cell is the boundary
       const auto starts = lane == Vec<I>(I(special.start + k));
+      if (takes_left && special.start == 0 && strip < strips.count)
+        strips.take_left(strip, k, double(given.to_left.x[k]), double(given.to_diagonal.x[k]));
       given.to_left = select(starts, zero, given.to_left);
       given.to_diagonal = select(starts, zero, given.to_diagonal);
     }
@@ -622,10 +667,11 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
       // The first lane hands its own to the row above.
       const int count_up = through || column >= m ? 0 : m - column < L ? int(m - column) : L;
       if (special.at_all() || count_up < L)
-        backward_steps<R, true>(pair, from, below, special, strips.last_lane(), seed,
+        backward_steps<R, true>(strips, strip, column, from, below, special, seed,
                                 flow + (through ? 0 : column), count_up, flows, tiles);
       else
-        backward_steps<R, false>(pair, from, below, {}, 0, seed, flow + column, L, flows, tiles);
+        backward_steps<R, false>(strips, strip, column, from, below, {}, seed, flow + column, L, flows,
+                                 tiles);
       for (int i = 0; i <= R::kGaps; i++) targets[i].take(tiles[i], at);
       if (strip == 0 && 0 < column && column < m) tell(band.own, m - column);  // the end: by the band
     }

@@ -221,7 +221,7 @@ uint32_t forward_group(const Problem& p, const Group& group) {
   for (int r = 0; r < group.count; r++) {
     if (sweep.n.x[r] == 0 || sweep.m.x[r] == 0) continue;
     const double score = group.scores[r];
-    const bool coarse = sizeof(typename R::V) == 4 && is_coarse(p, score);
+    const bool coarse = sizeof(typename R::V) == 4 && is_coarse(p.gamma, score);
     const bool lost = (sweep.hidden >> r & 1) != 0 && score == -R::A::kInfinity;
     lanes |= uint32_t(coarse || lost) << r;
   }

@@ -35,14 +35,21 @@ struct Sink {
 
 // Where a table is a piece of a larger one: S (of costs, -S) above it and to its left, -inf where no path
 // comes, and what it gives to the pieces that follow. Null: S as `anchored` says, or not wanted. Past a
-// pair's lengths nothing is read or written.
+// pair's lengths nothing is read or written. Backward, the gradients by what it gave are added to those of
+// its cells, and those by what it took are written; in the end the gradient by its own score is added too.
 struct Edges {
-  const double* above;   // (B, M): S(0, 1 .. m)
-  const double* left;    // (B, N): S(1 .. n, 0)
-  const double* corner;  // (B,): S(0, 0), else 0
-  double* last_row;      // (B, M): S(n, 1 .. m)
-  double* last_column;   // (B, N): S(1 .. n, m)
-  bool any() const { return above || left || corner || last_row || last_column; }
+  const double* above;           // (B, M): S(0, 1 .. m)
+  const double* left;            // (B, N): S(1 .. n, 0)
+  const double* corner;          // (B,): S(0, 0), else 0
+  double* last_row;              // (B, M): S(n, 1 .. m)
+  double* last_column;           // (B, N): S(1 .. n, m)
+  const double* by_last_row;     // backward: (B, M)
+  const double* by_last_column;  // (B, N)
+  double* by_above;              // (B, M)
+  double* by_left;               // (B, N)
+  double* by_corner;             // (B,)
+  bool by_any() const { return by_last_row || by_last_column || by_above || by_left || by_corner; }
+  bool any() const { return above || left || corner || last_row || last_column || by_any(); }
 };
 
 // FSD: match, insert, delete; LCS: similarity. Scores and the scores' gradient are float64 for float64 match
@@ -53,6 +60,7 @@ struct Problem {
   bool shared_gap;  // delete = insert, read once; insert receives the sum of both gradients
   bool visits;      // LCS, backward: the gradient by a plateau's cells too
   bool costs;       // FSD: the smooth minimum, of scores that are costs: -S(-scores)
+  bool wide;        // swept in double, whatever the type of the scores
   double gamma, threshold;
   Table scores[3];
   void* score;             // forward: (B,)
@@ -71,11 +79,11 @@ SOFTDP_FN bool is_free(const Problem& p) {
 }
 // Whether float's arithmetic is tried first.
 SOFTDP_FN bool is_narrow(const Problem& p) {
-  return !is_double(p) && p.gamma > 1e-30 && p.gamma < 1e30;
+  return !is_double(p) && !p.wide && p.gamma > 1e-30 && p.gamma < 1e30;
 }
 // In float a score is off by some 1e-7 gamma, however small it is: too much where gamma is large.
-SOFTDP_FN bool is_coarse(const Problem& p, double score) {
-  return p.gamma > 4 && score < 4 * p.gamma && score > -4 * p.gamma;
+SOFTDP_FN bool is_coarse(double gamma, double score) {
+  return gamma > 4 && score < 4 * gamma && score > -4 * gamma;
 }
 constexpr int kGroupRows = 32, kGroupColumns = 32;
 // Whether a sweep in float saves the weights of the cells. Those of small pairs need no memory of their own,

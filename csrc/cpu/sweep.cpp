@@ -189,8 +189,8 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
   // for their waiting.
   const int64_t left = count % threads.count,
                 together_at_once = std::min<int64_t>(threads.count, bands_of(p.pairs.rows, kBand));
-  const bool by_bands =
-      3 * left < 2 * together_at_once && p.pairs.columns >= 4 * kBand && cells >= 16 * kFewCells;
+  const bool by_bands = 3 * left < 2 * together_at_once && p.pairs.columns >= 4 * kBand &&
+                        cells >= 16 * kFewCells && !p.edges.by_any();  // which bands would write together
   const int64_t whole = by_bands ? count - left : count;
   threads.over(whole, std::max<int64_t>(1, kFewCells / cells), [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
@@ -245,10 +245,11 @@ struct Bands {
 
 // Whether a path is left is not known where a finite score counts as -inf.
 void finish(const Problem& p, int64_t pair, Verdict how, const Outcome& outcome) {
-  const bool lost = outcome.hidden && outcome.score == -kInf;
+  const bool no_path = outcome.score == -kInf && !p.edges.any();  // a piece may have other ends
+  const bool lost = outcome.hidden && no_path;
   const double score = outcome.spoiled || lost ? kNaN : outcome.score;
   set_score(p, pair, score);
-  const Verdict verdict = std::isnan(score) ? Verdict::kSpoiled : score == -kInf ? Verdict::kNoPath : how;
+  const Verdict verdict = std::isnan(score) ? Verdict::kSpoiled : no_path ? Verdict::kNoPath : how;
   if (p.saved) Saved(p).set(pair, verdict);
 }
 
@@ -315,6 +316,7 @@ void over_sinks(const Problem& p, int64_t pair, Run run) {
 // Whether the pair's score receives the gradient 0: then so does the pair, whatever it holds, and nothing is
 // swept. By its bits, since a number too small for normal ones is not 0 and may be compared as if it were.
 bool receives_nothing(const Problem& p, int64_t pair) {
+  if (p.edges.by_last_row || p.edges.by_last_column) return false;
   if (is_double(p)) {
     uint64_t bits;
     std::memcpy(&bits, static_cast<const double*>(p.grad_score) + pair, sizeof bits);
@@ -380,6 +382,9 @@ struct BackwardPair {
         sums(p),
         flow(bytes(p.pairs.columns * int64_t(sizeof(double)))) {
     fill(p, pair, 0, true);
+    const Edges& e = p.edges;
+    if (e.by_left) std::fill_n(e.by_left + pair * p.pairs.rows, bands.rows, 0.0);
+    if (e.by_corner) e.by_corner[pair] = 0;
   }
   // The lowest band first.
   void sweep(int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
@@ -394,6 +399,10 @@ struct BackwardPair {
       fill(p, pair, kNaN, false);
     else
       sums.write(p, pair);
+    const int64_t m = p.pairs.m(pair);
+    double* const above = p.edges.by_above ? p.edges.by_above + pair * p.pairs.columns : nullptr;
+    if (above && bands.tier == Tier::kWide) std::copy_n(reinterpret_cast<double*>(flow.get()), m, above);
+    if (above && bands.tier != Tier::kWide) std::copy_n(reinterpret_cast<float*>(flow.get()), m, above);
   }
 };
 

@@ -93,27 +93,59 @@ std::vector<double> cut(const std::vector<double>& table, const Size& size, Span
   return part;
 }
 
-// Swept in four pieces, each from the last rows and columns of those before: the score and gradients of the
-// last one, whose cells the whole table's gradients have too.
+// What cut() took, back into the table.
+void paste(const std::vector<double>& part, const Size& size, Span rows, Span columns,
+           std::vector<double>& table) {
+  if (table.size() == 1) return;
+  auto from = part.begin();
+  const int64_t width = columns.second - columns.first;
+  for (int64_t b = 0; b < size.count; b++)
+    for (int64_t i = rows.first; i < rows.second; i++, from += width)
+      std::copy(from, from + width, table.begin() + (b * size.rows + i) * size.columns + columns.first);
+}
+
+// Swept in four pieces: forward each from the last rows and columns of those before, backward each from what
+// those after it give by theirs.
 template <class T>
 Result swept_in_pieces(const Case& c, const Size& size, int64_t row, int64_t column,
                        const std::vector<double>& match, const std::vector<double>& gap, int threads) {
   const auto [B, N, M] = size;
   const Span rows[] = {{0, row}, {row, N}}, columns[] = {{0, column}, {column, M}};
-  std::vector<double> last_row[2][2], last_column[2][2], corner(B);
-  Result last;
-  for (int i : {0, 1})
-    for (int j : {0, 1}) {
+  std::vector<double> last_row[2][2], last_column[2][2], corner[2][2];
+  std::vector<double> by_above[2][2], by_left[2][2], by_corner[2][2];
+  Result joined{{}, std::vector<double>(match.size()), std::vector<double>(gap.size())};
+  for (const bool backward : {false, true})
+    for (int k = 0; k < 4; k++) {
+      const int i = backward ? 1 - k / 2 : k / 2, j = backward ? 1 - k % 2 : k % 2;
       const Size part = {B, rows[i].second - rows[i].first, columns[j].second - columns[j].first};
-      last_row[i][j].assign(B * part.columns, NAN), last_column[i][j].assign(B * part.rows, NAN);
-      for (int64_t b = 0; b < B; b++)
-        corner[b] = i && j ? last_row[0][0][b * column + column - 1] : i + j && c.anchored ? -kInf : 0;
-      const cpu::Edges edges = {i ? last_row[0][j].data() : nullptr, j ? last_column[i][0].data() : nullptr,
-                                corner.data(), last_row[i][j].data(), last_column[i][j].data()};
-      last = swept<T>(c, part, cut(match, size, rows[i], columns[j]), cut(gap, size, rows[i], columns[j]),
-                      threads, edges);
+      if (!backward) {
+        corner[i][j].assign(B, i + j && c.anchored ? -kInf : 0);
+        for (int64_t b = 0; i && j && b < B; b++) corner[i][j][b] = last_row[0][0][b * column + column - 1];
+        last_row[i][j].assign(B * part.columns, NAN), last_column[i][j].assign(B * part.rows, NAN);
+      }
+      cpu::Edges edges{};
+      edges.above = i ? last_row[0][j].data() : nullptr, edges.left = j ? last_column[i][0].data() : nullptr;
+      edges.corner = corner[i][j].data();
+      edges.last_row = last_row[i][j].data(), edges.last_column = last_column[i][j].data();
+      if (backward) {
+        by_above[i][j].assign(B * part.columns, NAN), by_left[i][j].assign(B * part.rows, NAN);
+        by_corner[i][j].assign(B, NAN);
+        edges.by_above = by_above[i][j].data(), edges.by_left = by_left[i][j].data();
+        edges.by_corner = by_corner[i][j].data();
+        for (int64_t b = 0; !i && !j && b < B; b++)  // the last of a row or column is one cell
+          by_above[1][0][b * column + column - 1] += by_corner[1][1][b];
+        edges.by_last_row = i ? nullptr : by_above[1][j].data();
+        edges.by_last_column = j ? nullptr : by_left[i][1].data();
+      }
+      const std::vector<T> weights(B, T(i && j));
+      const Result found = swept<T>(c, part, cut(match, size, rows[i], columns[j]),
+                                    cut(gap, size, rows[i], columns[j]), threads, edges, weights);
+      if (i && j) joined.score = found.score;
+      if (!backward) continue;
+      paste(found.gradient, size, rows[i], columns[j], joined.gradient);
+      paste(found.gap_gradient, size, rows[i], columns[j], joined.gap_gradient);
     }
-  return last;
+  return joined;
 }
 
 // Whether pairs that hold a NaN have the gradient 0 where their scores receive 0, and NaN where they do not.
@@ -286,10 +318,7 @@ int main() {
           const Result pieces = c.double_scores
                                     ? swept_in_pieces<double>(c, size, row, column, match, gap, threads)
                                     : swept_in_pieces<float>(c, size, row, column, match, gap, threads);
-          const Span rows{row, N}, columns{column, M};
-          check(c, size, "in pieces", threads, pieces,
-                {exact.score, cut(exact.gradient, size, rows, columns),
-                 cut(exact.gap_gradient, size, rows, columns)});
+          check(c, size, "in pieces", threads, pieces, exact);
         }
       }
     }
