@@ -328,7 +328,7 @@ def cpu_objects(objects: Objects) -> list[str]:
     for name, isa in instruction_sets().items():
         command = [*compiler(), "-O2", *exact, *isa, *flags(), f"-DSOFTDP_ISA={name}"]
         made.append(objects.add("csrc/cpu/kernels.cpp", command, version, suffix=f"_{name}"))
-    for name in ("sweep", "second_order"):
+    for name in ("sweep", "second_order", "features"):
         made.append(objects.add(f"csrc/cpu/{name}.cpp", [*compiler(), "-O3", *exact, *flags()], version))
     return made
 
@@ -417,7 +417,7 @@ class BuildExtension(build_ext):
         if not self.why_not:
             ops = operators(objects, "cuda", "driver", home=self.home)
             self.parts["softdp._CUDA"] = cuda_objects(objects, self.home, self.asked) + ops
-        ops = operators(objects, "cpu", "distances", "memory", "library")
+        ops = operators(objects, "cpu", "distances", "features", "memory", "library")
         self.parts["softdp._C"] = cpu_objects(objects) + ops
         objects.compile()
         self.stubs = stubs(Path(self.build_temp))

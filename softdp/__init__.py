@@ -9,13 +9,21 @@ from ._version import __version__
 from .alignment import MOVES, Path, fsd_alignment, fsd_path, lcs_alignment, lcs_path
 from .functional import fsd_score, lcs_score
 from .losses import FSDLoss, LCSLoss, fsd_loss, lcs_loss
-from .soft_dtw import needleman_wunsch, soft_dtw, soft_dtw_divergence, squared_euclidean
+from .soft_dtw import (
+    SoftDTWLoss,
+    needleman_wunsch,
+    soft_dtw,
+    soft_dtw_divergence,
+    soft_dtw_loss,
+    squared_euclidean,
+)
 
 __all__ = [
     "FSDLoss",
     "LCSLoss",
     "MOVES",
     "Path",
+    "SoftDTWLoss",
     "__version__",
     "build_info",
     "fsd_alignment",
@@ -30,6 +38,7 @@ __all__ = [
     "reference",
     "soft_dtw",
     "soft_dtw_divergence",
+    "soft_dtw_loss",
     "squared_euclidean",
 ]
 
@@ -45,6 +54,6 @@ else:  # hidden from type checkers, which would take any name for one of this mo
             return importlib.import_module(".plot", __name__)
         instead = {
             "dtw": ": write softdp.soft_dtw(cost, gamma=0.0)",
-            "SoftDTW": ": write softdp.soft_dtw(softdp.squared_euclidean(x, y)); see docs/coming_from.md",
+            "SoftDTW": ": write softdp.SoftDTWLoss()(x, y); see docs/coming_from.md",
         }.get(name, "")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{instead}", name=name)

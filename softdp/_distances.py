@@ -22,10 +22,10 @@ AT_ONCE = 2**24  # numbers of a piece's intermediate results
 
 def squared(x: Tensor, y: Tensor) -> Tensor:
     """|x_i - y_j|^2: (B, N, D), (B, M, D), float64 or float32 -> (B, N, M)."""
-    return _products(_infinity_as_nan(x), _infinity_as_nan(y), None, None)
+    return _products(infinity_as_nan(x), infinity_as_nan(y), None, None)
 
 
-def _infinity_as_nan(x: Tensor) -> Tensor:
+def infinity_as_nan(x: Tensor) -> Tensor:
     """An infinite step spoils its pair: as an infinite distance it would count as forbidden cells."""
     fixed = x.detach()
     return x + (fixed - fixed)

@@ -75,6 +75,7 @@ OPERATORS = (
     *(f"{score}_{step}" for score in ("fsd", "lcs") for step in ("forward", "backward", "double_backward")),
     "difference_products",
     "difference_sums",
+    "soft_dtw_of_features",
 )
 
 

@@ -1,14 +1,19 @@
-"""Other alignments on FSD's sweeps: soft-DTW with its divergence and distance, and Needleman-Wunsch."""
+"""Other alignments on FSD's sweeps: soft-DTW with its loss, divergence and distance, and Needleman-Wunsch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from . import _checks, _distances, _features, _ops
+from . import _checks, _distances, _features, _fused, _ops
 from .functional import checked_fsd_score
+from .losses import _cosines, _reduction
+
+Cost = Callable[[Tensor, Tensor], Tensor]
+COSTS = ("squared_euclidean", "euclidean", "manhattan", "cosine")
 
 
 @_checks.explained(features=_checks.SOFT_DTW_FEATURES)
@@ -72,6 +77,164 @@ def soft_dtw(
 
 
 @_checks.explained()
+def soft_dtw_loss(
+    x: Tensor,
+    y: Tensor,
+    *,
+    gamma: float = 1.0,
+    cost: str | Cost = "squared_euclidean",
+    normalize: bool = False,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Soft-DTW of features as a loss.
+
+    Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns () or (B,).
+
+    With the squared Euclidean cost on a CPU no matrix of costs is kept: the value and the gradients of the
+    features are made piece by piece, in the memory of the features.
+
+    Args:
+        x, y: features of the two sequences.
+        gamma: smoothing of :func:`softdp.soft_dtw`, by default 1, in the unit of the cost.
+        cost: of a step of x beside a step of y. "squared_euclidean", the default: |x - y|^2. "euclidean":
+            |x - y|, with the gradient 0 where it is 0. "manhattan": the sum of the absolute differences,
+            which is differentiable once. "cosine": 1 - the cosine; a zero vector has the cost 1. Or a
+            function of x (B, N, D) and y (B, M, D) that returns the costs (B, N, M).
+        normalize: True gives the soft-DTW divergence, D(x,y) - (D(x,x) + D(y,y)) / 2, which is 0 where x
+            and y are equal; see :func:`softdp.soft_dtw_divergence`.
+        x_lengths, y_lengths: steps per pair; None means N and M. The padding may hold anything.
+        reduction: "mean", the default, or "sum" over the pairs, or "none".
+
+    Returns:
+        The loss, a scalar, or (B,) with reduction "none"; float64 for float64 features, else float32.
+
+    Raises:
+        ValueError: shapes, devices, lengths, gamma, cost or reduction that do not fit.
+        TypeError: features that are not floating point, mixed dtypes.
+
+    Example:
+        >>> import torch, softdp
+        >>> x = torch.tensor([[[0.0], [1.0], [2.0]]])
+        >>> softdp.soft_dtw_loss(x, x + 1, gamma=0.0)
+        tensor(2.)
+        >>> softdp.soft_dtw_loss(x, x + 1, gamma=0.0, cost="euclidean")
+        tensor(2.)
+
+    Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
+    """
+    _checks.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
+    _cost(cost)
+    _reduction(reduction)
+    _checks.feature_arguments(x, y, x_lengths, y_lengths)
+    x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
+    value = _between(x, y, cost, gamma, x_lengths, y_lengths)
+    if normalize:
+        of_x = _between(x, x, cost, gamma, x_lengths, x_lengths)
+        value = value - (of_x + _between(y, y, cost, gamma, y_lengths, y_lengths)) / 2
+    return value if reduction == "none" else value.sum() if reduction == "sum" else value.mean()
+
+
+class SoftDTWLoss(nn.Module):
+    """:func:`softdp.soft_dtw_loss` as a module.
+
+    Shapes: x (B, N, D), y (B, M, D), lengths (B,); returns () or (B,).
+
+    Args:
+        gamma, cost, normalize, reduction: as in :func:`softdp.soft_dtw_loss`, by default 1,
+            "squared_euclidean", False and "mean".
+
+    Raises:
+        ValueError, TypeError: a gamma, cost or reduction that does not fit.
+
+    Example:
+        >>> import torch, softdp
+        >>> loss = softdp.SoftDTWLoss(gamma=0.0)
+        >>> loss
+        SoftDTWLoss(gamma=0.0, cost='squared_euclidean', normalize=False, reduction='mean')
+        >>> x = torch.tensor([[[0.0], [1.0], [2.0]]])
+        >>> loss(x, x + 1)
+        tensor(2.)
+
+    Source: Cuturi and Blondel, ICML 2017.
+    """
+
+    def __init__(
+        self,
+        gamma: float = 1.0,
+        cost: str | Cost = "squared_euclidean",
+        normalize: bool = False,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        _checks.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
+        _cost(cost)
+        _reduction(reduction)
+        self.gamma = gamma
+        self.cost = cost
+        self.normalize = normalize
+        self.reduction = reduction
+
+    def forward(
+        self, x: Tensor, y: Tensor, x_lengths: Tensor | None = None, y_lengths: Tensor | None = None
+    ) -> Tensor:
+        """The loss of x (B, N, D) and y (B, M, D); see :func:`softdp.soft_dtw_loss`."""
+        return soft_dtw_loss(
+            x,
+            y,
+            gamma=self.gamma,
+            cost=self.cost,
+            normalize=self.normalize,
+            x_lengths=x_lengths,
+            y_lengths=y_lengths,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        cost = self.cost if isinstance(self.cost, str) else getattr(self.cost, "__name__", self.cost)
+        return f"gamma={self.gamma}, cost={cost!r}, normalize={self.normalize}, reduction={self.reduction!r}"
+
+
+def _cost(cost: object) -> None:
+    if not callable(cost) and not (isinstance(cost, str) and cost in COSTS):
+        known = ", ".join(f'"{name}"' for name in COSTS)
+        raise ValueError(f"cost must be one of {known}, or a function of x and y, got {cost!r}")
+
+
+def _between(
+    x: Tensor,
+    y: Tensor,
+    cost: str | Cost,
+    gamma: float,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+) -> Tensor:
+    """Soft-DTW of checked features, (B,)."""
+    if cost == "squared_euclidean" and _fused.serves(x):
+        return _fused.soft_dtw(x, y, gamma, x_lengths, y_lengths)
+    return soft_dtw(_costs(x, y, cost), gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
+
+
+def _costs(x: Tensor, y: Tensor, cost: str | Cost) -> Tensor:
+    if callable(cost):
+        found, wanted = cost(x, y), (x.shape[0], x.shape[1], y.shape[1])
+        if not isinstance(found, Tensor) or tuple(found.shape) != wanted:
+            got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(f"cost must return the costs (B, N, M) = {wanted}, got {got}")
+        return found
+    if cost == "cosine":
+        return 1 - _cosines(x, y, heads=1)[0]
+    if cost == "manhattan":
+        return torch.cdist(x, y, p=1)
+    squares = _distances.squared(x, y)
+    if cost == "squared_euclidean":
+        return squares
+    zero = squares == 0  # where the root has no derivative
+    return squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
+
+
+@_checks.explained()
 def soft_dtw_divergence(
     x: Tensor,
     y: Tensor,
@@ -121,7 +284,7 @@ def soft_dtw_divergence(
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
 
     def between(a: Tensor, b: Tensor, a_lengths: Tensor | None, b_lengths: Tensor | None) -> Tensor:
-        return soft_dtw(_distances.squared(a, b), gamma=gamma, x_lengths=a_lengths, y_lengths=b_lengths)
+        return _between(a, b, "squared_euclidean", gamma, a_lengths, b_lengths)
 
     biases = between(x, x, x_lengths, x_lengths) + between(y, y, y_lengths, y_lengths)
     return between(x, y, x_lengths, y_lengths) - biases / 2

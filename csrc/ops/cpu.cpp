@@ -1,45 +1,15 @@
 // CPU operators: tensors in, a problem for cpu/sweep.h out.
+#include "cpu.h"
+
 #include <torch/csrc/stable/library.h>
 
 #include <exception>
 #include <string>
 
 #include "../cpu/second_order.h"
-#include "../cpu/sweep.h"
-#include "memory.h"
 
 namespace softdp {
 namespace {
-
-// Lengths as int64, checked against the padded size. Null stays null.
-std::optional<Sizes> lengths_of(const std::optional<Tensor>& lengths, const char* name, int64_t pairs,
-                                int64_t longest) {
-  if (!lengths) return std::nullopt;
-  const Tensor& t = *lengths;
-  STD_TORCH_CHECK(t.is_cpu() && t.dim() == 1 && t.size(0) == pairs, name, " must be a CPU tensor of shape (",
-                  pairs, ",)");
-  const bool wide = t.scalar_type() == ScalarType::Long;
-  STD_TORCH_CHECK(wide || t.scalar_type() == ScalarType::Int, name, " must be int32 or int64");
-  Sizes out(pairs);
-  for (int64_t b = 0; b < pairs; b++) {
-    const int64_t at = b * t.stride(0);
-    out[b] =
-        wide ? static_cast<const int64_t*>(t.data_ptr())[at] : static_cast<const int32_t*>(t.data_ptr())[at];
-    STD_TORCH_CHECK(out[b] >= 0 && out[b] <= longest, name, " must lie in [0, ", longest, "], got ", out[b]);
-  }
-  return out;
-}
-
-struct LengthsOnCpu {
-  std::optional<Sizes> x, y;
-  LengthsOnCpu(const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
-               const Sizes& size)
-      : x(lengths_of(x_lengths, "x_lengths", size[0], size[1])),
-        y(lengths_of(y_lengths, "y_lengths", size[0], size[2])) {}
-  Pairs pairs(const Sizes& size) const {
-    return {size[0], size[1], size[2], {x ? x->data() : nullptr}, {y ? y->data() : nullptr}};
-  }
-};
 
 cpu::Type type_of(ScalarType dtype, const char* name) {
   switch (dtype) {
@@ -57,15 +27,6 @@ cpu::Type type_of(ScalarType dtype, const char* name) {
 }
 ScalarType arithmetic(ScalarType dtype) {
   return dtype == ScalarType::Double ? dtype : ScalarType::Float;
-}
-
-const cpu::Threads& threads() {
-  thread_local cpu::Threads found{
-      0, [](int64_t items, int64_t grain, const std::function<void(int64_t, int64_t)>& run) {
-        torch::stable::parallel_for(0, items, grain, run);
-      }};
-  found.count = int(torch::stable::get_num_threads());
-  return found;
 }
 
 // Tensors of scores, as the kernels take them.

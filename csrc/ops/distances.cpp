@@ -4,43 +4,12 @@
 #include <functional>
 #include <memory>
 
-#include "../cpu/sweep.h"
-#include "memory.h"
+#include "cpu.h"
 
 namespace softdp {
 namespace {
 
 constexpr int64_t kFewProducts = 1 << 15;  // 5 us of work: less is not worth another thread
-
-Tensor features_of(const Tensor& t, const char* name, int64_t pairs, int64_t features, ScalarType dtype) {
-  STD_TORCH_CHECK(t.is_cpu() && t.dim() == 3 && t.size(0) == pairs && t.size(2) == features, name,
-                  " must be a CPU tensor of shape (", pairs, ", steps, ", features, ")");
-  STD_TORCH_CHECK(t.scalar_type() == dtype, name, " must have the dtype of x");
-  return torch::stable::contiguous(t);
-}
-
-// x and y, contiguous, and their sizes.
-struct Features {
-  Tensor x, y;
-  ScalarType dtype;
-  cpu::Differences sizes{};
-
-  Features(const Tensor& given_x, const Tensor& given_y) : dtype(given_x.scalar_type()) {
-    STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
-                    "x must be float64 or float32");
-    STD_TORCH_CHECK(given_x.dim() == 3, "x must have 3 dimensions, got ", given_x.dim());
-    const int64_t B = given_x.size(0), D = given_x.size(2);
-    x = features_of(given_x, "x", B, D, dtype);
-    y = features_of(given_y, "y", B, D, dtype);
-    sizes.pairs = B, sizes.rows = x.size(1), sizes.columns = y.size(1), sizes.features = D;
-    sizes.x = x.data_ptr(), sizes.y = y.data_ptr();
-    double cells = 1;
-    for (const int64_t n : {B, sizes.rows, sizes.columns}) cells *= double(std::max<int64_t>(n, 1));
-    STD_TORCH_CHECK(cells < 0x1p46, "x and y have too many pairs of steps");
-  }
-  int64_t bytes_of_number() const { return dtype == ScalarType::Double ? 8 : 4; }
-  int kernel() const { return dtype == ScalarType::Double; }
-};
 
 // run(part) for all parts, on all threads where they are worth it; every part gets memory of its thread's,
 // for sums over so many columns.
@@ -73,7 +42,7 @@ Tensor difference_products(const Tensor& given_x, const Tensor& given_y, const s
   p.out = out.data_ptr();
   // Every part transposes y; every thread shall have several.
   const int64_t wanted = p.pairs * p.rows / (4 * int64_t(torch::stable::get_num_threads())),
-                rows = std::min<int64_t>(std::max<int64_t>(wanted / 4 * 4, 32), 256),
+                rows = std::min<int64_t>(std::max<int64_t>(wanted / 4 * 4, 32), cpu::kPartRows),
                 parts = (p.rows + rows - 1) / rows;
   over_parts(f, p.pairs * parts, 0, [&](int64_t i, void* scratch) {
     const int64_t begin = i % parts * rows;

@@ -36,4 +36,10 @@ STABLE_TORCH_LIBRARY(softdp, m) {
   m.def(
       "difference_sums(Tensor weights, Tensor x, Tensor y, bool need_x, bool need_y) "
       "-> (Tensor sums_x, Tensor sums_y)");
+  // Soft-DTW of their squared distances, and the values' gradients by the features. On the CPU alone:
+  // cpu/features.h.
+  m.def(
+      "soft_dtw_of_features(Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, float gamma, bool "
+      "need_x, "
+      "bool need_y) -> (Tensor score, Tensor d_x, Tensor d_y)");
 }

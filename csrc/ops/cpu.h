@@ -1,0 +1,79 @@
+// What the CPU operators share: lengths, features and threads, as the kernels take them.
+#pragma once
+#include "../cpu/sweep.h"
+#include "memory.h"
+
+namespace softdp {
+
+// Lengths as int64, checked against the padded size. Null stays null.
+inline std::optional<Sizes> lengths_of(const std::optional<Tensor>& lengths, const char* name, int64_t pairs,
+                                       int64_t longest) {
+  if (!lengths) return std::nullopt;
+  const Tensor& t = *lengths;
+  STD_TORCH_CHECK(t.is_cpu() && t.dim() == 1 && t.size(0) == pairs, name, " must be a CPU tensor of shape (",
+                  pairs, ",)");
+  const bool wide = t.scalar_type() == ScalarType::Long;
+  STD_TORCH_CHECK(wide || t.scalar_type() == ScalarType::Int, name, " must be int32 or int64");
+  Sizes out(pairs);
+  for (int64_t b = 0; b < pairs; b++) {
+    const int64_t at = b * t.stride(0);
+    out[b] =
+        wide ? static_cast<const int64_t*>(t.data_ptr())[at] : static_cast<const int32_t*>(t.data_ptr())[at];
+    STD_TORCH_CHECK(out[b] >= 0 && out[b] <= longest, name, " must lie in [0, ", longest, "], got ", out[b]);
+  }
+  return out;
+}
+
+struct LengthsOnCpu {
+  std::optional<Sizes> x, y;
+  LengthsOnCpu(const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
+               const Sizes& size)
+      : x(lengths_of(x_lengths, "x_lengths", size[0], size[1])),
+        y(lengths_of(y_lengths, "y_lengths", size[0], size[2])) {}
+  Pairs pairs(const Sizes& size) const {
+    return {size[0], size[1], size[2], {x ? x->data() : nullptr}, {y ? y->data() : nullptr}};
+  }
+};
+
+inline const cpu::Threads& threads() {
+  thread_local cpu::Threads found{
+      0, [](int64_t items, int64_t grain, const std::function<void(int64_t, int64_t)>& run) {
+        torch::stable::parallel_for(0, items, grain, run);
+      }};
+  found.count = int(torch::stable::get_num_threads());
+  return found;
+}
+
+inline Tensor features_of(const Tensor& t, const char* name, int64_t pairs, int64_t features,
+                          ScalarType dtype) {
+  STD_TORCH_CHECK(t.is_cpu() && t.dim() == 3 && t.size(0) == pairs && t.size(2) == features, name,
+                  " must be a CPU tensor of shape (", pairs, ", steps, ", features, ")");
+  STD_TORCH_CHECK(t.scalar_type() == dtype, name, " must have the dtype of x");
+  return torch::stable::contiguous(t);
+}
+
+// x and y, contiguous, and their sizes.
+struct Features {
+  Tensor x, y;
+  ScalarType dtype;
+  cpu::Differences sizes{};
+
+  Features(const Tensor& given_x, const Tensor& given_y) : dtype(given_x.scalar_type()) {
+    STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
+                    "x must be float64 or float32");
+    STD_TORCH_CHECK(given_x.dim() == 3, "x must have 3 dimensions, got ", given_x.dim());
+    const int64_t B = given_x.size(0), D = given_x.size(2);
+    x = features_of(given_x, "x", B, D, dtype);
+    y = features_of(given_y, "y", B, D, dtype);
+    sizes.pairs = B, sizes.rows = x.size(1), sizes.columns = y.size(1), sizes.features = D;
+    sizes.stride = D, sizes.scale = 1;
+    sizes.x = x.data_ptr(), sizes.y = y.data_ptr();
+    double cells = 1;
+    for (const int64_t n : {B, sizes.rows, sizes.columns}) cells *= double(std::max<int64_t>(n, 1));
+    STD_TORCH_CHECK(cells < 0x1p46, "x and y have too many pairs of steps");
+  }
+  int64_t bytes_of_number() const { return dtype == ScalarType::Double ? 8 : 4; }
+  int kernel() const { return dtype == ScalarType::Double; }
+};
+
+}  // namespace softdp
