@@ -1,8 +1,10 @@
-"""A whole soft-DTW loss, from features to their gradients, beside pysdtw and tslearn in one process.
+"""soft_dtw_loss, from features to their gradients, beside other ways in one process.
+
+Beside it: the same through a matrix of costs, soft_dtw(squared_euclidean(x, y)), and pysdtw and tslearn.
 
 pip install ".[benchmarks]" && python benchmarks/from_features.py
 
-The costs are part of what is timed here; run.py times the sweep of a cost matrix that is there already.
+The costs are part of what is timed; run.py times the sweep of a cost matrix that is there already.
 A round times one pass of each library, in CPU seconds of one thread, which other programs disturb less than
 seconds on the wall. A ratio is the median over rounds of the ratio within a round.
 """
@@ -26,15 +28,16 @@ with warnings.catch_warnings():  # the peers' warnings about each other's versio
 import softdp
 
 GAMMA = 0.1
-SIZES = (64, 64), (64, 256), (8, 1024)  # pairs, steps
+SIZES = "64x64", "64x256", "8x1024"
 FEATURES = 8, 64, 256
 
 
 def ours(x: Tensor, y: Tensor) -> Tensor:
-    return softdp.soft_dtw(softdp.squared_euclidean(x, y), gamma=GAMMA)
+    return softdp.soft_dtw_loss(x, y, gamma=GAMMA, reduction="none")
 
 
 PEERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "matrix": lambda x, y: softdp.soft_dtw(softdp.squared_euclidean(x, y), gamma=GAMMA),
     "pysdtw": pysdtw.SoftDTW(gamma=GAMMA, use_cuda=False),
     "tslearn": SoftDTWLossPyTorch(gamma=GAMMA),
 }
@@ -52,6 +55,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--features", type=int, nargs="+", default=FEATURES)
+    parser.add_argument("--sizes", nargs="+", default=SIZES, help="pairs x steps, such as 64x256")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=[*PEERS], help="tslearn takes minutes")
     args = parser.parse_args()
     peers = {name: PEERS[name] for name in args.peers}
@@ -62,7 +66,8 @@ def main() -> None:
           f"1 thread; forward and backward, float32, gamma {GAMMA}")  # fmt: skip
     print("\n| pairs x steps | features | softdp, ms | " + " | ".join(f"{p} / softdp" for p in peers) + " |")
     print("| --- | --- | --- |" + " --- |" * len(peers))
-    for B, N in SIZES:
+    for size in args.sizes:
+        B, N = map(int, size.split("x"))
         for D in args.features:
             x, y = (torch.randn(B, N, D, requires_grad=True) for _ in range(2))
             expected = ours(x.double(), y.double())
@@ -73,7 +78,7 @@ def main() -> None:
             mine = 1e3 * statistics.median(times[0] for times in rounds)
             ratios = [statistics.median(t[k] / t[0] for t in rounds) for k in range(1, len(peers) + 1)]
             cells = " | ".join(f"{ratio:.1f}" for ratio in ratios)
-            print(f"| {B}x{N} | {D} | {mine:.2f} | {cells} |", flush=True)
+            print(f"| {size} | {D} | {mine:.2f} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

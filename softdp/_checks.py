@@ -64,6 +64,11 @@ INSTEAD = {
     "lengths": "write x_lengths=lengths and y_lengths=lengths, or the one of them that was meant",
 }
 OF_SOFT_DTW = ("normalize", "bandwidth", "dist_func")
+WORDS = {  # what arguments that are words may be
+    "boundary": ("free", "anchored"),
+    "cost": ("squared_euclidean", "euclidean", "manhattan", "cosine"),
+    "reduction": ("mean", "sum", "none"),
+}
 
 
 def explained(*, features: str = "") -> Callable[[Callable[P, Result]], Callable[P, Result]]:
@@ -155,12 +160,17 @@ def _surplus(
 def _may_be(value: object, key: str) -> bool:
     """Whether a value that came without a name may have been meant for this one."""
     if isinstance(value, str):
-        return key in ("boundary", "reduction")
-    return (key in ("gamma", "threshold")) == _is_number(value) and key not in ("boundary", "reduction")
+        known = [k for k, values in WORDS.items() if value in values]
+        return key in (known or WORDS)
+    if isinstance(value, bool) or callable(value):
+        return key == ("normalize" if isinstance(value, bool) else "cost")
+    return (key in ("gamma", "threshold")) == _is_number(value) and key not in (*WORDS, "normalize")
 
 
 def _unexpected(name: str, key: str, names: list[str]) -> str:
     lengths = key == "lengths" and "x_lengths" in names
+    if key == "dist_func" and name == "soft_dtw_loss":
+        return f"{name} has no {key}: write cost=dist_func"
     if lengths or (key in OF_SOFT_DTW and name.startswith("soft_dtw")):
         return f"{name} has no {key}: {INSTEAD[key]}"
     if key == "gamma" and name.endswith("_path"):

@@ -61,7 +61,7 @@ def _scaled(gradient: Tensor, of_score: Tensor, score: Tensor) -> Tensor:
     """A spoiled pair, whose gradient was left 0, gets NaN, unless it receives 0."""
     scaled = gradient * of_score[:, None, None]
     spoiled = score.detach().isnan() & (of_score.detach() != 0)
-    if not (_checks.values_hidden() or spoiled.any()):
+    if not (score.is_meta or _checks.values_hidden() or spoiled.any()):
         return scaled
     return scaled.masked_fill(spoiled[:, None, None], torch.nan)
 

@@ -13,7 +13,7 @@ from .functional import checked_fsd_score
 from .losses import _cosines, _reduction
 
 Cost = Callable[[Tensor, Tensor], Tensor]
-COSTS = ("squared_euclidean", "euclidean", "manhattan", "cosine")
+COSTS = _checks.WORDS["cost"]
 
 
 @_checks.explained(features=_checks.SOFT_DTW_FEATURES)
@@ -226,12 +226,14 @@ def _costs(x: Tensor, y: Tensor, cost: str | Cost) -> Tensor:
     if cost == "cosine":
         return 1 - _cosines(x, y, heads=1)[0]
     if cost == "manhattan":
-        return torch.cdist(x, y, p=1)
+        (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
+        return torch.cdist(x, y, p=1) + (of_x + of_y.mT)
     squares = _distances.squared(x, y)
     if cost == "squared_euclidean":
         return squares
-    zero = squares == 0  # where the root has no derivative
-    return squares.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
+    # Where the root has no derivative, and where it would make NaN of the gradient 0.
+    root = squares.masked_fill((squares == 0) | squares.isnan(), 1).sqrt()
+    return torch.where(squares.isnan(), squares, root.masked_fill(squares == 0, 0))
 
 
 @_checks.explained()

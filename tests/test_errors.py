@@ -439,6 +439,19 @@ def test_an_explained_error_has_no_other_error_before_it():
     assert error.value.__context__ is None
 
 
+def test_arguments_of_soft_dtw_loss_without_a_name_get_theirs():
+    x = torch.zeros(1, 2, 3)
+    for value, written in (("euclidean", "cost='euclidean'"), ("sum", "reduction='sum'"), (0.1, "gamma=0.1")):
+        with pytest.raises(TypeError, match=f"the others go by name, {written}$"):
+            softdp.soft_dtw_loss(x, x, value)
+    with pytest.raises(TypeError, match="the others go by name, normalize=..., x_lengths=...$"):
+        softdp.soft_dtw_loss(x, x, True, torch.ones(1))
+    with pytest.raises(TypeError, match="the others go by name, cost=...$"):
+        softdp.soft_dtw_loss(x, x, torch.cdist)
+    with pytest.raises(TypeError, match="soft_dtw_loss has no dist_func: write cost=dist_func$"):
+        softdp.soft_dtw_loss(x, x, dist_func=torch.cdist)
+
+
 def test_names_of_other_libraries_get_what_to_write():
     for name, arguments in (("dtw", "cost"), ("SoftDTW", "x, y")):
         with pytest.raises(

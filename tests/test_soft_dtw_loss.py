@@ -109,14 +109,16 @@ def test_small_differences_of_large_positions_keep_their_digits():
         close(gradient, torch.full_like(y, 2.0), 1e-5)
 
 
+@pytest.mark.parametrize("cost", softdp._checks.WORDS["cost"])
 @pytest.mark.parametrize("spoiled", [math.nan, math.inf])
-def test_the_padding_may_hold_anything_and_a_spoiled_pair_is_alone(spoiled):
+def test_the_padding_may_hold_anything_and_a_spoiled_pair_is_alone(spoiled, cost):
     x, y = (t.detach() for t in features())
-    expected = softdp.soft_dtw_loss(x, y, reduction="none", **LENGTHS)
+    options = {"cost": cost, "reduction": "none", **LENGTHS}
+    expected = softdp.soft_dtw_loss(x, y, **options)
     x[1, 3:], y[0, 2:] = spoiled, spoiled
-    assert torch.equal(softdp.soft_dtw_loss(x, y, reduction="none", **LENGTHS), expected)
+    assert torch.equal(softdp.soft_dtw_loss(x, y, **options), expected)
     x[1, 0] = spoiled
-    found = softdp.soft_dtw_loss(x.requires_grad_(), y, reduction="none", **LENGTHS)
+    found = softdp.soft_dtw_loss(x.requires_grad_(), y, **options)
     assert found.isnan().tolist() == [False, True, False]
     (gradient,) = torch.autograd.grad(found.sum(), x, retain_graph=True)
     assert (
@@ -124,6 +126,37 @@ def test_the_padding_may_hold_anything_and_a_spoiled_pair_is_alone(spoiled):
     )
     (gradient,) = torch.autograd.grad(found[0], x)
     assert (gradient[1:] == 0).all()
+
+
+@pytest.mark.parametrize("scale, noise", [(1, 1e-3), (100, 1e-2), (1000, 1e-3)])
+@pytest.mark.parametrize("steps", [100, 400])  # a chunk, tiles
+def test_gradients_of_close_sequences_keep_their_digits(steps, scale, noise):
+    x = scale * torch.randn(1, steps, 20)
+    y = (x + noise * torch.randn_like(x)).requires_grad_()
+    (found,) = torch.autograd.grad(softdp.soft_dtw_loss(x, y), y)
+    (expected,) = torch.autograd.grad(softdp.soft_dtw(softdp.squared_euclidean(x, y)).sum(), y)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_gradient_of_nan_is_not_lost():
+    x, y = torch.randn(2, 40, 3, requires_grad=True), torch.randn(2, 50, 3)
+    for value in (
+        softdp.soft_dtw_loss(x, y),
+        softdp.soft_dtw(softdp.squared_euclidean(x, y)).sum(),
+        softdp.squared_euclidean(x, y).sum(),
+    ):
+        (gradient,) = torch.autograd.grad(value * math.nan, x)
+        assert gradient.isnan().all()
+
+
+def test_meta_tensors_have_gradients_and_empty_sequences_hide_what_is_beside_them():
+    x, y = (t.detach().to("meta").requires_grad_() for t in features())
+    gradients = torch.autograd.grad(softdp.soft_dtw_loss(x, y), (x, y))
+    assert [g.shape for g in gradients] == [x.shape, y.shape]
+    for steps in (6, 300):
+        y = torch.full((1, steps, 2), math.nan)
+        value = softdp.soft_dtw_loss(torch.zeros(1, 3, 2), y, x_lengths=torch.tensor([0]))
+        assert value == math.inf
 
 
 def test_a_far_pair_is_right_in_float32():

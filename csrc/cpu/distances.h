@@ -1,4 +1,4 @@
-// Differences and products of all pairs of steps: what the kernels of differences.h take. No torch.
+// Differences of all pairs of steps: what the kernels of differences.h take. No torch.
 //
 //     products   out(i,j) = (x_i - y_j) . (u_i - w_j);   with u = x and w = y the squared distances
 //     sums       out_x(i) = scale sum_j g(i,j) (x_i - y_j),   out_y(j) = -scale sum_i g(i,j) (x_i - y_j)
@@ -6,23 +6,17 @@
 // The derivatives of each are made of both, so that the two give derivatives of every order. Both subtract
 // before they multiply: |x_i|^2 + |y_j|^2 - 2 x_i . y_j loses a small difference of large positions.
 //
-// With `relative` they take that form all the same, nearly twice as fast where there are more than a few
-// features. Steps are taken relative to one of them, and distances that are small beside the steps' own
-// lengths are made again by differences, so that each is right to some 1e-6 of itself.
-//
-// The same for dot products:
-//
-//     products   out(i,j) = offset + scale x_i . y_j
-//     sums       out_x(i) = scale sum_j g(i,j) y_j,   out_y(j) = scale sum_i g(i,j) x_i
+// With `relative` the distances take that form all the same, which is faster where there are more than a few
+// features. Steps are taken relative to one of them, and what is small beside the steps' own lengths is made
+// again by differences, so that each distance is right to some 2e-6 of itself at 1024 features.
 #pragma once
 #include <cstdint>
 
 namespace softdp::cpu {
 
-// All float or all double: x and u (pairs, rows, features), y and w (pairs, columns, features).
+// Contiguous, all float or all double: x and u (pairs, rows, features), y and w (pairs, columns, features).
 struct Differences {
   int64_t pairs, rows, columns, features;
-  int64_t stride;  // from step to step, of everything that has features; from pair to pair it is dense
   const void *x, *y;
   const void *u, *w;    // products; both null: x and y
   const void* weights;  // sums: g, (pairs, rows, columns)
@@ -30,11 +24,10 @@ struct Differences {
   void* out_x;          // sums: (pairs, splits, rows, features); null: not wanted
   void* out_y;          // sums: (pairs, columns, features); null: not wanted
   int64_t splits;       // sums: in how many parts the columns are summed
-  bool relative;        // squared distances and sums of differences by dot products
-  bool dots;            // dot products, not differences
-  double scale, offset;
-  bool adds;          // sums: to what is there
-  double negligible;  // sums: weights up to this magnitude may be left out
+  bool relative;        // products: of squared distances
+  double scale;         // sums
+  bool adds;            // sums: to what is there
+  double negligible;    // sums: weights up to this magnitude may be left out
 };
 
 // Some rows of a pair's products, or the columns of one split of its sums.

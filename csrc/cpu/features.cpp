@@ -26,7 +26,8 @@ constexpr int64_t kTile = 256;            // rows and columns
 constexpr int64_t kFewSteps = 256;        // of x or y, with which a pair goes whole
 constexpr int64_t kKeptBytes = 1 << 24;   // of a pair's weights, at most
 // Of a cell's gradient: what is left out. The gradients of a path's cells are 1 together, step by step.
-constexpr double kNegligible = 0x1p-40;
+template <class T>
+constexpr double kNegligible = sizeof(T) == 8 ? 0x1p-60 : 0x1p-40;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
@@ -88,13 +89,13 @@ Differences differences(const FeatureProblem& p, int64_t pairs, int64_t rows, in
                         const T* y, T* table) {
   Differences d{};
   d.pairs = pairs, d.rows = rows, d.columns = columns;
-  d.features = d.stride = p.features;
+  d.features = p.features;
   d.x = x, d.y = y;
   d.out = table, d.weights = table;
   d.splits = 1;
   d.relative = p.features > kFewFeatures;
   d.scale = 2;
-  d.negligible = kNegligible;
+  d.negligible = kNegligible<T>;
   return d;
 }
 template <class T>
@@ -111,8 +112,8 @@ template <class T>
 struct Steps {  // of x and y, and their gradients; null: not wanted
   const T *x, *y;
   T *d_x, *d_y;
-  bool are_finite(const FeatureProblem& p, int64_t n, int64_t m) const {
-    return all_finite(x, n * p.features) && all_finite(y, m * p.features);
+  bool are_finite(const FeatureProblem& p, int64_t n, int64_t m) const {  // of a pair without cells no matter
+    return n == 0 || m == 0 || (all_finite(x, n * p.features) && all_finite(y, m * p.features));
   }
   Steps(const FeatureProblem& p, int64_t pair, int64_t row = 0, int64_t column = 0) {
     const int64_t at_x = (pair * p.pairs.rows + row) * p.features,
@@ -355,7 +356,7 @@ class TiledPair {
     double *const by_row = &by_rows_[size_t(t.column)], *const by_column = &by_columns_[size_t(t.row)];
     by_row[t.columns - 1] += by_corner(i + 1, j + 1);
     const auto counts = [](const double* numbers, int64_t count) {
-      return std::any_of(numbers, numbers + count, [](double x) { return std::abs(x) > kNegligible; });
+      return std::any_of(numbers, numbers + count, [](double x) { return std::abs(x) > kNegligible<T>; });
     };
     if (!counts(by_row, t.columns) && !counts(by_column, t.rows)) {
       std::fill_n(by_row, t.columns, 0.0), std::fill_n(by_column, t.rows, 0.0);

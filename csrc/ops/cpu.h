@@ -66,7 +66,7 @@ struct Features {
     x = features_of(given_x, "x", B, D, dtype);
     y = features_of(given_y, "y", B, D, dtype);
     sizes.pairs = B, sizes.rows = x.size(1), sizes.columns = y.size(1), sizes.features = D;
-    sizes.stride = D, sizes.scale = 1;
+    sizes.scale = 1;
     sizes.x = x.data_ptr(), sizes.y = y.data_ptr();
     double cells = 1;
     for (const int64_t n : {B, sizes.rows, sizes.columns}) cells *= double(std::max<int64_t>(n, 1));
