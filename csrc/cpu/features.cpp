@@ -82,8 +82,7 @@ Problem sweep_over(const Pairs& pairs, double gamma, T* costs) {
   return sweep;
 }
 
-// Some pairs' costs, or those of a piece of a pair, and the sums of their gradient. Of |x - y|^2 it is 2 (x -
-// y).
+// Some pairs' costs, or those of a piece of a pair, and the sums of their gradient, with the 2 of |x - y|^2.
 template <class T>
 Differences differences(const FeatureProblem& p, int64_t pairs, int64_t rows, int64_t columns, const T* x,
                         const T* y, T* table) {
@@ -218,7 +217,7 @@ void in_chunks(const FeatureProblem& p, const Threads& threads) {
 template <class T>
 struct TileMemory {
   Aligned costs, saved, scratch;
-  std::vector<double> above, left, by_last_row, by_last_column, by_above, by_left;
+  std::vector<double> above, left, by_last_row, by_last_column;
   TileMemory(const FeatureProblem& p)
       : costs(kTile * kTile * int64_t(sizeof(T))),
         saved(std::max(saved_bytes(kTile, kTile, true), saved_bytes(kTile, kTile, false))),
@@ -226,9 +225,7 @@ struct TileMemory {
         above(kTile),
         left(kTile),
         by_last_row(kTile),
-        by_last_column(kTile),
-        by_above(kTile),
-        by_left(kTile) {}
+        by_last_column(kTile) {}
 };
 
 // One pair in tiles. S stands for the sweep's values, which are minus the costs' sums.
