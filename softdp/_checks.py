@@ -31,6 +31,7 @@ TRAINED_LCS = "g * softdp.lcs_score(similarity / {g}, threshold=threshold / g.it
 TRAINED_LCS_ALIGNMENT = "softdp.lcs_alignment(similarity / {g}, threshold=threshold / g.item(), gamma=1.0)"
 TRAINED_SOFT_DTW = "g * softdp.soft_dtw(cost / {g}, gamma=1.0)"
 TRAINED_DIVERGENCE = "g * softdp.soft_dtw_divergence(x / {g}.sqrt(), y / {g}.sqrt(), gamma=1.0)"
+TRAINED_LOSS = 'g * softdp.soft_dtw_loss(x / {g}.sqrt(), y / {g}.sqrt(), gamma=1.0, reduction="none")'
 TRAINED_NEEDLEMAN_WUNSCH = "g * softdp.needleman_wunsch(match / {g}, gap / {g}, gamma=1.0)"
 
 

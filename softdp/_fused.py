@@ -24,7 +24,6 @@ def soft_dtw(
     x: Tensor, y: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
 ) -> Tensor:
     """Soft-DTW of squared distances: (B, N, D), (B, M, D), float64 or float32, 0 in the padding -> (B,)."""
-
     needs = (_ops.transformed() or _ops.wanted(t) for t in (x, y))
     score, _, _ = _soft_dtw(x, y, x_lengths, y_lengths, float(gamma), *needs)
     return score

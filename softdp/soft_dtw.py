@@ -124,7 +124,7 @@ def soft_dtw_loss(
 
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
-    _checks.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
+    _checks.gamma_number(gamma, _trained(cost, normalize))
     _cost(cost)
     _reduction(reduction)
     _checks.feature_arguments(x, y, x_lengths, y_lengths)
@@ -168,7 +168,7 @@ class SoftDTWLoss(nn.Module):
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        _checks.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
+        _checks.gamma_number(gamma, _trained(cost, normalize))
         _cost(cost)
         _reduction(reduction)
         self.gamma = gamma
@@ -194,6 +194,13 @@ class SoftDTWLoss(nn.Module):
     def extra_repr(self) -> str:
         cost = self.cost if isinstance(self.cost, str) else getattr(self.cost, "__name__", self.cost)
         return f"gamma={self.gamma}, cost={cost!r}, normalize={self.normalize}, reduction={self.reduction!r}"
+
+
+def _trained(cost: object, normalize: bool) -> str:
+    """What to write for a gamma that is to be trained."""
+    if not isinstance(cost, str) or cost != "squared_euclidean":
+        return ""
+    return _checks.TRAINED_DIVERGENCE if normalize else _checks.TRAINED_LOSS
 
 
 def _cost(cost: object) -> None:
@@ -282,14 +289,9 @@ def soft_dtw_divergence(
     exp(-D / gamma) is a positive definite kernel then: Cuturi, Fast global alignment kernels, ICML 2011.
     """
     _checks.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
-    _checks.feature_arguments(x, y, x_lengths, y_lengths)
-    x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-
-    def between(a: Tensor, b: Tensor, a_lengths: Tensor | None, b_lengths: Tensor | None) -> Tensor:
-        return _between(a, b, "squared_euclidean", gamma, a_lengths, b_lengths)
-
-    biases = between(x, x, x_lengths, x_lengths) + between(y, y, y_lengths, y_lengths)
-    return between(x, y, x_lengths, y_lengths) - biases / 2
+    return soft_dtw_loss(
+        x, y, gamma=gamma, normalize=True, x_lengths=x_lengths, y_lengths=y_lengths, reduction="none"
+    )
 
 
 @_checks.explained()

@@ -182,6 +182,19 @@ def test_wrong_arguments_are_explained(options, message):
         softdp.SoftDTWLoss(**options)
 
 
+def test_a_gamma_to_train_gets_what_to_write():
+    x, y = features()
+    g = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    for normalize in (False, True):
+        with pytest.raises(TypeError, match="with g for it, write") as error:
+            softdp.soft_dtw_loss(x, y, gamma=g, normalize=normalize)
+        written = eval(str(error.value).split("write ")[1], {"softdp": softdp, "x": x, "y": y, "g": g})
+        close(written, softdp.soft_dtw_loss(x, y, gamma=0.5, normalize=normalize, reduction="none"), 1e-12)
+    with pytest.raises(TypeError, match="gamma must be a number") as error:
+        softdp.soft_dtw_loss(x, y, gamma=g, cost="cosine")
+    assert "write" not in str(error.value)
+
+
 def test_a_cost_of_another_shape_is_explained():
     with pytest.raises(
         ValueError, match=r"cost must return the costs \(B, N, M\) = \(3, 5, 6\), got \(3, 5, 4\)"
