@@ -1,21 +1,27 @@
-"""soft_dtw_loss, from features to their gradients, beside other ways in one process.
+"""Whole calls: features in, the loss and the gradients by the features out, beside other ways in one process.
 
-Beside it: the same through a matrix of costs, soft_dtw(squared_euclidean(x, y)), and pysdtw and tslearn.
+Beside each loss: the same through matrices (costs, or cosines), which is what the loss was before it was made
+from features. Beside soft-DTW: pysdtw and tslearn, from features too.
 
 pip install ".[benchmarks]" && python benchmarks/from_features.py
 
-The costs are part of what is timed; run.py times the sweep of a cost matrix that is there already.
-A round times one pass of each library, in CPU seconds of one thread, which other programs disturb less than
-seconds on the wall. A ratio is the median over rounds of the ratio within a round.
+A round times each way, in CPU seconds of one thread, which other programs disturb less than seconds on the
+wall. A ratio is the median over rounds of that within a round. The memory is the most that one pass takes
+above the features and their gradients, in a process of its own. Matrices past --most-bytes are not made, and
+pairs past --most-cells are not given to pysdtw and tslearn.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from time import process_time
+from typing import Any, NamedTuple
 
 with warnings.catch_warnings():  # the peers' warnings about each other's versions
     warnings.simplefilter("ignore")
@@ -23,62 +29,195 @@ with warnings.catch_warnings():  # the peers' warnings about each other's versio
     import pysdtw
     import torch
     from torch import Tensor
+    from tqdm import tqdm
     from tslearn.metrics import SoftDTWLossPyTorch
 
+import fresh
+from machine import describe
+from memory import peak_bytes
+
 import softdp
+from softdp import _cosines
 
-GAMMA = 0.1
-SIZES = "64x64", "64x256", "8x1024"
-FEATURES = 8, 64, 256
+SIZES = "64x64", "64x256", "8x1024", "1x4096", "1x16384"
+FEATURES = 1, 8, 64, 256
+THRESHOLD = 0.2  # of cosines of random features
+MATRIX_BYTES = 16  # a cell and matrix
 
-
-def ours(x: Tensor, y: Tensor) -> Tensor:
-    return softdp.soft_dtw_loss(x, y, gamma=GAMMA, reduction="none")
-
-
-PEERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "matrix": lambda x, y: softdp.soft_dtw(softdp.squared_euclidean(x, y), gamma=GAMMA),
-    "pysdtw": pysdtw.SoftDTW(gamma=GAMMA, use_cuda=False),
-    "tslearn": SoftDTWLossPyTorch(gamma=GAMMA),
-}
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def seconds(loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> float:
+def target(x: Tensor) -> Tensor:
+    return torch.arange(len(x)) % 2
+
+
+def losses(gamma: float) -> dict[str, Loss]:
+    """softdp's losses, one value a pair."""
+    return {
+        "soft_dtw_loss": partial(softdp.soft_dtw_loss, gamma=gamma, reduction="none"),
+        "divergence": partial(softdp.soft_dtw_divergence, gamma=gamma),
+        "fsd_loss": lambda x, y: softdp.fsd_loss(x, y, target(x), gamma=gamma, reduction="none"),
+        "lcs_loss": lambda x, y: softdp.lcs_loss(
+            x, y, target(x), gamma=gamma, threshold=THRESHOLD, reduction="none"
+        ),
+    }
+
+
+def by_matrices(gamma: float) -> dict[str, Loss]:
+    """The same through tables of costs or scores."""
+
+    def soft_dtw(x: Tensor, y: Tensor) -> Tensor:
+        return softdp.soft_dtw(softdp.squared_euclidean(x, y), gamma=gamma)
+
+    def signed(score: Tensor) -> Tensor:
+        return torch.where(target(score).bool(), -score, score)
+
+    return {
+        "soft_dtw_loss": soft_dtw,
+        "divergence": lambda x, y: soft_dtw(x, y) - (soft_dtw(x, x) + soft_dtw(y, y)) / 2,
+        "fsd_loss": lambda x, y: signed(softdp.fsd_score(*_cosines.cosines(x, y, 2), gamma=gamma)),
+        "lcs_loss": lambda x, y: signed(
+            softdp.lcs_score(*_cosines.cosines(x, y, 1), threshold=THRESHOLD, gamma=gamma)
+        ),
+    }
+
+
+class Case(NamedTuple):
+    loss: str
+    B: int
+    N: int
+    D: int
+    gamma: float
+
+    @property
+    def cells(self) -> int:
+        return self.B * self.N * self.N
+
+
+def ways(case: Case, args: argparse.Namespace) -> dict[str, Loss]:
+    found = {"softdp": losses(case.gamma)[case.loss]}
+    if "matrix" in args.peers and case.cells * MATRIX_BYTES <= args.most_bytes:
+        found["matrix"] = by_matrices(case.gamma)[case.loss]
+    if case.loss == "soft_dtw_loss" and case.cells <= args.most_cells:
+        if "pysdtw" in args.peers:
+            found["pysdtw"] = pysdtw.SoftDTW(gamma=case.gamma, use_cuda=False)
+        if "tslearn" in args.peers:
+            found["tslearn"] = SoftDTWLossPyTorch(gamma=case.gamma)
+    return found
+
+
+def seconds(loss: Loss, x: Tensor, y: Tensor, calls: int = 1) -> float:
     start = process_time()
-    torch.autograd.grad(loss(x, y).sum(), (x, y))
-    return process_time() - start
+    for _ in range(calls):
+        torch.autograd.grad(loss(x, y).sum(), (x, y))
+    return (process_time() - start) / calls
+
+
+def features(case: Case) -> list[Tensor]:
+    return [torch.randn(case.B, case.N, case.D, requires_grad=True) for _ in range(2)]
+
+
+def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
+    torch.manual_seed(0)
+    x, y = features(case)
+    entry: dict[str, Any] = {**case._asdict(), "ratios": {}}
+    own, *others = ways(case, args).items()
+    compared = case.cells <= args.most_cells
+    expected = own[1](x.double(), y.double()) if compared else None
+    for name, loss in (own, *others):  # agreement first; compiles numba's kernels too
+        if compared:
+            torch.testing.assert_close(
+                loss(x, y).double(), expected, rtol=1e-5, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
+            )
+        once = seconds(loss, x, y)
+        if name == "softdp":
+            calls = max(1, min(200, int(0.05 / once)))
+    rounds = [
+        [seconds(loss, x, y, calls) for _, loss in (own, *others)]
+        for _ in tqdm(range(args.rounds), desc=" ".join(map(str, case)), leave=False)
+    ]
+    entry["rounds"] = args.rounds
+    entry["ms"] = 1e3 * statistics.median(times[0] for times in rounds)
+    for k, (name, _) in enumerate(others, 1):
+        entry["ratios"][name] = statistics.median(t[k] / t[0] for t in rounds)
+    entry["bytes"] = fresh.call("from_features", "memory", case._asdict(), OMP_NUM_THREADS="1")
+    return entry
+
+
+def memory(**case: Any) -> int | None:
+    """Bytes that a pass takes above features and gradients, in this process."""
+    if peak_bytes() is None:
+        return None
+    torch.set_num_threads(1)
+    case = Case(**case)
+    loss = losses(case.gamma)[case.loss]
+    tensors = features(case)
+    for t in tensors:
+        t.grad = torch.zeros_like(t)
+    small = features(case._replace(B=1, N=64))
+    loss(*small).sum().backward()
+    before = peak_bytes()
+    loss(*tensors).sum().backward()
+    return peak_bytes() - before
+
+
+def cases(args: argparse.Namespace) -> Iterator[Case]:
+    for loss in args.losses:
+        for size in args.sizes:
+            B, N = map(int, size.split("x"))
+            for D in args.features:
+                if loss == "fsd_loss" and D % 2:
+                    continue
+                for gamma in args.gammas:
+                    yield Case(loss, B, N, D, gamma)
+
+
+def table(entries: list[dict[str, Any]]) -> str:
+    peers = [p for p in ("matrix", "pysdtw", "tslearn") if any(p in e["ratios"] for e in entries)]
+    head = [
+        "loss",
+        "pairs x steps",
+        "features",
+        "gamma",
+        "softdp, ms",
+        *(f"{p} / softdp" for p in peers),
+        "MB",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    for e in entries:
+        ratios = [f"{e['ratios'][p]:.1f}" if p in e["ratios"] else "not run" for p in peers]
+        memory = "?" if e["bytes"] is None else f"{e['bytes'] / 1e6:.1f}"
+        row = [e["loss"], f"{e['B']}x{e['N']}", e["D"], e["gamma"], f"{e['ms']:.3g}", *ratios, memory]
+        lines.append("| " + " | ".join(map(str, row)) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--features", type=int, nargs="+", default=FEATURES)
+    parser.add_argument("--losses", nargs="+", choices=losses(1.0), default=[*losses(1.0)])
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="pairs x steps, such as 64x256")
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=[*PEERS], help="tslearn takes minutes")
+    parser.add_argument("--features", type=int, nargs="+", default=FEATURES)
+    parser.add_argument("--gammas", type=float, nargs="+", default=[0.1])
+    parser.add_argument(
+        "--peers", nargs="*", choices=["matrix", "pysdtw", "tslearn"], default=["matrix", "pysdtw"]
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--most-bytes", type=float, default=4e9)
+    parser.add_argument("--most-cells", type=float, default=2e7)
+    parser.add_argument("--out", type=Path, help="a JSON file for the results")
     args = parser.parse_args()
-    peers = {name: PEERS[name] for name in args.peers}
     torch.set_num_threads(1)
     numba.set_num_threads(1)
-    torch.manual_seed(0)
+    entries = []
+    for case in tqdm([*cases(args)], desc="cases"):
+        entries.append(measure(case, args))
+        if args.out:  # what there is, should the rest fail
+            args.out.write_text(json.dumps({"machine": describe(), "entries": entries}, indent=1) + "\n")
     print(f"softdp {softdp.__version__}, {softdp.build_info()['cpu_selected']}, torch {torch.__version__}, "
-          f"1 thread; forward and backward, float32, gamma {GAMMA}")  # fmt: skip
-    print("\n| pairs x steps | features | softdp, ms | " + " | ".join(f"{p} / softdp" for p in peers) + " |")
-    print("| --- | --- | --- |" + " --- |" * len(peers))
-    for size in args.sizes:
-        B, N = map(int, size.split("x"))
-        for D in args.features:
-            x, y = (torch.randn(B, N, D, requires_grad=True) for _ in range(2))
-            expected = ours(x.double(), y.double())
-            for loss in (ours, *peers.values()):  # agreement first; compiles numba's kernels too
-                torch.testing.assert_close(loss(x, y).double(), expected, rtol=1e-5, atol=0)
-                seconds(loss, x, y)
-            rounds = [[seconds(loss, x, y) for loss in (ours, *peers.values())] for _ in range(args.rounds)]
-            mine = 1e3 * statistics.median(times[0] for times in rounds)
-            ratios = [statistics.median(t[k] / t[0] for t in rounds) for k in range(1, len(peers) + 1)]
-            cells = " | ".join(f"{ratio:.1f}" for ratio in ratios)
-            print(f"| {size} | {D} | {mine:.2f} | {cells} |", flush=True)
+          "1 thread; forward and backward, float32\n")  # fmt: skip
+    print(table(entries))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from ._version import __version__
 from .alignment import MOVES, Path, fsd_alignment, fsd_path, lcs_alignment, lcs_path
 from .functional import fsd_score, lcs_score
 from .losses import FSDLoss, LCSLoss, fsd_loss, lcs_loss
+from .pairwise import pairwise_fsd, pairwise_lcs, pairwise_soft_dtw
 from .soft_dtw import (
     SoftDTWLoss,
     needleman_wunsch,
@@ -35,6 +36,9 @@ __all__ = [
     "lcs_path",
     "lcs_score",
     "needleman_wunsch",
+    "pairwise_fsd",
+    "pairwise_lcs",
+    "pairwise_soft_dtw",
     "reference",
     "soft_dtw",
     "soft_dtw_divergence",

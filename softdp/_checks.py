@@ -289,6 +289,33 @@ def feature_arguments(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths:
     lengths(y_lengths, "y_lengths", B, y.shape[1], "x", x.device)
 
 
+def pairwise_arguments(
+    x: Tensor, y: Tensor | None, x_lengths: Tensor | None, y_lengths: Tensor | None
+) -> None:
+    floating(x, "x", "(K, N, D)")
+    lengths(x_lengths, "x_lengths", x.shape[0], x.shape[1], "x", x.device)
+    if y is None:
+        if y_lengths is not None:
+            raise ValueError(
+                "y_lengths must be None where y is None: x is compared with itself, with x_lengths"
+            )
+        return
+    floating(y, "y", "(L, M, D)")
+    agree(y, "y", x, "x")
+    if x.shape[2] != y.shape[2]:
+        raise ValueError(
+            f"x (K, N, D) and y (L, M, D) must agree in D, got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
+    lengths(y_lengths, "y_lengths", y.shape[0], y.shape[1], "x", x.device)
+
+
+def two_heads(x: Tensor) -> None:
+    if x.shape[2] % 2:
+        raise ValueError(
+            f"x must have an even number of features, half for match and half for the gap, got {x.shape[2]}"
+        )
+
+
 def gamma_number(gamma: float, trained: str) -> None:
     """trained: what to write for a gamma that is to be trained; {g} stands for it in divisions."""
     if not _is_number(gamma):

@@ -1,21 +1,31 @@
-"""Soft-DTW of features by one operator, which makes the values' gradients with the values.
+"""Scores of features by one operator, which makes the scores' gradients with the scores.
 
-The gradient of a value only scales its gradients by the features. So nothing of the size of the table of
-costs is kept: csrc/cpu/features.h. The operator has a kernel on the CPU alone.
+The gradient of a score only scales its gradients by the features. So nothing of the size of the tables is
+kept: csrc/cpu/features.h. The operator has a kernel on the CPU alone. Elsewhere, and for the second order,
+features go through tables.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from . import _checks, _distances, _ops
+from . import _cosines, _distances, _ops
+from .functional import fsd_score, lcs_score
+
+SQUARES, FSD, LCS = range(3)  # enum class Kind of csrc/cpu/features.h
+
+
+class Options(NamedTuple):
+    kind: int
+    gamma: float
+    threshold: float = 0.0
 
 
 def serves(x: Tensor) -> bool:
-    """Whether features like these go this way; others go through the table of costs."""
+    """Whether features like these go by the operator."""
     there = x.device.type in ("cpu", "meta") and _ops.has_kernel(x.device)
     return there and not _ops._forward_mode()
 
@@ -23,66 +33,140 @@ def serves(x: Tensor) -> bool:
 def soft_dtw(
     x: Tensor, y: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
 ) -> Tensor:
-    """Soft-DTW of squared distances: (B, N, D), (B, M, D), float64 or float32, 0 in the padding -> (B,)."""
+    """Soft-DTW of squared distances: (B, N, D), (B, M, D), float64 or float32, 0 in the padding -> (B,).
+
+    Of features that the operator serves.
+    """
+    return _score(x, y, x_lengths, y_lengths, Options(SQUARES, float(gamma)))
+
+
+def fsd(x: Tensor, y: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
+    """FSD of the cosines of both halves of the features, as soft_dtw takes them."""
+    options = Options(FSD, float(gamma))
+    by = _score if serves(x) else _by_cosines
+    return by(x, y, x_lengths, y_lengths, options)
+
+
+def lcs(
+    x: Tensor, y: Tensor, threshold: float, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
+) -> Tensor:
+    """LCS of the cosines of the features, as soft_dtw takes them."""
+    options = Options(LCS, float(gamma), float(threshold))
+    by = _score if serves(x) else _by_cosines
+    return by(x, y, x_lengths, y_lengths, options)
+
+
+def _score(
+    x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
+) -> Tensor:
     needs = (_ops.transformed() or _ops.wanted(t) for t in (x, y))
-    score, _, _ = _soft_dtw(x, y, x_lengths, y_lengths, float(gamma), *needs)
+    score, _, _ = _operator(x, y, x_lengths, y_lengths, *options, *needs)
     return score
 
 
-@torch.library.register_fake("softdp::soft_dtw_of_features")
-def _(x, y, x_lengths, y_lengths, gamma, need_x, need_y):
+def _by_cosines(
+    x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
+) -> Tensor:
+    lengths = {"x_lengths": x_lengths, "y_lengths": y_lengths}
+    if options.kind == FSD:
+        return fsd_score(*_cosines.cosines(x, y, heads=2), gamma=options.gamma, **lengths)
+    (similarity,) = _cosines.cosines(x, y, heads=1)
+    return lcs_score(similarity, threshold=options.threshold, gamma=options.gamma, **lengths)
+
+
+def pairwise(
+    x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
+) -> Tensor:
+    """Scores of every x and every y: (K, N, D), (L, M, D) -> (K, L). Of features that the operator serves."""
+    return _pairwise(x, y, x_lengths, y_lengths, *options)
+
+
+# ---- derivatives ---------------------------------------------------------------------------------
+
+
+@torch.library.register_fake("softdp::score_of_features")
+def _(x, y, x_lengths, y_lengths, kind, gamma, threshold, need_x, need_y):
     gradients = (t.new_empty(t.shape if need else (0,)) for t, need in ((x, need_x), (y, need_y)))
     return x.new_empty((x.shape[0],)), *gradients
 
 
+@torch.library.register_fake("softdp::scaled_gradients")
+def _(of_score, score, d_x, d_y):
+    return torch.empty_like(d_x), torch.empty_like(d_y)
+
+
 def _context(ctx: Any, inputs: tuple, output: tuple) -> None:
-    *tensors, gamma, need_x, need_y = inputs
-    ctx.save_for_backward(*tensors, *output)
+    x, y, x_lengths, y_lengths, kind, gamma, threshold, need_x, need_y = inputs
     ctx.set_materialize_grads(False)
-    ctx.gamma, ctx.made = gamma, (need_x, need_y)
+    ctx.options, ctx.made = Options(kind, gamma, threshold), (need_x, need_y)
+    # The features are for the second order alone. Who changes them in place shall still have the first.
+    ctx.apart = not (torch.compiler.is_compiling() or _ops.transformed())
+    if ctx.apart:
+        ctx.save_for_backward(*output)
+        ctx.inputs = x.detach(), y.detach(), x_lengths, y_lengths
+        ctx.versions = x._version, y._version
+    else:
+        ctx.save_for_backward(*output, x, y, x_lengths, y_lengths)
+
+
+def _inputs(ctx: Any) -> tuple[Tensor | None, ...]:
+    if not ctx.apart:
+        return ctx.saved_tensors[3:]
+    x, y, *_ = ctx.inputs
+    if (x._version, y._version) != ctx.versions:
+        raise RuntimeError(
+            "softdp: the features have been modified by an inplace operation since the loss was computed; "
+            "its second derivatives need them as they were"
+        )
+    return ctx.inputs
 
 
 def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     """of_gradients: where the gradients that were made are differentiated in turn."""
-    x, y, x_lengths, y_lengths, score, *made = ctx.saved_tensors
+    score, *made = ctx.saved_tensors[:3]
     directions = [v if there else None for v, there in zip(of_gradients, ctx.made, strict=True)]
     found = [None, None]
     if any(v is not None for v in directions):
-        found = list(_second(x, y, *directions, ctx.gamma, x_lengths, y_lengths))
-    for k in range(2):
-        if of_score is not None and ctx.made[k] and ctx.needs_input_grad[k]:
-            first = _scaled(made[k], of_score, score)
-            found[k] = first if found[k] is None else found[k] + first
-    return *(t if need else None for t, need in zip(found, ctx.needs_input_grad, strict=False)), *(None,) * 5
+        x, y, x_lengths, y_lengths = _inputs(ctx)
+        second = _second_of_squares if ctx.options.kind == SQUARES else _second_of_cosines
+        found = list(second(x, y, *directions, x_lengths, y_lengths, ctx.options))
+    if of_score is not None:
+        for k, first in enumerate(_scaled(of_score, score, *made)):
+            if ctx.made[k] and ctx.needs_input_grad[k]:
+                found[k] = first if found[k] is None else found[k] + first
+    return *(t if need else None for t, need in zip(found, ctx.needs_input_grad, strict=False)), *(None,) * 7
 
 
-def _scaled(gradient: Tensor, of_score: Tensor, score: Tensor) -> Tensor:
-    """A spoiled pair, whose gradient was left 0, gets NaN, unless it receives 0."""
-    scaled = gradient * of_score[:, None, None]
-    spoiled = score.detach().isnan() & (of_score.detach() != 0)
-    if not (score.is_meta or _checks.values_hidden() or spoiled.any()):
-        return scaled
-    return scaled.masked_fill(spoiled[:, None, None], torch.nan)
+def _scaled(of_score: Tensor, score: Tensor, *made: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of each pair times that by its score; NaN for a spoiled pair, whose gradient was left 0,
+    unless it receives 0."""
+    if not (torch.is_grad_enabled() or _ops.transformed() or torch.compiler.is_compiling()):
+        return _raw_scaled(of_score, score, *made)
+    spoiled = (score.detach().isnan() & (of_score.detach() != 0))[:, None, None]
+    factor = of_score[:, None, None]
+    return tuple((t * factor).masked_fill(spoiled, torch.nan) if t.dim() == 3 else t for t in made)
 
 
-def _second(
+_raw_scaled = torch.ops.softdp.scaled_gradients.default
+
+
+def _second_of_squares(
     x: Tensor,
     y: Tensor,
     v_x: Tensor | None,
     v_y: Tensor | None,
-    gamma: float,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
+    options: Options,
 ) -> tuple[Tensor, Tensor]:
     """The Hessian of the values' sum times (v_x, v_y), through the table of costs.
 
     With the costs' gradient g, the product of v and the gradients by the features is
     sum_ij g(i,j) 2 (x_i - y_j) . (v_x_i - v_y_j); g changes with the costs, and these with the features.
     """
+    gamma = options.gamma
     v_x, v_y = _distances._or_zeros(v_x, x), _distances._or_zeros(v_y, y)
     x, y = _distances.infinity_as_nan(x), _distances.infinity_as_nan(y)
-    # A pair without a direction gets 0, whatever it holds.
-    nothing = ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
     match = -_distances._products(x, y, None, None)
     none, one = match.new_zeros((1, 1, 1)), match.new_ones((match.shape[0],))
     tensors = match, none, None, x_lengths, y_lengths
@@ -96,15 +180,99 @@ def _second(
         _distances._sums(g, v_x, v_y, True, True),
         _distances._sums(by_match, x, y, True, True),
     )
-    return tuple((2 * (a - b)).masked_fill(nothing, 0) for a, b in zip(direct, through_g, strict=True))
+    products = tuple(2 * (a - b) for a, b in zip(direct, through_g, strict=True))
+    return _where_asked(products, v_x, v_y)
+
+
+def _second_of_cosines(
+    x: Tensor,
+    y: Tensor,
+    v_x: Tensor | None,
+    v_y: Tensor | None,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+    options: Options,
+) -> tuple[Tensor, Tensor]:
+    """The same through the tables of cosines."""
+    v_x, v_y = _distances._or_zeros(v_x, x), _distances._or_zeros(v_y, y)
+
+    def gradients(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        score, pull = torch.func.vjp(lambda x, y: _by_cosines(x, y, x_lengths, y_lengths, options), x, y)
+        return pull(torch.ones_like(score))
+
+    _, pull = torch.func.vjp(gradients, x, y)
+    return _where_asked(pull((v_x, v_y)), v_x, v_y)
+
+
+def _where_asked(products: tuple[Tensor, ...], v_x: Tensor, v_y: Tensor) -> tuple[Tensor, ...]:
+    """A pair without a direction gets 0, whatever it holds."""
+    nothing = ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
+    return tuple(product.masked_fill(nothing, 0) for product in products)
 
 
 def _vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
     tensors, options = inputs[:4], inputs[4:]
     joined = _ops._joined(tensors, in_dims, _ops._pairs(inputs[0], in_dims[0]), info.batch_size)
-    results = _soft_dtw(*joined, *options)
+    results = _operator(*joined, *options)
     there = True, *options[-2:]
     return tuple(_ops._parted(t, info.batch_size, k) for t, k in zip(results, there, strict=True)), (0,) * 3
 
 
-_soft_dtw = _ops._register("soft_dtw_of_features", _context, _gradient, _vmap, _ops._NO_JVP["fsd"])
+_operator = _ops._register("score_of_features", _context, _gradient, _vmap, _ops._NO_JVP["fsd"])
+
+
+# ---- every x and every y: backward sweeps again --------------------------------------------------
+
+
+@torch.library.register_fake("softdp::pairwise_scores")
+def _(x, y, x_lengths, y_lengths, kind, gamma, threshold):
+    return x.new_empty((x.shape[0], y.shape[0]))
+
+
+@torch.library.register_fake("softdp::pairwise_gradients")
+def _(of_scores, x, y, x_lengths, y_lengths, kind, gamma, threshold, need_x, need_y):
+    return tuple(t.new_empty(t.shape if need else (0,)) for t, need in ((x, need_x), (y, need_y)))
+
+
+def _pairwise_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    *tensors, kind, gamma, threshold = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.options = Options(kind, gamma, threshold)
+
+
+def _pairwise_gradient(ctx: Any, of_scores: Tensor) -> tuple[Tensor | None, ...]:
+    x, y, x_lengths, y_lengths = ctx.saved_tensors
+    needs = ctx.needs_input_grad[:2]
+    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() or _ops.transformed()):
+        found = _pairwise_gradients(of_scores, *ctx.saved_tensors, *ctx.options, *needs)
+    else:  # differentiable in turn: with copies of the features
+
+        def score(x: Tensor, y: Tensor) -> Tensor:
+            K, L = x.shape[0], y.shape[0]
+            pairs = (
+                *(t.repeat_interleave(L, 0) if t is not None else None for t in (x, x_lengths)),
+                *(t.repeat(K, *(1,) * (t.dim() - 1)) if t is not None else None for t in (y, y_lengths)),
+            )
+            return _score(pairs[0], pairs[2], pairs[1], pairs[3], ctx.options).unflatten(0, (K, L))
+
+        _, pull = torch.func.vjp(score, x, y)
+        found = pull(of_scores)
+    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 5
+
+
+def _pairwise_vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple[Tensor, int]:
+    tensors = inputs[:4]
+    each = (
+        [
+            t if dim is None or t is None else t.select(dim, i)
+            for t, dim in zip(tensors, in_dims, strict=False)
+        ]
+        for i in range(info.batch_size)
+    )
+    return torch.stack([_pairwise(*mapped, *inputs[4:]) for mapped in each]), 0
+
+
+_pairwise_gradients = torch.ops.softdp.pairwise_gradients.default
+_pairwise = _ops._register(
+    "pairwise_scores", _pairwise_context, _pairwise_gradient, _pairwise_vmap, _ops._NO_JVP["fsd"]
+)

@@ -75,7 +75,10 @@ OPERATORS = (
     *(f"{score}_{step}" for score in ("fsd", "lcs") for step in ("forward", "backward", "double_backward")),
     "difference_products",
     "difference_sums",
-    "soft_dtw_of_features",
+    "score_of_features",
+    "scaled_gradients",
+    "pairwise_scores",
+    "pairwise_gradients",
 )
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from . import _checks, _distances, _features, _fused, _ops
+from . import _checks, _cosines, _distances, _features, _fused, _ops
 from .functional import checked_fsd_score
-from .losses import _cosines, _reduction
+from .losses import _reduction
 
 Cost = Callable[[Tensor, Tensor], Tensor]
 COSTS = _checks.WORDS["cost"]
@@ -124,15 +124,15 @@ def soft_dtw_loss(
 
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
-    _checks.gamma_number(gamma, _trained(cost, normalize))
-    _cost(cost)
+    _checks.gamma_number(gamma, trained(cost, normalize))
+    checked_cost(cost)
     _reduction(reduction)
     _checks.feature_arguments(x, y, x_lengths, y_lengths)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-    value = _between(x, y, cost, gamma, x_lengths, y_lengths)
+    value = between(x, y, cost, gamma, x_lengths, y_lengths)
     if normalize:
-        of_x = _between(x, x, cost, gamma, x_lengths, x_lengths)
-        value = value - (of_x + _between(y, y, cost, gamma, y_lengths, y_lengths)) / 2
+        of_x = between(x, x, cost, gamma, x_lengths, x_lengths)
+        value = value - (of_x + between(y, y, cost, gamma, y_lengths, y_lengths)) / 2
     return value if reduction == "none" else value.sum() if reduction == "sum" else value.mean()
 
 
@@ -168,8 +168,8 @@ class SoftDTWLoss(nn.Module):
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        _checks.gamma_number(gamma, _trained(cost, normalize))
-        _cost(cost)
+        _checks.gamma_number(gamma, trained(cost, normalize))
+        checked_cost(cost)
         _reduction(reduction)
         self.gamma = gamma
         self.cost = cost
@@ -196,20 +196,20 @@ class SoftDTWLoss(nn.Module):
         return f"gamma={self.gamma}, cost={cost!r}, normalize={self.normalize}, reduction={self.reduction!r}"
 
 
-def _trained(cost: object, normalize: bool) -> str:
+def trained(cost: object, normalize: bool) -> str:
     """What to write for a gamma that is to be trained."""
     if not isinstance(cost, str) or cost != "squared_euclidean":
         return ""
     return _checks.TRAINED_DIVERGENCE if normalize else _checks.TRAINED_LOSS
 
 
-def _cost(cost: object) -> None:
+def checked_cost(cost: object) -> None:
     if not callable(cost) and not (isinstance(cost, str) and cost in COSTS):
         known = ", ".join(f'"{name}"' for name in COSTS)
         raise ValueError(f"cost must be one of {known}, or a function of x and y, got {cost!r}")
 
 
-def _between(
+def between(
     x: Tensor,
     y: Tensor,
     cost: str | Cost,
@@ -231,7 +231,7 @@ def _costs(x: Tensor, y: Tensor, cost: str | Cost) -> Tensor:
             raise ValueError(f"cost must return the costs (B, N, M) = {wanted}, got {got}")
         return found
     if cost == "cosine":
-        return 1 - _cosines(x, y, heads=1)[0]
+        return 1 - _cosines.cosines(x, y, heads=1)[0]
     if cost == "manhattan":
         (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
         return torch.cdist(x, y, p=1) + (of_x + of_y.mT)

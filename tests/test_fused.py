@@ -1,4 +1,4 @@
-"""Soft-DTW of features by one operator, against the way through the table of costs."""
+"""Scores of features by one operator, against the way through tables."""
 
 from __future__ import annotations
 
@@ -37,12 +37,18 @@ SIZES = [
 ]
 
 
+OPERATOR = torch.ops.softdp.score_of_features
+
+
 def features(B: int, N: int, M: int, D: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [torch.randn(B, steps, D, dtype=dtype).requires_grad_() for steps in (N, M)]
 
 
 def ragged(B: int, N: int, M: int) -> dict[str, Tensor]:
     return {"x_lengths": torch.randint(N + 1, (B,)), "y_lengths": torch.randint(M + 1, (B,)).int()}
+
+
+THRESHOLD = 0.3  # of LCS
 
 
 def fused(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
@@ -53,94 +59,155 @@ def by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Ten
     return softdp.soft_dtw(softdp.squared_euclidean(x, y, **lengths), gamma=gamma, **lengths)
 
 
+def cosines(x: Tensor, y: Tensor) -> Tensor:
+    lengths = x.norm(dim=2)[:, :, None] * y.norm(dim=2)[:, None]
+    return x @ y.mT / lengths.masked_fill(lengths == 0, 1)
+
+
+def fsd(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
+    return _fused.fsd(x, y, gamma, x_lengths, y_lengths)
+
+
+def fsd_by_tables(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
+    tables = (cosines(a, b) for a, b in zip(x.chunk(2, 2), y.chunk(2, 2), strict=True))
+    return softdp.fsd_score(*tables, gamma=gamma, **lengths)
+
+
+def lcs(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
+    return _fused.lcs(x, y, THRESHOLD, gamma, x_lengths, y_lengths)
+
+
+def lcs_by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
+    return softdp.lcs_score(cosines(x, y), threshold=THRESHOLD, gamma=gamma, **lengths)
+
+
+WAYS = {"soft_dtw": (fused, by_table), "fsd": (fsd, fsd_by_tables), "lcs": (lcs, lcs_by_table)}
+each = pytest.mark.parametrize("way", WAYS)
+
+
+def features_for(
+    way: str, B: int, N: int, M: int, D: int, dtype: torch.dtype = torch.float64
+) -> list[Tensor]:
+    """In float32 few vectors for LCS: rounding must not put a cosine on the threshold's other side."""
+    if way == "soft_dtw":
+        return features(B, N, M, D, dtype)
+    D = max(4, D + D % 2) if D else 0  # one feature's cosine has the gradient 0, and rounding for it
+    if way == "fsd" or dtype == torch.float64:
+        return features(B, N, M, D, dtype)
+    words = torch.randn(7, D, dtype=torch.float64)
+    near = ((cosines(words[None], words[None])[0] - THRESHOLD).abs() < 1e-3).any(1)
+    words = words[~near] if (~near).any() else words.abs() + 1
+    return [
+        (words[torch.randint(len(words), (B, steps))] * (torch.rand(B, steps, 1) + 0.5))
+        .to(dtype)
+        .requires_grad_()
+        for steps in (N, M)
+    ]
+
+
 def with_gradients(call, tensors: list[Tensor], *args, weight: Tensor | None = None, **options):
     value = call(*tensors, *args, **options)
     weight = torch.ones_like(value) if weight is None else weight
     return [value.detach(), *torch.autograd.grad(value, tensors, weight)]
 
 
+@each
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 1e-6])  # hard; in float; past float's range
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 2e-4)])
-def test_values_and_gradients_are_the_tables(size, gamma, dtype, tolerance):
-    tensors = features(*size, dtype=dtype)
+def test_values_and_gradients_are_the_tables(way, size, gamma, dtype, tolerance):
+    one, table = WAYS[way]
+    if way != "soft_dtw" and gamma < 0.3:  # rounding decides which path of the cosines is best
+        dtype, tolerance = torch.float64, 1e-9
+    tensors = features_for(way, *size, dtype=dtype)
     weight = torch.rand(size[0], dtype=dtype) - 0.5
     for lengths in ({}, ragged(*size[:3])):
-        found = with_gradients(fused, tensors, gamma, weight=weight, **lengths)
-        expected = with_gradients(by_table, tensors, gamma, weight=weight, **lengths)
+        found = with_gradients(one, tensors, gamma, weight=weight, **lengths)
+        expected = with_gradients(table, tensors, gamma, weight=weight, **lengths)
         for a, b in zip(found, expected, strict=True):
             close(a, b, tolerance)
         with torch.no_grad():
-            assert torch.equal(fused(*tensors, gamma, **lengths), found[0])
+            assert torch.equal(one(*tensors, gamma, **lengths), found[0])
 
 
+@each
 @given(
     size=st.tuples(st.integers(1, 9), st.integers(1, 40), st.integers(1, 40), st.integers(1, 5)),
     gamma=st.sampled_from([0.0, 0.01, 1.0, 100.0]),
     seed=st.integers(0, 2**16),
 )
-def test_any_size_is_the_tables(size, gamma, seed):
+def test_any_size_is_the_tables(way, size, gamma, seed):
     torch.manual_seed(seed)
-    tensors, lengths = features(*size), ragged(*size[:3])
+    one, table = WAYS[way]
+    tensors, lengths = features_for(way, *size), ragged(*size[:3])
+    if way != "soft_dtw" and gamma == 0:
+        gamma = 0.1  # cosines of few features come in ties, which rounding decides
     for a, b in zip(
-        with_gradients(fused, tensors, gamma, **lengths),
-        with_gradients(by_table, tensors, gamma, **lengths),
+        with_gradients(one, tensors, gamma, **lengths),
+        with_gradients(table, tensors, gamma, **lengths),
         strict=True,
     ):
         close(a, b, 1e-9)
 
 
-@pytest.mark.parametrize("size", [(40, 60, 50, 4), (1, 300, 1100, 3), (3, 600, 500, 2)], ids=str)
-def test_any_number_of_threads_gives_the_same_bits(size, threads):
-    tensors = features(*size, dtype=torch.float32)
+@each
+@pytest.mark.parametrize("size", [(40, 60, 50, 4), (1, 300, 1100, 4), (3, 600, 500, 2)], ids=str)
+def test_any_number_of_threads_gives_the_same_bits(way, size, threads):
+    tensors = features_for(way, *size, dtype=torch.float32)
     results = []
     for count in (1, 2, 3):
         threads(count)
-        results.append(with_gradients(fused, tensors, 0.5))
+        results.append(with_gradients(WAYS[way][0], tensors, 0.5))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
 
 
+@each
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_gradient_that_nobody_wants_is_not_made(which):
-    tensors = features(3, 40, 50, 2)
-    expected = with_gradients(fused, tensors)[1 + which]
+def test_a_gradient_that_nobody_wants_is_not_made(way, which):
+    tensors = features_for(way, 3, 40, 50, 2)
+    one, kind = WAYS[way][0], list(WAYS).index(way)
+    expected = with_gradients(one, tensors)[1 + which]
     tensors[1 - which].requires_grad_(False)
-    value = fused(*tensors)
+    value = one(*tensors)
     (found,) = torch.autograd.grad(value.sum(), tensors[which])
     assert torch.equal(found, expected)
-    made = torch.ops.softdp.soft_dtw_of_features(*tensors, None, None, 1.0, which == 0, which == 1)
+    made = OPERATOR(*tensors, None, None, kind, 1.0, THRESHOLD, which == 0, which == 1)
     assert [t.numel() > 0 for t in made[1:]] == [which == 0, which == 1]
 
 
+@each
 @pytest.mark.parametrize("is_ragged", [False, True])
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_twice_differentiable(is_ragged, gamma):
-    tensors = features(3, 4, 5, 2)
+def test_twice_differentiable(way, is_ragged, gamma):
+    tensors = features_for(way, 3, 4, 5, 4)
     lengths = (
         {"x_lengths": torch.tensor([4, 2, 1]), "y_lengths": torch.tensor([1, 5, 3])} if is_ragged else {}
     )
 
     def call(x, y):
-        return fused(x, y, gamma, **lengths)
+        return WAYS[way][0](x, y, gamma, **lengths)
 
     assert torch.autograd.gradcheck(call, tensors)
     assert torch.autograd.gradgradcheck(call, tensors)
     assert torch.autograd.gradgradcheck(lambda x: call(x, tensors[1].detach()), tensors[:1])
 
 
-def test_a_nan_spoils_its_pair_alone_and_0_hides_it():
-    x, y = (t.detach() for t in features(4, 40, 50, 3, dtype=torch.float32))
+@each
+def test_a_nan_spoils_its_pair_alone_and_0_hides_it(way):
+    x, y = (t.detach() for t in features_for(way, 4, 40, 50, 4, dtype=torch.float32))
     x[1, 3, 0], y[2, 7, 1] = math.nan, math.inf
     tensors = [t.requires_grad_() for t in (x, y)]
     clean = [t.detach().nan_to_num(posinf=0).requires_grad_() for t in tensors]
-    expected = with_gradients(fused, clean)
-    found = with_gradients(fused, tensors)
+    expected = with_gradients(WAYS[way][0], clean)
+    found = with_gradients(WAYS[way][0], tensors)
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a[[0, 3]], b[[0, 3]]) and a[[1, 2]].isnan().all()
     weight = torch.tensor([1.0, 0.0, 0.0, 1.0])
     for a, b in zip(
-        with_gradients(fused, tensors, weight=weight)[1:], with_gradients(fused, clean)[1:], strict=True
+        with_gradients(WAYS[way][0], tensors, weight=weight)[1:],
+        with_gradients(WAYS[way][0], clean)[1:],
+        strict=True,
     ):
         assert torch.equal(a[[0, 3]], b[[0, 3]]) and (a[[1, 2]] == 0).all()
 
@@ -158,47 +225,98 @@ def test_opcheck():
         for tensors in (features(3, 4, 5, 2), features(2, 40, 50, 3, dtype=torch.float32)):
             lengths = ragged(*tensors[0].shape[:2], tensors[1].shape[1]).values()
             tensors = [t.requires_grad_(need) for t, need in zip(tensors, needs, strict=True)]
-            torch.library.opcheck(torch.ops.softdp.soft_dtw_of_features, (*tensors, *lengths, 0.5, *needs))
+            torch.library.opcheck(OPERATOR, (*tensors, *lengths, 0, 0.5, 0.0, *needs))
+            for kind in (1, 2):
+                halves = [
+                    torch.cat([t.detach(), t.detach().cos()], 2).requires_grad_(need)
+                    for t, need in zip(tensors, needs, strict=True)
+                ]
+                torch.library.opcheck(OPERATOR, (*halves, *lengths, kind, 0.5, 0.3, *needs))
 
 
-def test_vmap_and_func():
-    x, y = (t.detach() for t in features(6, 7, 5, 2))
+@each
+def test_vmap_and_func(way):
+    x, y = (t.detach() for t in features_for(way, 6, 7, 5, 4))
+    one, table = WAYS[way]
     xs, ys = x.unflatten(0, (2, 3)), y.unflatten(0, (2, 3))
-    expected = fused(x, y)
-    close(torch.func.vmap(fused)(xs, ys).flatten(), expected, 1e-12)
-    close(torch.func.vmap(fused, in_dims=(1, None))(xs.movedim(0, 1), ys[0])[0], fused(xs[0], ys[0]), 1e-12)
-    gradient = torch.func.grad(lambda a: fused(a, y).sum())
+    expected = one(x, y)
+    close(torch.func.vmap(one)(xs, ys).flatten(), expected, 1e-12)
+    close(torch.func.vmap(one, in_dims=(1, None))(xs.movedim(0, 1), ys[0])[0], one(xs[0], ys[0]), 1e-12)
+    gradient = torch.func.grad(lambda a: one(a, y).sum())
     leaf = x.clone().requires_grad_()
-    close(gradient(x), torch.autograd.grad(fused(leaf, y).sum(), leaf)[0], 1e-12)
+    close(gradient(x), torch.autograd.grad(one(leaf, y).sum(), leaf)[0], 1e-12)
     close(
-        torch.func.vmap(torch.func.grad(lambda a, b: fused(a, b).sum()))(xs, ys).flatten(0, 1),
+        torch.func.vmap(torch.func.grad(lambda a, b: one(a, b).sum()))(xs, ys).flatten(0, 1),
         gradient(x),
         1e-12,
     )
-    hessian = torch.func.jacrev(torch.func.grad(lambda a: fused(a[None], y[:1]).sum()))(x[0])
-    wanted = torch.autograd.functional.hessian(lambda a: by_table(a[None], y[:1]).sum(), x[0])
+    hessian = torch.func.jacrev(torch.func.grad(lambda a: one(a[None], y[:1]).sum()))(x[0])
+    wanted = torch.autograd.functional.hessian(lambda a: table(a[None], y[:1]).sum(), x[0])
     close(hessian, wanted, 1e-9)
 
 
 def test_a_direct_call_is_checked():
     x, y = (t.detach() for t in features(2, 3, 4, 2))
-    operator = torch.ops.softdp.soft_dtw_of_features
     for args in (
-        (x, y[:1], None, None, 1.0),
-        (x, y[..., :1], None, None, 1.0),
-        (x, y.float(), None, None, 1.0),
-        (x.half(), y.half(), None, None, 1.0),
-        (x, y, torch.tensor([4, 1]), None, 1.0),
-        (x, y, None, torch.tensor([1, 1, 1]), 1.0),
-        (x, y, None, None, -1.0),
-        (x, y, None, None, math.nan),
+        (x, y[:1], None, None, 0, 1.0, 0.0),
+        (x, y[..., :1], None, None, 0, 1.0, 0.0),
+        (x, y.float(), None, None, 0, 1.0, 0.0),
+        (x.half(), y.half(), None, None, 0, 1.0, 0.0),
+        (x, y, torch.tensor([4, 1]), None, 0, 1.0, 0.0),
+        (x, y, None, torch.tensor([1, 1, 1]), 0, 1.0, 0.0),
+        (x, y, None, None, 0, -1.0, 0.0),
+        (x, y, None, None, 0, math.nan, 0.0),
+        (x, y, None, None, 2, 1.0, math.nan),
+        (x, y, None, None, 3, 1.0, 0.0),
+        (x[..., :1], y[..., :1], None, None, 1, 1.0, 0.0),
     ):
         with pytest.raises(RuntimeError):
-            operator(*args, True, True)
+            OPERATOR(*args, True, True)
+    score, *made = OPERATOR(x, y, None, None, 0, 1.0, 0.0, True, True)
+    for args in (
+        (score[:1], score, *made),
+        (score.float(), score, *made),
+        (score, score, made[0][:1], made[1]),
+        (score, score, made[0], made[1].float()),
+        (score, score, made[0], made[1].mT),
+        (score, score, made[0].flatten(), made[1]),
+    ):
+        with pytest.raises(RuntimeError):
+            torch.ops.softdp.scaled_gradients(*args)
+    for args in ((score,), (torch.ones(2, 2).double()[:, :1],), (torch.ones(2, 2),)):
+        with pytest.raises(RuntimeError):
+            torch.ops.softdp.pairwise_gradients(*args, x, y, None, None, 0, 1.0, 0.0, True, True)
 
 
 def test_nothing_of_the_tables_size_is_kept():
     x, y = features(8, 256, 256, 4, dtype=torch.float32)
     value = fused(x, y)
     saved = [t for t in value.grad_fn.saved_tensors if t is not None]
-    assert sum(t.numel() for t in saved) == 2 * (x.numel() + y.numel()) + value.numel()
+    assert sum(t.numel() for t in saved) == x.numel() + y.numel() + value.numel()
+
+
+@each
+def test_features_that_change_leave_the_first_derivative_alone(way):
+    """And end the second, which needs them."""
+    leaves = features_for(way, 2, 4, 5, 4)
+    one = WAYS[way][0]
+    expected = with_gradients(one, leaves)[1:]
+    changing = [t * 1 for t in leaves]
+    value = one(*changing).sum()
+    changing[0].data.zero_()  # not noticed by anybody
+    changing[1].detach().zero_()
+    for a, b in zip(torch.autograd.grad(value, leaves, retain_graph=True), expected, strict=True):
+        assert torch.equal(a, b)
+    first = torch.autograd.grad(value, leaves, create_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(first[0].sum(), leaves)
+
+
+def test_scaled_gradients_of_views(threads):
+    x, y = features(3, 40, 50, 4, dtype=torch.float32)
+    weights = torch.rand(3, 2)[:, 0]  # of stride 2
+    for count in (1, 2):
+        threads(count)
+        found = with_gradients(fused, [x, y], weight=weights)
+        expected = with_gradients(fused, [x, y], weight=weights.clone())
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))

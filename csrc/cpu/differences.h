@@ -15,26 +15,26 @@ constexpr bool kManyRegisters = true;  // 32, not 16
 constexpr bool kManyRegisters = false;
 #endif
 
-// Steps begin .. end of y, (steps, features), as (features, pitch), of which `width` are written: 0 past the
-// end.
+// Steps begin .. end of y, each `stride` after the one before, as (features, pitch), of which `width` are
+// written: 0 past the end.
 template <class T>
-SOFTDP_FN void transpose_block(const T* y, int64_t begin, int64_t end, int64_t features, T* to, int64_t pitch,
-                               int64_t width) {
+SOFTDP_FN void transpose_block(const T* y, int64_t stride, int64_t begin, int64_t end, int64_t features, T* to,
+                               int64_t pitch, int64_t width) {
   constexpr int L = kLanes<T>;
   for (int64_t j = 0; j < width; j += L) {
-    const T* const from = y + (begin + j) * features;
+    const T* const from = y + (begin + j) * stride;
     const int64_t left = end - begin - j;
     int64_t k = 0;
-    for (; left >= L && k + L <= features; k += L) {
+    for (; left > 0 && k + L <= features; k += L) {
       Vec<T> v[L];
 #pragma GCC unroll 16
-      for (int l = 0; l < L; l++) v[l] = Vec<T>::load(from + l * features + k);
+      for (int l = 0; l < L; l++) v[l] = l < left ? Vec<T>::load(from + l * stride + k) : Vec<T>(T(0));
       transpose(v);
 #pragma GCC unroll 16
       for (int l = 0; l < L; l++) v[l].store(to + (k + l) * pitch + j);
     }
     for (; k < features; k++)
-      for (int l = 0; l < L; l++) to[k * pitch + j + l] = l < left ? from[l * features + k] : T(0);
+      for (int l = 0; l < L; l++) to[k * pitch + j + l] = l < left ? from[l * stride + k] : T(0);
   }
 }
 
@@ -182,8 +182,8 @@ SOFTDP_FN void products_of(const Differences& p, const Part& part) {
       norms_x[i - part.begin] = take_relative(x + i * D, origin, D, rows_x + (i - part.begin) * D);
   for (int64_t j = 0; j < M; j += kWidth) {
     const int64_t end = j + kWidth < M ? j + kWidth : M;
-    transpose_block(y, j, end, D, block_y, kWidth, kWidth);
-    if constexpr (kForm == Form::kProducts) transpose_block(w, j, end, D, block_w, kWidth, kWidth);
+    transpose_block(y, D, j, end, D, block_y, kWidth, kWidth);
+    if constexpr (kForm == Form::kProducts) transpose_block(w, D, j, end, D, block_w, kWidth, kWidth);
     if constexpr (kIsRelative) {
       Vec<T> norms[kVectors];
       for (int v = 0; v < kVectors; v++) norms[v] = Vec<T>(T(0));
@@ -404,14 +404,14 @@ void sums(const Differences& p, const Part& part) {
   for (int64_t b = 0; sums_y && b < blocks; b++) {
     const int64_t j = part.begin + b * kBlock;
     const int64_t width = (columns_of(b) + L - 1) / L * L;
-    transpose_block(y, j, j + columns_of(b), D, blocks_y + b * block, kPitch<T>, width);
+    transpose_block(y, D, j, j + columns_of(b), D, blocks_y + b * block, kPitch<T>, width);
     clear_block(blocks_sums_y + b * block, D, width);
   }
   for (int64_t i = 0; i < N; i += kBlock) {
     const int rows = int(N - i < kBlock ? N - i : kBlock);
     if (sums_x) {
       const int64_t width = (rows + L - 1) / L * L;
-      transpose_block(x, i, i + rows, D, block_x, kPitch<T>, width);
+      transpose_block(x, D, i, i + rows, D, block_x, kPitch<T>, width);
       clear_block(block_sums_x, D, width);
     }
     for (int64_t b = 0; b < blocks; b++) {

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "differences.h"
+#include "dots.h"
 #include "groups.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
@@ -62,6 +63,10 @@ const Kernels kernels = {SOFTDP_NAME(SOFTDP_ISA),
                          forward_pairs,
                          backward_pairs,
                          {products<float>, products<double>},
-                         {sums<float>, sums<double>}};
+                         {sums<float>, sums<double>},
+                         {units<float>, units<double>},
+                         {unit_gradients<float>, unit_gradients<double>},
+                         {dots<float>, dots<double>},
+                         {weigh<float>, weigh<double>}};
 
 }  // namespace softdp::cpu::SOFTDP_ISA

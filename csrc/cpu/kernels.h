@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "../problem.h"
+#include "cosines.h"
 #include "distances.h"
 
 namespace softdp::cpu {
@@ -214,6 +215,10 @@ struct Kernels {
   // Of float and of double.
   void (*products[2])(const Differences&, const Part&);
   void (*sums[2])(const Differences&, const Part&);
+  void (*units[2])(const Units&);
+  void (*unit_gradients[2])(const Units&);
+  void (*dots[2])(const Dots&);
+  void (*weigh[2])(const Dots&);
 };
 
 namespace baseline {

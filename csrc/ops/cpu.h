@@ -30,6 +30,11 @@ struct LengthsOnCpu {
                const Sizes& size)
       : x(lengths_of(x_lengths, "x_lengths", size[0], size[1])),
         y(lengths_of(y_lengths, "y_lengths", size[0], size[2])) {}
+  // Of features (sequences, steps, features).
+  LengthsOnCpu(const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
+               const Tensor& of_x, const Tensor& of_y)
+      : x(lengths_of(x_lengths, "x_lengths", of_x.size(0), of_x.size(1))),
+        y(lengths_of(y_lengths, "y_lengths", of_y.size(0), of_y.size(1))) {}
   Pairs pairs(const Sizes& size) const {
     return {size[0], size[1], size[2], {x ? x->data() : nullptr}, {y ? y->data() : nullptr}};
   }
@@ -44,10 +49,9 @@ inline const cpu::Threads& threads() {
   return found;
 }
 
-inline Tensor features_of(const Tensor& t, const char* name, int64_t pairs, int64_t features,
-                          ScalarType dtype) {
-  STD_TORCH_CHECK(t.is_cpu() && t.dim() == 3 && t.size(0) == pairs && t.size(2) == features, name,
-                  " must be a CPU tensor of shape (", pairs, ", steps, ", features, ")");
+inline Tensor features_of(const Tensor& t, const char* name, int64_t features, ScalarType dtype) {
+  STD_TORCH_CHECK(t.is_cpu() && t.dim() == 3 && t.size(2) == features, name,
+                  " must be a CPU tensor of shape (sequences, steps, ", features, ")");
   STD_TORCH_CHECK(t.scalar_type() == dtype, name, " must have the dtype of x");
   return torch::stable::contiguous(t);
 }
@@ -58,13 +62,17 @@ struct Features {
   ScalarType dtype;
   cpu::Differences sizes{};
 
-  Features(const Tensor& given_x, const Tensor& given_y) : dtype(given_x.scalar_type()) {
+  // every: every x beside every y, not pairs.
+  Features(const Tensor& given_x, const Tensor& given_y, bool every = false) : dtype(given_x.scalar_type()) {
     STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
                     "x must be float64 or float32");
     STD_TORCH_CHECK(given_x.dim() == 3, "x must have 3 dimensions, got ", given_x.dim());
-    const int64_t B = given_x.size(0), D = given_x.size(2);
-    x = features_of(given_x, "x", B, D, dtype);
-    y = features_of(given_y, "y", B, D, dtype);
+    const int64_t D = given_x.size(2);
+    x = features_of(given_x, "x", D, dtype);
+    y = features_of(given_y, "y", D, dtype);
+    STD_TORCH_CHECK(every || x.size(0) == y.size(0), "x and y must have as many sequences, got ", x.size(0),
+                    " and ", y.size(0));
+    const int64_t B = every ? x.size(0) * y.size(0) : x.size(0);
     sizes.pairs = B, sizes.rows = x.size(1), sizes.columns = y.size(1), sizes.features = D;
     sizes.scale = 1;
     sizes.x = x.data_ptr(), sizes.y = y.data_ptr();

@@ -3,39 +3,138 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
 #include "cpu.h"
 
 namespace softdp {
 namespace {
 
-std::tuple<Tensor, Tensor, Tensor> soft_dtw_of_features(const Tensor& x, const Tensor& y,
-                                                        const std::optional<Tensor>& x_lengths,
-                                                        const std::optional<Tensor>& y_lengths, double gamma,
-                                                        bool need_x, bool need_y) {
-  check_numbers(gamma);
-  const Features f(x, y);
-  const int64_t B = f.sizes.pairs, N = f.sizes.rows, M = f.sizes.columns, D = f.sizes.features;
-  const Sizes size{B, N, M};
-  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  Tensor score = new_tensor({B}, f.dtype), d_x = new_tensor(need_x ? Sizes{B, N, D} : Sizes{0}, f.dtype),
-         d_y = new_tensor(need_y ? Sizes{B, M, D} : Sizes{0}, f.dtype);
-  cpu::FeatureProblem p{};
-  p.pairs = lengths.pairs(size);
-  p.features = D;
-  p.is_double = f.dtype == ScalarType::Double;
-  p.gamma = gamma;
-  p.x = f.x.data_ptr(), p.y = f.y.data_ptr();
+// x and y, checked, and what is asked of them.
+struct Asked {
+  Features features;
+  LengthsOnCpu lengths;
+  cpu::FeatureProblem problem{};
+
+  // every: every x is compared with every y.
+  Asked(const Tensor& x, const Tensor& y, const std::optional<Tensor>& x_lengths,
+        const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold, bool every)
+      : features(x, y, every), lengths(x_lengths, y_lengths, features.x, features.y) {
+    check_numbers(gamma, threshold);
+    STD_TORCH_CHECK(0 <= kind && kind <= 2, "kind must be 0, 1 or 2, got ", kind);
+    const int64_t K = features.x.size(0), L = features.y.size(0), D = features.sizes.features;
+    STD_TORCH_CHECK(kind != 1 || D % 2 == 0, "x must have an even number of features, got ", D);
+    cpu::FeatureProblem& p = problem;
+    p.pairs = lengths.pairs({every ? K * L : K, features.sizes.rows, features.sizes.columns});
+    p.others = every ? L : 0;
+    p.features = D;
+    p.is_double = features.dtype == ScalarType::Double;
+    p.kind = cpu::Kind(kind);
+    p.gamma = gamma, p.threshold = threshold;
+    p.x = features.x.data_ptr(), p.y = features.y.data_ptr();
+  }
+  Tensor gradient(const Tensor& of, bool wanted) const {
+    return new_tensor(wanted ? Sizes{of.size(0), of.size(1), of.size(2)} : Sizes{0}, features.dtype);
+  }
+};
+
+std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const Tensor& y,
+                                                     const std::optional<Tensor>& x_lengths,
+                                                     const std::optional<Tensor>& y_lengths, int64_t kind,
+                                                     double gamma, double threshold, bool need_x,
+                                                     bool need_y) {
+  Asked asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, false);
+  Tensor score = new_tensor({x.size(0)}, asked.features.dtype), d_x = asked.gradient(x, need_x),
+         d_y = asked.gradient(y, need_y);
+  cpu::FeatureProblem& p = asked.problem;
   p.score = score.data_ptr();
-  p.d_x = need_x ? d_x.data_ptr() : nullptr;
-  p.d_y = need_y ? d_y.data_ptr() : nullptr;
-  cpu::soft_dtw(p, threads());
+  p.d_x = need_x ? d_x.data_ptr() : nullptr, p.d_y = need_y ? d_y.data_ptr() : nullptr;
+  cpu::score_features(p, threads());
   return {score, d_x, d_y};
+}
+
+Tensor pairwise_scores(const Tensor& x, const Tensor& y, const std::optional<Tensor>& x_lengths,
+                       const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold) {
+  Asked asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, true);
+  Tensor scores = new_tensor({x.size(0), y.size(0)}, asked.features.dtype);
+  asked.problem.score = scores.data_ptr();
+  cpu::score_features(asked.problem, threads());
+  return scores;
+}
+
+std::tuple<Tensor, Tensor> pairwise_gradients(const Tensor& of_scores, const Tensor& x, const Tensor& y,
+                                              const std::optional<Tensor>& x_lengths,
+                                              const std::optional<Tensor>& y_lengths, int64_t kind,
+                                              double gamma, double threshold, bool need_x, bool need_y) {
+  Asked asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, true);
+  STD_TORCH_CHECK(of_scores.is_cpu() && of_scores.dim() == 2 && of_scores.size(0) == x.size(0) &&
+                      of_scores.size(1) == y.size(0) && of_scores.scalar_type() == asked.features.dtype,
+                  "of_scores must have the shape (", x.size(0), ", ", y.size(0), ") and the dtype of x");
+  const Tensor weights = torch::stable::contiguous(of_scores);
+  Tensor d_x = asked.gradient(x, need_x), d_y = asked.gradient(y, need_y);
+  for (Tensor* d : {&d_x, &d_y})
+    std::memset(d->data_ptr(), 0, size_t(d->numel() * asked.features.bytes_of_number()));
+  cpu::FeatureProblem& p = asked.problem;
+  p.grad_score = weights.data_ptr();
+  p.d_x = need_x ? d_x.data_ptr() : nullptr, p.d_y = need_y ? d_y.data_ptr() : nullptr;
+  cpu::differentiate_features(p, threads());
+  return {d_x, d_y};
+}
+
+template <class T>
+Tensor scaled(const Tensor& of_score, const Tensor& score, const Tensor& made, ScalarType dtype) {
+  const Sizes size(made.sizes().begin(), made.sizes().end());
+  Tensor out = new_tensor(size, dtype);
+  if (size.size() != 3) return out;  // not wanted
+  const T *const factors = static_cast<const T*>(of_score.data_ptr()),
+                 *const scores = static_cast<const T*>(score.data_ptr()),
+                 *const from = static_cast<const T*>(made.data_ptr());
+  T* const to = static_cast<T*>(out.data_ptr());
+  const int64_t B = size[0], numbers = size[1] * size[2], step = of_score.stride(0);
+  torch::stable::parallel_for(0, B, std::max<int64_t>(1, (1 << 16) / std::max<int64_t>(numbers, 1)),
+                              [&](int64_t begin, int64_t end) {
+                                for (int64_t b = begin; b < end; b++) {
+                                  const T factor = factors[b * step];
+                                  const T* const own = from + b * numbers;
+                                  T* const result = to + b * numbers;
+                                  if (factor == 0 || std::isnan(scores[b]))
+                                    std::fill_n(result, numbers, factor == 0 ? T(0) : scores[b]);
+                                  else
+                                    for (int64_t k = 0; k < numbers; k++) result[k] = own[k] * factor;
+                                }
+                              });
+  return out;
+}
+std::tuple<Tensor, Tensor> scaled_gradients(const Tensor& of_score, const Tensor& score, const Tensor& d_x,
+                                            const Tensor& d_y) {
+  const ScalarType dtype = score.scalar_type();
+  STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
+                  "score must be float64 or float32");
+  STD_TORCH_CHECK(score.dim() == 1 && score.is_contiguous(), "score must be contiguous, of shape (pairs,)");
+  STD_TORCH_CHECK(of_score.is_cpu() && of_score.dim() == 1 && of_score.size(0) == score.size(0) &&
+                      of_score.scalar_type() == dtype,
+                  "of_score must have the shape and dtype of score");
+  for (const Tensor* made : {&d_x, &d_y})
+    STD_TORCH_CHECK(
+        made->is_cpu() && made->is_contiguous() && made->scalar_type() == dtype &&
+            (made->dim() == 3 ? made->size(0) == score.size(0) : made->dim() == 1 && made->size(0) == 0),
+        "d_x and d_y must be contiguous, of shape (pairs, steps, features) or (0,)");
+  const auto both = [&](auto number) {
+    using T = decltype(number);
+    return std::make_tuple(scaled<T>(of_score, score, d_x, dtype), scaled<T>(of_score, score, d_y, dtype));
+  };
+  return dtype == ScalarType::Double ? both(double()) : both(float());
 }
 
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(softdp, CPU, m) {
-  m.impl("soft_dtw_of_features", TORCH_BOX(&soft_dtw_of_features));
+  m.impl("score_of_features", TORCH_BOX(&score_of_features));
+  m.impl("pairwise_scores", TORCH_BOX(&pairwise_scores));
+  m.impl("pairwise_gradients", TORCH_BOX(&pairwise_gradients));
+  m.impl("scaled_gradients", TORCH_BOX(&scaled_gradients));
 }
 
 }  // namespace softdp

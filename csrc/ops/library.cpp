@@ -36,10 +36,18 @@ STABLE_TORCH_LIBRARY(softdp, m) {
   m.def(
       "difference_sums(Tensor weights, Tensor x, Tensor y, bool need_x, bool need_y) "
       "-> (Tensor sums_x, Tensor sums_y)");
-  // Soft-DTW of their squared distances, and the values' gradients by the features. On the CPU alone:
-  // cpu/features.h.
+  // Their scores, and these scores' gradients by them. kind: 0 soft-DTW of squared distances, 1 FSD of both
+  // halves' cosines, 2 LCS of cosines. On the CPU alone: cpu/features.h.
   m.def(
-      "soft_dtw_of_features(Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, float gamma, bool "
-      "need_x, "
-      "bool need_y) -> (Tensor score, Tensor d_x, Tensor d_y)");
+      "score_of_features(Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, int kind, float gamma, "
+      "float threshold, bool need_x, bool need_y) -> (Tensor score, Tensor d_x, Tensor d_y)");
+  // These gradients, each pair's times that by its score; NaN for a score that is NaN, unless that is 0.
+  m.def("scaled_gradients(Tensor of_score, Tensor score, Tensor d_x, Tensor d_y) -> (Tensor, Tensor)");
+  // The same of every x and every y, (K, N, D), (L, M, D): scores (K, L), and the gradients by the features.
+  m.def(
+      "pairwise_scores(Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, int kind, float gamma, "
+      "float threshold) -> Tensor");
+  m.def(
+      "pairwise_gradients(Tensor of_scores, Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, int "
+      "kind, float gamma, float threshold, bool need_x, bool need_y) -> (Tensor d_x, Tensor d_y)");
 }

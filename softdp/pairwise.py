@@ -1,0 +1,211 @@
+"""Every sequence of x against every sequence of y: scores (K, L), without copies of the features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from . import _checks, _features, _fused
+from .soft_dtw import Cost, between, checked_cost, trained
+
+Scores = Callable[[Tensor, Tensor, "Tensor | None", "Tensor | None"], Tensor]
+
+
+@_checks.explained()
+def pairwise_soft_dtw(
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    gamma: float = 1.0,
+    cost: str | Cost = "squared_euclidean",
+    normalize: bool = False,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Soft-DTW of every sequence of x and every sequence of y.
+
+    Shapes: x (K, N, D), y (L, M, D); lengths (K,) and (L,); returns (K, L).
+
+    The features are not copied for each pair. Backward sweeps the pairs a second time. So a call takes the
+    memory of the features and of the result. That holds on a CPU, for the squared Euclidean cost; elsewhere
+    each sequence of x takes the memory of its L tables. A second derivative copies the features for each
+    pair.
+
+    Args:
+        x, y: features of the sequences. y=None compares x with itself.
+        gamma, cost: as in :func:`softdp.soft_dtw_loss`, by default 1 and "squared_euclidean".
+        normalize: True gives the divergences, D(x,y) - (D(x,x) + D(y,y)) / 2; see
+            :func:`softdp.soft_dtw_divergence`.
+        x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
+            y=None, y_lengths are x_lengths.
+
+    Returns:
+        The values, (K, L), float64 for float64 features and float32 for all others.
+
+    Raises:
+        ValueError: shapes, devices, lengths, gamma or cost that do not fit.
+        TypeError: features that are not floating point, mixed dtypes.
+
+    Example:
+        >>> import torch, softdp
+        >>> x = torch.tensor([[[0.0], [1.0]], [[0.0], [3.0]]])
+        >>> softdp.pairwise_soft_dtw(x, gamma=0.0)
+        tensor([[0., 4.],
+                [4., 0.]])
+
+    Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
+    """
+    _checks.gamma_number(gamma, trained(cost, normalize))
+    checked_cost(cost)
+    x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
+
+    def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
+        return between(x, y, cost, gamma, x_lengths, y_lengths)
+
+    if cost == "squared_euclidean":
+        options = _fused.Options(_fused.SQUARES, float(gamma))
+        value = _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
+    else:
+        value = _by_rows(of_pairs, x, y, x_lengths, y_lengths)
+    if not normalize:
+        return value
+    of_x = of_pairs(x, x, x_lengths, x_lengths)
+    of_y = of_x if y is x and y_lengths is x_lengths else of_pairs(y, y, y_lengths, y_lengths)
+    return value - (of_x[:, None] + of_y) / 2
+
+
+@_checks.explained()
+def pairwise_fsd(
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """FSD of every sequence of x and every sequence of y.
+
+    Shapes: x (K, N, D), y (L, M, D), D even; lengths (K,) and (L,); returns (K, L).
+
+    match is the cosine of the first half of the features and the gap that of the second half, as in
+    :func:`softdp.fsd_loss`. The boundary is "free". Memory is as in :func:`softdp.pairwise_soft_dtw`.
+
+    Args:
+        x, y: features of the sequences. y=None compares x with itself.
+        gamma: smoothing of :func:`softdp.fsd_score`, by default 0.1.
+        x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
+            y=None, y_lengths are x_lengths.
+
+    Returns:
+        The scores, (K, L), float64 for float64 features and float32 for all others.
+
+    Raises:
+        ValueError: shapes, devices, lengths or gamma that do not fit; D odd.
+        TypeError: features that are not floating point, mixed dtypes.
+
+    Example:
+        >>> import torch, softdp
+        >>> x = torch.eye(4)[None, :2]
+        >>> softdp.pairwise_fsd(torch.cat([x, -x]), gamma=0.0)
+        tensor([[2., 0.],
+                [0., 2.]])
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+    _checks.gamma_number(gamma, _checks.TRAINED_FSD)
+    x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
+    _checks.two_heads(x)
+
+    def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
+        return _fused.fsd(x, y, gamma, x_lengths, y_lengths)
+
+    options = _fused.Options(_fused.FSD, float(gamma))
+    return _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
+
+
+@_checks.explained()
+def pairwise_lcs(
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    threshold: float = 0.92,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """LCS of every sequence of x and every sequence of y.
+
+    Shapes: x (K, N, D), y (L, M, D); lengths (K,) and (L,); returns (K, L).
+
+    The similarity is the cosine of all D features, as in :func:`softdp.lcs_loss`. Memory is as in
+    :func:`softdp.pairwise_soft_dtw`.
+
+    Args:
+        x, y: features of the sequences. y=None compares x with itself.
+        threshold, gamma: as in :func:`softdp.lcs_score`, by default 0.92 and 0.1.
+        x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
+            y=None, y_lengths are x_lengths.
+
+    Returns:
+        The scores, (K, L), float64 for float64 features and float32 for all others.
+
+    Raises:
+        ValueError: shapes, devices, lengths, gamma or threshold that do not fit.
+        TypeError: features that are not floating point, mixed dtypes.
+
+    Example:
+        >>> import torch, softdp
+        >>> x = torch.eye(3)[None]
+        >>> softdp.pairwise_lcs(torch.cat([x, -x]), gamma=0.0)
+        tensor([[3., 0.],
+                [0., 3.]])
+
+    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
+    """
+    _checks.gamma_number(gamma, _checks.TRAINED_LCS)
+    _checks.threshold_number(threshold)
+    x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
+
+    def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
+        return _fused.lcs(x, y, threshold, gamma, x_lengths, y_lengths)
+
+    options = _fused.Options(_fused.LCS, float(gamma), float(threshold))
+    return _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
+
+
+def _arguments(
+    x: Tensor, y: Tensor | None, x_lengths: Tensor | None, y_lengths: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Checked, in the dtype of the arithmetic, with padding of 0."""
+    _checks.pairwise_arguments(x, y, x_lengths, y_lengths)
+    x = _features.valid(x, x_lengths)
+    if y is None:
+        return x, x, x_lengths, x_lengths
+    return x, _features.valid(y, y_lengths), x_lengths, y_lengths
+
+
+def _pairwise(
+    of_pairs: Scores,
+    x: Tensor,
+    y: Tensor,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+    options: _fused.Options,
+) -> Tensor:
+    if _fused.serves(x):
+        return _fused.pairwise(x, y, x_lengths, y_lengths, options)
+    return _by_rows(of_pairs, x, y, x_lengths, y_lengths)
+
+
+def _by_rows(
+    of_pairs: Scores, x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None
+) -> Tensor:
+    """Each sequence of x beside all of y, as pairs."""
+    K, L = x.shape[0], y.shape[0]
+    rows = [
+        of_pairs(x[k].expand(L, -1, -1), y, None if x_lengths is None else x_lengths[k].expand(L), y_lengths)
+        for k in range(K)
+    ]
+    return torch.stack(rows) if rows else x.sum((1, 2))[:, None].expand(0, L)
