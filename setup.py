@@ -417,7 +417,7 @@ class BuildExtension(build_ext):
         if not self.why_not:
             ops = operators(objects, "cuda", "driver", home=self.home)
             self.parts["softdp._CUDA"] = cuda_objects(objects, self.home, self.asked) + ops
-        ops = operators(objects, "cpu", "distances", "features", "memory", "library")
+        ops = operators(objects, "cpu", "distances", "features", "library")
         self.parts["softdp._C"] = cpu_objects(objects) + ops
         objects.compile()
         self.stubs = stubs(Path(self.build_temp))

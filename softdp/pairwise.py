@@ -109,8 +109,8 @@ def pairwise_fsd(
         >>> import torch, softdp
         >>> x = torch.eye(4)[None, :2]
         >>> softdp.pairwise_fsd(torch.cat([x, -x]), gamma=0.0)
-        tensor([[2., 0.],
-                [0., 2.]])
+        tensor([[ 2., -1.],
+                [-1.,  2.]])
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """

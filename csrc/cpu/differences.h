@@ -18,8 +18,8 @@ constexpr bool kManyRegisters = false;
 // Steps begin .. end of y, each `stride` after the one before, as (features, pitch), of which `width` are
 // written: 0 past the end.
 template <class T>
-SOFTDP_FN void transpose_block(const T* y, int64_t stride, int64_t begin, int64_t end, int64_t features, T* to,
-                               int64_t pitch, int64_t width) {
+SOFTDP_FN void transpose_block(const T* y, int64_t stride, int64_t begin, int64_t end, int64_t features,
+                               T* to, int64_t pitch, int64_t width) {
   constexpr int L = kLanes<T>;
   for (int64_t j = 0; j < width; j += L) {
     const T* const from = y + (begin + j) * stride;

@@ -249,12 +249,11 @@ STABLE_TORCH_LIBRARY_IMPL(softdp, CPU, m) {
 
 }  // namespace softdp
 
-// The name of the instruction set in use or, after an exclamation mark, what is wrong with the environment's
-// settings; for ctypes.
+// The name of the instruction set in use or, after an exclamation mark, what is wrong with SOFTDP_CPU; for
+// ctypes.
 extern "C" __attribute__((visibility("default"))) const char* softdp_cpu() {
   static const std::string answer = [] {
     try {
-      softdp::kept_at_most();
       return std::string(softdp::cpu::chosen().name);
     } catch (const std::exception& error) {
       return std::string("!") + error.what();

@@ -1,9 +1,28 @@
 // What the CPU operators share: lengths, features and threads, as the kernels take them.
 #pragma once
 #include "../cpu/sweep.h"
-#include "memory.h"
+#include "tensors.h"
+
+#if __has_include(<sys/mman.h>)
+#include <sys/mman.h>
+#endif
 
 namespace softdp {
+
+// A new CPU tensor, not initialised. A large one asks for huge pages: where the system gives them only to who
+// asks, fetching small ones takes up to twice as long as a sweep that fills them.
+inline Tensor new_tensor(const Sizes& size, ScalarType dtype) {
+  Tensor t = torch::stable::empty(size, dtype);
+#if defined(MADV_HUGEPAGE)
+  constexpr uintptr_t kPage = 4096, kMany = 4 << 20;
+  if (const uintptr_t bytes = uintptr_t(t.numel()) * t.element_size(); bytes >= kMany) {
+    const uintptr_t begin = reinterpret_cast<uintptr_t>(t.data_ptr()),
+                    first = (begin + kPage - 1) / kPage * kPage;
+    madvise(reinterpret_cast<void*>(first), begin + bytes - first, MADV_HUGEPAGE);  // advice: may fail
+  }
+#endif
+  return t;
+}
 
 // Lengths as int64, checked against the padded size. Null stays null.
 inline std::optional<Sizes> lengths_of(const std::optional<Tensor>& lengths, const char* name, int64_t pairs,

@@ -34,9 +34,9 @@ Tensor difference_products(const Tensor& given_x, const Tensor& given_y, const s
   if (given_u) {
     u = features_of(*given_u, "u", p.features, f.dtype);
     w = features_of(*given_w, "w", p.features, f.dtype);
-    STD_TORCH_CHECK(u.size(0) == p.pairs && w.size(0) == p.pairs && u.size(1) == p.rows &&
-                        w.size(1) == p.columns,
-                    "u and w must have the pairs and steps of x and y");
+    STD_TORCH_CHECK(
+        u.size(0) == p.pairs && w.size(0) == p.pairs && u.size(1) == p.rows && w.size(1) == p.columns,
+        "u and w must have the pairs and steps of x and y");
     p.u = u.data_ptr(), p.w = w.data_ptr();
   }
   Tensor out = new_tensor({p.pairs, p.rows, p.columns}, f.dtype);
