@@ -25,6 +25,14 @@ def squared(x: Tensor, y: Tensor) -> Tensor:
     return _products(infinity_as_nan(x), infinity_as_nan(y), None, None)
 
 
+def euclidean(x: Tensor, y: Tensor) -> Tensor:
+    """|x_i - y_j|, with the gradient 0 where it is 0."""
+    squares = squared(x, y)
+    # Where the root has no derivative, and where it would make NaN of the gradient 0.
+    root = squares.masked_fill((squares == 0) | squares.isnan(), 1).sqrt()
+    return torch.where(squares.isnan(), squares, root.masked_fill(squares == 0, 0))
+
+
 def infinity_as_nan(x: Tensor) -> Tensor:
     """An infinite step spoils its pair: as an infinite distance it would count as forbidden cells."""
     fixed = x.detach()

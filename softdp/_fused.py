@@ -15,7 +15,7 @@ from torch import Tensor
 from . import _cosines, _distances, _ops
 from .functional import fsd_score, lcs_score
 
-SQUARES, FSD, LCS = range(3)  # enum class Kind of csrc/cpu/features.h
+SQUARES, FSD, LCS, COSINES, ROOTS = range(5)  # enum class Kind of csrc/cpu/features.h
 
 
 class Options(NamedTuple):
@@ -30,20 +30,23 @@ def serves(x: Tensor) -> bool:
     return there and not _ops._forward_mode()
 
 
+KIND_OF_COST = {"squared_euclidean": SQUARES, "cosine": COSINES, "euclidean": ROOTS}
+
+
 def soft_dtw(
-    x: Tensor, y: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
+    x: Tensor, y: Tensor, cost: str, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
 ) -> Tensor:
-    """Soft-DTW of squared distances: (B, N, D), (B, M, D), float64 or float32, 0 in the padding -> (B,).
+    """Soft-DTW of a cost of KIND_OF_COST: (B, N, D), (B, M, D), float64 or float32, 0 in the padding -> (B,).
 
     Of features that the operator serves.
     """
-    return _score(x, y, x_lengths, y_lengths, Options(SQUARES, float(gamma)))
+    return _score(x, y, x_lengths, y_lengths, Options(KIND_OF_COST[cost], float(gamma)))
 
 
 def fsd(x: Tensor, y: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
     """FSD of the cosines of both halves of the features, as soft_dtw takes them."""
     options = Options(FSD, float(gamma))
-    by = _score if serves(x) else _by_cosines
+    by = _score if serves(x) else _by_tables
     return by(x, y, x_lengths, y_lengths, options)
 
 
@@ -52,7 +55,7 @@ def lcs(
 ) -> Tensor:
     """LCS of the cosines of the features, as soft_dtw takes them."""
     options = Options(LCS, float(gamma), float(threshold))
-    by = _score if serves(x) else _by_cosines
+    by = _score if serves(x) else _by_tables
     return by(x, y, x_lengths, y_lengths, options)
 
 
@@ -64,13 +67,18 @@ def _score(
     return score
 
 
-def _by_cosines(
+def _by_tables(
     x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
     lengths = {"x_lengths": x_lengths, "y_lengths": y_lengths}
+    if options.kind == ROOTS:
+        cost = _distances.euclidean(x, y)
+        return -fsd_score(-cost, 0.0, gamma=options.gamma, boundary="anchored", **lengths)
     if options.kind == FSD:
         return fsd_score(*_cosines.cosines(x, y, heads=2), gamma=options.gamma, **lengths)
     (similarity,) = _cosines.cosines(x, y, heads=1)
+    if options.kind == COSINES:
+        return -fsd_score(similarity - 1, 0.0, gamma=options.gamma, boundary="anchored", **lengths)
     return lcs_score(similarity, threshold=options.threshold, gamma=options.gamma, **lengths)
 
 
@@ -128,7 +136,7 @@ def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -
     found = [None, None]
     if any(v is not None for v in directions):
         x, y, x_lengths, y_lengths = _inputs(ctx)
-        second = _second_of_squares if ctx.options.kind == SQUARES else _second_of_cosines
+        second = _second_of_squares if ctx.options.kind == SQUARES else _second_of_tables
         found = list(second(x, y, *directions, x_lengths, y_lengths, ctx.options))
     if of_score is not None:
         for k, first in enumerate(_scaled(of_score, score, *made)):
@@ -184,7 +192,7 @@ def _second_of_squares(
     return _where_asked(products, v_x, v_y)
 
 
-def _second_of_cosines(
+def _second_of_tables(
     x: Tensor,
     y: Tensor,
     v_x: Tensor | None,
@@ -193,11 +201,11 @@ def _second_of_cosines(
     y_lengths: Tensor | None,
     options: Options,
 ) -> tuple[Tensor, Tensor]:
-    """The same through the tables of cosines."""
+    """The same through tables that PyTorch differentiates."""
     v_x, v_y = _distances._or_zeros(v_x, x), _distances._or_zeros(v_y, y)
 
     def gradients(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        score, pull = torch.func.vjp(lambda x, y: _by_cosines(x, y, x_lengths, y_lengths, options), x, y)
+        score, pull = torch.func.vjp(lambda x, y: _by_tables(x, y, x_lengths, y_lengths, options), x, y)
         return pull(torch.ones_like(score))
 
     _, pull = torch.func.vjp(gradients, x, y)

@@ -29,9 +29,9 @@ def pairwise_soft_dtw(
     Shapes: x (K, N, D), y (L, M, D); lengths (K,) and (L,); returns (K, L).
 
     The features are not copied for each pair. Backward sweeps the pairs a second time. So a call takes the
-    memory of the features and of the result. That holds on a CPU, for the squared Euclidean cost; elsewhere
-    each sequence of x takes the memory of its L tables. A second derivative copies the features for each
-    pair.
+    memory of the features and of the result. That holds on a CPU, and not of the cost "manhattan" or a
+    function: elsewhere each sequence of x takes the memory of its L tables. A second derivative copies the
+    features for each pair.
 
     Args:
         x, y: features of the sequences. y=None compares x with itself.
@@ -64,8 +64,8 @@ def pairwise_soft_dtw(
     def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
         return between(x, y, cost, gamma, x_lengths, y_lengths)
 
-    if cost == "squared_euclidean":
-        options = _fused.Options(_fused.SQUARES, float(gamma))
+    if isinstance(cost, str) and cost in _fused.KIND_OF_COST:
+        options = _fused.Options(_fused.KIND_OF_COST[cost], float(gamma))
         value = _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
     else:
         value = _by_rows(of_pairs, x, y, x_lengths, y_lengths)

@@ -92,8 +92,8 @@ def soft_dtw_loss(
 
     Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns () or (B,).
 
-    With the squared Euclidean cost on a CPU no matrix of costs is kept: the value and the gradients of the
-    features are made piece by piece, in the memory of the features.
+    On a CPU no matrix of costs is kept: the value and the gradients of the features are made piece by piece,
+    in the memory of the features. The cost "manhattan", a function, and second derivatives need the matrix.
 
     Args:
         x, y: features of the two sequences.
@@ -218,8 +218,8 @@ def between(
     y_lengths: Tensor | None,
 ) -> Tensor:
     """Soft-DTW of checked features, (B,)."""
-    if cost == "squared_euclidean" and _fused.serves(x):
-        return _fused.soft_dtw(x, y, gamma, x_lengths, y_lengths)
+    if isinstance(cost, str) and cost in _fused.KIND_OF_COST and _fused.serves(x):
+        return _fused.soft_dtw(x, y, cost, gamma, x_lengths, y_lengths)
     return soft_dtw(_costs(x, y, cost), gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
 
 
@@ -235,12 +235,7 @@ def _costs(x: Tensor, y: Tensor, cost: str | Cost) -> Tensor:
     if cost == "manhattan":
         (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
         return torch.cdist(x, y, p=1) + (of_x + of_y.mT)
-    squares = _distances.squared(x, y)
-    if cost == "squared_euclidean":
-        return squares
-    # Where the root has no derivative, and where it would make NaN of the gradient 0.
-    root = squares.masked_fill((squares == 0) | squares.isnan(), 1).sqrt()
-    return torch.where(squares.isnan(), squares, root.masked_fill(squares == 0, 0))
+    return _distances.euclidean(x, y) if cost == "euclidean" else _distances.squared(x, y)
 
 
 @_checks.explained()

@@ -25,6 +25,10 @@ def euclidean(x, y, **options):
     return softdp.soft_dtw_loss(x, y, reduction="none", cost="euclidean", **options)
 
 
+def cosine(x, y, **options):
+    return softdp.soft_dtw_loss(x, y, reduction="none", cost="cosine", **options)
+
+
 def fsd(x, y, **options):
     return softdp.fsd_loss(x, y, torch.zeros(len(x)), reduction="none", **options)
 
@@ -37,6 +41,7 @@ WAYS = {
     "soft_dtw": (softdp.pairwise_soft_dtw, soft_dtw),
     "divergence": (partial(softdp.pairwise_soft_dtw, normalize=True), divergence),
     "euclidean": (partial(softdp.pairwise_soft_dtw, cost="euclidean"), euclidean),
+    "cosine": (partial(softdp.pairwise_soft_dtw, cost="cosine"), cosine),
     "fsd": (softdp.pairwise_fsd, fsd),
     "lcs": (partial(softdp.pairwise_lcs, threshold=0.2), lcs),
 }
@@ -214,7 +219,7 @@ def test_one_compiled_graph_serves_all_sizes(way):
 
 def test_opcheck():
     x, y = features(2, 3, 4, 5, 4)
-    for kind in range(3):
+    for kind in range(5):
         args = x, y, torch.tensor([4, 2]), torch.tensor([5, 1, 0]), kind, 0.5, 0.3
         torch.library.opcheck(torch.ops.softdp.pairwise_scores, args)
 

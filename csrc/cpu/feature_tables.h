@@ -76,6 +76,7 @@ void spoil_gradients(const FeatureProblem& p, int64_t pair) {
   if (steps.d_y) std::fill_n(steps.d_y, p.m(pair) * p.features, nan);
 }
 
+// Of squared distances, or of their roots.
 template <class T>
 class SquareTables {
  public:
@@ -84,8 +85,8 @@ class SquareTables {
 
   SquareTables(const FeatureProblem& p, int64_t) : p_(p) {}
   static int64_t bytes(const FeatureProblem&) { return 0; }  // of a slot
-  static int64_t scratch_bytes(const FeatureProblem& p, int64_t columns) {
-    return difference_scratch_bytes(p.features, columns, sizeof(T));
+  static int64_t scratch_bytes(const FeatureProblem& p, int64_t rows, int64_t columns) {
+    return roots_at(p, columns) + (p.kind == Kind::kRoots ? rows * columns * int64_t(sizeof(T)) : 0);
   }
   void prepare(int64_t, int64_t) {}
   // An infinite step does, where an infinite cost would forbid a cell.
@@ -97,16 +98,29 @@ class SquareTables {
     const Differences d = differences(piece, tables[0]);
     for (int64_t row = 0; row < d.rows; row += kPartRows)
       chosen().products[sizeof(T) == 8](d, {0, row, std::min(row + kPartRows, d.rows), 0, scratch});
+    if (p_.kind == Kind::kRoots)
+      for (int64_t i = 0; i < d.rows * d.columns; i++) tables[0][i] = std::sqrt(tables[0][i]);
   }
   void add(int64_t, const Piece& piece, T* const* tables, Adding to, void* scratch) const {
     Differences d = differences(piece, tables[0]);
     d.adds = to.adds, d.scale *= to.scale;
+    if (p_.kind == Kind::kRoots) {
+      T* const roots = reinterpret_cast<T*>(static_cast<char*>(scratch) + roots_at(p_, d.columns));
+      make(0, piece, &roots, scratch);
+      for (int64_t i = 0; i < d.rows * d.columns; i++)
+        tables[0][i] = roots[i] == 0 ? T(0) : tables[0][i] / roots[i];  // by |x - y| to by |x - y|^2 / 2
+      d.scale = to.scale, d.negligible = 0;
+    }
     chosen().sums[sizeof(T) == 8](d, {0, 0, d.columns, 0, scratch});
   }
   void finish(int64_t, int64_t) const {}
   static void finish_all(const FeatureProblem&, const Threads&) {}
 
  private:
+  // Where roots are made again, after the other scratch memory.
+  static int64_t roots_at(const FeatureProblem& p, int64_t columns) {
+    return (difference_scratch_bytes(p.features, columns, sizeof(T)) + 63) / 64 * 64;
+  }
   static bool all_finite(const T* numbers, int64_t count) {
     using Bits = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
     constexpr Bits kExponent = sizeof(T) == 8 ? Bits(0x7ff0000000000000) : Bits(0x7f800000);
@@ -149,8 +163,8 @@ class CosineTables {
   static int64_t bytes(const FeatureProblem& p) {
     return steps(p) * (p.features + kHeads) * int64_t(sizeof(T));
   }
-  static int64_t scratch_bytes(const FeatureProblem& p, int64_t columns) {
-    return dots_scratch_bytes(p.features / kHeads, std::max(columns, kMostSteps));
+  static int64_t scratch_bytes(const FeatureProblem& p, int64_t, int64_t) {
+    return dots_scratch_bytes(p.features / kHeads, kMostSteps);
   }
   void prepare(int64_t slot, int64_t pair) {
     for (bool y : {false, true}) chosen().units[sizeof(T) == 8](units_of(slot, pair, y));
@@ -166,7 +180,7 @@ class CosineTables {
       Dots d = dots_of(slot, piece, head, tables[head], scratch);
       const int64_t at = head * d.features;
       d.out_x = own.d_x ? own.d_x + at : nullptr, d.out_y = own.d_y ? own.d_y + at : nullptr;
-      d.adds = to.adds, d.factor = to.scale;
+      d.adds = to.adds, d.factor *= to.scale;
       chosen().weigh[sizeof(T) == 8](d);
     }
   }
@@ -216,7 +230,8 @@ class CosineTables {
     d.x = unit(slot, piece.row) + head * d.features;
     d.y = unit(slot, p_.pairs.rows + piece.column) + head * d.features;
     d.table = table;
-    d.factor = 1;
+    const bool costs = p_.kind == Kind::kCosines;
+    d.offset = costs ? 1 : 0, d.factor = costs ? -1 : 1;
     d.negligible = kNegligible<T>;
     d.scratch = scratch;
     return d;

@@ -40,7 +40,7 @@ Problem sweep_over(const FeatureProblem& p, const Pairs& pairs, T* const* tables
   sweep.pairs = pairs;
   sweep.gamma = p.gamma, sweep.threshold = p.threshold;
   sweep.lcs = p.kind == Kind::kLcs;
-  sweep.anchored = sweep.costs = p.kind == Kind::kSquares;
+  sweep.anchored = sweep.costs = is_soft_dtw(p.kind);
   sweep.shared_gap = true;
   sweep.grad_score = &one;
   const Table dense{nullptr, kType, pairs.rows * pairs.columns, pairs.columns, 1};
@@ -130,7 +130,7 @@ class Chunk {
   static int64_t saved_bytes_of(const FeatureProblem& p) {
     return saved_bytes(p.pairs.rows, p.pairs.columns, packs<T>(p, p.pairs.rows, p.pairs.columns));
   }
-  int64_t scratch_bytes() const { return Tables::scratch_bytes(p_, p_.pairs.columns); }
+  int64_t scratch_bytes() const { return Tables::scratch_bytes(p_, p_.pairs.rows, p_.pairs.columns); }
   template <class Run>
   void over_pairs(int64_t count, const Threads& threads, const Run& run) {
     const auto over = [&](int64_t begin, int64_t end, void* scratch) {
@@ -184,7 +184,7 @@ struct TileMemory {
   TileMemory(const FeatureProblem& p)
       : tables(Tables::kCount * kTile * kTile * int64_t(sizeof(T))),
         saved(std::max(saved_bytes(kTile, kTile, true), saved_bytes(kTile, kTile, false))),
-        scratch(Tables::scratch_bytes(p, kTile)),
+        scratch(Tables::scratch_bytes(p, kTile, kTile)),
         at{tables.template get<T>(), tables.template get<T>() + kTile * kTile},
         above(kTile),
         left(kTile),
@@ -353,7 +353,7 @@ class TiledPair {
   double weight() const { return p_.grad_score ? double(static_cast<const T*>(p_.grad_score)[pair_]) : 1; }
   // The value, and gradients to be added to.
   void finish(double score) {
-    if (p_.score) static_cast<T*>(p_.score)[pair_] = T(p_.kind == Kind::kSquares ? 0 - score : score);
+    if (p_.score) static_cast<T*>(p_.score)[pair_] = T(is_soft_dtw(p_.kind) ? 0 - score : score);
     if (!p_.grad_score)
       clear_gradients<T>(p_, pair_);
     else if (std::isnan(score))
@@ -361,7 +361,7 @@ class TiledPair {
   }
 
   const FeatureProblem& p_;
-  const bool free_ = p_.kind != Kind::kSquares;  // S is 0, not -inf, on the boundary
+  const bool free_ = !is_soft_dtw(p_.kind);  // S is 0, not -inf, on the boundary
   int64_t pair_, n_, m_, tile_rows_, tile_columns_, kept_rows_, kept_columns_, saved_pitch_;
   std::unique_ptr<Aligned> kept_;
   bool wide_ = false;
@@ -444,10 +444,12 @@ template <class T, class Run>
 void with_tables_of(Kind kind, const Run& run) {
   switch (kind) {
     case Kind::kSquares:
+    case Kind::kRoots:
       return run(static_cast<SquareTables<T>*>(nullptr));
     case Kind::kFsd:
       return run(static_cast<CosineTables<T, 2>*>(nullptr));
     case Kind::kLcs:
+    case Kind::kCosines:
       return run(static_cast<CosineTables<T, 1>*>(nullptr));
   }
 }

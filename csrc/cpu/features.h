@@ -13,7 +13,12 @@ enum class Kind {
   kSquares,  // soft-DTW of squared distances
   kFsd,      // of the cosines of both halves of the features, "free"
   kLcs,      // of the cosines
+  kCosines,  // soft-DTW of 1 - the cosines
+  kRoots,    // soft-DTW of distances
 };
+inline bool is_soft_dtw(Kind kind) {
+  return kind != Kind::kFsd && kind != Kind::kLcs;
+}
 
 // Features are contiguous, x (pairs, rows, features) and y (pairs, columns, features), all double or all
 // float, and so is what is written. Past the sequences' lengths they must be finite; their gradient is 0

@@ -23,7 +23,7 @@ struct Asked {
         const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold, bool every)
       : features(x, y, every), lengths(x_lengths, y_lengths, features.x, features.y) {
     check_numbers(gamma, threshold);
-    STD_TORCH_CHECK(0 <= kind && kind <= 2, "kind must be 0, 1 or 2, got ", kind);
+    STD_TORCH_CHECK(0 <= kind && kind <= 4, "kind must be 0 to 4, got ", kind);
     const int64_t K = features.x.size(0), L = features.y.size(0), D = features.sizes.features;
     STD_TORCH_CHECK(kind != 1 || D % 2 == 0, "x must have an even number of features, got ", D);
     cpu::FeatureProblem& p = problem;

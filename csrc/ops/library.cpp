@@ -37,7 +37,8 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "difference_sums(Tensor weights, Tensor x, Tensor y, bool need_x, bool need_y) "
       "-> (Tensor sums_x, Tensor sums_y)");
   // Their scores, and these scores' gradients by them. kind: 0 soft-DTW of squared distances, 1 FSD of both
-  // halves' cosines, 2 LCS of cosines. On the CPU alone: cpu/features.h.
+  // halves' cosines, 2 LCS of cosines, 3 soft-DTW of 1 - cosines, 4 of distances. On the CPU alone:
+  // cpu/features.h.
   m.def(
       "score_of_features(Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, int kind, float gamma, "
       "float threshold, bool need_x, bool need_y) -> (Tensor score, Tensor d_x, Tensor d_y)");
