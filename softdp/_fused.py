@@ -7,6 +7,7 @@ features go through tables.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -107,35 +108,45 @@ def _context(ctx: Any, inputs: tuple, output: tuple) -> None:
     x, y, x_lengths, y_lengths, kind, gamma, threshold, need_x, need_y = inputs
     ctx.set_materialize_grads(False)
     ctx.options, ctx.made = Options(kind, gamma, threshold), (need_x, need_y)
-    # The features are for the second order alone. Who changes them in place shall still have the first.
-    ctx.apart = not (torch.compiler.is_compiling() or _ops.transformed())
+    # What came in is for the second order alone: who changes it in place shall still have the first. Where
+    # others look after what is saved, such as checkpoint, it is saved as everything is.
+    inputs = x, y, x_lengths, y_lengths
+    ctx.apart = not (torch.compiler.is_compiling() or _ops.transformed() or _saved_by_hooks())
     if ctx.apart:
         ctx.save_for_backward(*output)
-        ctx.inputs = x.detach(), y.detach(), x_lengths, y_lengths
-        ctx.versions = x._version, y._version
+        ctx.inputs, ctx.versions = inputs, _versions(inputs)
     else:
-        ctx.save_for_backward(*output, x, y, x_lengths, y_lengths)
+        ctx.save_for_backward(*output, *(_outside_inference(t) for t in inputs))
 
 
-def _inputs(ctx: Any) -> tuple[Tensor | None, ...]:
+def _saved_by_hooks() -> bool:
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
+
+
+def _versions(tensors: tuple[Tensor | None, ...]) -> list[int | None]:
+    """How often each was changed in place; tensors of inference mode do not tell."""
+    return [None if t is None or t.is_inference() else t._version for t in tensors]
+
+
+def _inputs(ctx: Any, saved: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
     if not ctx.apart:
-        return ctx.saved_tensors[3:]
-    x, y, *_ = ctx.inputs
-    if (x._version, y._version) != ctx.versions:
+        return saved[3:]
+    if _versions(ctx.inputs) != ctx.versions:
         raise RuntimeError(
-            "softdp: the features have been modified by an inplace operation since the loss was computed; "
-            "its second derivatives need them as they were"
+            "softdp: the features or lengths have been modified by an inplace operation since the loss was "
+            "computed; its second derivatives need them as they were"
         )
     return ctx.inputs
 
 
 def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -> tuple[Tensor | None, ...]:
     """of_gradients: where the gradients that were made are differentiated in turn."""
-    score, *made = ctx.saved_tensors[:3]
+    saved = ctx.saved_tensors
+    score, *made = saved[:3]
     directions = [v if there else None for v, there in zip(of_gradients, ctx.made, strict=True)]
     found = [None, None]
     if any(v is not None for v in directions):
-        x, y, x_lengths, y_lengths = _inputs(ctx)
+        x, y, x_lengths, y_lengths = _inputs(ctx, saved)
         second = _second_of_squares if ctx.options.kind == SQUARES else _second_of_tables
         found = list(second(x, y, *directions, x_lengths, y_lengths, ctx.options))
     if of_score is not None:
@@ -244,43 +255,84 @@ def _(of_scores, x, y, x_lengths, y_lengths, kind, gamma, threshold, need_x, nee
 
 def _pairwise_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
     *tensors, kind, gamma, threshold = inputs
-    ctx.save_for_backward(*tensors)
+    ctx.save_for_backward(*(_outside_inference(t) for t in tensors))
     ctx.options = Options(kind, gamma, threshold)
 
 
 def _pairwise_gradient(ctx: Any, of_scores: Tensor) -> tuple[Tensor | None, ...]:
-    x, y, x_lengths, y_lengths = ctx.saved_tensors
     needs = ctx.needs_input_grad[:2]
-    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() or _ops.transformed()):
-        found = _pairwise_gradients(of_scores, *ctx.saved_tensors, *ctx.options, *needs)
-    else:  # differentiable in turn: with copies of the features
-
-        def score(x: Tensor, y: Tensor) -> Tensor:
-            K, L = x.shape[0], y.shape[0]
-            pairs = (
-                *(t.repeat_interleave(L, 0) if t is not None else None for t in (x, x_lengths)),
-                *(t.repeat(K, *(1,) * (t.dim() - 1)) if t is not None else None for t in (y, y_lengths)),
-            )
-            return _score(pairs[0], pairs[2], pairs[1], pairs[3], ctx.options).unflatten(0, (K, L))
-
-        _, pull = torch.func.vjp(score, x, y)
-        found = pull(of_scores)
+    found = _pairwise_gradients(of_scores, *ctx.saved_tensors, *ctx.options, *needs)
     return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 5
 
 
-def _pairwise_vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple[Tensor, int]:
-    tensors = inputs[:4]
-    each = (
-        [
-            t if dim is None or t is None else t.select(dim, i)
-            for t, dim in zip(tensors, in_dims, strict=False)
-        ]
-        for i in range(info.batch_size)
+def _pairwise_second_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+    *tensors, kind, gamma, threshold, need_x, need_y = inputs
+    ctx.save_for_backward(*(_outside_inference(t) for t in tensors))
+    ctx.set_materialize_grads(False)
+    ctx.options, ctx.made = Options(kind, gamma, threshold), (need_x, need_y)
+
+
+def _pairwise_second(ctx: Any, *directions: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The derivatives of both gradients along the directions, of pairs whose features are copied."""
+    of_scores, x, y, x_lengths, y_lengths = ctx.saved_tensors
+    v_x, v_y = (
+        torch.zeros_like(t) if v is None or not there else v
+        for v, t, there in zip(directions, (x, y), ctx.made, strict=True)
     )
-    return torch.stack([_pairwise(*mapped, *inputs[4:]) for mapped in each]), 0
+    K, L = x.shape[0], y.shape[0]
+    lengths = (
+        None if x_lengths is None else x_lengths.repeat_interleave(L),
+        None if y_lengths is None else y_lengths.repeat(K),
+    )
+
+    def score(x: Tensor, y: Tensor) -> Tensor:
+        pairs = x.repeat_interleave(L, 0), y.repeat(K, 1, 1)
+        return _score(*pairs, *lengths, ctx.options).view(K, L)
+
+    def gradients(of_scores: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        _, pull = torch.func.vjp(score, x, y)
+        return pull(of_scores)
+
+    _, pull = torch.func.vjp(gradients, of_scores, x, y)
+    found = pull((v_x, v_y))
+    needs = ctx.needs_input_grad[:3]
+    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 7
 
 
-_pairwise_gradients = torch.ops.softdp.pairwise_gradients.default
+def _outside_inference(t: Tensor | None) -> Tensor | None:
+    """What autograd can save: it takes no tensor of inference mode."""
+    return t.clone() if t is not None and t.is_inference() and not torch.is_inference_mode_enabled() else t
+
+
+def _over_batch(call: Callable, info: Any, in_dims: tuple, inputs: tuple) -> list[Any]:
+    """An operator's results for each part of mapped inputs."""
+    return [
+        call(
+            *(
+                t.select(dim, i) if isinstance(t, Tensor) and dim is not None else t
+                for t, dim in zip(inputs, in_dims, strict=True)
+            )
+        )
+        for i in range(info.batch_size)
+    ]
+
+
+def _pairwise_vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple[Tensor, int]:
+    return torch.stack(_over_batch(_pairwise, info, in_dims, inputs)), 0
+
+
+def _pairwise_gradients_vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple[tuple, tuple]:
+    results = _over_batch(_pairwise_gradients, info, in_dims, inputs)
+    return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0, 0)
+
+
+_pairwise_gradients = _ops._register(
+    "pairwise_gradients",
+    _pairwise_second_context,
+    _pairwise_second,
+    _pairwise_gradients_vmap,
+    _ops._NO_JVP["fsd"],
+)
 _pairwise = _ops._register(
     "pairwise_scores", _pairwise_context, _pairwise_gradient, _pairwise_vmap, _ops._NO_JVP["fsd"]
 )

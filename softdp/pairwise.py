@@ -29,13 +29,14 @@ def pairwise_soft_dtw(
     Shapes: x (K, N, D), y (L, M, D); lengths (K,) and (L,); returns (K, L).
 
     The features are not copied for each pair. Backward sweeps the pairs a second time. So a call takes the
-    memory of the features and of the result. That holds on a CPU, and not of the cost "manhattan" or a
-    function: elsewhere each sequence of x takes the memory of its L tables. A second derivative copies the
-    features for each pair.
+    memory of the features and of the result and, for the gradients, up to 8 times the smaller side's. That
+    holds on a CPU, and not of the cost "manhattan" or a function: elsewhere a call takes the memory of its
+    K * L tables. A second derivative copies the features for each pair.
 
     Args:
         x, y: features of the sequences. y=None compares x with itself.
-        gamma, cost: as in :func:`softdp.soft_dtw_loss`, by default 1 and "squared_euclidean".
+        gamma, cost: as in :func:`softdp.soft_dtw_loss`, by default 1 and "squared_euclidean". A function is
+            called with pairs of sequences, (B, N, D) and (B, M, D).
         normalize: True gives the divergences, D(x,y) - (D(x,x) + D(y,y)) / 2; see
             :func:`softdp.soft_dtw_divergence`.
         x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
@@ -71,8 +72,10 @@ def pairwise_soft_dtw(
         value = _by_rows(of_pairs, x, y, x_lengths, y_lengths)
     if not normalize:
         return value
-    of_x = of_pairs(x, x, x_lengths, x_lengths)
-    of_y = of_x if y is x and y_lengths is x_lengths else of_pairs(y, y, y_lengths, y_lengths)
+    if y is x:
+        of_x = of_y = value.diagonal()
+    else:
+        of_x, of_y = of_pairs(x, x, x_lengths, x_lengths), of_pairs(y, y, y_lengths, y_lengths)
     return value - (of_x[:, None] + of_y) / 2
 
 
@@ -202,8 +205,14 @@ def _pairwise(
 def _by_rows(
     of_pairs: Scores, x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None
 ) -> Tensor:
-    """Each sequence of x beside all of y, as pairs."""
+    """Each sequence of x beside all of y, as pairs; all of them at once in a graph for any K."""
     K, L = x.shape[0], y.shape[0]
+    if torch.compiler.is_compiling():
+        lengths = (
+            None if x_lengths is None else x_lengths.repeat_interleave(L),
+            None if y_lengths is None else y_lengths.repeat(K),
+        )
+        return of_pairs(x.repeat_interleave(L, 0), y.repeat(K, 1, 1), *lengths).view(K, L)
     rows = [
         of_pairs(x[k].expand(L, -1, -1), y, None if x_lengths is None else x_lengths[k].expand(L), y_lengths)
         for k in range(K)

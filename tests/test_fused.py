@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from helpers import close
 from hypothesis import given
 from hypothesis import strategies as st
@@ -315,8 +316,8 @@ def test_a_direct_call_is_checked():
 def test_nothing_of_the_tables_size_is_kept():
     x, y = features(8, 256, 256, 4, dtype=torch.float32)
     value = fused(x, y)
-    saved = [t for t in value.grad_fn.saved_tensors if t is not None]
-    assert sum(t.numel() for t in saved) == x.numel() + y.numel() + value.numel()
+    saved = [t for t in (*value.grad_fn.saved_tensors, *value.grad_fn.inputs) if t is not None]
+    assert sum(t.numel() for t in saved) == 2 * (x.numel() + y.numel()) + value.numel()
 
 
 @each
@@ -344,3 +345,39 @@ def test_scaled_gradients_of_views(threads):
         found = with_gradients(fused, [x, y], weight=weights)
         expected = with_gradients(fused, [x, y], weight=weights.clone())
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@each
+def test_lengths_that_change_end_the_second_derivative(way):
+    tensors = features_for(way, 2, 4, 5, 4)
+    lengths = torch.tensor([4, 3])
+    value = WAYS[way][0](*tensors, x_lengths=lengths).sum()
+    (first,) = torch.autograd.grad(value, tensors[:1], create_graph=True)
+    lengths.fill_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(first.sum(), tensors[0])
+
+
+@each
+def test_third_derivatives_are_an_error(way):
+    x, y = features_for(way, 2, 3, 3, 4)
+    value = WAYS[way][0](x, y.detach(), 0.5).sum() + (x**4).sum()
+    (g,) = torch.autograd.grad(value, x, create_graph=True)
+    (h,) = torch.autograd.grad((g * torch.randn_like(g)).sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError):
+        torch.autograd.grad((h * torch.randn_like(h)).sum(), x)
+
+
+@each
+def test_checkpoint_keeps_no_features_and_inference_tensors_serve(way):
+    x, y = features_for(way, 2, 40, 50, 4)
+    one = WAYS[way][0]
+    expected = with_gradients(one, [x, y])
+    again = torch.utils.checkpoint.checkpoint(lambda x, y: one(x * 1, y * 1), x, y, use_reentrant=False)
+    assert not hasattr(again.grad_fn, "inputs")
+    for a, b in zip(torch.autograd.grad(again.sum(), [x, y]), expected[1:], strict=True):
+        assert torch.equal(a, b)
+    with torch.inference_mode():
+        cached = y.detach() * 1
+    (found,) = torch.autograd.grad(one(x, cached).sum(), x)
+    assert torch.equal(found, expected[1])

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from helpers import close
 from torch import Tensor
 
@@ -121,12 +122,17 @@ def test_x_against_itself(way, is_ragged):
 
 
 @each
-def test_any_number_of_threads_gives_the_same_bits(way, threads):
-    tensors = features(11, 9, 30, 20, 4, dtype=torch.float32)
+@pytest.mark.parametrize("size", [(11, 9, 30, 20, 4), (1, 2, 300, 290, 4)], ids=str)
+def test_any_number_of_threads_gives_the_same_bits(way, size, threads):
+    tensors = features(*size, dtype=torch.float32)
+    K, L, N, M, _ = size
+    lengths = {"x_lengths": torch.randint(N + 1, (K,)), "y_lengths": torch.randint(M + 1, (L,))}
     results = []
     for count in (1, 2, 3):
         threads(count)
-        results.append(with_gradients(WAYS[way][0], tensors))
+        results.append(
+            with_gradients(WAYS[way][0], tensors) + with_gradients(WAYS[way][0], tensors, **lengths)
+        )
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
 
@@ -188,7 +194,7 @@ def test_half_features_compute_in_float32(way):
 
 
 @each
-def test_vmap_func_and_forward_mode(way):
+def test_vmap_and_func(way):
     many = WAYS[way][0]
     x, y = (t.detach() for t in features(4, 3, 5, 6, 4))
     xs = x.unflatten(0, (2, 2))
@@ -200,7 +206,7 @@ def test_vmap_func_and_forward_mode(way):
     close(torch.func.vmap(torch.func.grad(lambda x: many(x, y).sum()))(xs).flatten(0, 1), wanted, 1e-12)
 
 
-@pytest.mark.parametrize("way", ["soft_dtw", "divergence", "fsd", "lcs"])
+@each
 def test_one_compiled_graph_serves_all_sizes(way):
     many = WAYS[way][0]
 
@@ -215,6 +221,41 @@ def test_one_compiled_graph_serves_all_sizes(way):
             expected = with_gradients(loss, tensors)
             for a, b in zip(with_gradients(compiled, tensors), expected, strict=True):
                 close(a, b, 1e-12)
+
+
+@each
+def test_checkpoint_and_inference(way):
+    x, y = features(2, 3, 4, 5, 4)
+    expected = with_gradients(WAYS[way][0], [x, y])
+    again = torch.utils.checkpoint.checkpoint(
+        lambda x, y: WAYS[way][0](x * 1, y * 1), x, y, use_reentrant=False
+    )
+    for a, b in zip(torch.autograd.grad(again.sum(), [x, y]), expected[1:], strict=True):
+        assert torch.equal(a, b)
+    with torch.inference_mode():
+        cached = y.detach() * 1
+    (found,) = torch.autograd.grad(WAYS[way][0](x, cached).sum(), x)
+    assert torch.equal(found, expected[1])
+
+
+@each
+@pytest.mark.parametrize("derivative", ["backward", "func"])
+def test_third_derivatives_are_an_error(way, derivative):
+    x, y = features(2, 2, 3, 3, 4)
+
+    def loss(x):
+        return WAYS[way][0](x, y.detach(), gamma=0.5).sum() + (x**4).sum()
+
+    if derivative == "backward":
+        (g,) = torch.autograd.grad(loss(x), x, create_graph=True)
+        (h,) = torch.autograd.grad((g * torch.randn_like(g)).sum(), x, create_graph=True)
+        with pytest.raises(NotImplementedError):
+            torch.autograd.grad((h * torch.randn_like(h)).sum(), x)
+    else:
+        first = torch.func.grad(loss)
+        second = torch.func.grad(lambda x: (first(x) * x.detach()).sum())
+        with pytest.raises(NotImplementedError):
+            torch.func.grad(lambda x: (second(x) * x.detach()).sum())(x.detach())
 
 
 def test_opcheck():

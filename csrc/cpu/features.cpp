@@ -268,8 +268,8 @@ class TiledPair {
   unsigned char* kept(const Tile& t) {
     return kept_ ? kept_->get() + (t.i * tile_columns_ + t.j) * saved_pitch_ : nullptr;
   }
-  static bool was_wide(const unsigned char* saved) {
-    return reinterpret_cast<const SavedPair*>(saved)->verdict == Verdict::kWide;
+  static bool was_narrow(const unsigned char* saved) {
+    return reinterpret_cast<const SavedPair*>(saved)->verdict == Verdict::kNarrow;
   }
   Piece piece(const Tile& t) const { return {pair_, t.row, t.column, t.rows, t.columns}; }
   // The sweep of a tile, from its edges relative to the returned S.
@@ -339,7 +339,7 @@ class TiledPair {
     std::copy_n(by_column, t.rows, m.by_last_column.data());
     sweep.edges.by_last_row = m.by_last_row.data(), sweep.edges.by_last_column = m.by_last_column.data();
     sweep.edges.by_above = by_row, sweep.edges.by_left = by_column, sweep.edges.by_corner = &by_corner(i, j);
-    const bool swept = sweep.saved, has_weights = swept && packs(sweep) && !was_wide(sweep.saved);
+    const bool swept = sweep.saved, has_weights = swept && packs(sweep) && was_narrow(sweep.saved);
     if (!has_weights) tables_.make(0, piece(t), m.at, m.scratch.get());
     if (!swept) {
       sweep.saved = m.saved.get();
@@ -403,26 +403,30 @@ void differentiate(const FeatureProblem& p, const Threads& threads) {
   T* const total = static_cast<T*>(by_x ? p.d_y : p.d_x);
   std::vector<T> sums(size_t(total ? slabs * numbers : 0), T(0));
   const bool small = std::max(p.pairs.rows, p.pairs.columns) <= kFewSteps;
-  threads.over(slabs, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t slab = begin; slab < end; slab++) {
-      FeatureProblem own = p;
-      if (total) (by_x ? own.d_y : own.d_x) = &sums[size_t(slab * numbers)];
-      const int64_t first = slab * along / slabs, last = (slab + 1) * along / slabs;
-      if (small) {
-        const int64_t most = pairs_a_chunk<Tables>(own, across);
-        Chunk<Tables> chunk(own, most);
-        for (int64_t a = first; a < last; a++)
-          for (int64_t b = 0; b < across; b += most)
-            chunk.run(by_x ? a * L + b : b * L + a, by_x ? 1 : L, std::min(most, across - b), kAlone);
-      } else {
-        Tables tables(own, 1);
-        std::vector<std::unique_ptr<TileMemory<Tables>>> memory(1);
-        for (int64_t a = first; a < last; a++)
-          for (int64_t b = 0; b < across; b++)
-            TiledPair<Tables>(own, by_x ? a * L + b : b * L + a, tables, memory).run(kAlone);
-      }
+  const auto run = [&](int64_t slab, const Threads& with) {
+    FeatureProblem own = p;
+    if (total) (by_x ? own.d_y : own.d_x) = sums.data() + slab * numbers;
+    const int64_t first = slab * along / slabs, last = (slab + 1) * along / slabs;
+    if (small) {
+      const int64_t most = pairs_a_chunk<Tables>(own, across);
+      Chunk<Tables> chunk(own, most);
+      for (int64_t a = first; a < last; a++)
+        for (int64_t b = 0; b < across; b += most)
+          chunk.run(by_x ? a * L + b : b * L + a, by_x ? 1 : L, std::min(most, across - b), kAlone);
+    } else {
+      Tables tables(own, 1);
+      std::vector<std::unique_ptr<TileMemory<Tables>>> memory(size_t(with.count));
+      for (int64_t a = first; a < last; a++)
+        for (int64_t b = 0; b < across; b++)
+          TiledPair<Tables>(own, by_x ? a * L + b : b * L + a, tables, memory).run(with);
     }
-  });
+  };
+  if (!small && slabs < threads.count)
+    for (int64_t slab = 0; slab < slabs; slab++) run(slab, threads);
+  else
+    threads.over(slabs, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t slab = begin; slab < end; slab++) run(slab, kAlone);
+    });
   if (total)
     threads.over(numbers, 1 << 14, [&](int64_t begin, int64_t end) {
       for (int64_t slab = 0; slab < slabs; slab++)
