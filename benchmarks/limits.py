@@ -93,8 +93,9 @@ def main() -> None:
     print(f"the reference beside the CPU kernels, 64 pairs of 64 steps: {slow:.0f} times the time")
     for dtype in (torch.float32, torch.float64):
         for sign, name in ((1, "NaN"), (-1, "-inf")):
-            found = [e / 10 for e in range(60, 160) if not one_cell(sign * 10 ** (e / 10), dtype).isfinite()]
-            print(f"{dtype}, a score of one cell: {name} from {sign * 10 ** found[0]:.1e} gamma on")
+            found = [e / 10 for e in range(60, 300) if not one_cell(sign * 10 ** (e / 10), dtype).isfinite()]
+            where = f"{name} from {sign * 10 ** found[0]:.1e} gamma on" if found else f"never {name}"
+            print(f"{dtype}, a score of one cell, to {sign * 10**29.9:.0e} gamma: {where}")
     print(f"float32, gamma 0, a score of 1e-40 counts as {one_cell(1e-40, torch.float32, gamma=0.0).item()}")
     print(f"float32, 1000 steps, gamma 4, a score near 0: off by {near_0():.0e} gamma")
     for features in (1, 64, 512):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import subprocess
+from functools import partial
 
 import pytest
 import torch
@@ -378,18 +379,65 @@ def test_scores_much_smaller_than_gamma_are_not_rounded_to_it(size, gamma):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("size", [(1, 1, 1), (40, 5, 7), (1, 40, 50)])
 def test_no_finite_score_is_lost_to_minus_infinity(size, dtype):
-    """A score below 2^50 gamma / log2(e) counts as -inf; where that leaves no path the pair is NaN."""
-    table = torch.full(size, -1e30 if dtype == torch.float32 else -1e16, dtype=dtype)
-    value, (gradient,) = score_and_gradients(
-        softdp.fsd_score, (table,), insert=0.0, gamma=0.1, boundary="anchored"
-    )
-    assert value.isnan().all() and gradient.isnan().all()
-    table[0, 0, 0] = 1.0  # where another path is left nothing is lost: here that of the first pair's one cell
-    value, _ = score_and_gradients(
-        softdp.fsd_score, (table,), insert=0.0, gamma=0.1, boundary="anchored",
-        x_lengths=torch.ones(size[0], dtype=torch.int64), y_lengths=torch.ones(size[0], dtype=torch.int64),
-    )  # fmt: skip
-    assert value[0] == 1 and value[1:].isnan().all()
+    """A score below -2^47 gamma / log2(e) counts as -inf where another path is left, and nowhere else."""
+    B, N, M = size
+    lowest = -1e30 if dtype == torch.float32 else -1e16
+    table = torch.full(size, lowest, dtype=dtype)
+    call = partial(softdp.fsd_score, insert=0.0, gamma=0.1, boundary="anchored")
+    value, (gradient,) = score_and_gradients(call, (table,))
+    close(value / (lowest * max(N, M)), torch.ones_like(value), 1e-6)
+    close(gradient.sum((1, 2)), torch.full_like(value, max(N, M)), 1e-6)
+    table[0, 0, 0] = 1.0  # the first pair's one cell
+    ones = torch.ones(B, dtype=torch.int64)
+    value, _ = score_and_gradients(call, (table,), x_lengths=ones, y_lengths=ones)
+    assert value[0] == 1 and (value[1:] == table[-1, -1, -1]).all()
+
+
+FAR = [  # costs, gamma: sums past 2^48 gamma / log2(e), single costs past 2^47, numbers past all of them
+    (lambda *size: torch.full(size, 2e14), 1.0),
+    (lambda *size: torch.rand(size) * 2.0**46, 1.0),
+    (torch.rand, 1e-14),
+    (torch.rand, 1e-15),
+    (torch.rand, 1e-30),
+    (torch.rand, 1e-300),
+    (lambda *size: torch.rand(size) * 1e30, 1e-3),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [(1, 2, 2), (40, 6, 5), (3, 60, 50), (1, 500, 300)], ids=str)
+@pytest.mark.parametrize("costs, gamma", FAR)
+def test_finite_scores_have_a_finite_value(costs, gamma, size, dtype):
+    """Close to that of gamma 0, which gamma is as good as beside such scores."""
+    table = costs(*size).to(dtype)
+    steps = sum(size[1:])
+    for call, is_lcs in (
+        (softdp.soft_dtw, False),
+        (lambda t, **o: softdp.soft_dtw(-t, **o), False),
+        (lambda t, **o: softdp.fsd_score(t, 0.25 * t, **o), False),
+        (lambda t, **o: softdp.fsd_score(-t, -0.25 * t[:, :1], **o), False),
+        (lambda t, **o: softdp.lcs_score(t, threshold=0.9 * float(t.detach().max()), **o), True),
+    ):
+        value, (gradient,) = score_and_gradients(call, (table,), gamma=gamma)
+        hard, (one_path,) = score_and_gradients(call, (table,), gamma=0.0)
+        rounding = 1e-6 if dtype == torch.float32 else 1e-12
+        plateau = gamma * math.log(2) * steps if is_lcs else 0  # what smoothing adds there
+        allowed = rounding * hard.abs() + gamma * math.log(3) * steps + plateau
+        assert ((value - hard).abs() <= allowed).all()
+        assert gradient.isfinite().all()
+        if not is_lcs and call is softdp.soft_dtw:
+            mass = gradient[:, 0, 0], gradient[:, -1, -1]
+            for corner in mass:
+                close(corner, torch.ones_like(corner), 1e-6)
+
+
+def test_a_nan_is_not_taken_for_a_number_past_the_range():
+    for size in ((20, 5, 7), (2, 40, 50)):
+        for wrong in (math.nan, -math.inf):
+            table = torch.rand(size, dtype=torch.float64) * 1e20
+            table[0, 1, 2] = wrong
+            value, (gradient,) = score_and_gradients(softdp.soft_dtw, (table,), gamma=1.0)
+            assert value[0].isnan() and gradient[0].isnan().all() and value[1:].isfinite().all()
 
 
 def test_a_sum_past_the_range_of_its_dtype_keeps_its_gradient():

@@ -75,7 +75,7 @@ struct States<SmoothMax<A>> {
   static SOFTDP_FN State from_above(const State& s, const Few& above, int k) {
     return {shifted_up(s.p, above.p[k]), shifted_up(s.e, above.e[k])};
   }
-  static SOFTDP_FN bool strays(const State& s) { return sizeof(V) == 4 && any(A::strays(s.e)); }
+  static SOFTDP_FN bool strays(const State& s) { return any(A::strays(s.e)); }
   static double value(const State& s, int lane, const typename A::Factor& f) {
     const E e = s.e.x[lane];
     return e < A::R::kDead ? -A::kInfinity : (std::log2(double(s.p.x[lane])) + double(e)) * f.unit;
@@ -415,7 +415,7 @@ struct StateRows {
   typename R::S::Row above, inner, below;  // the band, between its strips, and of its last row
 };
 
-// Sweeps a band, and keeps its weights from `kept` on or not. True where the narrow arithmetic does not do.
+// Sweeps a band, and keeps its weights from `kept` on or not. True where the arithmetic's range does not do.
 template <class R, bool kKeep>
 bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Progress* before, Progress* own,
                    typename R::Keeps::Element* kept, Front<R>& front, Findings& found) {
@@ -455,7 +455,7 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
         S::load(row, column, few, above);
         if (before && strip == 0) S::prefetch(row, column + 4 * L);  // from another thread's cache
       }
-      if (kNarrow && (found.spoils || found.hides)) return true;
+      if (!R::kHard && (found.spoils || (kNarrow && found.hides))) return true;
       // In a strip's first block the last lane is still in the strip above, but for the last step.
       const auto& row = strip < count - 1 ? rows.inner : rows.below;
       const Outgoing<R> outgoing{row, strip < count ? rows.inner : rows.below, through ? m : column - (L - 1),
@@ -477,7 +477,7 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
       } else {
         forward_steps<R, false, kKeep>(strips, strip, tiles, gaps, above, {}, edge, at, outgoing, front, to);
       }
-      if (kNarrow && S::strays(front.left)) return true;
+      if (S::strays(front.left)) return true;
       if (strip == count - 1) tell(own, column < m ? column + 1 : m);
     }
   }

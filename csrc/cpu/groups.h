@@ -2,8 +2,8 @@
 // vector a cell, swept row by row, and gradients transposed back.
 //
 // With at most 64 steps from corner to corner, an input a quarter as large as Lanes<float> takes keeps every
-// exponent within its bounds. Mantissas are normalised where they are read, above in every fourth row and
-// left in every eighth column: a path has 36 steps at most between two such places.
+// exponent within its bounds; of double the 128th part. Mantissas are normalised where they are read, above
+// in every fourth row and left in every eighth column: a path has 36 steps at most between two such places.
 #pragma once
 #include "bands.h"
 
@@ -90,7 +90,8 @@ struct GroupSweep {
   GroupSweep(const Problem& p, const Group& g) : p(p), group(g), N(p.pairs.rows), M(p.pairs.columns) {
     const Pair<R> any_pair(p, g.first);
     factor = any_pair.factor;
-    if (sizeof(V) == 4) factor.lowest *= V(0.25), factor.highest *= V(0.25);
+    const V part = V(sizeof(V) == 4 ? 0.25 : 0x1p-7);
+    if (!R::kHard) factor.lowest *= part, factor.highest *= part;
     threshold = any_pair.threshold;
     ragged = false;
     for (int r = 0; r < L; r++) {
@@ -153,7 +154,7 @@ struct GroupSweep {
       }
       given(i);
     }
-    if (sizeof(V) == 4) bad |= hides;
+    bad |= hides;
     uint32_t lanes = 0;
     hidden = 0;
     for (int r = 0; r < group.count; r++)

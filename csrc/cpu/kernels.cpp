@@ -29,26 +29,27 @@ SOFTDP_FN auto with_gaps(const Problem& p, Run run) {
 }
 // run(Recipe), for the problem's kind of maximum and of gaps.
 template <class Run>
-SOFTDP_FN auto with_recipe(const Problem& p, bool wide, Run run) {
-  if (p.gamma == 0) return with_gaps<Hard, false, false>(p, run);
-  return wide ? with_gaps<Wide, false, false>(p, run) : with_gaps<Narrow, true, false>(p, run);
+SOFTDP_FN auto with_recipe(const Problem& p, Tier tier, Run run) {
+  if (p.gamma == 0 || tier == Tier::kHard) return with_gaps<Hard, false, false>(p, run);
+  return tier == Tier::kWide ? with_gaps<Wide, false, false>(p, run) : with_gaps<Narrow, true, false>(p, run);
 }
 
 Outcome forward(const Problem& p, const Band& band) {
   const auto run = [&](auto recipe) { return forward_band<decltype(recipe)>(p, band); };
   if (band.tier == Tier::kFar)
     return band.weights ? with_gaps<Far, true, true>(p, run) : with_gaps<Far, true, false>(p, run);
-  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.tier == Tier::kWide, run);
+  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.tier, run);
 }
 bool backward(const Problem& p, const Band& band) {
   const auto run = [&](auto recipe) { return backward_band<decltype(recipe)>(p, band); };
-  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.tier == Tier::kWide, run);
+  return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.tier, run);
 }
 uint32_t forward_pairs(const Problem& p, const Group& group) {
-  return with_recipe(p, is_double(p), [&](auto recipe) { return forward_group<decltype(recipe)>(p, group); });
+  return with_recipe(p, is_double(p) ? Tier::kWide : Tier::kNarrow,
+                     [&](auto recipe) { return forward_group<decltype(recipe)>(p, group); });
 }
 uint32_t backward_pairs(const Problem& p, const Group& group, uint32_t pairs) {
-  return with_recipe(p, is_double(p),
+  return with_recipe(p, is_double(p) ? Tier::kWide : Tier::kNarrow,
                      [&](auto recipe) { return backward_group<decltype(recipe)>(p, group, pairs); });
 }
 

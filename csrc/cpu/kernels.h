@@ -122,7 +122,7 @@ SOFTDP_FN bool runs_over(int64_t rows, int64_t columns, int lanes) {
   return columns + rows - 1 > pitch_of(columns, lanes);
 }
 
-enum class Verdict : int64_t { kGrouped, kNarrow, kWide, kSpoiled, kNoPath, kEmpty };
+enum class Verdict : int64_t { kGrouped, kNarrow, kWide, kHard, kSpoiled, kNoPath, kEmpty };
 
 struct SavedPair {
   Verdict verdict;
@@ -160,8 +160,8 @@ SOFTDP_FN void tell(Progress* own, int64_t columns) {
 }
 
 // The arithmetics of a pair's sweep, each with more range than the one before: float with exponents in float,
-// float with exponents in int32, double.
-enum class Tier { kNarrow, kFar, kWide };
+// float with exponents in int32, double, double with gamma 0.
+enum class Tier { kNarrow, kFar, kWide, kHard };
 
 // One band of one pair. The bands of a pair may be at work together, each a few columns behind the one
 // before; memory that they share is passed on with their progress.

@@ -12,7 +12,8 @@
 // float with exponents in int32: inputs within 2^20 and states within 2.5e8; 31 steps of two inputs
 // add 6.5e7. Mantissas are the same bits as above. Differences of two exponents stay below 2^31.
 //
-// double: scalar.h's range, whatever the type of the scores.
+// double, whatever the type of the scores: inputs within 2^47 and states within 2^48. Where that does not do,
+// gamma is as good as 0: it is less than the rounding of what is summed.
 #pragma once
 #include "../recurrence.h"
 #include "simd.h"
@@ -93,9 +94,8 @@ struct Range<int32_t> {
 };
 template <>
 struct Range<double> {
-  static constexpr double kNothing = -0x1p200, kDead = double(softdp::kDead),
-                          kNear = std::numeric_limits<double>::infinity();
-  static constexpr double kLargestInput = kLargest;
+  static constexpr double kNothing = -0x1p200, kDead = -0x1p60, kNear = 0x1p48;
+  static constexpr double kLargestInput = 0x1p47;
 };
 
 // log2(e) / gamma, and the scores between which it is split; what lies below is -inf's.
@@ -123,9 +123,7 @@ struct Lanes {
     const T rounded = T(k < most ? k : most);
     const double highest = R::kLargestInput / double(rounded);  // rounded is 0 where gamma is past float
     const T limit = T(highest < most ? highest : most);
-    const double lowest = sizeof(T) == 8 ? double(softdp::kNothing) / double(rounded) : -double(limit);
-    return {rounded, T(lowest > -most ? lowest : -most), limit,
-            sizeof(T) == 8 ? gamma / kLog2e : 1 / double(rounded)};
+    return {rounded, -limit, limit, sizeof(T) == 8 ? gamma / kLog2e : 1 / double(rounded)};
   }
   static Factor whole() {  // of HardMax: all finite scores
     constexpr T most = std::numeric_limits<T>::max();

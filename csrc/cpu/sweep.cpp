@@ -73,7 +73,7 @@ Bytes bytes(int64_t count) {
 // ---- which pairs are swept how -------------------------------------------------------------------------
 
 Verdict swept(Tier tier) {
-  return tier == Tier::kWide ? Verdict::kWide : Verdict::kNarrow;
+  return tier == Tier::kHard ? Verdict::kHard : tier == Tier::kWide ? Verdict::kWide : Verdict::kNarrow;
 }
 
 // Whether the pair's states are likely to pass the narrow arithmetic's range. A few scores of the first row,
@@ -110,7 +110,13 @@ Tier first_tier(const Problem& p, int64_t pair) {
   return packs(p) && reaches_far(p, pair) ? Tier::kFar : Tier::kNarrow;
 }
 Tier next_tier(const Problem& p, Tier tier, const Outcome& outcome) {
+  if (tier == Tier::kWide) return Tier::kHard;
   return tier == Tier::kNarrow && packs(p) && !outcome.coarse ? Tier::kFar : Tier::kWide;
+}
+// Whether a sweep does not do: it has left its range, or finite scores count as -inf and no path is left.
+bool falls_short(const Problem& p, Tier tier, const Outcome& outcome) {
+  const bool lost = outcome.hidden && outcome.score == -kInf && tier != Tier::kHard && p.gamma > 0;
+  return outcome.escapes || lost;
 }
 
 // Pairs side by side in lanes, where that takes fewer steps than pair by pair. Counts steps of one vector.
@@ -218,7 +224,7 @@ struct Bands {
   int64_t pitch;          // bytes from row to row; 0 where one row serves them all in turn
   Bytes own;
   Bands(const Problem& p, int64_t pair, Tier tier, bool together)
-      : p(p), pair(pair), rows(p.pairs.n(pair)), tier(tier), packed(packs(p) && tier != Tier::kWide) {
+      : p(p), pair(pair), rows(p.pairs.n(pair)), tier(tier), packed(packs(p) && tier < Tier::kWide) {
     of = !packed ? kBand : together ? std::max(chosen().lanes, 8) : rows;
     count = bands_of(rows, of);
     pitch = p.saved && !packed ? p.pairs.columns * kStateBytes : 0;
@@ -264,7 +270,7 @@ void forward_alone(const Problem& p, int64_t pair, unsigned char* scratch) {
       band.scratch = scratch;
       outcome = combined(outcome, chosen().forward_band(p, band));
     }
-    if (!outcome.escapes) return finish(p, pair, swept(tier), outcome);
+    if (!falls_short(p, tier, outcome)) return finish(p, pair, swept(tier), outcome);
   }
 }
 
@@ -288,7 +294,7 @@ void forward_together(const Problem& p, const Threads& threads, int64_t pair) {
           });
     outcome = {};
     for (const Outcome& one : outcomes) outcome = combined(outcome, one);
-    if (!escaped) return finish(p, pair, swept(tier), outcome);
+    if (!falls_short(p, tier, outcome)) return finish(p, pair, swept(tier), outcome);
   }
 }
 
@@ -365,7 +371,11 @@ struct Sums {
 // ---- backward ------------------------------------------------------------------------------------------
 
 bool is_swept(Verdict v) {
-  return v == Verdict::kGrouped || v == Verdict::kNarrow || v == Verdict::kWide;
+  return v == Verdict::kGrouped || v == Verdict::kNarrow || v == Verdict::kWide || v == Verdict::kHard;
+}
+
+Tier tier_of(Verdict v) {
+  return v == Verdict::kHard ? Tier::kHard : v == Verdict::kWide ? Tier::kWide : Tier::kNarrow;
 }
 
 struct BackwardPair {
@@ -378,7 +388,7 @@ struct BackwardPair {
   BackwardPair(const Problem& p, int64_t pair, bool together)
       : p(p),
         pair(pair),
-        bands(p, pair, Saved(p)[pair].verdict == Verdict::kWide ? Tier::kWide : Tier::kNarrow, together),
+        bands(p, pair, tier_of(Saved(p)[pair].verdict), together),
         sums(p),
         flow(bytes(p.pairs.columns * int64_t(sizeof(double)))) {
     fill(p, pair, 0, true);
@@ -401,8 +411,8 @@ struct BackwardPair {
       sums.write(p, pair);
     const int64_t m = p.pairs.m(pair);
     double* const above = p.edges.by_above ? p.edges.by_above + pair * p.pairs.columns : nullptr;
-    if (above && bands.tier == Tier::kWide) std::copy_n(reinterpret_cast<double*>(flow.get()), m, above);
-    if (above && bands.tier != Tier::kWide) std::copy_n(reinterpret_cast<float*>(flow.get()), m, above);
+    if (above && bands.tier >= Tier::kWide) std::copy_n(reinterpret_cast<double*>(flow.get()), m, above);
+    if (above && bands.tier < Tier::kWide) std::copy_n(reinterpret_cast<float*>(flow.get()), m, above);
   }
 };
 
@@ -441,7 +451,6 @@ const Kernels& chosen() {
 }
 
 void forward(const Problem& p, const Threads& threads) {
-  const bool narrow = is_narrow(p);
   std::vector<int64_t> rest;
   const auto settle_empty = [&](int64_t b) {
     set_score(p, b, settle_edges(p, b));
@@ -455,7 +464,7 @@ void forward(const Problem& p, const Threads& threads) {
         const int64_t b = group.first + r;
         if (is_empty(p, b))
           settle_empty(b);
-        else if (odd >> r & 1 && narrow && p.gamma > 0)
+        else if (odd >> r & 1 && p.gamma > 0)
           again[b] = 1;
         else {
           finish(p, b, Verdict::kGrouped, {false, false, (odd >> r & 1) != 0, false, group.scores[r]});
@@ -501,7 +510,7 @@ void backward(const Problem& problem, const Threads& threads) {
     if (!is_swept(verdict) || receives_nothing(p, b))
       filled.push_back(b);
     else if (verdict != Verdict::kGrouped)
-      rest.push_back(b), again = again || !packs(p) || verdict == Verdict::kWide;
+      rest.push_back(b), again = again || !packs(p) || verdict != Verdict::kNarrow;
   }
   const int64_t cells = std::max<int64_t>(1, p.pairs.rows * p.pairs.columns);
   threads.over(int64_t(filled.size()), std::max<int64_t>(1, 16 * kFewCells / cells),
