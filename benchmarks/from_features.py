@@ -33,6 +33,7 @@ with warnings.catch_warnings():  # the peers' warnings about each other's versio
     from tslearn.metrics import SoftDTWLossPyTorch
 
 import fresh
+from features_plot import plot
 from machine import describe
 from memory import peak_bytes
 
@@ -43,6 +44,7 @@ SIZES = "64x64", "64x256", "8x1024", "1x4096", "1x16384"
 FEATURES = 1, 8, 64, 256
 THRESHOLD = 0.2  # of cosines of random features
 MATRIX_BYTES = 16  # a cell and matrix
+BEGIN, END = "<!-- features -->\n", "<!-- end of features -->"
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -140,17 +142,24 @@ def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
     entry["ms"] = 1e3 * statistics.median(times[0] for times in rounds)
     for k, (name, _) in enumerate(others, 1):
         entry["ratios"][name] = statistics.median(t[k] / t[0] for t in rounds)
-    entry["bytes"] = fresh.call("from_features", "memory", case._asdict(), OMP_NUM_THREADS="1")
+    entry |= memories(case, "matrix" in entry["ratios"])
     return entry
 
 
-def memory(**case: Any) -> int | None:
+def memories(case: Case, matrix: bool) -> dict[str, int | None]:
+    def of(way: str) -> int | None:
+        return fresh.call("from_features", "memory", {"way": way, **case._asdict()}, OMP_NUM_THREADS="1")
+
+    return {"bytes": of("softdp"), "matrix_bytes": of("matrix") if matrix else None}
+
+
+def memory(way: str, **case: Any) -> int | None:
     """Bytes that a pass takes above features and gradients, in this process."""
     if peak_bytes() is None:
         return None
     torch.set_num_threads(1)
     case = Case(**case)
-    loss = losses(case.gamma)[case.loss]
+    loss = (losses if way == "softdp" else by_matrices)(case.gamma)[case.loss]
     tensors = features(case)
     for t in tensors:
         t.grad = torch.zeros_like(t)
@@ -181,13 +190,14 @@ def table(entries: list[dict[str, Any]]) -> str:
         "gamma",
         "softdp, ms",
         *(f"{p} / softdp" for p in peers),
-        "MB",
+        "softdp, MB",
+        "matrix, MB",
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for e in entries:
         ratios = [f"{e['ratios'][p]:.1f}" if p in e["ratios"] else "not run" for p in peers]
-        memory = "?" if e["bytes"] is None else f"{e['bytes'] / 1e6:.1f}"
-        row = [e["loss"], f"{e['B']}x{e['N']}", e["D"], e["gamma"], f"{e['ms']:.3g}", *ratios, memory]
+        memory = ["" if b is None else f"{b / 1e6:.3g}" for b in (e["bytes"], e.get("matrix_bytes"))]
+        row = [e["loss"], f"{e['B']}x{e['N']}", e["D"], e["gamma"], f"{e['ms']:.3g}", *ratios, *memory]
         lines.append("| " + " | ".join(map(str, row)) + " |")
     return "\n".join(lines)
 
@@ -207,7 +217,11 @@ def main() -> None:
     parser.add_argument("--most-bytes", type=float, default=4e9)
     parser.add_argument("--most-cells", type=float, default=2e7)
     parser.add_argument("--out", type=Path, help="a JSON file for the results")
+    parser.add_argument("--table", type=Path, help="a JSON file whose table and picture are made again")
+    parser.add_argument("--write", type=Path, help="a page that takes the table between its marks")
     args = parser.parse_args()
+    if args.table:
+        return show(args.table, args.write)
     torch.set_num_threads(1)
     numba.set_num_threads(1)
     entries = []
@@ -215,9 +229,26 @@ def main() -> None:
         entries.append(measure(case, args))
         if args.out:  # what there is, should the rest fail
             args.out.write_text(json.dumps({"machine": describe(), "entries": entries}, indent=1) + "\n")
-    print(f"softdp {softdp.__version__}, {softdp.build_info()['cpu_selected']}, torch {torch.__version__}, "
-          "1 thread; forward and backward, float32\n")  # fmt: skip
+    if args.out:
+        return show(args.out, args.write)
     print(table(entries))
+    return None
+
+
+def show(results: Path, page: Path | None) -> None:
+    """The table, printed and, with a page, written into it; and the picture beside the results."""
+    run = json.loads(results.read_text())
+    plot(results.with_suffix(".png"), run)
+    machine = run["machine"]
+    text = (
+        f"{machine['hardware']['cpu']}, {machine['softdp_build']['cpu_selected']} kernels, 1 thread, torch "
+        f"{machine['versions']['torch']}, float32, forward and backward; commit {machine['commit']}:\n\n"
+        f"{table(run['entries'])}\n"
+    )
+    print(text)
+    if page:
+        before, rest = page.read_text().split(BEGIN)
+        page.write_text(before + BEGIN + text + END + rest.split(END)[1])
 
 
 if __name__ == "__main__":

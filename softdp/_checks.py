@@ -284,9 +284,12 @@ def feature_arguments(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths:
             f"x (B, N, D) and y (B, M, D) must agree in B and D, got {tuple(x.shape)} and {tuple(y.shape)}"
             + ": if features come before steps, write x.transpose(1, 2) and y.transpose(1, 2)" * turned
         )
-    B = x.shape[0]
-    lengths(x_lengths, "x_lengths", B, x.shape[1], "x", x.device)
-    lengths(y_lengths, "y_lengths", B, y.shape[1], "x", x.device)
+    feature_lengths(x, y, x_lengths, y_lengths)
+
+
+def feature_lengths(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:
+    lengths(x_lengths, "x_lengths", x.shape[0], x.shape[1], "x", x.device)
+    lengths(y_lengths, "y_lengths", y.shape[0], y.shape[1], "x", x.device)
 
 
 def pairwise_arguments(
@@ -297,7 +300,7 @@ def pairwise_arguments(
     if y is None:
         if y_lengths is not None:
             raise ValueError(
-                "y_lengths must be None where y is None: x is compared with itself, with x_lengths"
+                "y_lengths must be None where y is None: x is compared with itself; write x_lengths="
             )
         return
     floating(y, "y", "(L, M, D)")

@@ -27,7 +27,8 @@ def fsd_loss(
 
     The loss is low if pairs that share an action have high scores and the other pairs low ones.
     match is the cosine of the first half of the features. The gap (insert = delete) is the cosine of the
-    second half. These are FTCL's two heads. A zero vector has similarity 0. The boundary is "free". The score
+    second half. These are FTCL's two heads. Take at least 4 features: the cosine of a single one is 1 or -1,
+    with the gradient 0. A zero vector has similarity 0. The boundary is "free". The score
     grows with the number of steps. If lengths differ much, use reduction="none" and divide each value by its
     lengths.
 
@@ -230,7 +231,7 @@ def _arguments(
     reduction: str,
 ) -> None:
     _reduction(reduction)
-    _checks.feature_arguments(x, y, x_lengths, y_lengths)
+    _checks.feature_arguments(x, y, None, None)
     B = x.shape[0]
     if not isinstance(target, Tensor):
         instead = _checks.as_tensor(target, "target")
@@ -244,7 +245,10 @@ def _arguments(
         if not ((target == 0) | (target == 1)).all():
             wrong = target[(target != 0) & (target != 1)][0].item()
             instead = ": write target > 0" * bool(target.dtype.is_signed and (target.abs() == 1).all())
+            if isinstance(wrong, int) and wrong > 1:
+                instead = ": if these are lengths, the target was left out, which comes before them"
             raise ValueError(f"target must be bool or hold only 0 and 1, got {wrong}{instead}")
+    _checks.feature_lengths(x, y, x_lengths, y_lengths)
 
 
 def _reduction(reduction: str) -> None:

@@ -100,8 +100,9 @@ def soft_dtw_loss(
         gamma: smoothing of :func:`softdp.soft_dtw`, by default 1, in the unit of the cost.
         cost: of a step of x beside a step of y. "squared_euclidean", the default: |x - y|^2. "euclidean":
             |x - y|, with the gradient 0 where it is 0. "manhattan": the sum of the absolute differences,
-            which is differentiable once. "cosine": 1 - the cosine; a zero vector has the cost 1. Or a
-            function of x (B, N, D) and y (B, M, D) that returns the costs (B, N, M).
+            which is differentiable once. "cosine": 1 - the cosine, from 0 to 2, for a gamma of 0.1 or
+            less; a zero vector has the cost 1. Or a function of all steps, x (B, N, D) and y (B, M, D), that
+            returns the costs (B, N, M), such as torch.cdist; the dtype of the loss is then that of the costs.
         normalize: True gives the soft-DTW divergence, D(x,y) - (D(x,x) + D(y,y)) / 2, which is 0 where x
             and y are equal; see :func:`softdp.soft_dtw_divergence`.
         x_lengths, y_lengths: steps per pair; None means N and M. The padding may hold anything.

@@ -91,6 +91,11 @@ LOSS_CASES = [
     ({"target": [0, 1]}, TypeError, "target must be a tensor of shape (2,), got list"),
     ({"target": torch.tensor([0, 1, 1])}, ValueError, "target must have shape (2,), got (3,)"),
     ({"target": torch.tensor([0, 2])}, ValueError, "target must be bool or hold only 0 and 1, got "),
+    (
+        {"target": torch.tensor([1, 5])},
+        ValueError,
+        "if these are lengths, the target was left out, which comes ",
+    ),
     ({"target": torch.tensor([0.5, 1.0])}, ValueError, "target must be bool or hold only 0 and 1, got "),
     ({"reduction": "max"}, ValueError, 'reduction must be "mean", "sum" or "none", got \'max\''),
     ({"reduction": None}, ValueError, 'reduction must be "mean", "sum" or "none", got None'),
