@@ -1,0 +1,93 @@
+"""A client: a forecast trained with soft-DTW, the whole training with tslearn's loss and with softdp's.
+
+tslearn's forecasting example: an MLP sees the first 150 steps of each series of the Trace data, which tslearn
+brings, and forecasts the other 125.
+
+pip install ".[benchmarks]" && python benchmarks/client.py
+
+Times are CPU seconds of one thread, of the whole training: model, loss, backward, optimizer. The trainings
+take turns; a ratio is the median over rounds. Both must come to the same loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import warnings
+from collections.abc import Callable
+from time import process_time
+
+with warnings.catch_warnings():  # tslearn's, of the versions of others
+    warnings.simplefilter("ignore")
+    import numba
+    import torch
+    from torch import Tensor, nn
+    from tqdm import tqdm
+    from tslearn.datasets import CachedDatasets
+    from tslearn.metrics import SoftDTWLossPyTorch
+    from tslearn.preprocessing import TimeSeriesScalerMeanVariance
+
+import softdp
+
+SEEN, GAMMA, BATCH = 150, 0.1, 50
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def series() -> Tensor:
+    data, *_ = CachedDatasets().load_dataset("Trace")
+    chosen = TimeSeriesScalerMeanVariance().fit_transform(data[:BATCH])
+    return torch.tensor(chosen, dtype=torch.float32)  # (50, 275, 1)
+
+
+def training(loss: Loss, data: Tensor, epochs: int) -> tuple[float, float]:
+    """CPU seconds, and the last loss."""
+    torch.manual_seed(0)
+    seen, following = data[:, :SEEN, 0], data[:, SEEN:]
+    model = nn.Sequential(nn.Linear(SEEN, 50), nn.ReLU(), nn.Linear(50, following.shape[1]))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    start = process_time()
+    for _ in range(epochs):
+        value = loss(following, model(seen)[:, :, None]).mean()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return process_time() - start, value.item()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    data = series()
+    losses: dict[str, Loss] = {
+        "softdp": softdp.SoftDTWLoss(gamma=GAMMA, reduction="none"),
+        "tslearn": SoftDTWLossPyTorch(gamma=GAMMA),
+        "no loss, the mean square": lambda x, y: (x - y).square().mean((1, 2)),
+    }
+    for loss in losses.values():  # compiles numba's kernels
+        training(loss, data, 1)
+    rounds = []
+    for _ in tqdm(range(args.rounds), desc="rounds"):
+        rounds.append({name: training(loss, data, args.epochs) for name, loss in losses.items()})
+    ends = [rounds[0][name][1] for name in ("softdp", "tslearn")]
+    assert abs(ends[0] - ends[1]) < 0.02 * abs(ends[1]), f"the trainings differ: {ends}"
+    print(
+        f"softdp {softdp.__version__}, {softdp.build_info()['cpu_selected']}, torch {torch.__version__}, 1 thread;"
+    )
+    steps = f"{SEEN} steps seen, {data.shape[1] - SEEN} forecast"
+    print(f"{args.epochs} epochs of {len(data)} series, {steps}, gamma {GAMMA}")
+    for name in losses:
+        times = [r[name][0] for r in rounds]
+        ratios = [r[name][0] / r["softdp"][0] for r in rounds]
+        print(f"{name}: {statistics.median(times):.2f} s, {statistics.median(ratios):.2f} of softdp's")
+    print(f"last loss: softdp {ends[0]:.3f}, tslearn {ends[1]:.3f}")
+
+
+if __name__ == "__main__":
+    main()
