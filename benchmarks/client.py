@@ -77,9 +77,8 @@ def main() -> None:
         rounds.append({name: training(loss, data, args.epochs) for name, loss in losses.items()})
     ends = [rounds[0][name][1] for name in ("softdp", "tslearn")]
     assert abs(ends[0] - ends[1]) < 0.02 * abs(ends[1]), f"the trainings differ: {ends}"
-    print(
-        f"softdp {softdp.__version__}, {softdp.build_info()['cpu_selected']}, torch {torch.__version__}, 1 thread;"
-    )
+    kernels = softdp.build_info()["cpu_selected"]
+    print(f"softdp {softdp.__version__}, {kernels}, torch {torch.__version__}, 1 thread;")
     steps = f"{SEEN} steps seen, {data.shape[1] - SEEN} forecast"
     print(f"{args.epochs} epochs of {len(data)} series, {steps}, gamma {GAMMA}")
     for name in losses:
