@@ -46,18 +46,20 @@ def soft_dtw(
 
 def fsd(x: Tensor, y: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
     """FSD of the cosines of both halves of the features, as soft_dtw takes them."""
-    options = Options(FSD, float(gamma))
-    by = _score if serves(x) else _by_tables
-    return by(x, y, x_lengths, y_lengths, options)
+    return _score_or_tables(x, y, x_lengths, y_lengths, Options(FSD, float(gamma)))
 
 
 def lcs(
     x: Tensor, y: Tensor, threshold: float, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
 ) -> Tensor:
     """LCS of the cosines of the features, as soft_dtw takes them."""
-    options = Options(LCS, float(gamma), float(threshold))
-    by = _score if serves(x) else _by_tables
-    return by(x, y, x_lengths, y_lengths, options)
+    return _score_or_tables(x, y, x_lengths, y_lengths, Options(LCS, float(gamma), float(threshold)))
+
+
+def _score_or_tables(
+    x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
+) -> Tensor:
+    return (_score if serves(x) else _by_tables)(x, y, x_lengths, y_lengths, options)
 
 
 def _score(
@@ -88,6 +90,19 @@ def pairwise(
 ) -> Tensor:
     """Scores of every x and every y: (K, N, D), (L, M, D) -> (K, L). Of features that the operator serves."""
     return _pairwise(x, y, x_lengths, y_lengths, *options)
+
+
+def copied(
+    x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Every x beside every y, as K * L pairs."""
+    K, L = x.shape[0], y.shape[0]
+    return (
+        x.repeat_interleave(L, 0),
+        y.repeat(K, 1, 1),
+        None if x_lengths is None else x_lengths.repeat_interleave(L),
+        None if y_lengths is None else y_lengths.repeat(K),
+    )
 
 
 # ---- derivatives ---------------------------------------------------------------------------------
@@ -147,8 +162,12 @@ def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -
     found = [None, None]
     if any(v is not None for v in directions):
         x, y, x_lengths, y_lengths = _inputs(ctx, saved)
+        v_x, v_y = (_distances._or_zeros(v, t) for v, t in zip(directions, (x, y), strict=True))
         second = _second_of_squares if ctx.options.kind == SQUARES else _second_of_tables
-        found = list(second(x, y, *directions, x_lengths, y_lengths, ctx.options))
+        products = second(x, y, v_x, v_y, x_lengths, y_lengths, ctx.options)
+        # A pair without a direction gets 0, whatever it holds.
+        nothing = ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
+        found = [product.masked_fill(nothing, 0) for product in products]
     if of_score is not None:
         for k, first in enumerate(_scaled(of_score, score, *made)):
             if ctx.made[k] and ctx.needs_input_grad[k]:
@@ -172,8 +191,8 @@ _raw_scaled = torch.ops.softdp.scaled_gradients.default
 def _second_of_squares(
     x: Tensor,
     y: Tensor,
-    v_x: Tensor | None,
-    v_y: Tensor | None,
+    v_x: Tensor,
+    v_y: Tensor,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
     options: Options,
@@ -184,7 +203,6 @@ def _second_of_squares(
     sum_ij g(i,j) 2 (x_i - y_j) . (v_x_i - v_y_j); g changes with the costs, and these with the features.
     """
     gamma = options.gamma
-    v_x, v_y = _distances._or_zeros(v_x, x), _distances._or_zeros(v_y, y)
     x, y = _distances.infinity_as_nan(x), _distances.infinity_as_nan(y)
     match = -_distances._products(x, y, None, None)
     none, one = match.new_zeros((1, 1, 1)), match.new_ones((match.shape[0],))
@@ -199,34 +217,26 @@ def _second_of_squares(
         _distances._sums(g, v_x, v_y, True, True),
         _distances._sums(by_match, x, y, True, True),
     )
-    products = tuple(2 * (a - b) for a, b in zip(direct, through_g, strict=True))
-    return _where_asked(products, v_x, v_y)
+    return tuple(2 * (a - b) for a, b in zip(direct, through_g, strict=True))
 
 
 def _second_of_tables(
     x: Tensor,
     y: Tensor,
-    v_x: Tensor | None,
-    v_y: Tensor | None,
+    v_x: Tensor,
+    v_y: Tensor,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
     options: Options,
 ) -> tuple[Tensor, Tensor]:
     """The same through tables that PyTorch differentiates."""
-    v_x, v_y = _distances._or_zeros(v_x, x), _distances._or_zeros(v_y, y)
 
     def gradients(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         score, pull = torch.func.vjp(lambda x, y: _by_tables(x, y, x_lengths, y_lengths, options), x, y)
         return pull(torch.ones_like(score))
 
     _, pull = torch.func.vjp(gradients, x, y)
-    return _where_asked(pull((v_x, v_y)), v_x, v_y)
-
-
-def _where_asked(products: tuple[Tensor, ...], v_x: Tensor, v_y: Tensor) -> tuple[Tensor, ...]:
-    """A pair without a direction gets 0, whatever it holds."""
-    nothing = ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
-    return tuple(product.masked_fill(nothing, 0) for product in products)
+    return pull((v_x, v_y))
 
 
 def _vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
@@ -279,15 +289,10 @@ def _pairwise_second(ctx: Any, *directions: Tensor | None) -> tuple[Tensor | Non
         torch.zeros_like(t) if v is None or not there else v
         for v, t, there in zip(directions, (x, y), ctx.made, strict=True)
     )
-    K, L = x.shape[0], y.shape[0]
-    lengths = (
-        None if x_lengths is None else x_lengths.repeat_interleave(L),
-        None if y_lengths is None else y_lengths.repeat(K),
-    )
 
     def score(x: Tensor, y: Tensor) -> Tensor:
-        pairs = x.repeat_interleave(L, 0), y.repeat(K, 1, 1)
-        return _score(*pairs, *lengths, ctx.options).view(K, L)
+        pairs = copied(x, y, x_lengths, y_lengths)
+        return _score(*pairs, ctx.options).view(of_scores.shape)
 
     def gradients(of_scores: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         _, pull = torch.func.vjp(score, x, y)

@@ -208,11 +208,7 @@ def _by_rows(
     """Each sequence of x beside all of y, as pairs; all of them at once in a graph for any K."""
     K, L = x.shape[0], y.shape[0]
     if torch.compiler.is_compiling():
-        lengths = (
-            None if x_lengths is None else x_lengths.repeat_interleave(L),
-            None if y_lengths is None else y_lengths.repeat(K),
-        )
-        return of_pairs(x.repeat_interleave(L, 0), y.repeat(K, 1, 1), *lengths).view(K, L)
+        return of_pairs(*_fused.copied(x, y, x_lengths, y_lengths)).view(K, L)
     rows = [
         of_pairs(x[k].expand(L, -1, -1), y, None if x_lengths is None else x_lengths[k].expand(L), y_lengths)
         for k in range(K)
