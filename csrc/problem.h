@@ -38,4 +38,17 @@ struct Pairs {
   SOFTDP_FN int64_t m(int64_t b) const { return y_lengths(b, columns); }
 };
 
+// What a score of features is made of.
+enum class Kind {
+  kSquares,   // soft-DTW of squared distances
+  kFsd,       // of the cosines of both halves of the features, "free"
+  kLcs,       // of the cosines
+  kCosines,   // soft-DTW of 1 - the cosines
+  kRoots,     // soft-DTW of distances
+  kAbsolute,  // soft-DTW of the sums of the features' absolute differences
+};
+inline bool is_soft_dtw(Kind kind) {
+  return kind != Kind::kFsd && kind != Kind::kLcs;
+}
+
 }  // namespace softdp

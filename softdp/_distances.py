@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _ops
+from . import _features, _ops
 
 FEW_FEATURES = 12  # up to which differences cost a GPU less than products in float64 do
 AT_ONCE = 2**24  # numbers of a piece's intermediate results
@@ -31,6 +31,12 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
     # Where the root has no derivative, and where it would make NaN of the gradient 0.
     root = squares.masked_fill((squares == 0) | squares.isnan(), 1).sqrt()
     return torch.where(squares.isnan(), squares, root.masked_fill(squares == 0, 0))
+
+
+def manhattan(x: Tensor, y: Tensor) -> Tensor:
+    """The sums of the features' absolute differences, differentiable once."""
+    (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
+    return torch.cdist(x, y, p=1) + (of_x + of_y.mT)
 
 
 def infinity_as_nan(x: Tensor) -> Tensor:
@@ -191,6 +197,29 @@ def sums_elsewhere(
     sums_x, sums_y = (t.to(dtype).masked_fill(nothing, 0) for t in (sums_x, sums_y))
     none = x.new_empty(0, dtype=dtype)
     return sums_x if need_x else none, sums_y if need_y else none.clone()
+
+
+def products_of_signs(x: Tensor, y: Tensor, u: Tensor, w: Tensor) -> Tensor:
+    """sign(x_i - y_j) . (u_i - w_j), (B, N, M)."""
+    table = x.sum(2)[:, :, None] + y.sum(2)[:, None]
+    parts = [
+        (_signs(x, y, rows) * (u[:, rows, None] - w[:, None])).sum(3) for rows in _pieces(table, x.shape[2])
+    ]
+    return torch.cat(parts, 1) if parts else table
+
+
+def sums_of_signs(weights: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """sum_j g(i,j) sign(x_i - y_j), and -sum_i g(i,j) sign(x_i - y_j)."""
+    sums_x, sums_y = [], torch.zeros_like(y)
+    for rows in _pieces(weights, x.shape[2]):
+        weighed = weights[:, rows, :, None] * _signs(x, y, rows)
+        sums_x.append(weighed.sum(2))
+        sums_y = sums_y - weighed.sum(1)
+    return torch.cat(sums_x, 1) if sums_x else torch.zeros_like(x), sums_y
+
+
+def _signs(x: Tensor, y: Tensor, rows: slice) -> Tensor:
+    return (x[:, rows, None] - y[:, None]).sign()
 
 
 def _by_differences(x: Tensor) -> bool:

@@ -1,8 +1,8 @@
 """Scores of features by one operator, which makes the scores' gradients with the scores.
 
 The gradient of a score only scales its gradients by the features. So nothing of the size of the tables is
-kept: csrc/cpu/features.h. The operator has a kernel on the CPU alone. Elsewhere, and for the second order,
-features go through tables.
+kept: csrc/cpu/features.h, csrc/cuda/feature_scores.h. On other devices, and for the second order, features go
+through tables.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from . import _cosines, _distances, _ops
 from .functional import fsd_score, lcs_score
 
-SQUARES, FSD, LCS, COSINES, ROOTS = range(5)  # enum class Kind of csrc/cpu/features.h
+SQUARES, FSD, LCS, COSINES, ROOTS, ABSOLUTE = range(6)  # enum class Kind of csrc/problem.h
 
 
 class Options(NamedTuple):
@@ -27,11 +27,10 @@ class Options(NamedTuple):
 
 def serves(x: Tensor) -> bool:
     """Whether features like these go by the operator."""
-    there = x.device.type in ("cpu", "meta") and _ops.has_kernel(x.device)
-    return there and not _ops._forward_mode()
+    return _ops.has_kernel(x.device) and not _ops._forward_mode()
 
 
-KIND_OF_COST = {"squared_euclidean": SQUARES, "cosine": COSINES, "euclidean": ROOTS}
+KIND_OF_COST = {"squared_euclidean": SQUARES, "cosine": COSINES, "euclidean": ROOTS, "manhattan": ABSOLUTE}
 
 
 def soft_dtw(
@@ -41,6 +40,8 @@ def soft_dtw(
 
     Of features that the operator serves.
     """
+    if y is x and y_lengths is x_lengths:
+        y = None  # half of the gradient is the other half
     return _score(x, y, x_lengths, y_lengths, Options(KIND_OF_COST[cost], float(gamma)))
 
 
@@ -63,10 +64,11 @@ def _score_or_tables(
 
 
 def _score(
-    x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
+    x: Tensor, y: Tensor | None, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
-    needs = (_ops.transformed() or _ops.wanted(t) for t in (x, y))
-    score, _, _ = _operator(x, y, x_lengths, y_lengths, *options, *needs)
+    needs = (t is not None and (_ops.transformed() or _ops.wanted(t)) for t in (x, y))
+    lengths = _ops.following(x_lengths, y_lengths, x.device)
+    score, _, _ = _operator(x, y, *lengths, *options, *needs)
     return score
 
 
@@ -74,8 +76,8 @@ def _by_tables(
     x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
     lengths = {"x_lengths": x_lengths, "y_lengths": y_lengths}
-    if options.kind == ROOTS:
-        cost = _distances.euclidean(x, y)
+    if options.kind in (ROOTS, ABSOLUTE):
+        cost = (_distances.euclidean if options.kind == ROOTS else _distances.manhattan)(x, y)
         return -fsd_score(-cost, 0.0, gamma=options.gamma, boundary="anchored", **lengths)
     if options.kind == FSD:
         return fsd_score(*_cosines.cosines(x, y, heads=2), gamma=options.gamma, **lengths)
@@ -89,7 +91,7 @@ def pairwise(
     x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
     """Scores of every x and every y: (K, N, D), (L, M, D) -> (K, L). Of features that the operator serves."""
-    return _pairwise(x, y, x_lengths, y_lengths, *options)
+    return _pairwise(x, y, *_ops.following(x_lengths, y_lengths, x.device), *options)
 
 
 def copied(
@@ -110,8 +112,8 @@ def copied(
 
 @torch.library.register_fake("softdp::score_of_features")
 def _(x, y, x_lengths, y_lengths, kind, gamma, threshold, need_x, need_y):
-    gradients = (t.new_empty(t.shape if need else (0,)) for t, need in ((x, need_x), (y, need_y)))
-    return x.new_empty((x.shape[0],)), *gradients
+    d_y = x.new_empty(y.shape if need_y and y is not None else (0,))
+    return x.new_empty((x.shape[0],)), x.new_empty(x.shape if need_x else (0,)), d_y
 
 
 @torch.library.register_fake("softdp::scaled_gradients")
@@ -162,12 +164,19 @@ def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -
     found = [None, None]
     if any(v is not None for v in directions):
         x, y, x_lengths, y_lengths = _inputs(ctx, saved)
+        itself = y is None
+        if itself:
+            y, y_lengths, directions[1] = x, x_lengths, directions[0]
         v_x, v_y = (_distances._or_zeros(v, t) for v, t in zip(directions, (x, y), strict=True))
-        second = _second_of_squares if ctx.options.kind == SQUARES else _second_of_tables
-        products = second(x, y, v_x, v_y, x_lengths, y_lengths, ctx.options)
+        second = {SQUARES: _second_of_squares, ABSOLUTE: _second_of_absolute}
+        products = second.get(ctx.options.kind, _second_of_tables)(
+            x, y, v_x, v_y, x_lengths, y_lengths, ctx.options
+        )
         # A pair without a direction gets 0, whatever it holds.
         nothing = ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
         found = [product.masked_fill(nothing, 0) for product in products]
+        if itself:
+            found[0] = found[0] + found[1]
     if of_score is not None:
         for k, first in enumerate(_scaled(of_score, score, *made)):
             if ctx.made[k] and ctx.needs_input_grad[k]:
@@ -202,22 +211,45 @@ def _second_of_squares(
     With the costs' gradient g, the product of v and the gradients by the features is
     sum_ij g(i,j) 2 (x_i - y_j) . (v_x_i - v_y_j); g changes with the costs, and these with the features.
     """
-    gamma = options.gamma
     x, y = _distances.infinity_as_nan(x), _distances.infinity_as_nan(y)
     match = -_distances._products(x, y, None, None)
-    none, one = match.new_zeros((1, 1, 1)), match.new_ones((match.shape[0],))
-    tensors = match, none, None, x_lengths, y_lengths
-    _, saved = _ops.fsd_forward(*tensors, gamma, True, True)
-    g, *_ = _ops.fsd_backward(one, saved, *tensors, gamma, True, True, False, False)
-    by_g = 2 * _distances._products(x, y, v_x, v_y)
-    _, by_match, *_ = _ops.fsd_double_backward(
-        by_g, None, None, one, *tensors, gamma, True, True, False, False
-    )
+    one = match.new_ones((match.shape[0],))
+    tensors = _anchored(match, x_lengths, y_lengths)
+    _, saved = _ops.fsd_forward(*tensors, options.gamma, True, True)
+    g, *_ = _ops.fsd_backward(one, saved, *tensors, options.gamma, True, True, False, False)
+    by_match = _changes_of_gradient(2 * _distances._products(x, y, v_x, v_y), tensors, options.gamma)
     direct, through_g = (
         _distances._sums(g, v_x, v_y, True, True),
         _distances._sums(by_match, x, y, True, True),
     )
     return tuple(2 * (a - b) for a, b in zip(direct, through_g, strict=True))
+
+
+def _second_of_absolute(
+    x: Tensor,
+    y: Tensor,
+    v_x: Tensor,
+    v_y: Tensor,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+    options: Options,
+) -> tuple[Tensor, Tensor]:
+    """The same of absolute differences, whose signs do not change: through g alone."""
+    tensors = _anchored(-_distances.manhattan(x, y), x_lengths, y_lengths)
+    by_match = _changes_of_gradient(_distances.products_of_signs(x, y, v_x, v_y), tensors, options.gamma)
+    return tuple(-sums for sums in _distances.sums_of_signs(by_match, x, y))
+
+
+def _anchored(match: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> tuple:
+    """What FSD's operators take for soft-DTW."""
+    return match, match.new_zeros((1, 1, 1)), None, x_lengths, y_lengths
+
+
+def _changes_of_gradient(direction: Tensor, tensors: tuple, gamma: float) -> Tensor:
+    """How the gradients by match change along a direction of match."""
+    one = direction.new_ones((direction.shape[0],))
+    options = gamma, True, True, False, False
+    return _ops.fsd_double_backward(direction, None, None, one, *tensors, *options)[1]
 
 
 def _second_of_tables(

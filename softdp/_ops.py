@@ -43,13 +43,21 @@ def taken(args: Any) -> Any:
         t.dtype != scores.dtype and (t.numel() > 1 or t.requires_grad) for t in gaps
     ):
         args = args.computed()
-    if not on_gpu(scores.device):
-        return args
-    x_lengths, y_lengths = (
-        None if t is None else _following(t, name, scores.device)
-        for name, t in (("x_lengths", args.x_lengths), ("y_lengths", args.y_lengths))
-    )
+    x_lengths, y_lengths = following(args.x_lengths, args.y_lengths, scores.device)
     return args._replace(x_lengths=x_lengths, y_lengths=y_lengths)
+
+
+def following(
+    x_lengths: Tensor | None, y_lengths: Tensor | None, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """Lengths on the scores' device, if it is a GPU."""
+    if not on_gpu(device):
+        return x_lengths, y_lengths
+    x_lengths, y_lengths = (
+        None if t is None else _following(t, name, device)
+        for name, t in (("x_lengths", x_lengths), ("y_lengths", y_lengths))
+    )
+    return x_lengths, y_lengths
 
 
 def _following(lengths: Tensor, name: str, device: torch.device) -> Tensor:

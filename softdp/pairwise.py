@@ -29,8 +29,8 @@ def pairwise_soft_dtw(
     Shapes: x (K, N, D), y (L, M, D); lengths (K,) and (L,); returns (K, L).
 
     The features are not copied for each pair. Backward sweeps the pairs a second time. So a call takes the
-    memory of the features and of the result and, for the gradients, up to 8 times the smaller side's. That
-    holds on a CPU, and not of the cost "manhattan" or a function: elsewhere a call takes the memory of its
+    memory of the features and of the result and, for the gradients, up to 8 times the smaller side's on a CPU
+    or 1 GiB on a GPU. That does not hold of a function as cost: a call then takes the memory of its
     K * L tables. A second derivative copies the features for each pair.
 
     Args:

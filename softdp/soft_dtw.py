@@ -92,8 +92,9 @@ def soft_dtw_loss(
 
     Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns () or (B,).
 
-    On a CPU no matrix of costs is kept: the value and the gradients of the features are made piece by piece,
-    in the memory of the features. The cost "manhattan", a function, and second derivatives need the matrix.
+    No matrix of costs is kept: the value and the gradients of the features are made piece by piece, in the
+    memory of the features and, on a GPU, of at most 1 GiB. A function as cost, and second derivatives, need
+    the matrix.
 
     Args:
         x, y: features of the two sequences.
@@ -233,10 +234,8 @@ def _costs(x: Tensor, y: Tensor, cost: str | Cost) -> Tensor:
         return found
     if cost == "cosine":
         return 1 - _cosines.cosines(x, y, heads=1)[0]
-    if cost == "manhattan":
-        (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
-        return torch.cdist(x, y, p=1) + (of_x + of_y.mT)
-    return _distances.euclidean(x, y) if cost == "euclidean" else _distances.squared(x, y)
+    of_differences = {"euclidean": _distances.euclidean, "manhattan": _distances.manhattan}
+    return of_differences.get(cost, _distances.squared)(x, y)
 
 
 @_checks.explained()

@@ -197,6 +197,51 @@ def second_order(lcs, dtype, size, lengths, gamma, saved, directions, grad, need
     return Result(tangent, tangents, tuple(found), {})
 
 
+def features(
+    kind: int,
+    x: Tensor,
+    y: Tensor,
+    *,
+    gamma: float,
+    threshold: float = 0.0,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+    every: bool = False,
+    itself: bool = False,
+    needs: tuple[bool, bool] = (True, True),
+    weights: Tensor | None = None,
+    table_bytes: int = 1 << 30,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Scores of x (B, N, D) and y (B, M, D) and their gradients, None where not needed.
+
+    every: of every x and every y, (K, L). itself: y is x, and the gradient by x is by both. weights, (K, L):
+    of the scores whose weighed sum is differentiated.
+    """
+    kernels = module()
+    dtype = str(x.dtype).removeprefix("torch.")
+    shape = (len(x), len(y)) if every else (len(x),)
+    size = (math.prod(shape), x.shape[1], y.shape[1])
+    lengths = [
+        (0 if t is None else t.data_ptr(), t is None or t.dtype == torch.int64)
+        for t in (x_lengths, y_lengths)
+    ]
+    score = poisoned(shape, x.dtype)
+    gradients = [poisoned(t.shape, x.dtype) if need else None for t, need in zip((x, y), needs, strict=True)]
+
+    def go(workspace: Tensor | None) -> int:
+        return kernels.features(
+            dtype, size, len(y) if every else 0, itself, x.shape[2], *lengths, kind, gamma, threshold,
+            [x.data_ptr(), y.data_ptr()], score.data_ptr(),
+            [0 if t is None else t.data_ptr() for t in gradients],
+            0 if weights is None else weights.data_ptr(), table_bytes, *address(workspace),
+        )  # fmt: skip
+
+    workspace = poisoned((go(None),), torch.uint8)
+    go(workspace)
+    check_margins(score, workspace, *(t for t in gradients if t is not None))
+    return score, *gradients
+
+
 def poisoned(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Memory of NaN, so that what is not written shows, between margins of canaries."""
     length = math.prod(size) * dtype.itemsize

@@ -1,4 +1,4 @@
-"""softdp with its CUDA operators on the CPU: csrc/ops/cuda.cpp and the kernels, compiled as C++ under
+"""softdp with its CUDA operators on the CPU: csrc/ops/cuda*.cpp and the kernels, compiled as C++ under
 tests/kernels/shim.h, in the place of the CPU operators.
 
     SOFTDP_SHIM=1 pytest tests/test_cuda.py
@@ -42,7 +42,6 @@ def install() -> None:
     assert Path(softdp.__file__).parent == package
     softdp._ops.takes_costs = lambda device: False  # as of a GPU
     softdp._ops.on_gpu = lambda device: True
-    softdp._fused.serves = lambda features: False
     softdp._checks.values_hidden = lambda: True  # of lengths: nobody looks at a GPU's
 
 
@@ -50,7 +49,8 @@ def _build() -> Path:
     folder = ROOT / "build" / f"softdp_shim_{torch.__version__}"
     folder.mkdir(parents=True, exist_ok=True)
     kernels = ROOT / "tests" / "kernels"
-    files = [ROOT / "csrc/ops/library.cpp", ROOT / "csrc/ops/cuda.cpp", kernels / "shim.cpp"]
+    names = "library", "cuda", "cuda_features"
+    files = [*(ROOT / f"csrc/ops/{name}.cpp" for name in names), kernels / "shim.cpp"]
     files += [kernels / "binding" / "launches.cpp", *sorted((ROOT / "csrc/cuda").glob("*.cu"))]
     cpp_extension.load(
         "softdp_shim",

@@ -98,12 +98,21 @@ def euclidean_by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tens
     return softdp.soft_dtw(_distances.euclidean(x, y), gamma=gamma, **lengths)
 
 
+def manhattan(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
+    return _fused.soft_dtw(x, y, "manhattan", gamma, x_lengths, y_lengths)
+
+
+def manhattan_by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
+    return softdp.soft_dtw((x[:, :, None] - y[:, None]).abs().sum(3), gamma=gamma, **lengths)
+
+
 WAYS = {
     "soft_dtw": (fused, by_table),
     "fsd": (fsd, fsd_by_tables),
     "lcs": (lcs, lcs_by_table),
     "cosine": (cosine, cosine_by_table),
     "euclidean": (euclidean, euclidean_by_table),
+    "manhattan": (manhattan, manhattan_by_table),
 }
 each = pytest.mark.parametrize("way", WAYS)
 
@@ -142,7 +151,7 @@ def test_values_and_gradients_are_the_tables(way, size, gamma, dtype, tolerance)
     one, table = WAYS[way]
     if way != "soft_dtw" and gamma < 0.3:  # rounding decides which path of the cosines is best
         dtype, tolerance = torch.float64, 1e-9
-    if way == "euclidean" and dtype == torch.float32:
+    if way in ("euclidean", "manhattan") and dtype == torch.float32:
         tolerance = 2e-3  # the costs' rounding: both ways are as far from float64
     tensors = features_for(way, *size, dtype=dtype)
     weight = torch.rand(size[0], dtype=dtype) - 0.5
@@ -218,6 +227,32 @@ def test_twice_differentiable(way, is_ragged, gamma):
     assert torch.autograd.gradgradcheck(lambda x: call(x, tensors[1].detach()), tensors[:1])
 
 
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("fsd", "lcs")])
+@pytest.mark.parametrize("steps", [6, 300])
+@pytest.mark.parametrize("is_ragged", [False, True])
+def test_sequences_with_themselves(way, steps, is_ragged):
+    """Half the gradient is made, and doubled; second derivatives too."""
+    one, table = WAYS[way]
+    (x, _) = features_for(way, 3, steps, 1, 4)
+    lengths = torch.tensor([steps, 2, 0])
+    options = {"x_lengths": lengths, "y_lengths": lengths} if is_ragged else {}
+    weight = torch.tensor([1.0, -0.5, 2.0]).double()
+    found = with_gradients(lambda x: one(x, x, 0.5, **options), [x], weight=weight)
+    copy = x.detach().clone().requires_grad_()
+    value, *parts = with_gradients(one, [x, copy], 0.5, weight=weight, **options)
+    close(found[0], value, 1e-12)
+    close(found[1], parts[0] + parts[1], 1e-9)
+    assert one(x, x, 0.5, **options).grad_fn.made == (True, False)
+    if steps == 6:
+        call = lambda x: one(x, x, 0.5, **options)  # noqa: E731
+        assert torch.autograd.gradcheck(call, x) and torch.autograd.gradgradcheck(call, x)
+        close(
+            torch.func.vmap(torch.func.grad(lambda a: one(a, a, 0.5).sum()))(x.detach()[:, None])[:, 0],
+            with_gradients(lambda x: one(x, x, 0.5), [x])[1],
+            1e-12,
+        )
+
+
 @each
 def test_a_nan_spoils_its_pair_alone_and_0_hides_it(way):
     x, y = (t.detach() for t in features_for(way, 4, 40, 50, 4, dtype=torch.float32))
@@ -251,7 +286,7 @@ def test_opcheck():
             lengths = ragged(*tensors[0].shape[:2], tensors[1].shape[1]).values()
             tensors = [t.requires_grad_(need) for t, need in zip(tensors, needs, strict=True)]
             torch.library.opcheck(OPERATOR, (*tensors, *lengths, 0, 0.5, 0.0, *needs))
-            for kind in (1, 2, 3, 4):
+            for kind in (1, 2, 3, 4, 5):
                 halves = [
                     torch.cat([t.detach(), t.detach().cos()], 2).requires_grad_(need)
                     for t, need in zip(tensors, needs, strict=True)
@@ -292,7 +327,7 @@ def test_a_direct_call_is_checked():
         (x, y, None, None, 0, -1.0, 0.0),
         (x, y, None, None, 0, math.nan, 0.0),
         (x, y, None, None, 2, 1.0, math.nan),
-        (x, y, None, None, 5, 1.0, 0.0),
+        (x, y, None, None, 6, 1.0, 0.0),
         (x[..., :1], y[..., :1], None, None, 1, 1.0, 0.0),
     ):
         with pytest.raises(RuntimeError):

@@ -26,6 +26,10 @@ def euclidean(x, y, **options):
     return softdp.soft_dtw_loss(x, y, reduction="none", cost="euclidean", **options)
 
 
+def manhattan(x, y, **options):
+    return softdp.soft_dtw_loss(x, y, reduction="none", cost="manhattan", **options)
+
+
 def cosine(x, y, **options):
     return softdp.soft_dtw_loss(x, y, reduction="none", cost="cosine", **options)
 
@@ -42,6 +46,7 @@ WAYS = {
     "soft_dtw": (softdp.pairwise_soft_dtw, soft_dtw),
     "divergence": (partial(softdp.pairwise_soft_dtw, normalize=True), divergence),
     "euclidean": (partial(softdp.pairwise_soft_dtw, cost="euclidean"), euclidean),
+    "manhattan": (partial(softdp.pairwise_soft_dtw, cost="manhattan"), manhattan),
     "cosine": (partial(softdp.pairwise_soft_dtw, cost="cosine"), cosine),
     "fsd": (softdp.pairwise_fsd, fsd),
     "lcs": (partial(softdp.pairwise_lcs, threshold=0.2), lcs),

@@ -80,6 +80,7 @@ enum class Form {
   kSquares,   // (x - y)^2
   kProducts,  // (x - y) (u - w)
   kRelative,  // x y, relative to an origin: to squared distances
+  kAbsolute,  // |x - y|
 };
 
 // Squared distances by dot products of steps relative to an origin.
@@ -108,6 +109,10 @@ SOFTDP_FN void product_tile(const T* x, const T* u, const T* y, const T* w, int6
           sum[r][v] = muladd(a, b, sum[r][v]);
         } else {
           const Vec<T> d = a - b;
+          if constexpr (kForm == Form::kAbsolute) {
+            sum[r][v] = sum[r][v] + max(d, -d);
+            continue;
+          }
           Vec<T> e = d;
           if constexpr (kForm == Form::kProducts)
             e = Vec<T>(u[r * features + k]) - Vec<T>::load(w + k * kWidth + v * L);
@@ -210,6 +215,7 @@ SOFTDP_FN void products_of(const Differences& p, const Part& part) {
 template <class T>
 void products(const Differences& p, const Part& part) {
   if (p.u) return products_of<T, Form::kProducts>(p, part);
+  if (p.absolute) return products_of<T, Form::kAbsolute>(p, part);
   p.relative ? products_of<T, Form::kRelative>(p, part) : products_of<T, Form::kSquares>(p, part);
 }
 
@@ -272,8 +278,18 @@ SOFTDP_FN void gather(const T* from, int64_t stride, int rows, int columns, T ne
     }
 }
 
-// sums(k, lane) += sum over `steps` of weight(step, lane) (own(k, lane) - other(step, k)).
-template <class T, int kFeatures>
+// to + w d, or to + w sign(d).
+template <bool kSigns, class T>
+SOFTDP_FN Vec<T> weighed(Vec<T> w, Vec<T> d, Vec<T> to) {
+  if constexpr (kSigns) {
+    const Vec<T> zero(T(0));
+    return to + select(d > zero, w, select(zero > d, -w, zero));
+  } else {
+    return muladd(w, d, to);
+  }
+}
+// sums(k, lane) += sum over `steps` of weight(step, lane) (own(k, lane) - other(step, k)), or of its sign.
+template <bool kSigns, class T, int kFeatures>
 SOFTDP_FN void sum_tile(const T* weights, int64_t steps, const T* own, const T* other, T* sums) {
   constexpr int L = kLanes<T>;
   Vec<T> step[kFeatures], even[kFeatures], odd[kFeatures];
@@ -288,22 +304,22 @@ SOFTDP_FN void sum_tile(const T* weights, int64_t steps, const T* own, const T* 
     const Vec<T> w = Vec<T>::load(weights + i * L), next = Vec<T>::load(weights + (i + 1) * L);
 #pragma GCC unroll 16
     for (int k = 0; k < kFeatures; k++) {
-      even[k] = muladd(w, step[k] - Vec<T>(other[i * kFeatures + k]), even[k]);
-      odd[k] = muladd(next, step[k] - Vec<T>(other[(i + 1) * kFeatures + k]), odd[k]);
+      even[k] = weighed<kSigns>(w, step[k] - Vec<T>(other[i * kFeatures + k]), even[k]);
+      odd[k] = weighed<kSigns>(next, step[k] - Vec<T>(other[(i + 1) * kFeatures + k]), odd[k]);
     }
   }
   if (i < steps) {
     const Vec<T> w = Vec<T>::load(weights + i * L);
 #pragma GCC unroll 16
     for (int k = 0; k < kFeatures; k++)
-      even[k] = muladd(w, step[k] - Vec<T>(other[i * kFeatures + k]), even[k]);
+      even[k] = weighed<kSigns>(w, step[k] - Vec<T>(other[i * kFeatures + k]), even[k]);
   }
 #pragma GCC unroll 16
   for (int k = 0; k < kFeatures; k++) (even[k] + odd[k]).store(sums + k * kPitch<T>);
 }
 // `own` and `sums` are (features, kPitch), `other` (steps, features): of these, kCount features are copied
 // side by side, kFeatures at a time. Where kCount is a cache line, every line of `other` is met once.
-template <class T, int kFeatures, int kCount>
+template <bool kSigns, class T, int kFeatures, int kCount>
 SOFTDP_FN void sum_features(const WeightStrips<T>& strips, int count, const T* own, const T* other, int steps,
                             int64_t features, int64_t k, T* sums) {
   constexpr int L = kLanes<T>;
@@ -318,13 +334,13 @@ SOFTDP_FN void sum_features(const WeightStrips<T>& strips, int count, const T* o
       for (int s = 0; s < count; s++)
         if (const int first = strips.first[s], last = strips.last[s] < steps ? strips.last[s] : steps;
             first < last)
-          sum_tile<T, kFeatures>(strips.weights + (s * kBlock + first) * L, last - first,
-                                 own + (k + f) * kPitch<T> + s * L, few[f / kFeatures] + first * kFeatures,
-                                 sums + (k + f) * kPitch<T> + s * L);
+          sum_tile<kSigns, T, kFeatures>(
+              strips.weights + (s * kBlock + first) * L, last - first, own + (k + f) * kPitch<T> + s * L,
+              few[f / kFeatures] + first * kFeatures, sums + (k + f) * kPitch<T> + s * L);
   }
   if constexpr (kFeatures > 1) {
     constexpr int kNext = kCount > kFeatures ? kFeatures : kFeatures / 2;
-    sum_features<T, kNext, kNext>(strips, count, own, other, steps, features, k, sums);
+    sum_features<kSigns, T, kNext, kNext>(strips, count, own, other, steps, features, k, sums);
   }
 }
 
@@ -374,15 +390,19 @@ void sums_one_by_one(const Differences& p, const Part& part, const T* weights, c
       const T weight = T(p.scale) * weights[i * p.columns + j];
       if (weight == 0) continue;
       for (int64_t k = 0; k < D; k++) {
-        const T d = weight * (x[i * D + k] - y[j * D + k]);
+        const T difference = x[i * D + k] - y[j * D + k];
+        const T d = !p.absolute      ? weight * difference
+                    : difference > 0 ? weight
+                    : difference < 0 ? -weight
+                                     : T(0);
         if (sums_x) sums_x[i * D + k] += d;
         if (sums_y) sums_y[j * D + k] -= d;
       }
     }
 }
 
-template <class T>
-void sums(const Differences& p, const Part& part) {
+template <bool kSigns, class T>
+SOFTDP_FN void sums_of(const Differences& p, const Part& part) {
   constexpr int L = kLanes<T>, kFeatures = kManyRegisters ? 8 : 4, kLine = 64 / int(sizeof(T));
   const int64_t D = p.features, N = p.rows, M = p.columns, own_columns = part.end - part.begin;
   const T *const x = static_cast<const T*>(p.x) + part.pair * N * D,
@@ -419,17 +439,22 @@ void sums(const Differences& p, const Part& part) {
       const int columns = columns_of(b);
       gather(weights + i * M + j, M, rows, columns, T(p.negligible), along_y, along_x);
       if (sums_y)
-        sum_features<T, kFeatures, kLine>(along_y, (columns + L - 1) / L, blocks_y + b * block, x + i * D,
-                                          rows, D, 0, blocks_sums_y + b * block);
+        sum_features<kSigns, T, kFeatures, kLine>(along_y, (columns + L - 1) / L, blocks_y + b * block,
+                                                  x + i * D, rows, D, 0, blocks_sums_y + b * block);
       if (sums_x)
-        sum_features<T, kFeatures, kLine>(along_x, (rows + L - 1) / L, block_x, y + j * D, columns, D, 0,
-                                          block_sums_x);
+        sum_features<kSigns, T, kFeatures, kLine>(along_x, (rows + L - 1) / L, block_x, y + j * D, columns, D,
+                                                  0, block_sums_x);
     }
     if (sums_x) add_transposed(block_sums_x, rows, D, T(p.scale), sums_x + i * D);
   }
   for (int64_t b = 0; sums_y && b < blocks; b++)
     add_transposed(blocks_sums_y + b * block, columns_of(b), D, T(p.scale),
                    sums_y + (part.begin + b * kBlock) * D);
+}
+
+template <class T>
+void sums(const Differences& p, const Part& part) {
+  p.absolute ? sums_of<true, T>(p, part) : sums_of<false, T>(p, part);
 }
 
 }  // namespace softdp::cpu::SOFTDP_ISA

@@ -25,6 +25,7 @@ struct Differences {
   void* out_y;          // sums: (pairs, columns, features); null: not wanted
   int64_t splits;       // sums: in how many parts the columns are summed
   bool relative;        // products: of squared distances
+  bool absolute;        // products: of |x - y|, feature by feature; sums: of its sign in place of x - y
   double scale;         // sums
   bool adds;            // sums: to what is there
   double negligible;    // sums: weights up to this magnitude may be left out

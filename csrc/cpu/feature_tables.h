@@ -76,7 +76,7 @@ void spoil_gradients(const FeatureProblem& p, int64_t pair) {
   if (steps.d_y) std::fill_n(steps.d_y, p.m(pair) * p.features, nan);
 }
 
-// Of squared distances, or of their roots.
+// Of squared distances, of their roots, or of absolute differences.
 template <class T>
 class SquareTables {
  public:
@@ -140,8 +140,9 @@ class SquareTables {
     d.x = steps.x, d.y = steps.y, d.out_x = steps.d_x, d.out_y = steps.d_y;
     d.out = table, d.weights = table;
     d.splits = 1;
-    d.relative = p_.features > kFewFeatures;
-    d.scale = 2;  // of |x - y|^2
+    d.absolute = p_.kind == Kind::kAbsolute;
+    d.relative = !d.absolute && p_.features > kFewFeatures;
+    d.scale = d.absolute ? 1 : 2;  // of |x - y|^2
     d.negligible = kNegligible<T>;
     return d;
   }

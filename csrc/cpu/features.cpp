@@ -109,7 +109,7 @@ class Chunk {
     over_pairs(count, threads, [&](int64_t k, void* scratch) {
       if (wanted_[k] == 0) return;
       if (std::isnan(scores_[k])) return spoiled(number(k));
-      const Adding to{weights != nullptr, weights ? double(weights[number(k)]) : 1};
+      const Adding to{weights != nullptr, weights ? double(weights[number(k)]) : p_.itself ? 2 : 1};
       tables_.add(k, piece(number(k)), tables_of(k).at, to, scratch);
       if (!weights) tables_.finish(k, number(k));
     });
@@ -350,7 +350,9 @@ class TiledPair {
   }
 
   // Of the pair's gradient.
-  double weight() const { return p_.grad_score ? double(static_cast<const T*>(p_.grad_score)[pair_]) : 1; }
+  double weight() const {
+    return p_.grad_score ? double(static_cast<const T*>(p_.grad_score)[pair_]) : p_.itself ? 2 : 1;
+  }
   // The value, and gradients to be added to.
   void finish(double score) {
     if (p_.score) static_cast<T*>(p_.score)[pair_] = T(is_soft_dtw(p_.kind) ? 0 - score : score);
@@ -449,6 +451,7 @@ void with_tables_of(Kind kind, const Run& run) {
   switch (kind) {
     case Kind::kSquares:
     case Kind::kRoots:
+    case Kind::kAbsolute:
       return run(static_cast<SquareTables<T>*>(nullptr));
     case Kind::kFsd:
       return run(static_cast<CosineTables<T, 2>*>(nullptr));

@@ -9,17 +9,6 @@
 
 namespace softdp::cpu {
 
-enum class Kind {
-  kSquares,  // soft-DTW of squared distances
-  kFsd,      // of the cosines of both halves of the features, "free"
-  kLcs,      // of the cosines
-  kCosines,  // soft-DTW of 1 - the cosines
-  kRoots,    // soft-DTW of distances
-};
-inline bool is_soft_dtw(Kind kind) {
-  return kind != Kind::kFsd && kind != Kind::kLcs;
-}
-
 // Features are contiguous, x (pairs, rows, features) and y (pairs, columns, features), all double or all
 // float, and so is what is written. Past the sequences' lengths they must be finite; their gradient is 0
 // there. A pair that is not finite has the score NaN and, here, the gradient 0.
@@ -29,6 +18,7 @@ inline bool is_soft_dtw(Kind kind) {
 struct FeatureProblem {
   Pairs pairs;
   int64_t others;
+  bool itself;  // y is x: d_x is by both, which are the same, and d_y null
   int64_t features;
   bool is_double;
   Kind kind;

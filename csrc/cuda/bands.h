@@ -206,7 +206,7 @@ struct ForwardArguments {
   Boundary boundary;
   Format<T> format;
   Scores<T> scores[3];
-  bool wide_gaps;
+  bool wide_gaps, is_piece;
   V* score;
   V* saved;
   Bands bands;
@@ -426,7 +426,8 @@ forward_bands(const ForwardArguments<R> a) {
   strip.above = own.above;
   strip.below = own.below;
   strip.left = lane < rows ? left_of(row0 + lane) : boundary_state<Wide>(a.k, false);
-  strip.diagonal = row0 == 0 ? given(boundary.corner, pair, true) : left_of(row0 - 1);
+  const bool at_top = !boundary.above || !boundary.anchored;  // S(0,0), or below it on the boundary
+  strip.diagonal = row0 == 0 ? given(boundary.corner, pair, at_top) : left_of(row0 - 1);
   if (is_nan(strip.left) || is_nan(strip.diagonal)) strip.worst = NAN;  // of the piece before
   if (R::kInsert == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[0]);
   if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[1]);
@@ -504,7 +505,7 @@ forward_bands(const ForwardArguments<R> a) {
       const V value = spoiled ? V(NAN) : at_end;
       a.score[pair] = value;
       const V verdict = value != value ? V(NAN) : V(kNoPath);
-      if (saved && (value != value || value == -ScalarCommon::kInfinity)) {
+      if (saved && !a.is_piece && (value != value || value == -ScalarCommon::kInfinity)) {
 #pragma unroll
         for (int plane = 0; plane < R::kPlanes; plane++) saved[plane * N * M + (n - 1) * M + m - 1] = verdict;
       }
@@ -524,6 +525,8 @@ struct BackwardArguments {
   Format<T> format;
   Gradient<T> gradients[3];
   bool shared_gap, visits;
+  const V *verdicts, *given;
+  V* handed;
   int arrays;  // the third is for delete's gradient, where it is wanted cell by cell
   Bands bands;
   Chain<V> chain;
@@ -567,8 +570,11 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   const int n = size.n, m = size.m;
   const V* const saved = a.saved + pair * kPlanes * N * M;
   // A pair whose score receives the gradient 0 gets it, whatever it holds, and is not swept.
-  const V verdict =
-      n > 0 && m > 0 && a.grad_score[pair] != 0 ? saved[int64_t(n - 1) * M + m - 1] : V(kNoPath);
+  const V seed = a.grad_score ? a.grad_score[pair] : V(1);
+  const V verdict = n == 0 || m == 0 ? V(kNoPath)
+                    : a.verdicts     ? a.verdicts[pair]
+                    : seed != 0      ? saved[int64_t(n - 1) * M + m - 1]
+                                     : V(kNoPath);
   const bool swept = verdict >= 0;
   fill_gradients(a, pair, place.band, n, m, swept || verdict < 0 ? 0.0f : NAN, swept);
   // From here on the table is seen from its end: row 0 is x's last step, column 0 y's.
@@ -595,8 +601,12 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
     in = between_warps<V>(block.warps[warp - 1]);
   else if (row0 > 0)
     in = between_bands(a, pair, place.band - 1);
+  else if (a.given && seed == 0)
+    in.global = const_cast<V*>(a.given) + pair * M;
   if (row0 + rows < n)
     out = warp < a.bands.warps - 1 ? between_warps<V>(own) : between_bands(a, pair, place.band);
+  else if (a.handed)
+    out.global = a.handed + pair * M;
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
   const Part part(lane);
@@ -627,7 +637,7 @@ backward_bands(const BackwardArguments<T, kLcs> a) {
   };
 
   Adjoints<V> from;
-  sweep_blocks(lane, rows, m, row0 == 0 ? a.grad_score[pair] : V(0), in, out, above, below, start, store,
+  sweep_blocks(lane, rows, m, row0 == 0 ? seed : V(0), in, out, above, below, start, store,
                [&](int t0, int, bool full) {
                  const RingPlaces<-1> places(lane, t0);
                  if (full)

@@ -42,6 +42,7 @@ ForwardArguments<R> forward_arguments(const Forward<T>& p) {
           p.format,
           {p.scores[0], p.scores[1], p.scores[2]},
           p.wide_gaps,
+          p.is_piece,
           p.score,
           p.saved,
           bands,
@@ -178,10 +179,20 @@ Error launch_backward(const Backward<T>& p, Stream stream) {
   using Block = BandMemory<V, V>;
   const Bands bands = bands_for<V>(p.pairs);
   const int arrays = kLcs ? 1 : p.gradients[2].data && p.gradients[2].every_column ? 3 : 2;
-  BackwardArguments<T, kLcs> arguments{
-      p.pairs,           p.grad_score, p.saved, p.format, {p.gradients[0], p.gradients[1], p.gradients[2]},
-      p.shared_gap,      p.visits,     arrays,  bands,    Chain<V>::in(p.workspace, p.pairs, bands),
-      {nullptr, nullptr}};
+  BackwardArguments<T, kLcs> arguments{p.pairs,
+                                       p.grad_score,
+                                       p.saved,
+                                       p.format,
+                                       {p.gradients[0], p.gradients[1], p.gradients[2]},
+                                       p.shared_gap,
+                                       p.visits,
+                                       p.verdicts,
+                                       p.given,
+                                       p.handed,
+                                       arrays,
+                                       bands,
+                                       Chain<V>::in(p.workspace, p.pairs, bands),
+                                       {nullptr, nullptr}};
   V* partial = reinterpret_cast<V*>(static_cast<char*>(p.workspace) + chain_bytes(p));
   for (int i = 1; i < 3; i++) {
     arguments.partial[i - 1] = partial;

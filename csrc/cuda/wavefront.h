@@ -55,6 +55,7 @@ struct Forward {
   V* score;         // (B,)
   V* saved;         // planes() of them, (B, planes, N, M); null: not wanted
   bool weights;     // save weights also where the pair is tiny
+  bool is_piece;    // of a table: saved takes weights alone, no verdict on the pair
   void* workspace;  // workspace_bytes() of it
 };
 
@@ -64,13 +65,19 @@ template <class T>
 struct Backward {
   using V = typename ValueOf<T>::Type;
   Pairs pairs;
-  const V* grad_score;  // (B,)
+  const V* grad_score;  // (B,); null: 1, of a piece's pairs
   const V* saved;
   Format<T> format;
   Gradient<T> gradients[3];
   bool shared_gap;
   bool weights;  // saved are weights, also where the pair is tiny
   bool visits;   // LCS: the gradient by a plateau's cells too, A(i,j); takes weights
+  // A piece of a table, rows of it, is given what the rows below hand up, where grad_score is 0, and hands up
+  // what those above are to receive: of columns from the pair's last on, (B, M). verdicts, (B,), says which
+  // pairs are swept: those of 0 and more. One that is NaN has the gradient NaN, others 0.
+  const V* verdicts;
+  const V* given;
+  V* handed;
   void* workspace;
 };
 

@@ -23,7 +23,7 @@ struct Asked {
         const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold, bool every)
       : features(x, y, every), lengths(x_lengths, y_lengths, features.x, features.y) {
     check_numbers(gamma, threshold);
-    STD_TORCH_CHECK(0 <= kind && kind <= 4, "kind must be 0 to 4, got ", kind);
+    STD_TORCH_CHECK(0 <= kind && kind <= 5, "kind must be 0 to 5, got ", kind);
     const int64_t K = features.x.size(0), L = features.y.size(0), D = features.sizes.features;
     STD_TORCH_CHECK(kind != 1 || D % 2 == 0, "x must have an even number of features, got ", D);
     cpu::FeatureProblem& p = problem;
@@ -31,7 +31,7 @@ struct Asked {
     p.others = every ? L : 0;
     p.features = D;
     p.is_double = features.dtype == ScalarType::Double;
-    p.kind = cpu::Kind(kind);
+    p.kind = Kind(kind);
     p.gamma = gamma, p.threshold = threshold;
     p.x = features.x.data_ptr(), p.y = features.y.data_ptr();
   }
@@ -40,12 +40,15 @@ struct Asked {
   }
 };
 
-std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const Tensor& y,
+std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const std::optional<Tensor>& other,
                                                      const std::optional<Tensor>& x_lengths,
                                                      const std::optional<Tensor>& y_lengths, int64_t kind,
                                                      double gamma, double threshold, bool need_x,
                                                      bool need_y) {
-  Asked asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, false);
+  const Tensor& y = other ? *other : x;
+  Asked asked(x, y, x_lengths, other ? y_lengths : x_lengths, kind, gamma, threshold, false);
+  need_y = need_y && other;
+  asked.problem.itself = !other;
   Tensor score = new_tensor({x.size(0)}, asked.features.dtype), d_x = asked.gradient(x, need_x),
          d_y = asked.gradient(y, need_y);
   cpu::FeatureProblem& p = asked.problem;

@@ -7,7 +7,8 @@ All faults take half an hour on two cores, those that change no result the longe
 
 All faults go into one copy of the sources, each as a choice at run time, so that the harness is built once:
 an expression becomes `(planted == 7 ? (faulty) : (right))`, a statement `if (planted == 7) {faulty} else
-{right}`. Then tests/test_kernels.py runs once per fault in a forked process, until its first failure. A fault
+{right}`. Then tests/test_kernels.py and
+tests/test_feature_kernels.py run once per fault in a forked process, until its first failure. A fault
 is killed by a failing test, an error or deadlock of the shim, a crash, or the time limit. The script fails
 if a fault survives that is not known to change no result, or if its place is not found in the sources.
 """
@@ -33,6 +34,7 @@ sys.path.insert(0, str(TESTS))
 import harness  # noqa: E402
 
 COPY = harness.ROOT / "build" / "planted"
+FILES = "test_kernels.py", "test_feature_kernels.py"
 LIMIT = 180  # seconds a fault, beside other work
 # Not run: long, and none of them is needed to notice a fault.
 LEFT_OUT = {
@@ -84,6 +86,31 @@ FEW = {
     "test_gaps_wider_than_the_scores": {"(70, 50)-torch.float16", "(11, 13)-torch.bfloat16"},
     "test_only_what_is_needed": {"(11, 13)", "(70, 50)"},
     "test_the_gradient_of_the_score_scales_and_stays_in_its_pair": {"(11, 13)", "(70, 50)"},
+    "test_values_and_gradients": {
+        *(f"torch.float32-(3, 5, 7, 4)-{kind}" for kind in ("squares", "fsd", "lcs", "cosines", "roots")),
+        *(f"torch.float32-(2, 70, 65, 18)-{kind}" for kind in ("squares", "fsd", "roots", "absolute")),
+        "torch.float64-(1, 65, 63, 130)-squares",
+        "torch.float64-(1, 65, 63, 130)-cosines",
+    },
+    "test_hard": {"(2, 40, 33, 6)-squares"},
+    "test_strips": {"2-torch.float32-(3, 300, 33, 6)-squares", "0-torch.float32-(2, 129, 70, 4)-lcs"},
+    "test_ragged": {"0-integer0-0.2-squares", "0-integer0-0.2-fsd"},
+    "test_lengths_that_do_not_fit_spoil_their_own_pair": {"0-squares", "1073741824-squares"},
+    "test_what_is_not_finite_spoils_its_own_pair": {
+        *(f"{bad}-0.5-{steps}-squares" for bad in ("nan", "inf") for steps in (20, 200)),
+        "nan-0.5-20-fsd",
+    },
+    "test_only_what_is_needed_of_features": {"0-(2, 140, 33, 4)-needs1-squares"},
+    "test_every_x_and_every_y": {
+        "0-True-(2, 3, 40, 33, 4)-fsd",
+        "63360-False-(2, 3, 40, 33, 4)-squares",
+        "1073741824-True-(5, 4, 9, 7, 4)-lcs",
+    },
+    "test_a_spoiled_pair_gives_nan_to_sums_unless_its_weight_is_0": {"squares", "fsd"},
+    "test_zeros_and_extreme_lengths_of_vectors": {"squares", "fsd", "roots", "absolute"},
+    "test_sequences_with_themselves": {"absolute"},
+    "test_tiles_without_a_gradient": {"squares", "roots"},
+    "test_nothing_to_compare": {"0-(2, 0, 4)-squares"},
 }
 
 
@@ -100,6 +127,7 @@ class Fault:
 STRIP, BANDS, TINY, LAUNCH, SECOND = (
     f"csrc/cuda/{name}.h" for name in ("strip", "bands", "tiny", "launch", "second_order")
 )
+KERNELS, SCORES = "csrc/cuda/feature_kernels.h", "csrc/cuda/feature_scores.cu"
 ARITHMETIC, RECURRENCE, WEIGHTS = "csrc/cuda/arithmetic.h", "csrc/recurrence.h", "csrc/cuda/weights.h"
 INSIDE = "kSteps == Steps::kAll || unsigned(column + q) < unsigned(lane.m)"
 FULL = "rows == kRows && steps == kChunk && t0 >= kRows - 1 && t0 + kChunk <= m"
@@ -235,7 +263,7 @@ FAULTS = [
     Fault(BANDS, "return «i > 0 && a.wide_gaps» ? reinterpret_cast", "false"),
     Fault(BANDS, "score_at(a, 1, pair, «row0 + lane», 0)", "row0"),
     Fault(BANDS, "lane < rows ? «left_of(row0 + lane)» :", "left_of(row0)"),
-    Fault(BANDS, "pair, true) : «left_of(row0 - 1)»;", "left_of(row0)"),
+    Fault(BANDS, "pair, at_top) : «left_of(row0 - 1)»;", "left_of(row0)"),
     Fault(BANDS, "strip.worst = «max_or_nan(strip.worst, memory.row[1])»;", "strip.worst"),
     Fault(BANDS, "a.chain.flags + «pair * bands + upper»", "pair + upper"),
     Fault(BANDS, "a.chain.edges + («pair * (bands - 1) + upper»)", "upper"),
@@ -252,11 +280,12 @@ FAULTS = [
           "every lane holds the last row's score"),
     Fault(BANDS, "value = «spoiled» ? V(NAN) : at_end", "false"),
     Fault(BANDS, "verdict = «value != value ? V(NAN) : V(kNoPath)»;", "V(kNoPath)"),
-    Fault(BANDS, "saved && («value != value || value == -ScalarCommon::kInfinity»)", "value != value"),
-    Fault(BANDS, "saved && («value != value || value == -ScalarCommon::kInfinity»)", "false"),
+    Fault(BANDS, "saved && !a.is_piece && («value != value || value == -ScalarCommon::kInfinity»)",
+          "value != value"),
+    Fault(BANDS, "saved && !a.is_piece && («value != value || value == -ScalarCommon::kInfinity»)", "false"),
     # -- the backward kernel
-    Fault(BANDS, "m > 0 && «a.grad_score[pair] != 0» ? saved[", "true"),
-    Fault(BANDS, "m > 0 && «a.grad_score[pair] != 0» ? saved[", "a.grad_score[pair] > 0"),
+    Fault(BANDS, ": «seed != 0» ? saved[", "true"),
+    Fault(BANDS, ": «seed != 0» ? saved[", "seed > 0"),
     Fault(BANDS, "swept = «verdict >= 0»;", "true"),
     Fault(BANDS, "swept || verdict < 0 ? 0.0f : «NAN»", "0.0f"),
     Fault(BANDS, "Edge edge = «column == 0» ? first", "column == 1"),
@@ -369,6 +398,67 @@ FAULTS = [
     Fault(RECURRENCE, "t.state += «v.match * w.match»;", "v.match"),
     Fault(RECURRENCE, "w.insert * («above - mean») * c", "above"),
     Fault(RECURRENCE, "a.value * b.tangent + «a.tangent * b.value»", "b.tangent * a.value"),
+    # -- features
+    Fault(KERNELS, "return «side_by_side ? x + pair : y + pair % ys»;", "x + pair"),
+    Fault(KERNELS, "x_of(pair) * «others» + y_of(pair)", "ys"),
+    Fault(KERNELS, "if (!(«squares > kLeast» && squares < kMost))", "true"),
+    Fault(KERNELS, "if (!(squares > kLeast && «squares < kMost»))", "true"),
+    Fault(KERNELS, "a.lengths[vector] = «length * scale»;", "length"),
+    Fault(KERNELS, "to[k] = «largest == 0 ? T(0) : T(NAN)»;", "T(NAN)"),
+    Fault(KERNELS, "«if (all(nothing)) return;»", ""),
+    Fault(KERNELS, "d[k] = («d[k] - unit[k] * along») / length;", "d[k]"),
+    Fault(KERNELS, "«sync_block();»\n#pragma unroll 4\n for (int k = 0; k < depth", ""),
+    Fault(KERNELS, "added<kForm>(of_x.x[i], of_y);\n }\n }\n «sync_block();»", ""),
+    Fault(KERNELS, "«step < rows && tx < depth» ? x[", "step < rows && tx <= depth",
+          "what is read beyond the last feature is used by nobody"),
+    Fault(KERNELS, "depth = «a.features - k0 < kDepth ? int(a.features - k0) : kDepth»;", "kDepth"),
+    Fault(KERNELS, "if («row0 >= size.n || column0 >= size.m») return;", "row0 > size.n || column0 >= size.m",
+          "a block without a step makes nothing"),
+    Fault(KERNELS, "if (a.kind == Kind::kCosines) «score -= 1;»", "score = 1 - score;"),
+    Fault(KERNELS, "if («!is_finite(score)») {", "false"),
+    Fault(KERNELS, "score = T(ScalarCommon::kInfinity) + «spoilt»;", "T(0)"),
+    Fault(KERNELS, "a.kind == Kind::kRoots ? «-T(sqrt(score))» : -score;", "-score"),
+    Fault(KERNELS, "if («row >= rows || column >= columns») continue;\n T score", "row >= rows"),
+    Fault(KERNELS, "across = of_y ? («a.batch.side_by_side ? 1 : a.batch.xs») :", "1"),
+    Fault(KERNELS, "side_by_side ? sequence : «k * a.batch.ys + sequence»;", "sequence * a.batch.ys + k"),
+    Fault(KERNELS, "if («weight == 0» || (a.spoils", "false"),
+    Fault(KERNELS, "|| («a.spoils && a.spoils[pair] != a.spoils[pair]»)) continue;", "false"),
+    Fault(KERNELS, "g = «root == 0 ? T(0) : g / root»;", "g / root"),
+    Fault(KERNELS, "live = live || «!(magnitude(g) <= a.negligible)»;", "magnitude(g) > a.negligible"),
+    Fault(KERNELS, "[step] = «g * weight»;", "g"),
+    Fault(KERNELS, "thread % kRows == 0) memory.live[turn] = 1;\n «sync_block();»", ""),
+    Fault(KERNELS, "if (thread == 0) memory.live[«(turn + 1) % 3»] = 0;", "turn"),
+    Fault(KERNELS, "«if (thread == 0) memory.live[(turn + 1) % 3] = 0;»", "",
+          "tiles without a gradient are then read and weighed with 0"),
+    Fault(KERNELS, "«sync_block();»\n#pragma unroll 4\n for (int j = 0; j < kOthers", ""),
+    Fault(KERNELS, "derived<kForm>(mine[i][f], of_other[f]);\n }\n }\n «sync_block();»", ""),
+    Fault(KERNELS, "T(difference > 0) - «T(difference < 0)»;", "T(difference <= 0)"),
+    Fault(KERNELS, "kForm == Form::kAbsolute ? «magnitude(difference)» :", "difference"),
+    Fault(KERNELS, "if («step >= own_rows || feature >= width») continue;\n T& out", "step >= own_rows"),
+    Fault(KERNELS, "out = («adds ? out : T(0)») +", "T(0)"),
+    Fault(KERNELS, "left < 0 ? 0 : «left < a.height» ? left", "left <= a.height", "the two are equal there"),
+    Fault(KERNELS, "T(fits && m > 0 && left > 0 && «left <= a.height»);", "left < a.height"),
+    Fault(KERNELS, "fits = «n >= 0 && m >= 0» &&", "true"),
+    Fault(KERNELS, "spoiled = «spoiled || own != own»;", "false"),
+    Fault(KERNELS, "score == -ScalarCommon::kInfinity ? «T(-1)» : T(1);", "T(1)",
+          "the weights of a pair without a path are 0"),
+    Fault(KERNELS, "a.score[a.batch.number(pair)] = «a.costs» ? -score", "true"),
+    Fault(KERNELS, "out[at] = «factor == 0» ? T(0)", "false"),
+    Fault(SCORES, "f.boundary.above = edge(batch, «strip - 1»);", "strip"),
+    Fault(SCORES, "b.given = handed[«(strip + 1) % 2»];", "strip % 2"),
+    Fault(SCORES, "f.is_piece = «strips > 1»;", "false"),
+    Fault(SCORES, "t.first_row = «strip * height»;", "0"),
+    Fault(SCORES, "if («strip + 1 < strips») forward(batch, strip, true);", "false"),
+    Fault(SCORES, "a.adds_x = «batch.y > 0»,", "false"),
+    Fault(SCORES, "a.adds_y = «batch.x > 0 && p_.others»;", "false"),
+    Fault(SCORES, "«if (strip + 1 < plan_.strips) a.adds_y = true;»", ""),
+    Fault(SCORES, "T((«p_.kind == Kind::kSquares ? 2 : p_.kind == Kind::kCosines ? -1 : 1») *", "1"),
+    Fault(SCORES, "* («p_.itself ? 2 : 1»));", "1"),
+    Fault(SCORES, "negligible = «plan_.has_roots() ? T(0) : T(kNegligible<T>)»;", "T(1)"),
+    Fault(BANDS, "at_top = «!boundary.above || !boundary.anchored»;", "true"),
+    Fault(BANDS, "if (saved && «!a.is_piece» && (value", "true"),
+    Fault(BANDS, "else if («a.given && seed == 0»)", "bool(a.given)"),
+    Fault(BANDS, ": «a.verdicts» ? a.verdicts[pair]", "nullptr"),
     # -- arithmetic
     Fault(ARITHMETIC, "«e += biased - 127;»", ""),
     Fault(ARITHMETIC, "{ return «kIsNarrow ? max(e, kNothing) : e»; }", "e"),
@@ -479,7 +569,8 @@ class Battery:
 
     def pytest_runtestloop(self, session) -> bool:
         self.tests = list(filter(is_chosen, session.items))
-        self.share_references(session.items[0].module)
+        for tests in {id(test.module): test.module for test in session.items}.values():
+            self.share_references(tests)
         self.results[0] = self.absent() or next(filter(None, map(self.failure, self.tests)), "")
         print(line(0, self.results[0]), flush=True)
         running, waiting = {}, list(self.numbers)
@@ -610,7 +701,7 @@ def main() -> None:
         "addopts=",
         "--capture=no",
     ]
-    pytest.main([*options, str(TESTS / "test_kernels.py")], plugins=[battery])
+    pytest.main([*options, *(str(TESTS / name) for name in FILES)], plugins=[battery])
     fine = summary(battery.results)
     print(f"{time.monotonic() - started:.0f} s")
     raise SystemExit(not fine)

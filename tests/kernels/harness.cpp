@@ -7,7 +7,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "../../csrc/cuda/wavefront.h"
+#include "../../csrc/cuda/feature_scores.h"
 
 namespace py = pybind11;
 using namespace softdp;
@@ -159,6 +159,51 @@ int64_t products(bool lcs, const std::string& dtype, const Sizes& size, const Le
   });
 }
 
+int64_t features(const std::string& dtype, const Sizes& size, int64_t others, bool itself, int64_t count,
+                 const LengthsOf& x_lengths, const LengthsOf& y_lengths, int kind, double gamma,
+                 double threshold, const std::array<uintptr_t, 2>& features, uintptr_t score,
+                 const std::array<uintptr_t, 2>& gradients, uintptr_t grad_score, int64_t table_bytes,
+                 uintptr_t workspace, int64_t bytes) {
+  return with_type(dtype, [&](auto type) -> int64_t {
+    using T = typename ValueOf<decltype(type)>::Type;
+    FeatureProblem<T> p{};
+    p.pairs = pairs(size, x_lengths, y_lengths);
+    p.others = others;
+    p.itself = itself;
+    p.features = count;
+    p.kind = Kind(kind);
+    p.gamma = gamma;
+    p.threshold = threshold;
+    p.x = pointer<const T>(features[0]);
+    p.y = pointer<const T>(features[1]);
+    p.score = pointer<T>(score);
+    p.d_x = pointer<T>(gradients[0]);
+    p.d_y = pointer<T>(gradients[1]);
+    p.grad_score = pointer<const T>(grad_score);
+    p.table_bytes = table_bytes;
+    if (bytes < 0) return workspace_bytes(p);
+    with_workspace(p, workspace, bytes, [&] { return score_features(p, nullptr); });
+    return 0;
+  });
+}
+
+void scale(const std::string& dtype, int64_t pairs, int64_t numbers, uintptr_t of_score, int64_t stride,
+           uintptr_t score, uintptr_t made, uintptr_t out) {
+  with_type(dtype, [&](auto type) {
+    using T = typename ValueOf<decltype(type)>::Type;
+    const ScaledGradient<T> p{pairs,
+                              numbers,
+                              pointer<const T>(of_score),
+                              stride,
+                              pointer<const T>(score),
+                              pointer<const T>(made),
+                              pointer<T>(out)};
+    const Error error = scale_gradients(p, nullptr);
+    if (error != cudaSuccess) throw std::runtime_error("error " + std::to_string(int(error)));
+    return 0;
+  });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
@@ -166,6 +211,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("backward", &backward, "Likewise, backward.");
   m.def("tangents", &tangents, "Likewise, the second order's way there.");
   m.def("products", &products, "Likewise, its way back.");
+  m.def("features", &features, "Likewise, scores of features and their gradients.");
+  m.def("scale", &scale, "Gradients times those of their scores.");
   m.def("planes", [](bool lcs, bool shared_gap, int64_t rows, int64_t columns) {
     return planes(lcs ? Recurrence::kLcs : Recurrence::kFsd, shared_gap, rows, columns);
   });

@@ -1,0 +1,321 @@
+#include <algorithm>
+
+#include "feature_kernels.h"
+
+namespace softdp::cuda {
+namespace {
+
+constexpr int64_t kLeastHeight = 128;  // rows of a strip: a band of four warps
+constexpr int64_t kFewFeatures = 16;   // up to which a thread of weigh_tables takes one
+// Of a cell's gradient: what is left out. The gradients of a path's cells are 1 together, step by step.
+template <class T>
+constexpr double kNegligible = sizeof(T) == 8 ? 0x1p-60 : 0x1p-40;
+
+constexpr int64_t blocks_of(int64_t items, int64_t each) {
+  return (items + each - 1) / each;
+}
+
+// How a problem is cut, and where everything lies in its workspace. By sizes alone, so that the same numbers
+// are added in the same order.
+template <class T>
+struct Plan {
+  const FeatureProblem<T>& p;
+  bool gradients, dots, tiny;
+  Recurrence recurrence;
+  int heads, planes;
+  int64_t all_x, all_y;    // sequences
+  int64_t xs, ys;          // of a batch
+  int64_t height, strips;  // rows of a strip; strips of a table
+  int64_t kept;            // rows of states between strips that are kept
+  T *zero, *units, *lengths, *tables, *of_tables, *saved, *scores, *seeds, *verdicts, *handed[2];
+  int64_t *n, *m;
+  char *edges, *sweep;
+  int64_t bytes = 0;
+
+  explicit Plan(const FeatureProblem<T>& problem) : p(problem) {
+    const int64_t N = p.pairs.rows, M = p.pairs.columns, count = p.pairs.count;
+    gradients = p.d_x || p.d_y;
+    dots = p.kind == Kind::kFsd || p.kind == Kind::kLcs || p.kind == Kind::kCosines;
+    recurrence = p.kind == Kind::kLcs ? Recurrence::kLcs : Recurrence::kFsd;
+    heads = p.kind == Kind::kFsd ? 2 : 1;
+    all_x = p.others ? count / p.others : count, all_y = p.others ? p.others : count;
+    planes = cuda::planes(recurrence, true, N, M);
+    const int64_t cell = (heads + (gradients ? planes : 0) + has_roots()) * int64_t(sizeof(T)),
+                  most = std::max<int64_t>(p.table_bytes / std::max<int64_t>(cell * M, 1), 1);  // rows
+    int64_t together = std::clamp<int64_t>(most / std::max<int64_t>(N, 1), 1, std::max<int64_t>(count, 1));
+    height = N;
+    if (most < N) {
+      together = std::clamp<int64_t>(most / kLeastHeight, 1, p.others ? all_y : count);
+      height = std::min(N, std::max(most / together / kLeastHeight, int64_t(1)) * kLeastHeight);
+    }
+    strips = height ? blocks_of(N, height) : 1;
+    xs = p.others ? std::max<int64_t>(together / all_y, 1) : together,
+    ys = p.others ? std::min(together, all_y) : 1;
+    tiny = strips == 1 && is_tiny(N, M);
+    kept = gradients ? strips - 1 : std::min<int64_t>(strips - 1, 2);
+    place();
+  }
+
+  bool has_roots() const { return gradients && p.kind == Kind::kRoots; }
+  bool is_cut() const { return strips > 1 || (p.others && has_lengths()); }
+  bool has_lengths() const {
+    const Lengths &x = p.pairs.x_lengths, &y = p.pairs.y_lengths;
+    return x.wide || x.narrow || y.wide || y.narrow;
+  }
+  Batch batch(int64_t x, int64_t y) const {
+    return {x, std::min(xs, all_x - x), y, p.others ? std::min(ys, all_y - y) : 1, !p.others, p.others};
+  }
+  int64_t units_of_x() const { return all_x * p.pairs.rows * p.features; }
+
+  // Rows first, first + 1, ... of a batch's pairs.
+  Pairs pairs(const Batch& batch, int64_t strip) const {
+    Pairs out{batch.count(), std::min(height, p.pairs.rows - strip * height), p.pairs.columns, {}, {}};
+    if (is_cut()) {
+      out.x_lengths.wide = n + strip * batch.count();
+      out.y_lengths.wide = m;
+    } else if (!p.others) {
+      out.x_lengths = from(p.pairs.x_lengths, batch.x), out.y_lengths = from(p.pairs.y_lengths, batch.x);
+    }
+    return out;
+  }
+
+  Forward<T> forward(const Batch& batch, int64_t strip, bool saves) const {
+    Forward<T> f{};
+    f.pairs = pairs(batch, strip);
+    f.gamma = p.gamma, f.threshold = p.threshold;
+    const int64_t N = f.pairs.rows, M = f.pairs.columns;
+    f.scores[0] = {tables, N * M, M, 1};
+    f.scores[1] =
+        heads == 2 ? Scores<T>{tables + batch.count() * N * M, N * M, M, 1} : Scores<T>{zero, 0, 0, 0};
+    f.scores[2] = f.scores[1];
+    f.shared_gap = true;
+    f.boundary.anchored = is_soft_dtw(p.kind);
+    f.score = scores + strip * batch.count();
+    f.saved = saves ? saved : nullptr;
+    f.is_piece = strips > 1;
+    if (strip > 0) f.boundary.above = edge(batch, strip - 1);
+    if (strip + 1 < strips) f.boundary.last_row = edge(batch, strip);
+    f.workspace = sweep;
+    return f;
+  }
+  Backward<T> backward(const Batch& batch, int64_t strip) const {
+    Backward<T> b{};
+    b.pairs = pairs(batch, strip);
+    b.saved = saved;
+    const int64_t cells = b.pairs.rows * b.pairs.columns;
+    b.gradients[0] = {of_tables, true, true};
+    if (heads == 2) b.gradients[1] = {of_tables + batch.count() * cells, true, true};
+    b.shared_gap = true;
+    b.weights = true;
+    b.workspace = sweep;
+    if (strips == 1) return b;
+    b.grad_score = seeds + strip * batch.count();
+    b.verdicts = verdicts;
+    if (strip + 1 < strips) b.given = handed[(strip + 1) % 2];
+    if (strip > 0) b.handed = handed[strip % 2];
+    return b;
+  }
+  Tables<T> tables_of(const Batch& batch, int64_t strip) const {
+    Tables<T> t{};
+    t.batch = batch;
+    t.pairs = pairs(batch, strip);
+    t.steps_x = p.pairs.rows, t.steps_y = p.pairs.columns;
+    t.first_row = strip * height;
+    t.features = p.features / heads, t.pitch = p.features;
+    t.heads = heads;
+    t.kind = p.kind;
+    t.x = dots ? units : p.x, t.y = dots ? units + units_of_x() : p.y;
+    return t;
+  }
+  UnitArguments<T> unit_vectors() const {
+    return {all_x * p.pairs.rows,
+            all_y * p.pairs.columns,
+            p.features / heads,
+            heads,
+            p.x,
+            p.y,
+            units,
+            lengths,
+            p.d_x,
+            p.d_y};
+  }
+
+ private:
+  static Lengths from(const Lengths& lengths, int64_t first) {
+    return {lengths.wide ? lengths.wide + first : nullptr, lengths.narrow ? lengths.narrow + first : nullptr};
+  }
+  int64_t edge_bytes(int64_t count) const {
+    const size_t state = std::max(sizeof(typename Maxima<T, true>::Wide::State),
+                                  sizeof(typename Maxima<T, false>::Wide::State));
+    return count * p.pairs.columns * int64_t(state);
+  }
+  void* edge(const Batch& batch, int64_t strip) const {
+    return edges + strip % kept * edge_bytes(batch.count());
+  }
+
+  template <class Number>
+  void take(Number*& place, int64_t numbers) {
+    place = reinterpret_cast<Number*>(static_cast<char*>(p.workspace) + bytes);
+    bytes += blocks_of(std::max<int64_t>(numbers, 0) * int64_t(sizeof(Number)), 256) * 256;
+  }
+  void place() {
+    const int64_t count = xs * ys, cells = count * height * p.pairs.columns;
+    const int64_t vectors = dots ? all_x * p.pairs.rows + all_y * p.pairs.columns : 0;
+    take(zero, 1);
+    take(units, vectors * p.features), take(lengths, vectors * heads);
+    take(tables, heads * cells);
+    take(of_tables, has_roots() && !tiny ? cells : 0);
+    if (!has_roots()) of_tables = tables;
+    take(saved, gradients ? planes * cells : 0);
+    take(scores, strips * count);
+    take(seeds, is_cut() ? strips * count : 0);
+    take(n, is_cut() ? strips * count : 0), take(m, is_cut() ? count : 0);
+    take(verdicts, strips > 1 ? count : 0);
+    for (T*& row : handed) take(row, strips > 1 && gradients ? count * p.pairs.columns : 0);
+    take(edges, kept * edge_bytes(count));
+    const Batch whole = batch(0, 0);
+    take(sweep, p.pairs.count == 0
+                    ? 0
+                    : std::max(cuda::workspace_bytes(forward(whole, 0, gradients)),
+                               gradients && !tiny ? cuda::workspace_bytes(backward(whole, 0)) : 0));
+  }
+};
+
+// The launches of a problem, one after the other; the first error ends them.
+template <class T>
+class Run {
+ public:
+  Run(const Plan<T>& plan, Stream stream) : plan_(plan), p_(plan.p), stream_(stream) {}
+
+  Error all() {
+    if (p_.pairs.count == 0) return cudaSuccess;
+    if (plan_.dots) over_units(make_units<T>);
+    for (int64_t x = 0; x < plan_.all_x; x += plan_.xs)
+      for (int64_t y = 0; y < (p_.others ? plan_.all_y : 1); y += plan_.ys) one(plan_.batch(x, y));
+    if (plan_.gradients && plan_.dots) over_units(differentiate_units<T>);
+    return error_;
+  }
+
+ private:
+  template <class Arguments>
+  void go(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared, const Arguments& arguments) {
+    if (error_ == cudaSuccess && blocks > 0)
+      error_ = launch(kernel, blocks, threads, shared, stream_, arguments);
+  }
+  void over_units(void (*kernel)(UnitArguments<T>)) {
+    const UnitArguments<T> a = plan_.unit_vectors();
+    go(kernel, blocks_of(a.vectors(), kUnitWarps), kUnitWarps * kRows, 0, a);
+  }
+  template <class Arguments>
+  void over_pairs(void (*kernel)(Arguments), const Batch& batch, const Arguments& a) {
+    go(kernel, blocks_of(batch.count(), kPairThreads), kPairThreads, 0, a);
+  }
+
+  void one(const Batch& batch) {
+    const int64_t strips = plan_.strips;
+    if (plan_.is_cut())
+      over_pairs(cut_pairs<T>, batch,
+                 CutArguments<T>{batch, p_.pairs, strips, plan_.height, plan_.n, plan_.m, plan_.seeds});
+    for (int64_t strip = 0; strip < strips; strip++)
+      forward(batch, strip, plan_.gradients && strip + 1 == strips);
+    if (p_.score || strips > 1) {
+      T* const score = p_.score;
+      over_pairs(collect_scores<T>, batch,
+                 CollectArguments<T>{batch, strips, plan_.scores, plan_.is_cut() ? plan_.seeds : nullptr,
+                                     is_soft_dtw(p_.kind), score, strips > 1 ? plan_.verdicts : nullptr});
+    }
+    if (!plan_.gradients) return;
+    for (int64_t strip = strips; strip-- > 0;) {
+      if (strip + 1 < strips) forward(batch, strip, true);
+      if (!plan_.tiny && error_ == cudaSuccess) {
+        const Backward<T> b = plan_.backward(batch, strip);
+        error_ = plan_.recurrence == Recurrence::kLcs ? lcs_backward(b, stream_) : fsd_backward(b, stream_);
+      }
+      weigh(batch, strip);
+    }
+  }
+
+  void forward(const Batch& batch, int64_t strip, bool saves) {
+    MakeArguments<T> make{plan_.tables_of(batch, strip), plan_.tables, plan_.zero};
+    const int64_t blocks =
+        plan_.heads * batch.count() * sides_of(make.pairs.rows) * sides_of(make.pairs.columns);
+    go(plan_.dots                   ? make_tables<T, Form::kDots>
+       : p_.kind == Kind::kAbsolute ? make_tables<T, Form::kAbsolute>
+                                    : make_tables<T, Form::kSquares>,
+       std::max<int64_t>(blocks, 1), kFeatureThreads, sizeof(MakeMemory<T>), make);
+    if (error_ != cudaSuccess) return;
+    const Forward<T> f = plan_.forward(batch, strip, saves);
+    error_ = plan_.recurrence == Recurrence::kLcs ? lcs_forward(f, stream_) : fsd_forward(f, stream_);
+  }
+
+  void weigh(const Batch& batch, int64_t strip) {
+    WeighArguments<T> a{};
+    static_cast<Tables<T>&>(a) = plan_.tables_of(batch, strip);
+    const int64_t cells = a.pairs.rows * a.pairs.columns;
+    a.gradients = plan_.tiny ? plan_.saved : plan_.of_tables;
+    a.from_pair = plan_.tiny ? plan_.planes * cells : cells;
+    a.from_head = plan_.tiny ? cells : batch.count() * cells;
+    a.roots = plan_.has_roots() ? plan_.tables : nullptr;
+    a.spoils = p_.grad_score ? nullptr : plan_.strips > 1 ? plan_.verdicts : plan_.scores;
+    a.weights = p_.grad_score;
+    a.negligible = plan_.has_roots() ? T(0) : T(kNegligible<T>);
+    a.factor = T((p_.kind == Kind::kSquares ? 2 : p_.kind == Kind::kCosines ? -1 : 1) * (p_.itself ? 2 : 1));
+    a.d_x = p_.d_x, a.d_y = p_.d_y;
+    a.adds_x = batch.y > 0, a.adds_y = batch.x > 0 && p_.others;
+    if (strip + 1 < plan_.strips) a.adds_y = true;
+    // Of signs in float64 a thread has registers for one feature.
+    const bool few = a.features <= kFewFeatures || (p_.kind == Kind::kAbsolute && sizeof(T) == 8);
+    const int64_t widths = plan_.heads * blocks_of(a.features, few ? kAcross : kAcross * kEach);
+    a.blocks_x = p_.d_x ? batch.xs * sides_of(a.pairs.rows) * widths : 0;
+    const int64_t ys = batch.side_by_side ? batch.xs : batch.ys,
+                  blocks_y = p_.d_y ? ys * sides_of(a.pairs.columns) * widths : 0;
+    const auto kernel = plan_.dots                   ? weighs<Form::kDots>(few)
+                        : p_.kind == Kind::kAbsolute ? weighs<Form::kAbsolute>(few)
+                                                     : weighs<Form::kSquares>(few);
+    go(kernel, a.blocks_x + blocks_y, kFeatureThreads, sizeof(WeighMemory<T>), a);
+  }
+
+  template <Form kForm>
+  static auto weighs([[maybe_unused]] bool few) {
+    if constexpr (kForm == Form::kAbsolute && sizeof(T) == 8)
+      return weigh_tables<T, kForm, 1>;
+    else
+      return few ? weigh_tables<T, kForm, 1> : weigh_tables<T, kForm, kEach>;
+  }
+
+  const Plan<T>& plan_;
+  const FeatureProblem<T>& p_;
+  Stream stream_;
+  Error error_ = cudaSuccess;
+};
+
+}  // namespace
+
+template <class T>
+int64_t workspace_bytes(const FeatureProblem<T>& problem) {
+  return Plan<T>(problem).bytes;
+}
+template <class T>
+Error score_features(const FeatureProblem<T>& problem, Stream stream) {
+  const Plan<T> plan(problem);
+  return Run<T>(plan, stream).all();
+}
+template <class T>
+Error scale_gradients(const ScaledGradient<T>& problem, Stream stream) {
+  const int64_t total = problem.pairs * problem.numbers;
+  if (total == 0) return cudaSuccess;
+  return launch(scale_made<T>, blocks_of(total, kScaled * kFeatureThreads), kFeatureThreads, 0, stream,
+                problem);
+}
+
+Error clear(void* data, int64_t bytes, Stream stream) {
+  return set_zero(data, size_t(bytes), stream);
+}
+
+template int64_t workspace_bytes(const FeatureProblem<float>&);
+template Error score_features(const FeatureProblem<float>&, Stream);
+template Error scale_gradients(const ScaledGradient<float>&, Stream);
+template int64_t workspace_bytes(const FeatureProblem<double>&);
+template Error score_features(const FeatureProblem<double>&, Stream);
+template Error scale_gradients(const ScaledGradient<double>&, Stream);
+}  // namespace softdp::cuda

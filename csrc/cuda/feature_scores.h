@@ -1,0 +1,58 @@
+// Scores of features on the GPU, and their gradients by the features, without tables that outlive the call.
+// No torch: pointers and a stream in, a CUDA error out; nothing waits for the device, nothing is allocated.
+//
+// The gradient of a pair's value only scales its gradients by the features. So these are made with the value,
+// for as many pairs at once as the tables have room for: their tables, a sweep there and back, the features'
+// sums. The tables of one pair that is larger go in strips of rows: forward over all of them, keeping the
+// states between them, and backward from the last one, whose tables and weights are made again.
+#pragma once
+#include "wavefront.h"
+
+namespace softdp::cuda {
+
+constexpr int64_t kTableBytes = int64_t(1)
+                                << 30;  // of tables and weights at once, where nothing else is said
+
+// Features are contiguous, x (pairs, rows, features) and y (pairs, columns, features), and so is what is
+// written. Past the sequences' lengths they must be finite; their gradient is 0 there. A pair that is not
+// finite has the score NaN and, here, the gradient 0.
+//
+// With `others` every x is compared with every y: x (pairs / others, rows, features), y (others, columns,
+// features), and pair k * others + l is of x_k and y_l, whose lengths are x_lengths(k) and y_lengths(l).
+template <class T>
+struct FeatureProblem {
+  Pairs pairs;
+  int64_t others;
+  bool itself;  // y is x: d_x is by both, which are the same, and d_y null
+  int64_t features;
+  Kind kind;
+  double gamma, threshold;
+  const T *x, *y;
+  T* score;             // (pairs,); null: not wanted
+  T *d_x, *d_y;         // the scores' gradients, as x and y; null: not wanted
+  const T* grad_score;  // (pairs,): gradients are summed over the pairs and weighed by it. A pair that is not
+                        // finite then gives NaN, unless its weight is 0
+  int64_t table_bytes;  // kTableBytes; no fewer than 128 rows of a table are made at once
+  void* workspace;      // workspace_bytes() of it
+};
+
+// Gradients times that of each pair's score: 0 for 0, NaN for a score that is NaN.
+template <class T>
+struct ScaledGradient {
+  int64_t pairs, numbers;  // numbers: of a pair
+  const T* of_score;
+  int64_t of_score_stride;
+  const T* score;
+  const T* made;
+  T* out;
+};
+
+template <class T>
+int64_t workspace_bytes(const FeatureProblem<T>& problem);
+template <class T>
+Error score_features(const FeatureProblem<T>& problem, Stream stream);
+template <class T>
+Error scale_gradients(const ScaledGradient<T>& problem, Stream stream);
+Error clear(void* data, int64_t bytes, Stream stream);
+
+}  // namespace softdp::cuda

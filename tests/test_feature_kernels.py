@@ -1,0 +1,327 @@
+"""Scores of features by the CUDA kernels' own sources, run on the CPU by tests/kernels, against the reference
+in float64: tables, sweeps and sums. Everything runs under several schedules, which must agree bit for bit.
+
+Regimes: tiny pairs, pairs that go whole, and, with little room for tables, a few pairs at a time or strips of
+128 rows of a table (with none, of one pair at a time).
+"""
+
+import math
+
+import harness
+import pytest
+import torch
+from helpers import close, score_and_gradients
+from test_kernels import SCHEDULES, one_thread, same_bits  # noqa: F401
+
+import softdp
+
+F32 = torch.float32
+KINDS = ["squares", "fsd", "lcs", "cosines", "roots", "absolute"]  # enum class Kind
+THRESHOLD = 0.3
+TOLERANCE = {torch.float64: 1e-9, F32: 2e-5}
+each = pytest.mark.parametrize("kind", KINDS)
+
+SIZES = [
+    (1, 1, 1, 2),
+    (3, 5, 7, 4),
+    (2, 32, 30, 16),
+    (5, 16, 9, 34),
+    (2, 33, 40, 6),
+    (2, 70, 65, 18),
+    (1, 130, 64, 2),
+    (1, 64, 129, 8),
+    (1, 65, 63, 130),
+]
+STRIPS = [(1, 257, 40, 4), (3, 300, 33, 6), (2, 129, 70, 4), (2, 256, 9, 36)]
+
+
+def cosines(x, y):
+    lengths = x.norm(dim=2)[:, :, None] * y.norm(dim=2)[:, None]
+    return x @ y.mT / lengths.masked_fill(lengths == 0, 1)
+
+
+def distances(x, y):
+    squares = (x[:, :, None] - y[:, None]).square().sum(3)
+    return squares.masked_fill(squares == 0, 1).sqrt().masked_fill(squares == 0, 0)
+
+
+def scores_of(x, y, kind, gamma, **lengths):
+    """What is to be computed, from float64 features, by the reference."""
+    reference = softdp.reference
+    if kind == "fsd":
+        tables = (cosines(a, b) for a, b in zip(x.chunk(2, 2), y.chunk(2, 2), strict=True))
+        return reference.fsd_score(*tables, gamma=gamma, **lengths)
+    if kind == "lcs":
+        return reference.lcs_score(cosines(x, y), threshold=THRESHOLD, gamma=gamma, **lengths)
+    costs = {
+        "squares": lambda: (x[:, :, None] - y[:, None]).square().sum(3),
+        "roots": lambda: distances(x, y),
+        "cosines": lambda: 1 - cosines(x, y),
+        "absolute": lambda: (x[:, :, None] - y[:, None]).abs().sum(3),
+    }
+    return reference.soft_dtw(costs[kind](), gamma=gamma, **lengths)
+
+
+def exactly(kind, x, y, gamma, **lengths):
+    lengths = {name: t.clone() for name, t in lengths.items()}
+    return score_and_gradients(scores_of, [x.double(), y.double()], kind=kind, gamma=gamma, **lengths)
+
+
+def run(kind, x, y, schedules=SCHEDULES, **options):
+    results = []
+    for schedule in schedules:
+        harness.module().schedule(*schedule)
+        found = harness.features(KINDS.index(kind), x, y, threshold=THRESHOLD, **options)
+        results.append([t for t in found if t is not None])
+    for other in results[1:]:
+        assert all(map(same_bits, other, results[0])), f"schedules {schedules} do not agree"
+    return results[0]
+
+
+def features(kind, B, N, M, D, dtype=F32, L=None):
+    """Steps of length about 2. Of LCS few vectors: rounding must not put a cosine on the threshold's other
+    side."""
+    D += D % 2
+    count = B if L is None else L
+    if kind != "lcs":
+        return tuple(
+            torch.randn(b, steps, D, dtype=dtype) * (4 / D) ** 0.5 for b, steps in ((B, N), (count, M))
+        )
+    words = torch.randn(9, D, dtype=torch.float64)
+    near = ((cosines(words[None], words[None])[0] - THRESHOLD).abs() < 1e-3).any(1)
+    words = words[~near] if (~near).any() else words.abs() + 1
+    return tuple(
+        (words[torch.randint(len(words), (b, steps))] * (torch.rand(b, steps, 1) + 0.5)).to(dtype)
+        for b, steps in ((B, N), (count, M))
+    )
+
+
+def check(kind, x, y, gamma=0.5, tolerance=None, **options):
+    lengths = {name: options[name] for name in ("x_lengths", "y_lengths") if name in options}
+    score, *gradients = run(kind, x, y, gamma=gamma, **options)
+    wanted, of_features = exactly(kind, x, y, gamma, **lengths)
+    tolerance = tolerance or TOLERANCE[x.dtype]
+    close(score.double(), wanted, tolerance)
+    for found, expected in zip(gradients, of_features, strict=True):
+        close(found.double(), expected, tolerance * max(1, expected.abs().nan_to_num().max().item()))
+
+
+@each
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("dtype", [F32, torch.float64], ids=str)
+def test_values_and_gradients(kind, size, dtype):
+    check(kind, *features(kind, *size, dtype))
+
+
+@each
+@pytest.mark.parametrize("size", [(2, 9, 11, 4), (2, 40, 33, 6)], ids=str)
+def test_hard(kind, size):
+    x, y = features(kind, *size, torch.float64)
+    check(kind, x, y, gamma=0.0)
+
+
+@each
+@pytest.mark.parametrize("size", STRIPS, ids=str)
+@pytest.mark.parametrize("dtype", [F32, torch.float64], ids=str)
+@pytest.mark.parametrize("pairs", [0, 2])
+def test_strips(kind, size, dtype, pairs):
+    x, y = features(kind, *size, dtype)
+    cell = {"squares": 3, "fsd": 4, "lcs": 2, "cosines": 3, "roots": 4, "absolute": 3}[
+        kind
+    ] * x.element_size()
+    check(kind, x, y, gamma=0.2, table_bytes=pairs * 128 * size[2] * cell)
+
+
+@each
+@pytest.mark.parametrize("gamma", [0.0, 0.2])
+@pytest.mark.parametrize("room, integer", [(0, torch.int32), (1 << 30, torch.int64)])
+def test_ragged(kind, gamma, room, integer):
+    """Lengths around the strips' ends, of pairs that are empty or go on for ever."""
+    x, y = features(kind, 8, 270, 12, 4, torch.float64)
+    n = torch.tensor([270, 128, 129, 127, 256, 0, 3, 270], dtype=integer)
+    m = torch.tensor([12, 1, 12, 5, 7, 4, 0, 12], dtype=integer)
+    for t, lengths in ((x, n), (y, m)):
+        t[torch.arange(t.shape[1]) >= lengths[:, None]] = 0  # padding is finite
+    check(kind, x, y, gamma, x_lengths=n, y_lengths=m, table_bytes=room)
+
+
+@each
+@pytest.mark.parametrize("room", [0, 1 << 30])
+def test_lengths_that_do_not_fit_spoil_their_own_pair(kind, room):
+    x, y = features(kind, 4, 150, 10, 4)
+    n, m = torch.tensor([150, 151, -1, 90]), torch.tensor([10, 10, 10, 2**40])
+    score, d_x, d_y = run(kind, x, y, gamma=0.5, x_lengths=n, y_lengths=m, table_bytes=room)
+    assert score.isnan().tolist() == [False, True, True, True]
+    assert (d_x[1:] == 0).all() and (d_y[1:] == 0).all() and d_x[0].isfinite().all()
+    assert d_y[0].abs().sum() > 0
+
+
+@each
+@pytest.mark.parametrize("steps", [20, 60, 200])
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_spoils_its_own_pair(kind, steps, gamma, bad):
+    x, y = features(kind, 4, steps, 11, 4)
+    x[1, steps - 1, 0], y[2, 3, 1] = bad, -bad
+    room = 0 if steps == 200 else 1 << 30
+    score, d_x, d_y = run(kind, x, y, gamma=gamma, table_bytes=room)
+    wanted, gradients = exactly(kind, x[[0, 3]], y[[0, 3]], gamma)
+    assert score.isnan().tolist() == [False, True, True, False]
+    close(score[[0, 3]].double(), wanted, 1e-4)
+    for found, expected in zip((d_x, d_y), gradients, strict=True):
+        assert (found[1:3] == 0).all()
+        close(found[[0, 3]].double(), expected, 1e-3)
+
+
+@each
+@pytest.mark.parametrize("needs", [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("size", [(3, 9, 7, 4), (2, 140, 33, 4)], ids=str)
+@pytest.mark.parametrize("room", [0, 1 << 30])
+def test_only_what_is_needed_of_features(kind, needs, size, room):
+    x, y = features(kind, *size)
+    expected = run(kind, x, y, gamma=0.5)
+    found = run(kind, x, y, gamma=0.5, needs=needs, table_bytes=room)
+    wanted = [expected[0], *(t for t, need in zip(expected[1:], needs, strict=True) if need)]
+    for a, b in zip(found, wanted, strict=True):
+        close(a, b, 1e-4)
+
+
+@each
+@pytest.mark.parametrize("size", [(5, 4, 9, 7, 4), (2, 3, 40, 33, 4), (2, 2, 140, 33, 20)], ids=str)
+@pytest.mark.parametrize("is_ragged", [False, True])
+@pytest.mark.parametrize("room", [0, 6 * 40 * 33 * 8, 1 << 30])
+def test_every_x_and_every_y(kind, size, is_ragged, room):
+    """Scores, and gradients of a weighed sum of them; one pair at a time, a few, or all."""
+    K, L, N, M, D = size
+    x, y = features(kind, K, N, M, D, torch.float64, L)
+    n, m = torch.randint(N + 1, (K,)), torch.randint(M + 1, (L,))
+    lengths = {"x_lengths": n, "y_lengths": m} if is_ragged else {}
+    if is_ragged:
+        for t, own in ((x, n), (y, m)):
+            t[torch.arange(t.shape[1]) >= own[:, None]] = 0
+    weights = torch.rand(K, L, dtype=torch.float64) - 0.5
+    weights[0, 0] = 0
+    leaves = [t.clone().requires_grad_() for t in (x, y)]
+    copied = leaves[0].repeat_interleave(L, 0), leaves[1].repeat(K, 1, 1)
+    of_pairs = {"x_lengths": n.repeat_interleave(L), "y_lengths": m.repeat(K)} if is_ragged else {}
+    expected = scores_of(*copied, kind, 0.5, **of_pairs).view(K, L)
+    weighed = torch.where(expected.isfinite(), expected, 0) * weights
+    gradients = torch.autograd.grad(weighed.sum(), leaves)
+    (score,) = run(kind, x, y, gamma=0.5, every=True, needs=(False, False), table_bytes=room, **lengths)
+    close(score, expected.detach(), 1e-9)
+    found = run(kind, x, y, gamma=0.5, every=True, weights=weights, table_bytes=room, **lengths)
+    for a, b in zip(found, (expected.detach(), *gradients), strict=True):
+        close(a, b, 1e-9)
+
+
+@each
+def test_a_spoiled_pair_gives_nan_to_sums_unless_its_weight_is_0(kind):
+    x, y = features(kind, 3, 9, 7, 4, L=2)
+    x[1, 3, 0] = math.nan
+    weights = torch.ones(3, 2)
+    weights[1, 0] = 0
+    score, d_x, d_y = run(kind, x, y, gamma=0.5, every=True, weights=weights)
+    assert score.isnan().any(1).tolist() == [False, True, False]
+    assert d_x[1].isnan().all() and d_x[[0, 2]].isfinite().all()
+    assert d_y[1].isnan().all() and d_y[0].isfinite().all()
+    weights[1] = 0
+    _, d_x, d_y = run(kind, x, y, gamma=0.5, every=True, weights=weights)
+    assert (d_x[1] == 0).all() and d_x.isfinite().all() and d_y.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["squares", "roots", "absolute"])
+@pytest.mark.parametrize("D", [1, 40])
+def test_small_differences_of_large_positions(kind, D):
+    """FIELD.md 2: products would lose them."""
+    x = torch.linspace(0, 20000, 100).view(1, 100, 1).expand(1, 100, D).contiguous()
+    check(kind, x, x + 1, gamma=1.0)
+
+
+@each
+def test_zeros_and_extreme_lengths_of_vectors(kind):
+    x, y = features(kind, 1, 12, 12, 6)
+    if kind in ("squares", "roots", "absolute"):
+        y[0, 4] = x[0, 3]
+    else:
+        x[0, 2], y[0, 5] = 0, 0
+        x[0, 6] *= 1e-25
+        x[0, 7] *= 1e25
+        x[0, 8] *= 1e-17
+    score, d_x, d_y = run(kind, x, y, gamma=0.5)
+    wanted, gradients = exactly(kind, x, y, 0.5)
+    close(score.double(), wanted, 1e-5)
+    for found, expected, steps in zip((d_x, d_y), gradients, (x, y), strict=True):
+        for k in range(12):  # of vectors as long as 1e-25 gradients are as large as 1e25
+            if (steps[0, k] == 0).all():
+                assert (found[0, k] == 0).all()
+                continue
+            scale = max(1.0, expected[0, k].abs().max().item()) if steps[0, k].norm() < 1e3 else 1e-25
+            close(found[0, k].double() / scale, expected[0, k] / scale, 1e-4)
+
+
+@each
+@pytest.mark.parametrize("size", [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 0, 0)], ids=str)
+@pytest.mark.parametrize("room", [0, 1 << 30])
+def test_nothing_to_compare(kind, size, room):
+    B, N, M = size
+    x, y = torch.randn(B, N, 4), torch.randn(B, M, 4)
+    score, d_x, d_y = run(kind, x, y, gamma=0.5, table_bytes=room)
+    empty = 0.0 if kind in ("fsd", "lcs") or N == M else math.inf
+    assert score.tolist() == [empty] * B
+    assert (d_x == 0).all() and (d_y == 0).all()
+
+
+@pytest.mark.parametrize("steps", [9, 40, 150])
+def test_costs_past_the_range_are_nan_or_infinite(steps):
+    """Finite costs that the arithmetic cannot hold: no path is left, and the pair is NaN, not infinite."""
+    x, y = features("squares", 2, steps, 10, 4)
+    x[0] *= 1e6
+    score, d_x, d_y = run("squares", x, y, gamma=1e-3, table_bytes=0)
+    assert score.isnan().tolist() == [True, False] and (d_x[0] == 0).all() and (d_y[0] == 0).all()
+
+
+def test_a_strip_says_that_its_end_hides_a_cost():
+    """No path is left: through the first strip for a cost past the range, through the second for an infinite
+    one. The pair is NaN, not infinite."""
+    x, y = features("squares", 1, 150, 10, 4)
+    x[0, :128] *= 1e6
+    x[0, 128:] *= 1e25
+    score, d_x, d_y = run("squares", x, y, gamma=1e-3, table_bytes=0)
+    assert score.isnan().all() and (d_x == 0).all() and (d_y == 0).all()
+    x[0, :128] /= 1e6
+    score, d_x, d_y = run("squares", x, y, gamma=1e-3, table_bytes=0)
+    assert score.tolist() == [math.inf] and (d_x == 0).all() and (d_y == 0).all()
+
+
+def test_a_strip_whose_last_cell_has_no_path():
+    """The cost there is past the range, and paths go round it."""
+    x, y = features("squares", 1, 150, 10, 2)
+    x[0, 127, 0], y[0, 9, 0] = 1000, -1000
+    check("squares", x, y, gamma=1.0, table_bytes=0)
+
+
+@pytest.mark.parametrize("kind", ["squares", "roots", "absolute", "fsd"])
+def test_tiles_without_a_gradient(kind):
+    """Near the diagonal alone there is one."""
+    x = torch.randn(1, 300, 6)
+    check(kind, x, x[:, 10:270] + 0.01 * torch.randn(1, 260, 6), gamma=0.02, tolerance=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["squares", "cosines", "roots", "absolute"])
+def test_sequences_with_themselves(kind):
+    """The gradient by x is by both sides."""
+    x, _ = features(kind, 2, 40, 1, 6)
+    score, d_x, d_y = run(kind, x, x, gamma=0.5)
+    again, both = run(kind, x, x, gamma=0.5, needs=(True, False), itself=True)
+    assert torch.equal(again, score)
+    close(both, d_x + d_y, 1e-5)
+
+
+def test_scaled_gradients():
+    made, score = torch.randn(3, 5, 7), torch.tensor([1.0, math.nan, math.nan])
+    of_score = torch.tensor([2.0, 9.0, 0.0, 9.0, 3.0])[::2]
+    out = harness.poisoned(made.shape, F32)
+    harness.module().scale("float32", 3, 35, of_score.data_ptr(), 2, score.data_ptr(), made.data_ptr(),
+                           out.data_ptr())  # fmt: skip
+    harness.check_margins(out)
+    assert torch.equal(out[0], made[0] * 2) and (out[1] == 0).all() and out[2].isnan().all()
