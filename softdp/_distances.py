@@ -201,7 +201,7 @@ def sums_elsewhere(
 
 def products_of_signs(x: Tensor, y: Tensor, u: Tensor, w: Tensor) -> Tensor:
     """sign(x_i - y_j) . (u_i - w_j), (B, N, M)."""
-    table = x.sum(2)[:, :, None] + y.sum(2)[:, None]
+    table = x.new_empty(x.shape[0], x.shape[1], y.shape[1])
     parts = [
         (_signs(x, y, rows) * (u[:, rows, None] - w[:, None])).sum(3) for rows in _pieces(table, x.shape[2])
     ]

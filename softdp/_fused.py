@@ -41,7 +41,7 @@ def soft_dtw(
     Of features that the operator serves.
     """
     if y is x and y_lengths is x_lengths:
-        y = None  # half of the gradient is the other half
+        y = y_lengths = None  # half of the gradient is the other half
     return _score(x, y, x_lengths, y_lengths, Options(KIND_OF_COST[cost], float(gamma)))
 
 

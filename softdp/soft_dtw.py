@@ -93,17 +93,17 @@ def soft_dtw_loss(
     Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns () or (B,).
 
     No matrix of costs is kept: the value and the gradients of the features are made piece by piece, in the
-    memory of the features and, on a GPU, of at most 1 GiB. A function as cost, and second derivatives, need
-    the matrix.
+    memory of the features and, on a GPU, a twelfth of its memory. A function as cost, and second derivatives,
+    need the matrix.
 
     Args:
         x, y: features of the two sequences.
         gamma: smoothing of :func:`softdp.soft_dtw`, by default 1, in the unit of the cost.
-        cost: of a step of x beside a step of y. "squared_euclidean", the default: |x - y|^2. "euclidean":
-            |x - y|, with the gradient 0 where it is 0. "manhattan": the sum of the absolute differences,
-            which is differentiable once. "cosine": 1 - the cosine, from 0 to 2, for a gamma of 0.1 or
-            less; a zero vector has the cost 1. Or a function of all steps, x (B, N, D) and y (B, M, D), that
-            returns the costs (B, N, M), such as torch.cdist; the dtype of the loss is then that of the costs.
+        cost: of a step of x beside a step of y. "squared_euclidean", the default: |x - y|^2. "euclidean": |x
+            - y|, with the gradient 0 where it is 0. "manhattan": the sum of the absolute differences.
+            "cosine": 1 - the cosine, from 0 to 2, for a gamma of 0.1 or less; a zero vector has the cost 1.
+            Or a function of all steps, x (B, N, D) and y (B, M, D), that returns the costs (B, N, M), such as
+            torch.cdist; the dtype of the loss is then that of the costs.
         normalize: True gives the soft-DTW divergence, D(x,y) - (D(x,x) + D(y,y)) / 2, which is 0 where x
             and y are equal; see :func:`softdp.soft_dtw_divergence`.
         x_lengths, y_lengths: steps per pair; None means N and M. The padding may hold anything.

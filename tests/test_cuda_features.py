@@ -48,6 +48,9 @@ WAYS = {
 EVERY = {
     "soft_dtw": partial(softdp.pairwise_soft_dtw, gamma=0.5),
     "divergence": partial(softdp.pairwise_soft_dtw, gamma=0.5, normalize=True),
+    "euclidean": partial(softdp.pairwise_soft_dtw, gamma=0.5, cost="euclidean"),
+    "manhattan": partial(softdp.pairwise_soft_dtw, gamma=0.5, cost="manhattan"),
+    "cosine": partial(softdp.pairwise_soft_dtw, gamma=0.5, cost="cosine"),
     "fsd": partial(softdp.pairwise_fsd, gamma=0.5),
     "lcs": partial(softdp.pairwise_lcs, threshold=0.3, gamma=0.5),
 }
@@ -238,9 +241,11 @@ def test_vmap_and_func(way):
 def test_one_compiled_graph_serves_all_sizes(way):
     torch._dynamo.reset()
     compiled = torch.compile(WAYS[way], fullgraph=True, backend="aot_eager", dynamic=True)
-    for B, N, M in ((2, 5, 7), (3, 40, 33)):
+    for turn, (B, N, M) in enumerate(((2, 5, 7), (3, 40, 33), (4, 9, 66))):
         tensors = [on_gpu(t) for t in features(B, N, M, 4)]
-        for a, b in zip(with_gradients(compiled, tensors), with_gradients(WAYS[way], tensors), strict=True):
+        with torch._dynamo.config.patch(error_on_recompile=turn > 0):
+            found = with_gradients(compiled, tensors)
+        for a, b in zip(found, with_gradients(WAYS[way], tensors), strict=True):
             close(a, b, 1e-5)
 
 
@@ -260,19 +265,20 @@ def test_the_same_bits_every_time(way, size):
 @needs_gpu
 @each
 def test_memory_is_that_of_the_features_and_a_workspace(way):
-    x, y = (t.to(DEVICE).requires_grad_() for t in features(4, 8192, 8192, 128))  # a table: 268 million cells
+    x, y = (t.to(DEVICE).requires_grad_() for t in features(16, 32768, 16384, 8))  # 8.6e9 cells
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     WAYS[way](x, y).sum().backward()
     spent = torch.cuda.max_memory_allocated() - before
-    assert spent < 1.5 * 2**30 + 6 * 4 * (x.numel() + y.numel())
+    total = torch.cuda.get_device_properties(DEVICE).total_memory
+    assert spent < total / 12 + 6 * 4 * (x.numel() + y.numel())
 
 
 @needs_gpu
 @each
 def test_strips_are_the_whole_table(way):
-    """A pair whose table does not fit the workspace, against the CPU."""
-    tensors = [t.to(DEVICE) for t in features(1, 12000, 9000, 8)]
+    """A pair whose tables do not fit a sixteenth of 140 GB, against the CPU."""
+    tensors = [t.to(DEVICE) for t in features(1, 60000, 20000, 4)]
     agrees(with_gradients(WAYS[way], tensors), exactly(WAYS[way], tensors), 1e-3)
 
 

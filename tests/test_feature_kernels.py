@@ -214,6 +214,40 @@ def test_every_x_and_every_y(kind, size, is_ragged, room):
         close(a, b, 1e-9)
 
 
+@pytest.mark.parametrize("kind", ["squares", "fsd"])
+@pytest.mark.parametrize("room", [0, 1 << 30])
+def test_few_against_many(kind, room):
+    """Blocks share the many out in slices."""
+    x, y = features(kind, 2, 5, 7, 4, torch.float64, 70)
+    leaves = [t.clone().requires_grad_() for t in (x, y)]
+    weights = torch.rand(2, 70, dtype=torch.float64) - 0.5
+    expected = scores_of(leaves[0].repeat_interleave(70, 0), leaves[1].repeat(2, 1, 1), kind, 0.5).view(2, 70)
+    gradients = torch.autograd.grad((expected * weights).sum(), leaves)
+    found = run(kind, x, y, gamma=0.5, every=True, weights=weights, table_bytes=room)
+    swapped = run(kind, y, x, gamma=0.5, every=True, weights=weights.T.contiguous(), table_bytes=room)
+    for a, b, c in zip(found[1:], gradients, swapped[:0:-1], strict=True):
+        close(a, b, 1e-9)
+        close(c, b, 1e-9)
+
+
+@each
+def test_more_strips_than_edges_are_kept(kind):
+    """Without gradients two rows of states take turns."""
+    x, y = features(kind, 1, 700, 6, 4)
+    (score,) = run(kind, x, y, gamma=0.5, needs=(False, False), table_bytes=0)
+    close(score.double(), exactly(kind, x, y, 0.5)[0], 1e-5)
+
+
+def test_lengths_that_do_not_fit_give_nan_to_sums():
+    x, y = features("squares", 2, 9, 7, 4, L=2)
+    weights = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    lengths = torch.tensor([10, 9]), torch.tensor([7, 7])
+    _, d_x, d_y = run(
+        "squares", x, y, gamma=0.5, every=True, weights=weights, x_lengths=lengths[0], y_lengths=lengths[1]
+    )
+    assert d_x[0].isnan().all() and (d_x[1] == 0).all() and d_y.isnan().all()
+
+
 @each
 def test_a_spoiled_pair_gives_nan_to_sums_unless_its_weight_is_0(kind):
     x, y = features(kind, 3, 9, 7, 4, L=2)
@@ -224,6 +258,9 @@ def test_a_spoiled_pair_gives_nan_to_sums_unless_its_weight_is_0(kind):
     assert score.isnan().any(1).tolist() == [False, True, False]
     assert d_x[1].isnan().all() and d_x[[0, 2]].isfinite().all()
     assert d_y[1].isnan().all() and d_y[0].isfinite().all()
+    x[1] = y[1, 0]  # but for one step: distances of 0
+    x[1, 3, 0] = math.nan
+    assert run(kind, x, y, gamma=0.5, every=True, weights=weights)[1][1].isnan().all()
     weights[1] = 0
     _, d_x, d_y = run(kind, x, y, gamma=0.5, every=True, weights=weights)
     assert (d_x[1] == 0).all() and d_x.isfinite().all() and d_y.isfinite().all()
@@ -260,8 +297,8 @@ def test_zeros_and_extreme_lengths_of_vectors(kind):
 
 
 @each
-@pytest.mark.parametrize("size", [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 0, 0)], ids=str)
-@pytest.mark.parametrize("room", [0, 1 << 30])
+@pytest.mark.parametrize("size", [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 0, 0), (0, 300, 4)], ids=str)
+@pytest.mark.parametrize("room", [0, 200 * 4 * 16, 1 << 30])
 def test_nothing_to_compare(kind, size, room):
     B, N, M = size
     x, y = torch.randn(B, N, 4), torch.randn(B, M, 4)

@@ -344,9 +344,9 @@ SOFTDP_FN void sum_features(const WeightStrips<T>& strips, int count, const T* o
   }
 }
 
-// to(step, k) += scale from(k, step).
-template <class T>
-SOFTDP_FN void add_transposed(const T* from, int64_t steps, int64_t features, T scale, T* to) {
+// to(step, k) = scale from(k, step), or added to what is there.
+template <bool kAdds, class T>
+SOFTDP_FN void put_transposed(const T* from, int64_t steps, int64_t features, T scale, T* to) {
   constexpr int L = kLanes<T>;
   for (int64_t j = 0; j < steps; j += L) {
     int64_t k = 0;
@@ -358,12 +358,16 @@ SOFTDP_FN void add_transposed(const T* from, int64_t steps, int64_t features, T 
 #pragma GCC unroll 16
       for (int l = 0; l < L; l++) {
         T* const at = to + (j + l) * features + k;
-        (Vec<T>::load(at) + v[l] * Vec<T>(scale)).store(at);
+        Vec<T> sum = v[l] * Vec<T>(scale);
+        if (kAdds) sum = Vec<T>::load(at) + sum;
+        sum.store(at);
       }
     }
     for (; k < features; k++)
-      for (int64_t l = j; l < j + L && l < steps; l++)
-        to[l * features + k] += scale * from[k * kPitch<T> + l];
+      for (int64_t l = j; l < j + L && l < steps; l++) {
+        T& at = to[l * features + k];
+        at = (kAdds ? at : T(0)) + scale * from[k * kPitch<T> + l];
+      }
   }
 }
 
@@ -411,10 +415,15 @@ SOFTDP_FN void sums_of(const Differences& p, const Part& part) {
   T *const sums_x =
                p.out_x ? static_cast<T*>(p.out_x) + (part.pair * p.splits + part.split) * N * D : nullptr,
            *const sums_y = p.out_y ? static_cast<T*>(p.out_y) + part.pair * M * D : nullptr;
-  if (sums_x && !p.adds) clear(sums_x, N * D);
-  if (sums_y && !p.adds) clear(sums_y + part.begin * D, own_columns * D);
-  if (!all_finite(x, N * D) || !all_finite(y + part.begin * D, own_columns * D))
+  const auto put = [&](const T* from, int64_t steps, T* to) {
+    p.adds ? put_transposed<true>(from, steps, D, T(p.scale), to)
+           : put_transposed<false>(from, steps, D, T(p.scale), to);
+  };
+  if (!all_finite(x, N * D) || !all_finite(y + part.begin * D, own_columns * D)) {
+    if (sums_x && !p.adds) clear(sums_x, N * D);
+    if (sums_y && !p.adds) clear(sums_y + part.begin * D, own_columns * D);
     return sums_one_by_one(p, part, weights, x, y, sums_x, sums_y);
+  }
   T* const memory = static_cast<T*>(part.scratch);
   WeightStrips<T> along_y{memory, {}, {}}, along_x{memory + kBlock * kBlock, {}, {}};
   const int64_t block = D * kPitch<T>, blocks = (own_columns + kBlock - 1) / kBlock;
@@ -445,11 +454,10 @@ SOFTDP_FN void sums_of(const Differences& p, const Part& part) {
         sum_features<kSigns, T, kFeatures, kLine>(along_x, (rows + L - 1) / L, block_x, y + j * D, columns, D,
                                                   0, block_sums_x);
     }
-    if (sums_x) add_transposed(block_sums_x, rows, D, T(p.scale), sums_x + i * D);
+    if (sums_x) put(block_sums_x, rows, sums_x + i * D);
   }
   for (int64_t b = 0; sums_y && b < blocks; b++)
-    add_transposed(blocks_sums_y + b * block, columns_of(b), D, T(p.scale),
-                   sums_y + (part.begin + b * kBlock) * D);
+    put(blocks_sums_y + b * block, columns_of(b), sums_y + (part.begin + b * kBlock) * D);
 }
 
 template <class T>

@@ -8,6 +8,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace softdp::cuda {
@@ -162,6 +163,20 @@ inline size_t shared_bytes_per_block() {
   if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
     return 0;
   return size_t(bytes);
+}
+
+// The current device's memory, 0 where it does not tell.
+inline int64_t device_bytes() {
+  constexpr int kDevices = 64;
+  static std::atomic<int64_t> known[kDevices];  // asking takes a millisecond
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || device < 0 || device >= kDevices) return 0;
+  if (known[device] == 0) {
+    cudaDeviceProp properties;
+    if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) return 0;
+    known[device] = int64_t(properties.totalGlobalMem);
+  }
+  return known[device];
 }
 
 template <class Arguments>

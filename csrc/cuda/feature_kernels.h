@@ -274,8 +274,15 @@ struct WeighArguments : Tables<T> {
   const T* spoils;               // (pairs,): a pair that is NaN here adds nothing; null: none
   const T* weights;              // by the pairs' numbers; null: 1
   T negligible, factor;
-  T *d_x, *d_y;  // null: not wanted
-  bool adds_x, adds_y;
+  // Of each side: null where not wanted; added to what is there, or in its place. Where few sequences meet
+  // many, blocks share the others out in slices, whose sums go side by side into `parts`.
+  struct Side {
+    T* d;
+    bool adds;
+    int64_t slices;
+    T* parts;  // (slices, sequences of the batch, steps, features)
+  };
+  Side sides[2];
   int64_t blocks_x;
 };
 template <class T>
@@ -285,7 +292,8 @@ struct WeighMemory {
   int live[3];
 };
 
-// kPer: features of a thread. Where no gradient of kSide by kOthers counts, nothing is read but these.
+// kPer: features of a thread. Where no gradient of kSide by kOthers counts, none of the other side's steps
+// are read.
 template <class T, Form kForm, int kPer>
 SOFTDP_KERNEL_BLOCKS(kFeatureThreads, (kWeighBlocks<T, kForm, kPer>))
 weigh_tables(const WeighArguments<T> a) {
@@ -295,7 +303,10 @@ weigh_tables(const WeighArguments<T> a) {
   const int thread = int(threadIdx.x), tx = thread % kAcross, ty = thread / kAcross;
   const int64_t N = a.pairs.rows, M = a.pairs.columns;
   const bool of_y = blockIdx.x >= a.blocks_x;
+  const auto& side = a.sides[of_y];
   int64_t block = blockIdx.x - (of_y ? a.blocks_x : 0);
+  const int64_t slice = block % side.slices;
+  block /= side.slices;
   const int64_t sides = sides_of(of_y ? M : N), widths = (a.features + kWidth - 1) / kWidth;
   const int64_t own0 = block % sides * kSide, feature0 = block / sides % widths * kWidth;
   block /= sides * widths;
@@ -322,11 +333,13 @@ weigh_tables(const WeighArguments<T> a) {
   if (thread < 3) memory.live[thread] = 0;
   sync_block();
   int turn = 0;
-  for (int64_t k = 0; k < across; k++) {
+  T unfit = 0;  // NaN where a pair's lengths do not fit
+  for (int64_t k = slice * across / side.slices; k < (slice + 1) * across / side.slices; k++) {
     const int64_t pair = pair_of(k);
     const T weight = a.weights ? a.weights[a.batch.number(pair)] : T(1);
     if (weight == 0 || (a.spoils && a.spoils[pair] != a.spoils[pair])) continue;
     const Extent size = extent_of(a.pairs, pair);
+    if (size.unfit) unfit = T(NAN);
     const int64_t owns = of_y ? size.m : size.n, others = of_y ? size.n : size.m;
     if (own0 >= owns) continue;
     const T* const gradients = a.gradients + pair * a.from_pair + head * a.from_head;
@@ -344,7 +357,7 @@ weigh_tables(const WeighArguments<T> a) {
           g = gradients[row * M + column];
           if (kForm == Form::kSquares && a.roots) {
             const T root = -a.roots[(pair * N + row) * M + column];
-            g = root == 0 ? T(0) : g / root;
+            g = root == 0 && g == g ? T(0) : g / root;  // NaN stays
           }
         }
         live = live || !(magnitude(g) <= a.negligible);
@@ -378,17 +391,43 @@ weigh_tables(const WeighArguments<T> a) {
       sync_block();
     }
   }
-  T* const d = (of_y ? a.d_y : a.d_x) + (own - (of_y ? a.y : a.x));
-  const bool adds = of_y ? a.adds_y : a.adds_x;
+  T* to = side.d + (own - (of_y ? a.y : a.x));
+  const bool in_parts = side.slices > 1;
+  if (in_parts) {
+    const int64_t sequences = of_y ? a.batch.ys : a.batch.xs, steps = of_y ? a.steps_y : a.steps_x;
+    const int64_t first = (of_y ? a.batch.y : a.batch.x) * steps * a.pitch;
+    to = side.parts + slice * sequences * steps * a.pitch + (to - side.d) - first;
+  }
 #pragma unroll
   for (int i = 0; i < kEach; i++)
 #pragma unroll
     for (int f = 0; f < kPer; f++) {
       const int step = ty * kEach + i, feature = tx + f * kAcross;
       if (step >= own_rows || feature >= width) continue;
-      T& out = d[step * a.pitch + feature0 + feature];
-      out = (adds ? out : T(0)) + a.factor * sum[i][f];
+      T& out = to[step * a.pitch + feature0 + feature];
+      out = (side.adds && !in_parts ? out : T(0)) + a.factor * sum[i][f] + unfit;
     }
+}
+
+template <class T>
+struct JoinArguments {
+  int64_t sequences, steps, first_row, rows, features;
+  int64_t slices;
+  const T* parts;  // (slices, sequences, steps, features)
+  T* d;            // (sequences, steps, features)
+  bool adds;
+};
+// The sum of the slices, of some rows.
+template <class T>
+SOFTDP_KERNEL(kFeatureThreads)
+join_slices(const JoinArguments<T> a) {
+  const int64_t row = a.rows * a.features, at = int64_t(blockIdx.x) * kFeatureThreads + threadIdx.x;
+  if (at >= a.sequences * row) return;
+  const int64_t number = (at / row * a.steps + a.first_row) * a.features + at % row;
+  T sum = a.adds ? a.d[number] : T(0);
+  for (int64_t slice = 0; slice < a.slices; slice++)
+    sum += a.parts[slice * a.sequences * a.steps * a.features + number];
+  a.d[number] = sum;
 }
 
 // ---- pairs that go in strips, or beside one another ------------------------------------------------------
@@ -446,11 +485,12 @@ collect_scores(const CollectArguments<T> a) {
       score = own;
       break;
     }
-  // A finite score may be NaN's neighbour: only where no path is left does a strip's verdict count.
+  // Strips end at cells that have no path, or hide one past the range, where paths go round them: only where
+  // none is left in the end does that count.
   if (score == -ScalarCommon::kInfinity && spoiled) score = T(NAN);
   if (a.verdicts)
     a.verdicts[pair] = score != score ? score : score == -ScalarCommon::kInfinity ? T(-1) : T(1);
-  if (a.score) a.score[a.batch.number(pair)] = a.costs ? -score : score;
+  if (a.score) a.score[a.batch.number(pair)] = a.costs ? T(0) - score : score;
 }
 
 // ---- gradients times that of the score -------------------------------------------------------------------

@@ -6,7 +6,9 @@ namespace softdp::cuda {
 namespace {
 
 constexpr int64_t kLeastHeight = 128;  // rows of a strip: a band of four warps
-constexpr int64_t kFewFeatures = 16;   // up to which a thread of weigh_tables takes one
+constexpr int64_t kBusyBlocks = 264;   // twice the multiprocessors of an H100
+constexpr int64_t kEdgeShare = 4;  // of table_bytes for the states between strips, unless one pair takes more
+constexpr int64_t kFewFeatures = 16;  // up to which a thread of weigh_tables takes one
 // Of a cell's gradient: what is left out. The gradients of a path's cells are 1 together, step by step.
 template <class T>
 constexpr double kNegligible = sizeof(T) == 8 ? 0x1p-60 : 0x1p-40;
@@ -27,7 +29,7 @@ struct Plan {
   int64_t xs, ys;          // of a batch
   int64_t height, strips;  // rows of a strip; strips of a table
   int64_t kept;            // rows of states between strips that are kept
-  T *zero, *units, *lengths, *tables, *of_tables, *saved, *scores, *seeds, *verdicts, *handed[2];
+  T *zero, *units, *lengths, *tables, *of_tables, *saved, *scores, *seeds, *verdicts, *handed[2], *parts[2];
   int64_t *n, *m;
   char *edges, *sweep;
   int64_t bytes = 0;
@@ -42,11 +44,17 @@ struct Plan {
     planes = cuda::planes(recurrence, true, N, M);
     const int64_t cell = (heads + (gradients ? planes : 0) + has_roots()) * int64_t(sizeof(T)),
                   most = std::max<int64_t>(p.table_bytes / std::max<int64_t>(cell * M, 1), 1);  // rows
+    const int64_t abreast = std::max<int64_t>(p.others ? all_y : count, 1);
     int64_t together = std::clamp<int64_t>(most / std::max<int64_t>(N, 1), 1, std::max<int64_t>(count, 1));
     height = N;
     if (most < N) {
-      together = std::clamp<int64_t>(most / kLeastHeight, 1, p.others ? all_y : count);
-      height = std::min(N, std::max(most / together / kLeastHeight, int64_t(1)) * kLeastHeight);
+      together = std::clamp<int64_t>(most / kLeastHeight, 1, abreast);
+      const auto cut = [&] {
+        height = std::min(N, std::max(most / together / kLeastHeight, int64_t(1)) * kLeastHeight);
+      };
+      for (cut(); together > 1 && blocks_of(N, height) * edge_bytes(together) > p.table_bytes / kEdgeShare;
+           cut())
+        together /= 2;
     }
     strips = height ? blocks_of(N, height) : 1;
     xs = p.others ? std::max<int64_t>(together / all_y, 1) : together,
@@ -127,6 +135,21 @@ struct Plan {
     t.x = dots ? units : p.x, t.y = dots ? units + units_of_x() : p.y;
     return t;
   }
+  // Whether a thread of weigh_tables takes one feature. Of signs in float64 it has registers for no more.
+  bool is_few() const {
+    return p.features / heads <= kFewFeatures || (p.kind == Kind::kAbsolute && sizeof(T) == 8);
+  }
+  // The blocks of weigh_tables for a side of so many sequences and steps, but for its slices.
+  int64_t weigh_blocks(int64_t sequences, int64_t steps) const {
+    return sequences * sides_of(steps) * heads *
+           blocks_of(p.features / heads, is_few() ? kAcross : kAcross * kEach);
+  }
+  // As many as give every multiprocessor work.
+  int64_t slices(const Batch& batch, bool of_y) const {
+    if (!p.others) return 1;
+    const int64_t blocks = weigh_blocks(of_y ? batch.ys : batch.xs, of_y ? p.pairs.columns : height);
+    return std::clamp<int64_t>(kBusyBlocks / std::max<int64_t>(blocks, 1), 1, of_y ? batch.xs : batch.ys);
+  }
   UnitArguments<T> unit_vectors() const {
     return {all_x * p.pairs.rows,
             all_y * p.pairs.columns,
@@ -174,6 +197,11 @@ struct Plan {
     for (T*& row : handed) take(row, strips > 1 && gradients ? count * p.pairs.columns : 0);
     take(edges, kept * edge_bytes(count));
     const Batch whole = batch(0, 0);
+    for (bool of_y : {false, true}) {  // sequences times slices are no more than those of one with all slices
+      const int64_t steps = of_y ? p.pairs.columns : p.pairs.rows,
+                    most = kBusyBlocks / std::max<int64_t>(weigh_blocks(1, of_y ? steps : height), 1);
+      take(parts[of_y], p.others && gradients ? most * steps * p.features : 0);
+    }
     take(sweep, p.pairs.count == 0
                     ? 0
                     : std::max(cuda::workspace_bytes(forward(whole, 0, gradients)),
@@ -260,19 +288,36 @@ class Run {
     a.weights = p_.grad_score;
     a.negligible = plan_.has_roots() ? T(0) : T(kNegligible<T>);
     a.factor = T((p_.kind == Kind::kSquares ? 2 : p_.kind == Kind::kCosines ? -1 : 1) * (p_.itself ? 2 : 1));
-    a.d_x = p_.d_x, a.d_y = p_.d_y;
-    a.adds_x = batch.y > 0, a.adds_y = batch.x > 0 && p_.others;
-    if (strip + 1 < plan_.strips) a.adds_y = true;
-    // Of signs in float64 a thread has registers for one feature.
-    const bool few = a.features <= kFewFeatures || (p_.kind == Kind::kAbsolute && sizeof(T) == 8);
-    const int64_t widths = plan_.heads * blocks_of(a.features, few ? kAcross : kAcross * kEach);
-    a.blocks_x = p_.d_x ? batch.xs * sides_of(a.pairs.rows) * widths : 0;
-    const int64_t ys = batch.side_by_side ? batch.xs : batch.ys,
-                  blocks_y = p_.d_y ? ys * sides_of(a.pairs.columns) * widths : 0;
+    const bool few = plan_.is_few();
+    const auto blocks = [&](bool of_y) {
+      return plan_.weigh_blocks(of_y && p_.others ? batch.ys : batch.xs,
+                                of_y ? a.pairs.columns : a.pairs.rows);
+    };
+    a.sides[0] = {p_.d_x, batch.y > 0, plan_.slices(batch, false), plan_.parts[0]};
+    a.sides[1] = {p_.d_y, (batch.x > 0 && p_.others) || strip + 1 < plan_.strips, plan_.slices(batch, true),
+                  plan_.parts[1]};
+    a.blocks_x = p_.d_x ? blocks(false) * a.sides[0].slices : 0;
+    const int64_t blocks_y = p_.d_y ? blocks(true) * a.sides[1].slices : 0;
     const auto kernel = plan_.dots                   ? weighs<Form::kDots>(few)
                         : p_.kind == Kind::kAbsolute ? weighs<Form::kAbsolute>(few)
                                                      : weighs<Form::kSquares>(few);
     go(kernel, a.blocks_x + blocks_y, kFeatureThreads, sizeof(WeighMemory<T>), a);
+    for (bool of_y : {false, true}) {
+      const auto& side = a.sides[of_y];
+      if (!side.d || side.slices == 1) continue;
+      const int64_t steps = of_y ? a.steps_y : a.steps_x, first = of_y ? batch.y : batch.x;
+      const JoinArguments<T> join{of_y ? batch.ys : batch.xs,
+                                  steps,
+                                  of_y ? 0 : a.first_row,
+                                  of_y ? steps : a.pairs.rows,
+                                  a.pitch,
+                                  side.slices,
+                                  side.parts,
+                                  side.d + first * steps * a.pitch,
+                                  side.adds};
+      go(join_slices<T>, blocks_of(join.sequences * join.rows * a.pitch, kFeatureThreads), kFeatureThreads, 0,
+         join);
+    }
   }
 
   template <Form kForm>
@@ -308,6 +353,9 @@ Error scale_gradients(const ScaledGradient<T>& problem, Stream stream) {
                 problem);
 }
 
+int64_t table_bytes() {
+  return device_bytes() / 16;
+}
 Error clear(void* data, int64_t bytes, Stream stream) {
   return set_zero(data, size_t(bytes), stream);
 }

@@ -3,15 +3,12 @@
 //
 // The gradient of a pair's value only scales its gradients by the features. So these are made with the value,
 // for as many pairs at once as the tables have room for: their tables, a sweep there and back, the features'
-// sums. The tables of one pair that is larger go in strips of rows: forward over all of them, keeping the
-// states between them, and backward from the last one, whose tables and weights are made again.
+// sums. Tables that are larger go in strips of rows, of some pairs at once: forward over all of them, keeping
+// the states between them, and backward from the last one, whose tables and weights are made again.
 #pragma once
 #include "wavefront.h"
 
 namespace softdp::cuda {
-
-constexpr int64_t kTableBytes = int64_t(1)
-                                << 30;  // of tables and weights at once, where nothing else is said
 
 // Features are contiguous, x (pairs, rows, features) and y (pairs, columns, features), and so is what is
 // written. Past the sequences' lengths they must be finite; their gradient is 0 there. A pair that is not
@@ -32,7 +29,7 @@ struct FeatureProblem {
   T *d_x, *d_y;         // the scores' gradients, as x and y; null: not wanted
   const T* grad_score;  // (pairs,): gradients are summed over the pairs and weighed by it. A pair that is not
                         // finite then gives NaN, unless its weight is 0
-  int64_t table_bytes;  // kTableBytes; no fewer than 128 rows of a table are made at once
+  int64_t table_bytes;  // of tables and weights at once, usually table_bytes(); no fewer than 128 rows of one
   void* workspace;      // workspace_bytes() of it
 };
 
@@ -47,6 +44,8 @@ struct ScaledGradient {
   T* out;
 };
 
+// A sixteenth of the current device's memory.
+int64_t table_bytes();
 template <class T>
 int64_t workspace_bytes(const FeatureProblem<T>& problem);
 template <class T>

@@ -65,7 +65,7 @@ template <class T>
 struct Backward {
   using V = typename ValueOf<T>::Type;
   Pairs pairs;
-  const V* grad_score;  // (B,); null: 1, of a piece's pairs
+  const V* grad_score;  // (B,); null: 1, for weights and gradients of every row and column alone
   const V* saved;
   Format<T> format;
   Gradient<T> gradients[3];

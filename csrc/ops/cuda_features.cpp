@@ -45,7 +45,7 @@ struct Asked {
     p.kind = Kind(kind);
     p.gamma = gamma, p.threshold = threshold;
     p.x = data<const T>(x), p.y = data<const T>(y);
-    p.table_bytes = cuda::kTableBytes;
+    p.table_bytes = cuda::table_bytes();
   }
   Tensor gradient(const Tensor& of, bool wanted) const {
     return new_tensor(x, wanted ? Sizes{of.size(0), of.size(1), of.size(2)} : Sizes{0}, x.scalar_type());
@@ -82,6 +82,7 @@ std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const std:
       using T = decltype(number);
       const Tensor& y = other ? *other : x;
       Asked<T> asked(x, y, x_lengths, other ? y_lengths : x_lengths, kind, gamma, threshold, false);
+      STD_TORCH_CHECK(other || is_soft_dtw(Kind(kind)), "y is needed for kind ", kind);
       asked.problem.itself = !other;
       Tensor score = new_tensor(x, {x.size(0)}, x.scalar_type()), d_x = asked.gradient(x, need_x),
              d_y = asked.gradient(y, need_y && other);

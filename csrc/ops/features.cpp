@@ -48,6 +48,7 @@ std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const std:
   const Tensor& y = other ? *other : x;
   Asked asked(x, y, x_lengths, other ? y_lengths : x_lengths, kind, gamma, threshold, false);
   need_y = need_y && other;
+  STD_TORCH_CHECK(other || is_soft_dtw(Kind(kind)), "y is needed for kind ", kind);
   asked.problem.itself = !other;
   Tensor score = new_tensor({x.size(0)}, asked.features.dtype), d_x = asked.gradient(x, need_x),
          d_y = asked.gradient(y, need_y);

@@ -49,7 +49,7 @@ inline void check_launch(cudaError_t error) {
 template <class Run>
 auto on_device(const char* name, const Tensor& scores, Run run) {
   try {
-    STD_TORCH_CHECK(scores.is_cuda(), "the scores must be on a CUDA device");
+    STD_TORCH_CHECK(scores.is_cuda(), "its first tensor must be on a CUDA device");
     const DeviceGuard guard(scores.get_device_index());
     return run(current_stream(scores.get_device_index()));
   } catch (const std::exception& error) {

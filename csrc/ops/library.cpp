@@ -38,8 +38,8 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "-> (Tensor sums_x, Tensor sums_y)");
   // Their scores, and these scores' gradients by them. kind: 0 soft-DTW of squared distances, 1 FSD of both
   // halves' cosines, 2 LCS of cosines, 3 soft-DTW of 1 - cosines, 4 of distances, 5 of sums of absolute
-  // differences. Without y the sequences are compared with themselves, y_lengths and need_y do not count, and
-  // d_x is by both. cpu/features.h, cuda/feature_scores.h.
+  // differences. Without y, in soft-DTW, sequences are compared with themselves, y_lengths and need_y do not
+  // count, and d_x is by both. cpu/features.h, cuda/feature_scores.h.
   m.def(
       "score_of_features(Tensor x, Tensor? y, Tensor? x_lengths, Tensor? y_lengths, int kind, float gamma, "
       "float threshold, bool need_x, bool need_y) -> (Tensor score, Tensor d_x, Tensor d_y)");

@@ -182,6 +182,10 @@ inline size_t shared_bytes_per_block() {
   return shim::options.shared_bytes;
 }
 
+inline int64_t device_bytes() {
+  return int64_t(1) << 34;
+}
+
 template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream,
              const Arguments& arguments) {
