@@ -215,13 +215,14 @@ def test_every_x_and_every_y(kind, size, is_ragged, room):
 
 
 @pytest.mark.parametrize("kind", ["squares", "fsd"])
-@pytest.mark.parametrize("room", [0, 1 << 30])
-def test_few_against_many(kind, room):
-    """Blocks share the many out in slices."""
-    x, y = features(kind, 2, 5, 7, 4, torch.float64, 70)
+@pytest.mark.parametrize("many, steps, room", [(70, 5, 0), (70, 5, 1 << 30), (6, 300, 280 * 7 * 24)])
+def test_few_against_many(kind, many, steps, room):
+    """Blocks share the many out in slices, also of strips."""
+    x, y = features(kind, 2, steps, 7, 4, torch.float64, many)
     leaves = [t.clone().requires_grad_() for t in (x, y)]
-    weights = torch.rand(2, 70, dtype=torch.float64) - 0.5
-    expected = scores_of(leaves[0].repeat_interleave(70, 0), leaves[1].repeat(2, 1, 1), kind, 0.5).view(2, 70)
+    weights = torch.rand(2, many, dtype=torch.float64) - 0.5
+    pairs = leaves[0].repeat_interleave(many, 0), leaves[1].repeat(2, 1, 1)
+    expected = scores_of(*pairs, kind, 0.5).view(2, many)
     gradients = torch.autograd.grad((expected * weights).sum(), leaves)
     found = run(kind, x, y, gamma=0.5, every=True, weights=weights, table_bytes=room)
     swapped = run(kind, y, x, gamma=0.5, every=True, weights=weights.T.contiguous(), table_bytes=room)
@@ -342,6 +343,17 @@ def test_tiles_without_a_gradient(kind):
     """Near the diagonal alone there is one."""
     x = torch.randn(1, 300, 6)
     check(kind, x, x[:, 10:270] + 0.01 * torch.randn(1, 260, 6), gamma=0.02, tolerance=1e-3)
+
+
+def test_tiles_with_few_gradients():
+    """Of the few hits of LCS, which often one warp alone sees."""
+    x, y = torch.randn(1, 300, 64), torch.randn(1, 260, 64)
+    score, d_x, d_y = run("lcs", x, y, gamma=0.02)
+    assert 0 < (d_x != 0).any(2).sum() < 290
+    wanted, gradients = exactly("lcs", x, y, 0.02)
+    close(score.double(), wanted, 1e-4)
+    for found, expected in zip((d_x, d_y), gradients, strict=True):
+        close(found.double(), expected, 1e-3)
 
 
 @pytest.mark.parametrize("kind", ["squares", "cosines", "roots", "absolute"])

@@ -89,6 +89,10 @@ SOFTDP_DEVICE void sync_warp() {
 SOFTDP_DEVICE void sync_block() {
   __syncthreads();
 }
+// The same, and whether x holds in any thread of the block.
+SOFTDP_DEVICE bool sync_block_any(bool x) {
+  return __syncthreads_or(x) != 0;
+}
 SOFTDP_DEVICE int first_set(unsigned mask) {
   return __ffs(int(mask)) - 1;
 }

@@ -289,7 +289,6 @@ template <class T>
 struct WeighMemory {
   T gradient[kOthers][kSide + 1];
   T other[kOthers][kSide];
-  int live[3];
 };
 
 // kPer: features of a thread. Where no gradient of kSide by kOthers counts, none of the other side's steps
@@ -330,9 +329,6 @@ weigh_tables(const WeighArguments<T> a) {
         const int step = ty * kEach + i, feature = tx + f * kAcross;
         if (step < own_rows && feature < width) mine[i][f] = own[step * a.pitch + feature0 + feature];
       }
-  if (thread < 3) memory.live[thread] = 0;
-  sync_block();
-  int turn = 0;
   T unfit = 0;  // NaN where a pair's lengths do not fit
   for (int64_t k = slice * across / side.slices; k < (slice + 1) * across / side.slices; k++) {
     const int64_t pair = pair_of(k);
@@ -363,12 +359,7 @@ weigh_tables(const WeighArguments<T> a) {
         live = live || !(magnitude(g) <= a.negligible);
         memory.gradient[across_it][step] = g * weight;
       }
-      if (ballot(live) && thread % kRows == 0) memory.live[turn] = 1;
-      sync_block();
-      live = memory.live[turn];
-      turn = (turn + 1) % 3;
-      if (thread == 0) memory.live[(turn + 1) % 3] = 0;  // read by all, and not yet written again
-      if (!live) continue;
+      if (!sync_block_any(live)) continue;
       for (int at = thread; at < kOthers * kWidth; at += kFeatureThreads) {
         const int step = at / kWidth, feature = at % kWidth;
         memory.other[step][feature] = other0 + step < others && feature < width

@@ -123,6 +123,7 @@ struct Block {
   std::vector<Warp> warps;
   std::unique_ptr<unsigned char[]> shared;
   unsigned at_barrier = 0;
+  bool any = false, shown_any = false;  // of those at the barrier, and of the last one
   uint64_t generation = 0;
 };
 
@@ -235,17 +236,21 @@ uint64_t meet(Collective kind, uint64_t mine, int from) {
   return warp.shown[from];
 }
 
-void block_barrier() {
+bool block_barrier(bool mine) {
   Block& block = *current->block;
+  block.any = block.any || mine;
   if (++block.at_barrier == block.fibers.size()) {
+    block.shown_any = block.any;
+    block.any = false;
     block.at_barrier = 0;
     block.generation++;
-    return;
+    return block.shown_any;
   }
   current->waits = Waits::kBlock;
   current->generation = block.generation;
   to_scheduler();
   current->waits = Waits::kNo;
+  return block.shown_any;
 }
 
 void demand_aligned(const void* address, size_t bytes) {

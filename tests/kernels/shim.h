@@ -76,7 +76,7 @@ extern Options options;
 // What a lane brings to a collective, and who came.
 enum class Collective { kShuffle, kBallot, kSync };
 uint64_t meet(Collective kind, uint64_t mine, int from);  // the value of lane `from`; a ballot's mask
-void block_barrier();
+bool block_barrier(bool mine);                            // whether any thread's was true
 void copy(void* to, const void* from, size_t bytes, bool valid);
 void copies_land();
 void demand_aligned(const void* address, size_t bytes);
@@ -131,7 +131,10 @@ inline void sync_warp() {
   shim::meet(shim::Collective::kSync, 0, 0);
 }
 inline void sync_block() {
-  shim::block_barrier();
+  shim::block_barrier(false);
+}
+inline bool sync_block_any(bool x) {
+  return shim::block_barrier(x);
 }
 inline int first_set(unsigned mask) {
   return __builtin_ffs(int(mask)) - 1;
