@@ -29,6 +29,9 @@ template <class T>
 SOFTDP_DEVICE T magnitude(T x) {
   return x < 0 ? -x : x;  // NaN stays NaN
 }
+SOFTDP_DEVICE int clamped(int64_t x, int most) {
+  return x < most ? int(x) : most;
+}
 template <class T>
 SOFTDP_DEVICE T sum_of_warp(T x) {
   for (int other = kRows / 2; other > 0; other /= 2) x += shuffle_xor(x, other);
@@ -154,10 +157,8 @@ SOFTDP_DEVICE T derived(T own, T other) {
 // Blocks that a multiprocessor is to hold, as their registers let it.
 template <class T>
 constexpr int kMakeBlocks = sizeof(T) == 4 ? 3 : 1;
-template <class T, Form kForm, int kPer>
-constexpr int kWeighBlocks = sizeof(T) == 8                                                   ? 1
-                             : kForm == Form::kDots || (kForm == Form::kSquares && kPer == 1) ? 3
-                                                                                              : 2;
+template <class T>
+constexpr int kWeighBlocks = sizeof(T) == 4 ? 2 : 1;
 
 // Some rows of the tables of a batch's pairs, as scores to be maximised.
 template <class T>
@@ -294,7 +295,7 @@ struct WeighMemory {
 // kPer: features of a thread. Where no gradient of kSide by kOthers counts, none of the other side's steps
 // are read.
 template <class T, Form kForm, int kPer>
-SOFTDP_KERNEL_BLOCKS(kFeatureThreads, (kWeighBlocks<T, kForm, kPer>))
+SOFTDP_KERNEL_BLOCKS(kFeatureThreads, kWeighBlocks<T>)
 weigh_tables(const WeighArguments<T> a) {
   constexpr int kWidth = kPer * kAcross, kLoads = kSide * kOthers / kFeatureThreads;
   SOFTDP_SHARED(raw);
@@ -329,6 +330,7 @@ weigh_tables(const WeighArguments<T> a) {
         const int step = ty * kEach + i, feature = tx + f * kAcross;
         if (step < own_rows && feature < width) mine[i][f] = own[step * a.pitch + feature0 + feature];
       }
+  const int side_of_row = of_y ? kSide : kOthers, jump = kFeatureThreads / side_of_row;
   T unfit = 0;  // NaN where a pair's lengths do not fit
   for (int64_t k = slice * across / side.slices; k < (slice + 1) * across / side.slices; k++) {
     const int64_t pair = pair_of(k);
@@ -341,23 +343,25 @@ weigh_tables(const WeighArguments<T> a) {
     const T* const gradients = a.gradients + pair * a.from_pair + head * a.from_head;
     const T* const other = of_y ? a.step_of_x(pair, 0, head) : a.step_of_y(pair, 0, head);
     for (int64_t other0 = 0; other0 < others; other0 += kOthers) {
+      // Lanes side by side take the columns of a row: the thread's rows are `jump` apart.
+      const int along = thread % side_of_row, first = thread / side_of_row,
+                steps = clamped(of_y ? others - other0 : owns - own0, first + kLoads * jump);
+      const bool inside = along < (of_y ? owns - own0 : others - other0);
+      const int64_t at = of_y ? (other0 + first) * M + own0 + along : (own0 + first) * M + other0 + along;
+      T* const to = &memory.gradient[of_y ? first : along][of_y ? along : first];
       bool live = false;
 #pragma unroll
       for (int i = 0; i < kLoads; i++) {
-        const int at = thread + i * kFeatureThreads;  // lanes side by side take the columns of a row
-        const int step = of_y ? at % kSide : at / kOthers, across_it = of_y ? at / kSide : at % kOthers;
         T g = 0;
-        if (own0 + step < owns && other0 + across_it < others) {
-          const int64_t row = of_y ? other0 + across_it : own0 + step,
-                        column = of_y ? own0 + step : other0 + across_it;
-          g = gradients[row * M + column];
+        if (inside && first + i * jump < steps) {
+          g = gradients[at + i * jump * M];
           if (kForm == Form::kSquares && a.roots) {
-            const T root = -a.roots[(pair * N + row) * M + column];
+            const T root = -a.roots[pair * N * M + at + i * jump * M];
             g = root == 0 && g == g ? T(0) : g / root;  // NaN stays
           }
         }
         live = live || !(magnitude(g) <= a.negligible);
-        memory.gradient[across_it][step] = g * weight;
+        to[i * jump * (of_y ? kSide + 1 : 1)] = g * weight;
       }
       if (!sync_block_any(live)) continue;
       for (int at = thread; at < kOthers * kWidth; at += kFeatureThreads) {

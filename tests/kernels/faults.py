@@ -427,7 +427,7 @@ FAULTS = [
     Fault(KERNELS, "|| («a.spoils && a.spoils[pair] != a.spoils[pair]»)) continue;", "false"),
     Fault(KERNELS, "g = «root == 0 && g == g ? T(0) : g / root»;", "g / root"),
     Fault(KERNELS, "live = live || «!(magnitude(g) <= a.negligible)»;", "magnitude(g) > a.negligible"),
-    Fault(KERNELS, "[step] = «g * weight»;", "g"),
+    Fault(KERNELS, "kSide + 1 : 1)] = «g * weight»;", "g"),
     Fault(KERNELS, "if (!sync_block_any(«live»)) continue;", "live && thread % kRows == 0"),
     Fault(KERNELS, "if (!«sync_block_any(live)») continue;", "(sync_block(), all(live))"),
     Fault(KERNELS, "«sync_block();»\n#pragma unroll 4\n for (int j = 0; j < kOthers", ""),
