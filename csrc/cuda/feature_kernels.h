@@ -130,10 +130,29 @@ differentiate_units(const UnitArguments<T> a) {
 
 // ---- tables --------------------------------------------------------------------------------------------
 
-constexpr int kSide = 64;  // of a block's part of a table
-constexpr int kAcross = 16, kFeatureThreads = kAcross * kAcross;
-constexpr int kEach = kSide / kAcross;  // rows, and columns, of a thread
-constexpr int kDepth = 16;              // features at once
+// A block of two warps makes kSide by kSide numbers, a thread kEach by kEach of them: two times four rows
+// beside each other, and so the columns, which it reads from shared memory four at once.
+constexpr int kSide = 64, kEach = 8;
+constexpr int kAcross = kSide / kEach, kFeatureThreads = kAcross * kAcross;
+constexpr int kDepth = 16;  // features at once
+SOFTDP_DEVICE int place_of(int thread, int i) {
+  return i / kFour * (kSide / 2) + thread * kFour + i % kFour;
+}
+// Numbers of a row of shared memory for a thread: one, four or eight.
+template <int kCount, class T>
+SOFTDP_DEVICE void read_row(const T* row, int thread, T (&to)[kCount]) {
+  if constexpr (kCount == 1) {
+    to[0] = row[thread];
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; i += kFour) {
+      const Four<T> four = four_at(row + place_of(thread, i));
+#pragma unroll
+      for (int c = 0; c < kFour; c++) to[i + c] = four.x[c];
+    }
+  }
+}
+
 // What is added up over the features, and what their gradients are made of. Differences lose nothing where
 // positions are large.
 enum class Form {
@@ -154,11 +173,9 @@ SOFTDP_DEVICE T derived(T own, T other) {
   return kForm == Form::kSquares ? difference : T(difference > 0) - T(difference < 0);
 }
 
-// Blocks that a multiprocessor is to hold, as their registers let it.
+// Blocks that a multiprocessor is to hold: 168 registers a thread, or 255.
 template <class T>
-constexpr int kMakeBlocks = sizeof(T) == 4 ? 3 : 1;
-template <class T>
-constexpr int kWeighBlocks = sizeof(T) == 4 ? 2 : 1;
+constexpr int kFeatureBlocks = sizeof(T) == 4 ? 6 : 4;
 
 // Some rows of the tables of a batch's pairs, as scores to be maximised.
 template <class T>
@@ -192,11 +209,11 @@ struct MakeArguments : Tables<T> {
 template <class T>
 struct MakeMemory {
   alignas(16) T x[kDepth][kSide + kFour];
-  T y[kDepth][kSide + kFour];
+  alignas(16) T y[kDepth][kSide + kFour];
 };
 
 template <class T, Form kForm>
-SOFTDP_KERNEL_BLOCKS(kFeatureThreads, kMakeBlocks<T>)
+SOFTDP_KERNEL_BLOCKS(kFeatureThreads, kFeatureBlocks<T>)
 make_tables(const MakeArguments<T> a) {
   SOFTDP_SHARED(raw);
   MakeMemory<T>& memory = *reinterpret_cast<MakeMemory<T>*>(raw);
@@ -218,22 +235,22 @@ make_tables(const MakeArguments<T> a) {
   T sum[kEach][kEach] = {};
   for (int64_t k0 = 0; k0 < a.features; k0 += kDepth) {
     const int depth = a.features - k0 < kDepth ? int(a.features - k0) : kDepth;
+    const int feature = thread % kDepth;
 #pragma unroll
-    for (int i = 0; i < kEach; i++) {
-      const int step = ty + i * kAcross;
-      memory.x[tx][step] = step < rows && tx < depth ? x[step * a.pitch + k0 + tx] : T(0);
-      memory.y[tx][step] = step < columns && tx < depth ? y[step * a.pitch + k0 + tx] : T(0);
+    for (int step = thread / kDepth; step < kSide; step += kFeatureThreads / kDepth) {
+      memory.x[feature][step] = step < rows && feature < depth ? x[step * a.pitch + k0 + feature] : T(0);
+      memory.y[feature][step] = step < columns && feature < depth ? y[step * a.pitch + k0 + feature] : T(0);
     }
     sync_block();
-#pragma unroll 4
+#pragma unroll 2
     for (int k = 0; k < depth; k++) {
-      const Four<T> of_x = four_at(&memory.x[k][ty * kEach]);
+      T of_x[kEach], of_y[kEach];
+      read_row(memory.x[k], ty, of_x);
+      read_row(memory.y[k], tx, of_y);
 #pragma unroll
-      for (int j = 0; j < kEach; j++) {
-        const T of_y = memory.y[k][tx + j * kAcross];
+      for (int i = 0; i < kEach; i++)
 #pragma unroll
-        for (int i = 0; i < kEach; i++) sum[i][j] += added<kForm>(of_x.x[i], of_y);
-      }
+        for (int j = 0; j < kEach; j++) sum[i][j] += added<kForm>(of_x[i], of_y[j]);
     }
     sync_block();
   }
@@ -242,7 +259,7 @@ make_tables(const MakeArguments<T> a) {
   for (int i = 0; i < kEach; i++)
 #pragma unroll
     for (int j = 0; j < kEach; j++) {
-      const int row = ty * kEach + i, column = tx + j * kAcross;
+      const int row = place_of(ty, i), column = place_of(tx, j);
       if (row >= rows || column >= columns) continue;
       T score = sum[i][j];
       if (kForm == Form::kDots) {
@@ -288,14 +305,14 @@ struct WeighArguments : Tables<T> {
 };
 template <class T>
 struct WeighMemory {
-  T gradient[kOthers][kSide + 1];
-  T other[kOthers][kSide];
+  alignas(16) T gradient[kOthers][kSide + kFour];
+  alignas(16) T other[kOthers][kSide];
 };
 
 // kPer: features of a thread. Where no gradient of kSide by kOthers counts, none of the other side's steps
 // are read.
 template <class T, Form kForm, int kPer>
-SOFTDP_KERNEL_BLOCKS(kFeatureThreads, kWeighBlocks<T>)
+SOFTDP_KERNEL_BLOCKS(kFeatureThreads, kFeatureBlocks<T>)
 weigh_tables(const WeighArguments<T> a) {
   constexpr int kWidth = kPer * kAcross, kLoads = kSide * kOthers / kFeatureThreads;
   SOFTDP_SHARED(raw);
@@ -321,13 +338,14 @@ weigh_tables(const WeighArguments<T> a) {
   const int width = a.features - feature0 < kWidth ? int(a.features - feature0) : kWidth;
   const int own_rows = own_steps - own0 < kSide ? int(own_steps - own0) : kSide;
 
+  const auto feature_of = [&](int f) { return kPer == 1 ? tx : place_of(tx, f); };
   T sum[kEach][kPer] = {}, mine[kEach][kPer] = {};
   if (kForm != Form::kDots)
 #pragma unroll
     for (int i = 0; i < kEach; i++)
 #pragma unroll
       for (int f = 0; f < kPer; f++) {
-        const int step = ty * kEach + i, feature = tx + f * kAcross;
+        const int step = place_of(ty, i), feature = feature_of(f);
         if (step < own_rows && feature < width) mine[i][f] = own[step * a.pitch + feature0 + feature];
       }
   const int side_of_row = of_y ? kSide : kOthers, jump = kFeatureThreads / side_of_row;
@@ -350,7 +368,7 @@ weigh_tables(const WeighArguments<T> a) {
       const int64_t at = of_y ? (other0 + first) * M + own0 + along : (own0 + first) * M + other0 + along;
       T* const to = &memory.gradient[of_y ? first : along][of_y ? along : first];
       bool live = false;
-#pragma unroll
+#pragma unroll 8
       for (int i = 0; i < kLoads; i++) {
         T g = 0;
         if (inside && first + i * jump < steps) {
@@ -361,7 +379,7 @@ weigh_tables(const WeighArguments<T> a) {
           }
         }
         live = live || !(magnitude(g) <= a.negligible);
-        to[i * jump * (of_y ? kSide + 1 : 1)] = g * weight;
+        to[i * jump * (of_y ? kSide + kFour : 1)] = g * weight;
       }
       if (!sync_block_any(live)) continue;
       for (int at = thread; at < kOthers * kWidth; at += kFeatureThreads) {
@@ -371,17 +389,15 @@ weigh_tables(const WeighArguments<T> a) {
                                           : T(0);
       }
       sync_block();
-#pragma unroll 4
+#pragma unroll 2
       for (int j = 0; j < kOthers; j++) {
-        T of_other[kPer];
+        T g[kEach], of_other[kPer];
+        read_row(memory.gradient[j], ty, g);
+        read_row(memory.other[j], tx, of_other);
 #pragma unroll
-        for (int f = 0; f < kPer; f++) of_other[f] = memory.other[j][tx + f * kAcross];
+        for (int i = 0; i < kEach; i++)
 #pragma unroll
-        for (int i = 0; i < kEach; i++) {
-          const T g = memory.gradient[j][ty * kEach + i];
-#pragma unroll
-          for (int f = 0; f < kPer; f++) sum[i][f] += g * derived<kForm>(mine[i][f], of_other[f]);
-        }
+          for (int f = 0; f < kPer; f++) sum[i][f] += g[i] * derived<kForm>(mine[i][f], of_other[f]);
       }
       sync_block();
     }
@@ -397,7 +413,7 @@ weigh_tables(const WeighArguments<T> a) {
   for (int i = 0; i < kEach; i++)
 #pragma unroll
     for (int f = 0; f < kPer; f++) {
-      const int step = ty * kEach + i, feature = tx + f * kAcross;
+      const int step = place_of(ty, i), feature = feature_of(f);
       if (step >= own_rows || feature >= width) continue;
       T& out = to[step * a.pitch + feature0 + feature];
       out = (side.adds && !in_parts ? out : T(0)) + a.factor * sum[i][f] + unfit;

@@ -8,7 +8,6 @@ namespace {
 constexpr int64_t kLeastHeight = 128;  // rows of a strip: a band of four warps
 constexpr int64_t kBusyBlocks = 264;   // twice the multiprocessors of an H100
 constexpr int64_t kEdgeShare = 4;  // of table_bytes for the states between strips, unless one pair takes more
-constexpr int64_t kFewFeatures = 16;  // up to which a thread of weigh_tables takes one
 // Of a cell's gradient: what is left out. The gradients of a path's cells are 1 together, step by step.
 template <class T>
 constexpr double kNegligible = sizeof(T) == 8 ? 0x1p-60 : 0x1p-40;
@@ -135,14 +134,16 @@ struct Plan {
     t.x = dots ? units : p.x, t.y = dots ? units + units_of_x() : p.y;
     return t;
   }
-  // Whether a thread of weigh_tables takes one feature. Of signs in float64 it has registers for no more.
-  bool is_few() const {
-    return p.features / heads <= kFewFeatures || (p.kind == Kind::kAbsolute && sizeof(T) == 8);
+  // How many features a thread of weigh_tables takes: no more than there are, and of differences in float and
+  // of signs in double no more than it has registers for.
+  int per_thread() const {
+    const int64_t features = p.features / heads;
+    if (features <= 2 * kAcross || (p.kind == Kind::kAbsolute && sizeof(T) == 8)) return 1;
+    return dots && sizeof(T) == 4 && features > kFour * kAcross ? 2 * kFour : kFour;
   }
   // The blocks of weigh_tables for a side of so many sequences and steps, but for its slices.
   int64_t weigh_blocks(int64_t sequences, int64_t steps) const {
-    return sequences * sides_of(steps) * heads *
-           blocks_of(p.features / heads, is_few() ? kAcross : kAcross * kEach);
+    return sequences * sides_of(steps) * heads * blocks_of(p.features / heads, per_thread() * kAcross);
   }
   // As many as give every multiprocessor work.
   int64_t slices(const Batch& batch, bool of_y) const {
@@ -288,7 +289,7 @@ class Run {
     a.weights = p_.grad_score;
     a.negligible = plan_.has_roots() ? T(0) : T(kNegligible<T>);
     a.factor = T((p_.kind == Kind::kSquares ? 2 : p_.kind == Kind::kCosines ? -1 : 1) * (p_.itself ? 2 : 1));
-    const bool few = plan_.is_few();
+    const int per = plan_.per_thread();
     const auto blocks = [&](bool of_y) {
       return plan_.weigh_blocks(of_y && p_.others ? batch.ys : batch.xs,
                                 of_y ? a.pairs.columns : a.pairs.rows);
@@ -298,9 +299,9 @@ class Run {
                   plan_.parts[1]};
     a.blocks_x = p_.d_x ? blocks(false) * a.sides[0].slices : 0;
     const int64_t blocks_y = p_.d_y ? blocks(true) * a.sides[1].slices : 0;
-    const auto kernel = plan_.dots                   ? weighs<Form::kDots>(few)
-                        : p_.kind == Kind::kAbsolute ? weighs<Form::kAbsolute>(few)
-                                                     : weighs<Form::kSquares>(few);
+    const auto kernel = plan_.dots                   ? weighs<Form::kDots>(per)
+                        : p_.kind == Kind::kAbsolute ? weighs<Form::kAbsolute>(per)
+                                                     : weighs<Form::kSquares>(per);
     go(kernel, a.blocks_x + blocks_y, kFeatureThreads, sizeof(WeighMemory<T>), a);
     for (bool of_y : {false, true}) {
       const auto& side = a.sides[of_y];
@@ -321,11 +322,12 @@ class Run {
   }
 
   template <Form kForm>
-  static auto weighs([[maybe_unused]] bool few) {
-    if constexpr (kForm == Form::kAbsolute && sizeof(T) == 8)
-      return weigh_tables<T, kForm, 1>;
-    else
-      return few ? weigh_tables<T, kForm, 1> : weigh_tables<T, kForm, kEach>;
+  static auto weighs(int per) {
+    if constexpr (kForm == Form::kDots && sizeof(T) == 4)
+      if (per == 2 * kFour) return weigh_tables<T, kForm, 2 * kFour>;
+    if constexpr (kForm != Form::kAbsolute || sizeof(T) == 4)
+      if (per == kFour) return weigh_tables<T, kForm, kFour>;
+    return weigh_tables<T, kForm, 1>;
   }
 
   const Plan<T>& plan_;
