@@ -122,9 +122,8 @@ def test_hard(kind, size):
 
 @each
 @pytest.mark.parametrize("size", STRIPS, ids=str)
-@pytest.mark.parametrize("dtype", [F32, torch.float64], ids=str)
-@pytest.mark.parametrize("pairs", [0, 2])
-def test_strips(kind, size, dtype, pairs):
+@pytest.mark.parametrize("pairs, dtype", [(0, F32), (2, F32), (0, torch.float64)], ids=str)
+def test_strips(kind, size, pairs, dtype):
     x, y = features(kind, *size, dtype)
     cell = {"squares": 3, "fsd": 4, "lcs": 2, "cosines": 3, "roots": 4, "absolute": 3}[
         kind
@@ -158,9 +157,8 @@ def test_lengths_that_do_not_fit_spoil_their_own_pair(kind, room):
 
 @each
 @pytest.mark.parametrize("steps", [20, 60, 200])
-@pytest.mark.parametrize("gamma", [0.0, 0.5])
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_not_finite_spoils_its_own_pair(kind, steps, gamma, bad):
+@pytest.mark.parametrize("bad, gamma", [(math.nan, 0.5), (math.inf, 0.5), (math.nan, 0.0)])
+def test_what_is_not_finite_spoils_its_own_pair(kind, steps, bad, gamma):
     x, y = features(kind, 4, steps, 11, 4)
     x[1, steps - 1, 0], y[2, 3, 1] = bad, -bad
     room = 0 if steps == 200 else 1 << 30
@@ -175,7 +173,7 @@ def test_what_is_not_finite_spoils_its_own_pair(kind, steps, gamma, bad):
 
 @each
 @pytest.mark.parametrize("needs", [(False, False), (True, False), (False, True)])
-@pytest.mark.parametrize("size", [(3, 9, 7, 4), (2, 140, 33, 4)], ids=str)
+@pytest.mark.parametrize("size", [(2, 140, 33, 4)], ids=str)
 @pytest.mark.parametrize("room", [0, 1 << 30])
 def test_only_what_is_needed_of_features(kind, needs, size, room):
     x, y = features(kind, *size)
@@ -188,8 +186,7 @@ def test_only_what_is_needed_of_features(kind, needs, size, room):
 
 @each
 @pytest.mark.parametrize("size", [(5, 4, 9, 7, 4), (2, 3, 40, 33, 4), (2, 2, 140, 33, 20)], ids=str)
-@pytest.mark.parametrize("is_ragged", [False, True])
-@pytest.mark.parametrize("room", [0, 6 * 40 * 33 * 8, 1 << 30])
+@pytest.mark.parametrize("is_ragged, room", [(False, 63360), (True, 0), (True, 1 << 30)])
 def test_every_x_and_every_y(kind, size, is_ragged, room):
     """Scores, and gradients of a weighed sum of them; one pair at a time, a few, or all."""
     K, L, N, M, D = size

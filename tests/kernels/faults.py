@@ -102,9 +102,9 @@ FEW = {
     },
     "test_only_what_is_needed_of_features": {"0-(2, 140, 33, 4)-needs1-squares"},
     "test_every_x_and_every_y": {
-        "0-True-(2, 3, 40, 33, 4)-fsd",
-        "63360-False-(2, 3, 40, 33, 4)-squares",
-        "1073741824-True-(5, 4, 9, 7, 4)-lcs",
+        "True-0-(2, 3, 40, 33, 4)-fsd",
+        "False-63360-(2, 3, 40, 33, 4)-squares",
+        "True-1073741824-(5, 4, 9, 7, 4)-lcs",
     },
     "test_a_spoiled_pair_gives_nan_to_sums_unless_its_weight_is_0": {"squares", "fsd"},
     "test_zeros_and_extreme_lengths_of_vectors": {"squares", "fsd", "roots", "absolute"},
