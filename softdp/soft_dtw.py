@@ -99,8 +99,8 @@ def soft_dtw_loss(
     Args:
         x, y: features of the two sequences.
         gamma: smoothing of :func:`softdp.soft_dtw`, by default 1, in the unit of the cost.
-        cost: of a step of x beside a step of y. "squared_euclidean", the default: |x - y|^2. "euclidean": |x
-            - y|, with the gradient 0 where it is 0. "manhattan": the sum of the absolute differences.
+        cost: of a step of x beside a step of y. "squared_euclidean", the default: |x - y|^2. "euclidean":
+            |x - y|, with the gradient 0 where it is 0. "manhattan": the sum of the absolute differences.
             "cosine": 1 - the cosine, from 0 to 2, for a gamma of 0.1 or less; a zero vector has the cost 1.
             Or a function of all steps, x (B, N, D) and y (B, M, D), that returns the costs (B, N, M), such as
             torch.cdist; the dtype of the loss is then that of the costs.
