@@ -84,10 +84,9 @@ make_units(const UnitArguments<T> a) {
     const T theirs = shuffle_xor(largest, other);
     if (theirs > largest) largest = theirs;
   }
-  if (!all(finite) || largest == 0) {
-    for (int64_t k = lane; k < a.features; k += kRows) to[k] = largest == 0 ? T(0) : T(NAN);
-    if (!all(finite))
-      for (int64_t k = lane; k < a.features; k += kRows) to[k] = T(NAN);
+  finite = all(finite);
+  if (!finite || largest == 0) {
+    for (int64_t k = lane; k < a.features; k += kRows) to[k] = finite ? T(0) : T(NAN);
     if (lane == 0) a.lengths[vector] = T(ScalarCommon::kInfinity);
     return;
   }

@@ -247,12 +247,10 @@ class Run {
                  CutArguments<T>{batch, p_.pairs, strips, plan_.height, plan_.n, plan_.m, plan_.seeds});
     for (int64_t strip = 0; strip < strips; strip++)
       forward(batch, strip, plan_.gradients && strip + 1 == strips);
-    if (p_.score || strips > 1) {
-      T* const score = p_.score;
+    if (p_.score || strips > 1)
       over_pairs(collect_scores<T>, batch,
                  CollectArguments<T>{batch, strips, plan_.scores, plan_.is_cut() ? plan_.seeds : nullptr,
-                                     is_soft_dtw(p_.kind), score, strips > 1 ? plan_.verdicts : nullptr});
-    }
+                                     is_soft_dtw(p_.kind), p_.score, strips > 1 ? plan_.verdicts : nullptr});
     if (!plan_.gradients) return;
     for (int64_t strip = strips; strip-- > 0;) {
       if (strip + 1 < strips) forward(batch, strip, true);

@@ -406,7 +406,7 @@ FAULTS = [
     Fault(KERNELS, "if (!(«squares > kLeast» && squares < kMost))", "true"),
     Fault(KERNELS, "if (!(squares > kLeast && «squares < kMost»))", "true"),
     Fault(KERNELS, "a.lengths[vector] = «length * scale»;", "length"),
-    Fault(KERNELS, "to[k] = «largest == 0 ? T(0) : T(NAN)»;", "T(NAN)"),
+    Fault(KERNELS, "to[k] = «finite ? T(0) : T(NAN)»;", "T(NAN)"),
     Fault(KERNELS, "«if (all(nothing)) return;»", ""),
     Fault(KERNELS, "d[k] = («d[k] - unit[k] * along») / length;", "d[k]"),
     Fault(KERNELS, "«sync_block();»\n#pragma unroll 2\n for (int k = 0; k < depth", ""),
