@@ -14,6 +14,9 @@
 // strip before its block ends. In between a mantissa grows by 2^2.6 a step at most (three of them, and two
 // inputs of at most 2^1/2).
 #pragma once
+#include <algorithm>
+#include <cmath>
+
 #include "tiles.h"
 #include "weights.h"
 
@@ -48,23 +51,31 @@ struct States<SmoothMax<A>> {
     return {Value(V(1)), typename A::Exponent(reached ? E(0) : E(A::R::kNothing))};
   }
   static SOFTDP_FN void put(const State& s, Few& few) { s.p.store(few.p), s.e.store(few.e); }
+  static SOFTDP_FN State load(const Row& row, int64_t column, int count) {
+    State s{load_part(row.p, column, 0, count), load_part(row.e, column, 0, count)};
+    if (count < L)  // no state is 0
+      s.p = select(lane_numbers<V>() < Vec<Integer<V>>(Integer<V>(count)), s.p, Value(V(1)));
+    return s;
+  }
   static SOFTDP_FN void load(const Row& row, int64_t column, int count, Few& few) {
-    put(SmoothMax<A>::normalized({load_part(row.p, column, 0, count), load_part(row.e, column, 0, count)}),
-        few);
-    for (int k = count; k < L; k++) few.p[k] = 1;  // no state is 0
+    put(SmoothMax<A>::normalized(load(row, column, count)), few);
   }
   // States with these values; 0 beyond.
   static State of(const double* values, int count, const typename A::Factor& f, Findings& found) {
-    State s = boundary(true);
-    for (int r = 0; r < count; r++) {
-      const double x = values[r] / f.unit, whole = std::rint(x);
-      found.spoils = found.spoils || !(x <= -double(A::R::kDead));
-      found.hides = found.hides || (x > -A::kInfinity && std::abs(x) > double(A::R::kNear));
-      const bool live = x > double(A::R::kDead) && x <= -double(A::R::kDead);
-      s.p.x[r] = live ? V(std::exp2(x - whole)) : V(1);
-      s.e.x[r] = live ? E(whole) : A::R::kNothing;
+    constexpr int H = kLanes<double>;
+    const Vec<double> one(1.0), dead(double(A::R::kDead)), near(double(A::R::kNear)), round(softdp::kRound),
+        nothing(double(A::R::kNothing)), infinity(A::kInfinity);
+    Vec<double> p[L / H], e[L / H];
+    for (int h = 0; h < L / H; h++) {
+      const Vec<double> x = load_part(values, h * H, 0, clamped(count - h * H, 0, H)) / Vec<double>(f.unit);
+      found.spoils = found.spoils || any(~(x <= -dead));
+      found.hides = found.hides || any((x > -infinity) & ((x > near) | (x < -near)));
+      const auto live = (x > dead) & (x <= -dead);
+      const Vec<double> whole = (x + round) - round;
+      p[h] = select(live, exp2_fraction(x - whole), one), e[h] = select(live, whole, nothing);
     }
-    return s;
+    return {Value(converted<typename Value::Raw>(p)),
+            typename A::Exponent(converted<typename A::Exponent::Raw>(e))};
   }
   static SOFTDP_FN void prefetch(const Row& row, int64_t column) {
     SOFTDP_ISA::prefetch(row.p, column), SOFTDP_ISA::prefetch(row.e, column);
@@ -80,6 +91,28 @@ struct States<SmoothMax<A>> {
     const E e = s.e.x[lane];
     return e < A::R::kDead ? -A::kInfinity : (std::log2(double(s.p.x[lane])) + double(e)) * f.unit;
   }
+  // Of all lanes.
+  static void values(const State& s, const typename A::Factor& f, double* to) {
+    constexpr int H = kLanes<double>;
+    const Vec<double> dead(double(A::R::kDead)), nothing(-A::kInfinity);
+    Vec<double> p[L / H], e[L / H];
+    widen(s.p.x, p), widen(s.e.x, e);
+    for (int h = 0; h < L / H; h++)
+      select(e[h] < dead, nothing, (log2_of(p[h]) + e[h]) * Vec<double>(f.unit)).store(to + h * H);
+  }
+
+ private:
+  template <class Raw>
+  static SOFTDP_FN Raw converted(const Vec<double>* from) {
+    typename RawVector<double, L>::Type wide;
+    std::memcpy(&wide, from, sizeof wide);
+    return __builtin_convertvector(wide, Raw);
+  }
+  template <class Raw>
+  static SOFTDP_FN void widen(Raw from, Vec<double>* to) {
+    const auto wide = __builtin_convertvector(from, typename RawVector<double, L>::Type);
+    std::memcpy(to, &wide, sizeof wide);
+  }
 };
 
 template <class A>
@@ -94,8 +127,9 @@ struct States<HardMax<A>> {
   static SOFTDP_FN Row row_at(unsigned char* memory, int64_t) { return reinterpret_cast<Row>(memory); }
   static SOFTDP_FN State boundary(bool reached) { return State(reached ? 0.0 : -A::kInfinity); }
   static SOFTDP_FN void put(const State& s, Few& few) { s.store(few.x); }
+  static SOFTDP_FN State load(Row row, int64_t column, int count) { return load_part(row, column, 0, count); }
   static SOFTDP_FN void load(Row row, int64_t column, int count, Few& few) {
-    put(load_part(row, column, 0, count), few);
+    put(load(row, column, count), few);
   }
   static State of(const double* values, int count, const typename A::Factor&, Findings& found) {
     State s(0.0);
@@ -114,6 +148,7 @@ struct States<HardMax<A>> {
   }
   static SOFTDP_FN bool strays(const State&) { return false; }
   static double value(const State& s, int lane, const typename A::Factor&) { return s.x[lane]; }
+  static void values(const State& s, const typename A::Factor&, double* to) { s.store(to); }
 };
 
 // ---- what is swept -------------------------------------------------------------------------------------
@@ -184,7 +219,7 @@ struct Special {
   // Which lanes' weights are kept: of those that have started the strip, the others' being left alone, or 0
   // where they have been idle; or of the others.
   enum Keep { kAll, kStarted, kStartedAlone, kOthers } keep = kAll;
-  bool edges = false;  // whether cells of the last row or column that give or take something are among them
+  bool edges = false;  // whether cells of the last row or column are among them that give or take something
   bool at_all() const { return start != kNever || last != kNever || edges; }
 };
 
@@ -213,11 +248,16 @@ struct Strips {
     const int64_t last = (count - 1 - strip) * pair.pitch + pair.m - 1 + last_lane() - column;
     if (end == pair.n && 0 <= last && last < L) s.last = int(last);
     const Edges& e = pair.edges;
-    s.edges = ((e.last_row || e.by_last_row) && end == pair.n && strip >= count - 1) ||
-              ((e.last_column || e.by_last_column) &&
-               (column + L >= pair.m || column + pair.pitch < pair.m - 1 + L));
+    const bool row = (e.last_row && !row_is_kept()) || e.by_last_row,
+               right = (e.last_column && !column_is_kept()) || e.by_last_column;
+    s.edges = (row && end == pair.n && strip >= count - 1) ||
+              (right && (column + L >= pair.m || column + pair.pitch < pair.m - 1 + L));
     return s;
   }
+  // Whether the states of the last row are, at the end, those of the row below the band.
+  bool row_is_kept() const { return rows(count - 1) == L; }
+  // Whether a lane that turns comes from its row's last column, and all of them turn.
+  bool column_is_kept() const { return pair.pitch == pair.m && has_tail(); }
   // Of a step, `column` of the strip: in_column(lane, row) for lanes in the last column, and
   // in_row(lane, column) for the one in the pair's last row.
   template <class InColumn, class InRow>
@@ -229,6 +269,21 @@ struct Strips {
       if (end == pair.n && t == count - 1 && 0 <= at && at < pair.m) in_row(last_lane(), at);
     }
   }
+  // Takes the states of a strip's last column, of lanes that have turned, there.
+  void give_column(int64_t strip, const typename R::State& ended) const {
+    alignas(kVectorBytes) double values[L];
+    R::S::values(ended, pair.factor, values);
+    std::copy_n(values, rows(strip), pair.edges.last_column + begin + strip * L);
+  }
+  // The same of the last row.
+  void give_row(const typename R::S::Row& row) const {
+    for (int64_t j = 0; j < pair.m; j += L) {
+      const int few = clamped(pair.m - j, 0, L);
+      alignas(kVectorBytes) double values[L];
+      R::S::values(R::S::load(row, j, few), pair.factor, values);
+      std::copy_n(values, few, pair.edges.last_row + j);
+    }
+  }
   // Takes the states of a step to the last row and column.
   void give_edges(int64_t strip, int64_t column, const typename R::State& s) const {
     const auto give = [&](double* to) {
@@ -236,7 +291,8 @@ struct Strips {
         if (to) to[at] = R::S::value(s, lane, pair.factor);
       };
     };
-    over_edges(strip, column, give(pair.edges.last_column), give(pair.edges.last_row));
+    over_edges(strip, column, give(column_is_kept() ? nullptr : pair.edges.last_column),
+               give(row_is_kept() ? nullptr : pair.edges.last_row));
   }
   // The gradients by the states of a step that come from outside.
   typename R::Value by_edges(int64_t strip, int64_t column) const {
@@ -307,6 +363,7 @@ struct RowGaps {
 template <class R>
 struct Front {
   typename R::State left, diagonal, last;  // last: when the pair's last cell is done
+  typename R::State ended;                 // of the lanes that have turned, before they did
 };
 // Where the last lane's states go: at step k to column first + k, if that is within the columns; before step
 // `turn` of a special block to the strip above.
@@ -354,6 +411,7 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
     if constexpr (kSpecial) {
       const Vec<I> starting(I(special.start + k));
       const auto starts = lane == starting;
+      if (pair.edges.last_column) front.ended = Max::select(starts, left, front.ended);
       left = Max::select(starts, edge.beside, left);
       diagonal = Max::select(starts, edge.above, diagonal);
       if constexpr (R::kRows) {  // those that have not yet started are in the strip above
@@ -425,7 +483,7 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
   const Pair<R>& pair = strips.pair;
   const int64_t m = pair.m, count = strips.count;
   const typename R::State rest = S::boundary(is_free(pair.problem));
-  front = {rest, rest, rest};
+  front = {rest, rest, rest, rest};
   typename Strips<R>::Left edge{rest, rest};
   RowGaps<R> gaps[2];
   gaps[0].load(pair, strips.begin, strips.rows(0), found);
@@ -478,9 +536,12 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
         forward_steps<R, false, kKeep>(strips, strip, tiles, gaps, above, {}, edge, at, outgoing, front, to);
       }
       if (S::strays(front.left)) return true;
+      if (pair.edges.last_column && column == 0 && strip > 0 && strips.column_is_kept())
+        strips.give_column(strip - 1, front.ended);
       if (strip == count - 1) tell(own, column < m ? column + 1 : m);
     }
   }
+  if (pair.edges.last_row && strips.end == pair.n && strips.row_is_kept()) strips.give_row(rows.below);
   return false;
 }
 

@@ -65,6 +65,20 @@ SOFTDP_FN Vec<double> exp2_fraction(Vec<double> f) {  // Taylor's: the next term
 
 constexpr double kLog2e = 1.4426950408889634;
 
+// log2 of a normal positive number: 2 atanh((m - 1) / (m + 1)) / ln 2 for m between the roots of 1/2 and 2.
+SOFTDP_FN Vec<double> log2_of(Vec<double> x) {
+  using Bits = Vec<int64_t>;
+  constexpr int64_t kRootOfHalf = 0x3FE6A09E667F3BCD, kBias = 1023, kBits = 52;
+  const Bits exponent =
+      shifted_right(bits_as<int64_t>(x) + Bits((kBias << kBits) - kRootOfHalf), kBits) - Bits(kBias);
+  const Vec<double> m = bits_as<double>(bits_as<int64_t>(x) - shifted_left(exponent, kBits)), one(1.0),
+                    t = (m - one) / (m + one), square = t * t;
+  Vec<double> series(2 * kLog2e / 21);
+#pragma GCC unroll 16
+  for (int k = 19; k > 0; k -= 2) series = muladd(series, square, Vec<double>(2 * kLog2e / k));
+  return muladd(series, t, rounded(exponent));
+}
+
 template <class T>
 struct Format;
 template <>

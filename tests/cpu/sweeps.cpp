@@ -313,7 +313,7 @@ int main() {
         }
         const int64_t N = size.rows, M = size.columns;
         for (const auto& [row, column] :
-             {Span{1, 1}, {N / 2, M / 3}, {N - 1, M - 1}, {16, 17}, {N - 17, 16}}) {
+             {Span{1, 1}, {N / 2, M / 3}, {N - 1, M - 1}, {16, 17}, {N - 17, 16}, {32, 32}}) {
           if (row < 1 || row >= N || column < 1 || column >= M) continue;
           const Result pieces = c.double_scores
                                     ? swept_in_pieces<double>(c, size, row, column, match, gap, threads)
