@@ -58,11 +58,11 @@ def fsd_loss(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
     _checks.gamma_number(gamma, _checks.TRAINED_FSD)
-    _arguments(x, y, target, x_lengths, y_lengths, reduction)
+    positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     _checks.two_heads(x)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
     score = _fused.fsd(x, y, gamma, x_lengths, y_lengths)
-    return _contrast(score, target, reduction)
+    return _contrast(score, positive, reduction)
 
 
 @_checks.explained()
@@ -108,10 +108,10 @@ def lcs_loss(
     """
     _checks.gamma_number(gamma, _checks.TRAINED_LCS)
     _checks.threshold_number(threshold)
-    _arguments(x, y, target, x_lengths, y_lengths, reduction)
+    positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
     score = _fused.lcs(x, y, threshold, gamma, x_lengths, y_lengths)
-    return _contrast(score, target, reduction)
+    return _contrast(score, positive, reduction)
 
 
 class FSDLoss(nn.Module):
@@ -229,7 +229,8 @@ def _arguments(
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
     reduction: str,
-) -> None:
+) -> Tensor:
+    """Checked; the target as bool."""
     _reduction(reduction)
     _checks.feature_arguments(x, y, None, None)
     B = x.shape[0]
@@ -241,14 +242,16 @@ def _arguments(
         raise ValueError(f"target must have shape ({B},), got {tuple(target.shape)}{instead}")
     if target.device != x.device:
         raise ValueError(f"target must be on x's device {x.device}, got {target.device}")
+    positive = target.to(torch.bool)
     if target.dtype != torch.bool and target.is_cpu and not _checks.values_hidden():
-        if not ((target == 0) | (target == 1)).all():
+        if not torch.equal(positive.to(target.dtype), target):
             wrong = target[(target != 0) & (target != 1)][0].item()
             instead = ": write target > 0" * bool(target.dtype.is_signed and (target.abs() == 1).all())
             if isinstance(wrong, int) and wrong > 1:
                 instead = ": if these are lengths, the target was left out, which comes before them"
             raise ValueError(f"target must be bool or hold only 0 and 1, got {wrong}{instead}")
     _checks.feature_lengths(x, y, x_lengths, y_lengths)
+    return positive
 
 
 def _reduction(reduction: str) -> None:
@@ -256,12 +259,11 @@ def _reduction(reduction: str) -> None:
         raise ValueError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
 
 
-def _contrast(score: Tensor, target: Tensor, reduction: str) -> Tensor:
-    positive = target.to(torch.bool)
+def _contrast(score: Tensor, positive: Tensor, reduction: str) -> Tensor:
     if reduction == "none":
         return torch.where(positive, -score, score)
     if reduction == "sum":
         return torch.where(positive, -score, score).sum()
     high = positive.sum(dtype=score.dtype)
-    counts = torch.where(positive, -high, target.shape[0] - high)  # of a pair's class, with its sign
+    counts = torch.where(positive, -high, positive.shape[0] - high)  # of a pair's class, with its sign
     return (score / counts).sum()

@@ -42,9 +42,14 @@ SOFTDP_FN void transpose_block(const T* y, int64_t stride, int64_t begin, int64_
 
 template <class T>
 SOFTDP_FN T sum_of(Vec<T> v) {
-  T sum = v.x[0];
-  for (int l = 1; l < kLanes<T>; l++) sum += v.x[l];
-  return sum;
+  constexpr int L = kLanes<T>;
+  alignas(kVectorBytes) T parts[L];
+  v.store(parts);
+#pragma GCC unroll 4
+  for (int half = L / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int l = 0; l < half; l++) parts[l] += parts[l + half];
+  return parts[0];
 }
 template <class T>
 SOFTDP_FN T squared_distance(const T* x, const T* y, int64_t features) {
@@ -90,10 +95,11 @@ struct Relative {
   const T *norms_x, *norms_y;  // squared, relative to the origin
 };
 
-template <class T, int kRows, int kVectors, Form kForm>
+// Of a block of y that is kWidth wide, the first kVectors vectors.
+template <class T, int kRows, int kVectors, int kWidth, Form kForm>
 SOFTDP_FN void product_tile(const T* x, const T* u, const T* y, const T* w, int64_t features, T* out,
                             int64_t pitch, int64_t columns, const Relative<T>& relative) {
-  constexpr int L = kLanes<T>, kWidth = kVectors * L;
+  constexpr int L = kLanes<T>;
   Vec<T> sum[kRows][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; r++)
@@ -201,15 +207,21 @@ SOFTDP_FN void products_of(const Differences& p, const Part& part) {
         }
       for (int v = 0; v < kVectors; v++) norms[v].store(norms_y + v * kLanes<T>);
     }
-    const auto tile = [&](auto rows, int64_t i) {
-      const T* const from = kIsRelative ? rows_x + (i - part.begin) * D : x + i * D;
-      product_tile<T, decltype(rows)::value, kVectors, kForm>(
-          from, u + i * D, block_y, block_w, D, out + i * M + j, M, M - j,
-          {x + i * D, y + j * D, norms_x + (i - part.begin), norms_y});
+    const auto tiles = [&](auto vectors) {
+      const auto tile = [&](auto rows, int64_t i) {
+        const T* const from = kIsRelative ? rows_x + (i - part.begin) * D : x + i * D;
+        product_tile<T, decltype(rows)::value, decltype(vectors)::value, kWidth, kForm>(
+            from, u + i * D, block_y, block_w, D, out + i * M + j, M, M - j,
+            {x + i * D, y + j * D, norms_x + (i - part.begin), norms_y});
+      };
+      int64_t i = part.begin;
+      for (; i + kRows <= part.end; i += kRows) tile(std::integral_constant<int, kRows>(), i);
+      for (; i < part.end; i++) tile(std::integral_constant<int, 1>(), i);
     };
-    int64_t i = part.begin;
-    for (; i + kRows <= part.end; i += kRows) tile(std::integral_constant<int, kRows>(), i);
-    for (; i < part.end; i++) tile(std::integral_constant<int, 1>(), i);
+    if (M - j > kWidth / 2)
+      tiles(std::integral_constant<int, kVectors>());
+    else
+      tiles(std::integral_constant<int, kVectors / 2>());
   }
 }
 template <class T>

@@ -134,8 +134,11 @@ template <class T>
 void dots(const Dots& p) {
   constexpr int kVectors = kManyRegisters ? 4 : 2, L = kLanes<T>;
   int64_t j = 0;
-  for (; j + L < p.columns; j += kVectors * L) dots_of_block<T, kVectors>(p, j);
-  if (j < p.columns) dots_of_block<T, 1>(p, j);
+  for (; j + 2 * L < p.columns; j += kVectors * L) dots_of_block<T, kVectors>(p, j);
+  if (j + L < p.columns)
+    dots_of_block<T, 2>(p, j);
+  else if (j < p.columns)
+    dots_of_block<T, 1>(p, j);
 }
 
 // ---- weighed sums --------------------------------------------------------------------------------------
