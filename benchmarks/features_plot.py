@@ -17,7 +17,7 @@ Entry = dict[str, Any]
 
 
 def plot(path: Path, run: dict[str, Any]) -> None:
-    entries = [e for e in run["entries"] if e["D"] == FEATURES]
+    entries = [e for e in run["entries"] if e["D"] == FEATURES and e["gamma"] == run["entries"][0]["gamma"]]
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for loss in LOSSES:

@@ -7,8 +7,9 @@ pip install ".[benchmarks]" && python benchmarks/from_features.py
 
 A round times each way, in CPU seconds of one thread, which other programs disturb less than seconds on the
 wall. A ratio is the median over rounds of that within a round. The memory is the most that one pass takes
-above the features and their gradients, in a process of its own. Matrices past --most-bytes are not made, and
-pairs past --most-cells are not given to pysdtw and tslearn.
+above the features and their gradients, in a process of its own. Matrices past --most-bytes are not made,
+pairs past --most-cells are not given to pysdtw and tslearn, and features past --most-differences (cells times
+features) not to tslearn, which takes a second for 5e7 of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 import statistics
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import process_time
 from typing import Any, NamedTuple
@@ -103,7 +104,7 @@ def ways(case: Case, args: argparse.Namespace) -> dict[str, Loss]:
     if case.loss == "soft_dtw_loss" and case.cells <= args.most_cells:
         if "pysdtw" in args.peers:
             found["pysdtw"] = pysdtw.SoftDTW(gamma=case.gamma, use_cuda=False)
-        if "tslearn" in args.peers:
+        if "tslearn" in args.peers and case.cells * case.D <= args.most_differences:
             found["tslearn"] = SoftDTWLossPyTorch(gamma=case.gamma)
     return found
 
@@ -142,10 +143,11 @@ def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
     entry["ms"] = 1e3 * statistics.median(times[0] for times in rounds)
     for k, (name, _) in enumerate(others, 1):
         entry["ratios"][name] = statistics.median(t[k] / t[0] for t in rounds)
-    entry |= memories(case, "matrix" in entry["ratios"])
+    entry |= memories(case._replace(gamma=0.1), "matrix" in entry["ratios"])
     return entry
 
 
+@cache  # gamma does not change them
 def memories(case: Case, matrix: bool) -> dict[str, int | None]:
     def of(way: str) -> int | None:
         return fresh.call("from_features", "memory", {"way": way, **case._asdict()}, OMP_NUM_THREADS="1")
@@ -177,8 +179,29 @@ def cases(args: argparse.Namespace) -> Iterator[Case]:
             for D in args.features:
                 if loss == "fsd_loss" and D % 2:
                     continue
-                for gamma in args.gammas:
+                for gamma in args.gammas if loss == "soft_dtw_loss" else args.gammas[:1]:
                     yield Case(loss, B, N, D, gamma)
+
+
+def tables(entries: list[dict[str, Any]]) -> str:
+    """That of the first gamma, and what other gammas change."""
+    first = entries[0]["gamma"]
+    text = table([e for e in entries if e["gamma"] == first])
+    others = sorted({e["gamma"] for e in entries} - {first})
+    if not others:
+        return text
+    gammas = sorted([first, *others])
+    head = ["loss", "pairs x steps", "features", *(f"gamma {g}" for g in gammas)]
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    rows: dict[tuple, dict[float, str]] = {}
+    for e in entries:
+        peer = f" ({e['ratios']['pysdtw']:.0f})" if "pysdtw" in e["ratios"] else ""
+        rows.setdefault((e["loss"], f"{e['B']}x{e['N']}", e["D"]), {})[e["gamma"]] = f"{e['ms']:.3g}{peer}"
+    for case, found in rows.items():
+        if len(found) > 1:
+            cells = [*map(str, case), *(found.get(g, "not run") for g in gammas)]
+            lines.append(f"| {' | '.join(cells)} |")
+    return f"{text}\n\nms, and pysdtw / softdp, by gamma:\n\n" + "\n".join(lines)
 
 
 def table(entries: list[dict[str, Any]]) -> str:
@@ -209,13 +232,16 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", choices=losses(1.0), default=[*losses(1.0)])
     parser.add_argument("--sizes", nargs="+", default=SIZES, help="pairs x steps, such as 64x256")
     parser.add_argument("--features", type=int, nargs="+", default=FEATURES)
-    parser.add_argument("--gammas", type=float, nargs="+", default=[0.1])
+    parser.add_argument(
+        "--gammas", type=float, nargs="+", default=[0.1], help="all for soft-DTW, the first for the others"
+    )
     parser.add_argument(
         "--peers", nargs="*", choices=["matrix", "pysdtw", "tslearn"], default=["matrix", "pysdtw"]
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--most-bytes", type=float, default=4e9)
     parser.add_argument("--most-cells", type=float, default=2e7)
+    parser.add_argument("--most-differences", type=float, default=4e7)
     parser.add_argument("--out", type=Path, help="a JSON file for the results")
     parser.add_argument("--table", type=Path, help="a JSON file whose table and picture are made again")
     parser.add_argument("--write", type=Path, help="a page that takes the table between its marks")
@@ -231,7 +257,7 @@ def main() -> None:
             args.out.write_text(json.dumps({"machine": describe(), "entries": entries}, indent=1) + "\n")
     if args.out:
         return show(args.out, args.write)
-    print(table(entries))
+    print(tables(entries))
     return None
 
 
@@ -243,7 +269,7 @@ def show(results: Path, page: Path | None) -> None:
     text = (
         f"{machine['hardware']['cpu']}, {machine['softdp_build']['cpu_selected']} kernels, 1 thread, torch "
         f"{machine['versions']['torch']}, float32, forward and backward; commit {machine['commit']}:\n\n"
-        f"{table(run['entries'])}\n"
+        f"{tables(run['entries'])}\n"
     )
     print(text)
     if page:
