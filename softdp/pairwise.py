@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import _checks, _features, _fused
 from .soft_dtw import Cost, between, checked_cost, trained
@@ -197,9 +197,30 @@ def _pairwise(
     y_lengths: Tensor | None,
     options: _fused.Options,
 ) -> Tensor:
-    if _fused.serves(x):
-        return _fused.pairwise(x, y, x_lengths, y_lengths, options)
-    return _by_rows(of_pairs, x, y, x_lengths, y_lengths)
+    if not _fused.serves(x):
+        return _by_rows(of_pairs, x, y, x_lengths, y_lengths)
+    if y is x and x.is_cpu and not torch.compiler.is_compiling():
+        K, N, _ = x.shape
+        if K * K * N * N >= LEAST_HALVED:
+            return _by_halves(x, x_lengths, options)
+    return _fused.pairwise(x, y, x_lengths, y_lengths, options)
+
+
+BLOCKS = 16  # 17 of 32 pairs are swept
+LEAST_HALVED = 1 << 22  # cells, with which sweeps take longer than 16 calls
+
+
+def _by_halves(x: Tensor, lengths: Tensor | None, options: _fused.Options) -> Tensor:
+    """x against itself: each sequence beside those that follow, block by block, and the rest is the same."""
+    K = x.shape[0]
+    step = -(-K // BLOCKS)
+    rows = []
+    for k in range(0, K, step):
+        own, rest = slice(k, k + step), slice(k, None)
+        of = (None, None) if lengths is None else (lengths[own], lengths[rest])
+        rows.append(nn.functional.pad(_fused.pairwise(x[own], x[rest], *of, options), (k, 0)))
+    table = torch.cat(rows)
+    return table.triu() + table.triu(1).mT
 
 
 def _by_rows(

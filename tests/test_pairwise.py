@@ -12,6 +12,7 @@ from helpers import close
 from torch import Tensor
 
 import softdp
+from softdp import pairwise
 
 
 def soft_dtw(x, y, **options):
@@ -112,18 +113,42 @@ def test_it_is_that_of_all_pairs(way, size, dtype, tolerance):
 
 @each
 @pytest.mark.parametrize("is_ragged", [False, True])
-def test_x_against_itself(way, is_ragged):
+@pytest.mark.parametrize("K", [1, 4, 37])
+@pytest.mark.parametrize("least", [1, 1 << 60], ids=["by halves", "whole"])
+def test_x_against_itself(way, is_ragged, K, least, monkeypatch):
+    monkeypatch.setattr(pairwise, "LEAST_HALVED", least)
     many = WAYS[way][0]
-    x = features(4, 1, 6, 1, 4)[0]
-    lengths = torch.tensor([6, 2, 1, 4]) if is_ragged else None
-    found = with_gradients(many, [x], x_lengths=lengths)
+    x = features(K, 1, 6, 1, 4)[0]
+    lengths = torch.tensor([6, 2, 1, 4] * 10)[:K] if is_ragged else None
+    weight = torch.randn(K, K, dtype=x.dtype)
+    found = with_gradients(many, [x], weight, x_lengths=lengths)
     other = x.detach().clone().requires_grad_()
-    expected = with_gradients(many, [x, other], x_lengths=lengths, y_lengths=lengths)
+    expected = with_gradients(many, [x, other], weight, x_lengths=lengths, y_lengths=lengths)
     close(found[0], expected[0], 1e-12)
     close(found[1], expected[1] + expected[2], 1e-12)
     close(found[0], found[0].mT, 1e-9)
+    if least == 1:
+        assert torch.equal(found[0], found[0].mT)
     if way == "divergence":
         assert found[0].diagonal().abs().max() < 1e-12
+
+
+@each
+def test_halves_are_differentiable_and_mapped_as_the_whole(way, monkeypatch):
+    monkeypatch.setattr(pairwise, "LEAST_HALVED", 1)
+    many = WAYS[way][0]
+    x = features(3, 1, 3, 1, 4)[0]
+    call = partial(many, gamma=0.7, x_lengths=torch.tensor([3, 1, 2]))
+    assert torch.autograd.gradcheck(call, [x])
+    assert torch.autograd.gradgradcheck(call, [x])
+    xs = torch.randn(2, 5, 6, 4, dtype=x.dtype)
+    close(torch.func.vmap(many)(xs), torch.stack([many(part) for part in xs]), 1e-12)
+    dirty = xs[0].clone()
+    dirty[1, 2, 0] = math.nan
+    value, expected = many(dirty), many(xs[0])
+    assert value[1].isnan().all() and value[:, 1].isnan().all()
+    clean = [0, 2, 3, 4]
+    close(value[clean][:, clean], expected[clean][:, clean], 1e-12)
 
 
 @each
