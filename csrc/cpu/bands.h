@@ -617,6 +617,10 @@ struct Target {
                                                (sink.every_column ? pairs.columns : 1) * bytes_of(type);
     store = tile_storer<V>(type);
   }
+  // A tile that holds zeros adds nothing to sums, and is written within a strip's steps.
+  SOFTDP_FN void take_zeros(const Place& at) {
+    if (kind == kCells) store(nullptr, data, columns, at);
+  }
   SOFTDP_FN void take(const Vec<V>* tile, const Place& at) {
     if (kind == kNone) return;
     if (kind == kCells) return store(tile, data, columns, at);
@@ -651,6 +655,16 @@ template <class V>
 struct Flows {  // what a lane hands on between steps
   Vec<V> incoming, diagonal;
 };
+
+// Whether what comes to a block's steps is negligible.
+template <class V>
+SOFTDP_FN bool are_idle(const Flows<V>& flows, const V* below, double negligible) {
+  const Vec<V> most{V(negligible)}, least{V(-negligible)};
+  typename Vec<V>::Mask some{};  // NaN counts
+  for (const Vec<V>& x : {flows.incoming, flows.diagonal, Vec<V>::load(below)})
+    some |= ~((x <= most) & (x >= least));
+  return !any(some);
+}
 
 template <class R, bool kSpecial>
 SOFTDP_FN void backward_steps(const Strips<R>& strips, int64_t strip, int64_t column,
@@ -727,6 +741,15 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
       const auto* const from = kept + step * R::Keeps::kStep;
       // The first lane hands its own to the row above.
       const int count_up = through || column >= m ? 0 : m - column < L ? int(m - column) : L;
+      // Where a strip turns, what lies in a block hangs on how many strips a band has: that is always swept.
+      if (pair.problem.negligible > 0 && column > 0 && special.last == Special::kNever && !special.edges &&
+          are_idle(flows, below, pair.problem.negligible)) {
+        flows = {Vec<V>(V(0)), Vec<V>(V(0))};
+        std::fill_n(flow + column, count_up, V(0));
+        for (int i = 0; i <= R::kGaps; i++) targets[i].take_zeros(at);
+        if (strip == 0 && column < m) tell(band.own, m - column);
+        continue;
+      }
       if (special.at_all() || count_up < L)
         backward_steps<R, true>(strips, strip, column, from, below, special, seed,
                                 flow + (through ? 0 : column), count_up, flows, tiles);

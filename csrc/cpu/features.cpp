@@ -8,6 +8,9 @@
 // weights of a pair's tiles are kept where they are few; else these tiles are swept forward again. Every tile
 // is swept relative to the largest S at its edges, so that float's range is a tile's, not the pair's. Tiles
 // of one antidiagonal are independent.
+//
+// Within a chunk's table or a tile, too, the backward sweep goes past what no gradient reaches, block by block
+// of a vector's lanes (Problem::negligible).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -42,6 +45,7 @@ Problem sweep_over(const FeatureProblem& p, const Pairs& pairs, T* const* tables
   sweep.lcs = p.kind == Kind::kLcs;
   sweep.anchored = sweep.costs = is_soft_dtw(p.kind);
   sweep.shared_gap = true;
+  sweep.negligible = kNegligible<T>;
   sweep.grad_score = &one;
   const Table dense{nullptr, kType, pairs.rows * pairs.columns, pairs.columns, 1};
   sweep.scores[0] = sweep.scores[1] = dense;

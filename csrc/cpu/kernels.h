@@ -68,7 +68,8 @@ struct Problem {
   unsigned char* saved;    // (B, saved_bytes()); forward: null where no gradient is wanted
   const void* grad_score;  // backward: (B,)
   Sink gradients[3];
-  Edges edges;  // backward: as in the forward sweep
+  double negligible;  // backward: adjoints up to this magnitude may count as 0
+  Edges edges;        // backward: as in the forward sweep
 };
 
 SOFTDP_FN bool is_double(const Problem& p) {

@@ -222,14 +222,14 @@ SOFTDP_FN LoadTile<V> tile_loader(Type type) {
   return with_type(type, [](auto t) -> LoadTile<V> { return load_tile<V, decltype(t)>; });
 }
 
-// The way back, to rows `stride` apart.
+// The way back, to rows `stride` apart; null: a tile of zeros.
 template <class V, class T>
 [[gnu::noinline]] void store_tile(const Vec<V>* tile, void* data, int64_t stride, const Place& at) {
   constexpr int L = kLanes<V>;
   Vec<V> v[L];
 #pragma GCC unroll 16
-  for (int k = 0; k < L; k++) v[k] = tile[k];
-  transpose(v);
+  for (int k = 0; k < L; k++) v[k] = tile ? tile[k] : Vec<V>(V(0));
+  if (tile) transpose(v);
   T* const to = static_cast<T*>(data);
   if (is_whole<L>(at)) {
     T* const first = to + at.row * stride + at.column;
