@@ -201,19 +201,20 @@ def _pairwise(
         return _by_rows(of_pairs, x, y, x_lengths, y_lengths)
     if y is x and x.is_cpu and not torch.compiler.is_compiling():
         K, N, _ = x.shape
-        if K * K * N * N >= LEAST_HALVED:
+        if type(K) is int and K > FEWEST_ROWS and K * K * N * N >= LEAST_HALVED:  # symbols stand for any size
             return _by_halves(x, x_lengths, options)
     return _fused.pairwise(x, y, x_lengths, y_lengths, options)
 
 
-BLOCKS = 16  # 17 of 32 pairs are swept
+MOST_BLOCKS = 16  # with which 17 of 32 pairs are swept
+FEWEST_ROWS = 4  # of a block, whose pairs share the threads
 LEAST_HALVED = 1 << 22  # cells, with which sweeps take longer than 16 calls
 
 
 def _by_halves(x: Tensor, lengths: Tensor | None, options: _fused.Options) -> Tensor:
     """x against itself: each sequence beside those that follow, block by block, and the rest is the same."""
     K = x.shape[0]
-    step = -(-K // BLOCKS)
+    step = max(FEWEST_ROWS, -(-K // MOST_BLOCKS))
     rows = []
     for k in range(0, K, step):
         own, rest = slice(k, k + step), slice(k, None)

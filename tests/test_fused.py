@@ -383,6 +383,38 @@ def test_scaled_gradients_of_views(threads):
 
 
 @each
+def test_a_backward_pass_changes_nothing_that_others_hold(way):
+    tensors = features_for(way, 3, 5, 6, 4)
+    value = WAYS[way][0](*tensors)
+    weight = torch.zeros_like(value, requires_grad=True)
+    (product,) = torch.autograd.grad(value, tensors[:1], weight, create_graph=True)
+    direction = torch.randn_like(product)
+    (expected,) = torch.autograd.grad(product, weight, direction, retain_graph=True)
+    (10 * value.sum()).backward()
+    (found,) = torch.autograd.grad(product, weight, direction)
+    assert torch.equal(found, expected)
+
+
+@each
+def test_gradients_of_a_batch_of_weights(way):
+    tensors = features_for(way, 3, 5, 6, 4)
+    weights = torch.eye(3, dtype=tensors[0].dtype)
+    found = torch.autograd.grad(WAYS[way][0](*tensors), tensors, weights, is_grads_batched=True)
+    for k, weight in enumerate(weights):
+        for a, b in zip(found, torch.autograd.grad(WAYS[way][0](*tensors), tensors, weight), strict=True):
+            close(a[k], b, 1e-12)
+
+
+def test_what_the_operator_returned_stays_as_it_is():
+    x, y = features(2, 3, 4, 2)
+    score, *made = OPERATOR(x, y, None, None, 0, 1.0, 0.0, True, True)
+    before = [t.detach().clone() for t in made]
+    found = torch.autograd.grad(3 * score.sum(), (x, y))
+    for a, b, c in zip(before, made, found, strict=True):
+        assert torch.equal(a, b) and torch.equal(3 * a, c)
+
+
+@each
 def test_lengths_that_change_end_the_second_derivative(way):
     tensors = features_for(way, 2, 4, 5, 4)
     lengths = torch.tensor([4, 3])

@@ -113,13 +113,13 @@ def test_it_is_that_of_all_pairs(way, size, dtype, tolerance):
 
 @each
 @pytest.mark.parametrize("is_ragged", [False, True])
-@pytest.mark.parametrize("K", [1, 4, 37])
+@pytest.mark.parametrize("K", [1, 6, 67])
 @pytest.mark.parametrize("least", [1, 1 << 60], ids=["by halves", "whole"])
 def test_x_against_itself(way, is_ragged, K, least, monkeypatch):
     monkeypatch.setattr(pairwise, "LEAST_HALVED", least)
     many = WAYS[way][0]
     x = features(K, 1, 6, 1, 4)[0]
-    lengths = torch.tensor([6, 2, 1, 4] * 10)[:K] if is_ragged else None
+    lengths = torch.tensor([6, 2, 1, 4] * 17)[:K] if is_ragged else None
     weight = torch.randn(K, K, dtype=x.dtype)
     found = with_gradients(many, [x], weight, x_lengths=lengths)
     other = x.detach().clone().requires_grad_()
@@ -127,7 +127,7 @@ def test_x_against_itself(way, is_ragged, K, least, monkeypatch):
     close(found[0], expected[0], 1e-12)
     close(found[1], expected[1] + expected[2], 1e-12)
     close(found[0], found[0].mT, 1e-9)
-    if least == 1:
+    if least == 1 and K > pairwise.FEWEST_ROWS:
         assert torch.equal(found[0], found[0].mT)
     if way == "divergence":
         assert found[0].diagonal().abs().max() < 1e-12
@@ -137,6 +137,7 @@ def test_x_against_itself(way, is_ragged, K, least, monkeypatch):
 def test_halves_are_differentiable_and_mapped_as_the_whole(way, monkeypatch):
     monkeypatch.setattr(pairwise, "LEAST_HALVED", 1)
     many = WAYS[way][0]
+    monkeypatch.setattr(pairwise, "FEWEST_ROWS", 1)
     x = features(3, 1, 3, 1, 4)[0]
     call = partial(many, gamma=0.7, x_lengths=torch.tensor([3, 1, 2]))
     assert torch.autograd.gradcheck(call, [x])

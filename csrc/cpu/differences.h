@@ -356,19 +356,21 @@ SOFTDP_FN void sum_features(const WeightStrips<T>& strips, int count, const T* o
   }
 }
 
-// to(step, k) = scale from(k, step), or added to what is there.
+// to(step, k) = scale from(k, step), or added to what is there. Vectors that go past the steps may be read.
 template <bool kAdds, class T>
 SOFTDP_FN void put_transposed(const T* from, int64_t steps, int64_t features, T scale, T* to) {
   constexpr int L = kLanes<T>;
   for (int64_t j = 0; j < steps; j += L) {
+    const int64_t left = steps - j;
     int64_t k = 0;
-    for (; j + L <= steps && k + L <= features; k += L) {
+    for (; k + L <= features; k += L) {
       Vec<T> v[L];
 #pragma GCC unroll 16
       for (int l = 0; l < L; l++) v[l] = Vec<T>::load(from + (k + l) * kPitch<T> + j);
       transpose(v);
 #pragma GCC unroll 16
       for (int l = 0; l < L; l++) {
+        if (l >= left) break;
         T* const at = to + (j + l) * features + k;
         Vec<T> sum = v[l] * Vec<T>(scale);
         if (kAdds) sum = Vec<T>::load(at) + sum;

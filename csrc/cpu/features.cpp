@@ -9,8 +9,8 @@
 // is swept relative to the largest S at its edges, so that float's range is a tile's, not the pair's. Tiles
 // of one antidiagonal are independent.
 //
-// Within a chunk's table or a tile, too, the backward sweep goes past what no gradient reaches, block by block
-// of a vector's lanes (Problem::negligible).
+// Within a chunk's table or a tile, too, the backward sweep goes past what no gradient reaches, block by
+// block of a vector's lanes (Problem::negligible).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -45,7 +45,9 @@ Problem sweep_over(const FeatureProblem& p, const Pairs& pairs, T* const* tables
   sweep.lcs = p.kind == Kind::kLcs;
   sweep.anchored = sweep.costs = is_soft_dtw(p.kind);
   sweep.shared_gap = true;
-  sweep.negligible = kNegligible<T>;
+  // Small pairs go side by side or alone, by how many there are: nothing is skipped, so that the bits agree.
+  const bool small = pairs.rows <= kGroupRows && pairs.columns <= kGroupColumns;
+  sweep.negligible = small ? 0 : kNegligible<T>;
   sweep.grad_score = &one;
   const Table dense{nullptr, kType, pairs.rows * pairs.columns, pairs.columns, 1};
   sweep.scores[0] = sweep.scores[1] = dense;
@@ -470,6 +472,24 @@ void with_tables(const FeatureProblem& p, const Run& run) {
 }
 
 }  // namespace
+
+template <class T>
+void scale_gradients(const ScaledGradient<T>& p, const Threads& threads) {
+  threads.over(p.pairs, std::max<int64_t>(1, (1 << 16) / std::max<int64_t>(p.numbers, 1)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t b = begin; b < end; b++) {
+                   const T factor = p.of_score[b * p.of_score_stride], score = p.score[b];
+                   const T* const from = p.made + b * p.numbers;
+                   T* const to = p.out + b * p.numbers;
+                   if (factor == 0 || std::isnan(score))
+                     std::fill_n(to, p.numbers, factor == 0 ? T(0) : score);
+                   else
+                     std::transform(from, from + p.numbers, to, [=](T x) { return x * factor; });
+                 }
+               });
+}
+template void scale_gradients(const ScaledGradient<float>&, const Threads&);
+template void scale_gradients(const ScaledGradient<double>&, const Threads&);
 
 void score_features(const FeatureProblem& problem, const Threads& threads) {
   with_tables(problem,

@@ -88,27 +88,18 @@ std::tuple<Tensor, Tensor> pairwise_gradients(const Tensor& of_scores, const Ten
 }
 
 template <class T>
-Tensor scaled(const Tensor& of_score, const Tensor& score, const Tensor& made, ScalarType dtype) {
+Tensor scaled(const Tensor& of_score, const Tensor& score, const Tensor& made) {
   const Sizes size(made.sizes().begin(), made.sizes().end());
-  Tensor out = new_tensor(size, dtype);
+  Tensor out = new_tensor(size, score.scalar_type());
   if (size.size() != 3) return out;  // not wanted
-  const T *const factors = static_cast<const T*>(of_score.data_ptr()),
-                 *const scores = static_cast<const T*>(score.data_ptr()),
-                 *const from = static_cast<const T*>(made.data_ptr());
-  T* const to = static_cast<T*>(out.data_ptr());
-  const int64_t B = size[0], numbers = size[1] * size[2], step = of_score.stride(0);
-  torch::stable::parallel_for(0, B, std::max<int64_t>(1, (1 << 16) / std::max<int64_t>(numbers, 1)),
-                              [&](int64_t begin, int64_t end) {
-                                for (int64_t b = begin; b < end; b++) {
-                                  const T factor = factors[b * step];
-                                  const T* const own = from + b * numbers;
-                                  T* const result = to + b * numbers;
-                                  if (factor == 0 || std::isnan(scores[b]))
-                                    std::fill_n(result, numbers, factor == 0 ? T(0) : scores[b]);
-                                  else
-                                    for (int64_t k = 0; k < numbers; k++) result[k] = own[k] * factor;
-                                }
-                              });
+  cpu::ScaledGradient<T> problem{size[0],
+                                 size[1] * size[2],
+                                 static_cast<const T*>(of_score.data_ptr()),
+                                 of_score.stride(0),
+                                 static_cast<const T*>(score.data_ptr()),
+                                 static_cast<const T*>(made.data_ptr()),
+                                 static_cast<T*>(out.data_ptr())};
+  cpu::scale_gradients(problem, threads());
   return out;
 }
 std::tuple<Tensor, Tensor> scaled_gradients(const Tensor& of_score, const Tensor& score, const Tensor& d_x,
@@ -127,7 +118,7 @@ std::tuple<Tensor, Tensor> scaled_gradients(const Tensor& of_score, const Tensor
         "d_x and d_y must be contiguous, of shape (pairs, steps, features) or (0,)");
   const auto both = [&](auto number) {
     using T = decltype(number);
-    return std::make_tuple(scaled<T>(of_score, score, d_x, dtype), scaled<T>(of_score, score, d_y, dtype));
+    return std::make_tuple(scaled<T>(of_score, score, d_x), scaled<T>(of_score, score, d_y));
   };
   return dtype == ScalarType::Double ? both(double()) : both(float());
 }
