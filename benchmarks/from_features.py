@@ -147,7 +147,7 @@ def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
     return entry
 
 
-@cache  # gamma does not change them
+@cache  # a gamma above 0 does not change them
 def memories(case: Case, matrix: bool) -> dict[str, int | None]:
     def of(way: str) -> int | None:
         return fresh.call("from_features", "memory", {"way": way, **case._asdict()}, OMP_NUM_THREADS="1")
