@@ -266,4 +266,4 @@ def _contrast(score: Tensor, positive: Tensor, reduction: str) -> Tensor:
         return torch.where(positive, -score, score).sum()
     high = positive.sum(dtype=score.dtype)
     counts = torch.where(positive, -high, positive.shape[0] - high)  # of a pair's class, with its sign
-    return (score / counts).sum()
+    return torch.dot(score, counts.reciprocal())
