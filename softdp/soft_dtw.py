@@ -220,7 +220,8 @@ def between(
     y_lengths: Tensor | None,
 ) -> Tensor:
     """Soft-DTW of checked features, (B,)."""
-    if isinstance(cost, str) and cost in _fused.KIND_OF_COST and _fused.serves(x):
+    kind = _fused.KIND_OF_COST.get(cost) if isinstance(cost, str) else None
+    if kind is not None and _fused.goes_by_operator(x, y, kind):
         return _fused.soft_dtw(x, y, cost, gamma, x_lengths, y_lengths)
     return soft_dtw(_costs(x, y, cost), gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
 

@@ -348,6 +348,30 @@ def test_a_direct_call_is_checked():
             torch.ops.softdp.pairwise_gradients(*args, x, y, None, None, 0, 1.0, 0.0, True, True)
 
 
+@pytest.mark.parametrize("steps", [(2, 5), (5, 2)])
+@pytest.mark.parametrize("way, most", [("squares", 8), ("roots", 8), ("fsd", 4), ("lcs", 4)])
+def test_short_steps_of_many_features_take_tables_on_a_gpu(way, most, steps, monkeypatch):
+    calls = {
+        "squares": lambda x, y: softdp.soft_dtw_loss(x, y),
+        "roots": lambda x, y: softdp.soft_dtw_loss(x, y, cost="euclidean"),
+        "fsd": lambda x, y: softdp.fsd_loss(x, y, torch.tensor([0, 1])),
+        "lcs": lambda x, y: softdp.lcs_loss(x, y, torch.tensor([0, 1]), threshold=0.1),
+    }
+    used = []
+    operator = _fused._operator
+    monkeypatch.setattr(_fused, "_operator", lambda *args: used.append(1) or operator(*args))
+    for D in (5 * most - 2, 5 * most):
+        x, y = (torch.randn(2, n, D, dtype=torch.float64) for n in steps)
+        used.clear()
+        expected = calls[way](x, y)
+        assert used
+        with monkeypatch.context() as patch:
+            patch.setattr(_fused._ops, "on_gpu", lambda device: True)
+            used.clear()
+            close(calls[way](x, y), expected, 1e-12)
+            assert bool(used) == (D < 5 * most)
+
+
 def test_nothing_of_the_tables_size_is_kept():
     x, y = features(8, 256, 256, 4, dtype=torch.float32)
     value = fused(x, y)
