@@ -63,8 +63,8 @@ struct States<SmoothMax<A>> {
   // States with these values; 0 beyond.
   static State of(const double* values, int count, const typename A::Factor& f, Findings& found) {
     constexpr int H = kLanes<double>;
-    const Vec<double> one(1.0), dead(double(A::R::kDead)), near(double(A::R::kNear)), round(softdp::kRound),
-        nothing(double(A::R::kNothing)), infinity(A::kInfinity);
+    const Vec<double> one{1.0}, dead{double(A::R::kDead)}, near{double(A::R::kNear)}, round{softdp::kRound},
+        nothing{double(A::R::kNothing)}, infinity{A::kInfinity};
     Vec<double> p[L / H], e[L / H];
     for (int h = 0; h < L / H; h++) {
       const Vec<double> x = load_part(values, h * H, 0, clamped(count - h * H, 0, H)) / Vec<double>(f.unit);
@@ -94,7 +94,7 @@ struct States<SmoothMax<A>> {
   // Of all lanes.
   static void values(const State& s, const typename A::Factor& f, double* to) {
     constexpr int H = kLanes<double>;
-    const Vec<double> dead(double(A::R::kDead)), nothing(-A::kInfinity);
+    const Vec<double> dead{double(A::R::kDead)}, nothing{-A::kInfinity};
     Vec<double> p[L / H], e[L / H];
     widen(s.p.x, p), widen(s.e.x, e);
     for (int h = 0; h < L / H; h++)
