@@ -51,4 +51,15 @@ inline bool is_soft_dtw(Kind kind) {
   return kind != Kind::kFsd && kind != Kind::kLcs;
 }
 
+// Gradients times that of each pair's score: 0 for 0, NaN for a score that is NaN.
+template <class T>
+struct ScaledGradient {
+  int64_t pairs, numbers;  // numbers: of a pair
+  const T* of_score;
+  int64_t of_score_stride;
+  const T* score;
+  const T* made;
+  T* out;
+};
+
 }  // namespace softdp

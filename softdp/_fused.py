@@ -33,15 +33,16 @@ def serves(x: Tensor) -> bool:
 # Features a step, from which on tables are faster on a GPU: predicted for an H100 by instructions and bytes,
 # of 64 steps they take 0.88 of the operator's time for FSD with 256 features, and 0.63 for soft-DTW with
 # 1024. A table is then smaller than the features. A graph takes the operator for all sizes.
-FEATURES_FOR_TABLES = {"differences": 8, "dots": 4}
+FEATURES_FOR_TABLES = {SQUARES: 8, ROOTS: 8, ABSOLUTE: 8, FSD: 4, LCS: 4, COSINES: 4}
 
 
 def goes_by_operator(x: Tensor, y: Tensor, kind: int) -> bool:
     """Whether these features do; else they go through tables."""
-    if not _ops.on_gpu(x.device) or torch.compiler.is_compiling() or not serves(x):
-        return serves(x)
-    made_of = "differences" if kind in (SQUARES, ROOTS, ABSOLUTE) else "dots"
-    return x.shape[2] < FEATURES_FOR_TABLES[made_of] * max(x.shape[1], y.shape[1])
+    if not serves(x):
+        return False
+    if not _ops.on_gpu(x.device) or torch.compiler.is_compiling():
+        return True
+    return x.shape[2] < FEATURES_FOR_TABLES[kind] * max(x.shape[1], y.shape[1])
 
 
 KIND_OF_COST = {"squared_euclidean": SQUARES, "cosine": COSINES, "euclidean": ROOTS, "manhattan": ABSOLUTE}

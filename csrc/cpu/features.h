@@ -41,16 +41,6 @@ void score_features(const FeatureProblem& problem, const Threads& threads);
 // gives NaN, unless its weight is 0.
 void differentiate_features(const FeatureProblem& problem, const Threads& threads);
 
-// Gradients times that of each pair's score: 0 for 0, NaN for a score that is NaN.
-template <class T>
-struct ScaledGradient {
-  int64_t pairs, numbers;  // numbers: of a pair
-  const T* of_score;
-  int64_t of_score_stride;
-  const T* score;
-  const T* made;
-  T* out;
-};
 template <class T>
 void scale_gradients(const ScaledGradient<T>& problem, const Threads& threads);
 

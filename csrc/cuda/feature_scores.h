@@ -33,17 +33,6 @@ struct FeatureProblem {
   void* workspace;      // workspace_bytes() of it
 };
 
-// Gradients times that of each pair's score: 0 for 0, NaN for a score that is NaN.
-template <class T>
-struct ScaledGradient {
-  int64_t pairs, numbers;  // numbers: of a pair
-  const T* of_score;
-  int64_t of_score_stride;
-  const T* score;
-  const T* made;
-  T* out;
-};
-
 // A sixteenth of the current device's memory.
 int64_t table_bytes();
 template <class T>

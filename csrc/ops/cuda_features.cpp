@@ -139,9 +139,9 @@ template <class T>
 Tensor scaled(const Tensor& of_score, const Tensor& score, const Tensor& made, cudaStream_t stream) {
   Tensor out = new_tensor(score, Sizes(made.sizes().begin(), made.sizes().end()), made.scalar_type());
   if (made.dim() != 3) return out;  // not wanted
-  cuda::ScaledGradient<T> problem{made.size(0),       made.size(1) * made.size(2), data<const T>(of_score),
-                                  of_score.stride(0), data<const T>(score),        data<const T>(made),
-                                  data<T>(out)};
+  ScaledGradient<T> problem{made.size(0),       made.size(1) * made.size(2), data<const T>(of_score),
+                            of_score.stride(0), data<const T>(score),        data<const T>(made),
+                            data<T>(out)};
   check_launch(cuda::scale_gradients(problem, stream));
   return out;
 }

@@ -92,13 +92,13 @@ Tensor scaled(const Tensor& of_score, const Tensor& score, const Tensor& made) {
   const Sizes size(made.sizes().begin(), made.sizes().end());
   Tensor out = new_tensor(size, score.scalar_type());
   if (size.size() != 3) return out;  // not wanted
-  cpu::ScaledGradient<T> problem{size[0],
-                                 size[1] * size[2],
-                                 static_cast<const T*>(of_score.data_ptr()),
-                                 of_score.stride(0),
-                                 static_cast<const T*>(score.data_ptr()),
-                                 static_cast<const T*>(made.data_ptr()),
-                                 static_cast<T*>(out.data_ptr())};
+  ScaledGradient<T> problem{size[0],
+                            size[1] * size[2],
+                            static_cast<const T*>(of_score.data_ptr()),
+                            of_score.stride(0),
+                            static_cast<const T*>(score.data_ptr()),
+                            static_cast<const T*>(made.data_ptr()),
+                            static_cast<T*>(out.data_ptr())};
   cpu::scale_gradients(problem, threads());
   return out;
 }
