@@ -4,7 +4,7 @@ and CUDA kernels."""
 from typing import TYPE_CHECKING
 
 from . import reference
-from ._library import build_info
+from ._build_info import build_info
 from ._version import __version__
 from .alignment import MOVES, Path, fsd_alignment, fsd_path, lcs_alignment, lcs_path
 from .functional import fsd_score, lcs_score

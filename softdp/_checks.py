@@ -17,9 +17,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-HALF = (torch.float16, torch.bfloat16)
-
+from . import _torch
+from ._dtypes import DTYPES, arithmetic, computed
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -377,7 +376,7 @@ def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, 
         raise ValueError(f"{name} must have shape ({pairs},), got {tuple(value.shape)}{instead}")
     if value.device.type != "cpu" and value.device != device:
         raise ValueError(f"{name} must be on the CPU or on {of}'s device {device}, got {value.device}")
-    if value.device.type != "cpu" or pairs == 0 or values_hidden():
+    if value.device.type != "cpu" or pairs == 0 or _torch.values_hidden():
         return
     low, high = (int(v) for v in value.aminmax())
     if low < 0:
@@ -425,40 +424,10 @@ def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
         return
     narrow = torch.float64 not in (tensor.dtype, other.dtype)
     device = tensor.device.type
-    if not (narrow and has_autocast(device) and torch.is_autocast_enabled(device)):
+    if not (narrow and _torch.has_autocast(device) and torch.is_autocast_enabled(device)):
         raise TypeError(
             f"{name} must have {of}'s dtype {other.dtype}, got {tensor.dtype}: write {name}.to({of}.dtype)"
         )
-
-
-def has_autocast(device: str) -> bool:
-    """Whether there is an autocast for this type of device."""
-    return torch.amp.is_autocast_available(device)
-
-
-# What torch.compiler.assume_constant_result does, which imports torch._dynamo: seconds, for all who never
-# compile. PyTorch 2.10 cannot trace the question.
-has_autocast._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-def arithmetic(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that scores of this one are computed in: float32 for halves."""
-    return torch.float32 if dtype in HALF else dtype
-
-
-def computed(tensor: Tensor) -> Tensor:
-    """The tensor in the dtype of the arithmetic."""
-    return tensor.float() if tensor.dtype in HALF else tensor
-
-
-def values_hidden() -> bool:
-    """True where a tensor has no values to look at: in a graph being traced, a torch.func transform, or a
-    dispatch mode such as FakeTensorMode."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-    )
 
 
 def _scores(tensor: Tensor, name: str) -> None:

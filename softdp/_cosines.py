@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _features, _ops
+from . import _features, _registration, _torch
 
 
 def cosines(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:
@@ -21,9 +21,9 @@ def cosines(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:
             return cosines(x, y, heads)
     if x.shape[2] == 0:
         return (x @ y.mT,) * heads
-    if _ops.only_backward(x, y):
+    if _registration.only_backward(x, y):
         return _Cosines.apply(x, y, heads)[:heads]
-    if not (torch.compiler.is_compiling() or _ops.transformed()):
+    if not (torch.compiler.is_compiling() or _torch.transformed()):
         return _products(x, y, heads)[:heads]
     (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
     return tuple(product + (of_x + of_y.mT) for product in _products(x, y, heads)[:heads])

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _features, _ops
+from . import _features, _registration, _vmap
 
 FEW_FEATURES = 12  # up to which differences cost a GPU less than products in float64 do
 AT_ONCE = 2**24  # numbers of a piece's intermediate results
@@ -128,26 +128,23 @@ def _or_zeros(value: Tensor | None, like: Tensor | None) -> Tensor | None:
     return torch.zeros_like(like) if value is None and like is not None else value
 
 
-# ---- vmap: the mapped dimension joins the batch --------------------------------------------------
-
-
-def _products_vmap(info: Any, in_dims: tuple, *tensors: Tensor | None) -> tuple[Tensor, int]:
-    joined = _ops._joined(tensors, in_dims, _ops._pairs(tensors[0], in_dims[0]), info.batch_size)
-    return _ops._parted(_products(*joined), info.batch_size), 0
-
-
-def _sums_vmap(info: Any, in_dims: tuple, weights: Tensor, x: Tensor, y: Tensor, *needs: bool) -> tuple:
-    joined = _ops._joined((weights, x, y), in_dims, _ops._pairs(weights, in_dims[0]), info.batch_size)
-    sums = _sums(*joined, *needs)
-    parted = (_ops._parted(t, info.batch_size, need) for t, need in zip(sums, needs, strict=True))
-    return tuple(parted), (0, 0)
-
-
 _NO_JVP = "softdp: squared_euclidean has no forward-mode derivative (jvp) in torch.compile"
-_products = _ops._register(
-    "difference_products", _products_context, _products_gradient, _products_vmap, _NO_JVP, _products_tangent
+_products = _registration.register(
+    "difference_products",
+    _products_context,
+    _products_gradient,
+    _vmap.joins_batch(tensors=4, whole=0, present=lambda *_: (True,)),
+    _NO_JVP,
+    _products_tangent,
 )
-_sums = _ops._register("difference_sums", _sums_context, _sums_gradient, _sums_vmap, _NO_JVP, _sums_tangent)
+_sums = _registration.register(
+    "difference_sums",
+    _sums_context,
+    _sums_gradient,
+    _vmap.joins_batch(tensors=3, whole=0, present=lambda *inputs: inputs[-2:]),
+    _NO_JVP,
+    _sums_tangent,
+)
 
 
 # ---- other devices -------------------------------------------------------------------------------

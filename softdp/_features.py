@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import _checks
+from . import _torch
+from ._dtypes import computed
 
 
 def valid(x: Tensor, lengths: Tensor | None) -> Tensor:
     """Features in the dtype of the arithmetic, with the padding, which may hold anything, set to 0."""
-    x = _checks.computed(x)
+    x = computed(x)
     if lengths is None:
         return x
     steps = torch.arange(x.shape[1], device=x.device)
@@ -34,4 +35,4 @@ def without_spoiled(x: Tensor) -> tuple[Tensor, Tensor]:
 def autocast_rounds(x: Tensor) -> bool:
     """Whether autocast would have products of such tensors in half precision."""
     device = x.device.type
-    return _checks.has_autocast(device) and torch.is_autocast_enabled(device)
+    return _torch.has_autocast(device) and torch.is_autocast_enabled(device)

@@ -13,10 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import _cosines, _distances, _ops
+from . import _cosines, _devices, _distances, _registration, _torch, _vmap
+from ._operators import NO_FORWARD_MODE, OPERATORS
 from .functional import fsd_score, lcs_score
 
 SQUARES, FSD, LCS, COSINES, ROOTS, ABSOLUTE = range(6)  # enum class Kind of csrc/problem.h
+
+_FSD = OPERATORS["fsd"]
 
 
 class Options(NamedTuple):
@@ -27,7 +30,7 @@ class Options(NamedTuple):
 
 def serves(x: Tensor) -> bool:
     """Whether features like these can go by the operator."""
-    return _ops.has_kernel(x.device) and not _ops._forward_mode()
+    return _devices.has_kernel(x.device) and not _torch.forward_mode()
 
 
 # Features a step, from which on tables are faster on a GPU: predicted for an H100 by instructions and bytes,
@@ -40,7 +43,7 @@ def goes_by_operator(x: Tensor, y: Tensor, kind: int) -> bool:
     """Whether these features do; else they go through tables."""
     if not serves(x):
         return False
-    if not _ops.on_gpu(x.device) or torch.compiler.is_compiling():
+    if not _devices.on_gpu(x.device) or torch.compiler.is_compiling():
         return True
     return x.shape[2] < FEATURES_FOR_TABLES[kind] * max(x.shape[1], y.shape[1])
 
@@ -82,8 +85,8 @@ def _score_or_tables(
 def _score(
     x: Tensor, y: Tensor | None, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
-    needs = (t is not None and (_ops.transformed() or _ops.wanted(t)) for t in (x, y))
-    lengths = _ops.following(x_lengths, y_lengths, x.device)
+    needs = (t is not None and (_torch.transformed() or _registration.wanted(t)) for t in (x, y))
+    lengths = _devices.following(x_lengths, y_lengths, x.device)
     score, _, _ = _operator(x, y, *lengths, *options, *needs)
     return score
 
@@ -107,7 +110,7 @@ def pairwise(
     x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
     """Scores of every x and every y: (K, N, D), (L, M, D) -> (K, L). Of features that the operator serves."""
-    return _pairwise(x, y, *_ops.following(x_lengths, y_lengths, x.device), *options)
+    return _pairwise(x, y, *_devices.following(x_lengths, y_lengths, x.device), *options)
 
 
 def copied(
@@ -144,7 +147,7 @@ def _context(ctx: Any, inputs: tuple, output: tuple) -> None:
     # What came in is for the second order alone: who changes it in place shall still have the first. Where
     # others look after what is saved, such as checkpoint, it is saved as everything is.
     inputs = x, y, x_lengths, y_lengths
-    ctx.apart = not (torch.compiler.is_compiling() or _ops.transformed() or _saved_by_hooks())
+    ctx.apart = not (torch.compiler.is_compiling() or _torch.transformed() or _torch.saved_by_hooks())
     if ctx.apart:
         ctx.save_for_backward(*output)
         ctx.inputs, ctx.versions = inputs, _versions(inputs)
@@ -152,13 +155,9 @@ def _context(ctx: Any, inputs: tuple, output: tuple) -> None:
         ctx.save_for_backward(*output, *(_outside_inference(t) for t in inputs))
 
 
-def _saved_by_hooks() -> bool:
-    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
-
-
 def _versions(tensors: tuple[Tensor | None, ...]) -> list[int | None]:
     """How often each was changed in place; tensors of inference mode do not tell."""
-    return [None if t is None or t.is_inference() else t._version for t in tensors]
+    return [None if t is None or t.is_inference() else _torch.version(t) for t in tensors]
 
 
 def _inputs(ctx: Any, saved: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
@@ -203,7 +202,7 @@ def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -
 def _scaled(of_score: Tensor, score: Tensor, *made: Tensor) -> tuple[Tensor, ...]:
     """The gradients of each pair times that by its score; NaN for a spoiled pair, whose gradient was left 0,
     unless it receives 0."""
-    if not (torch.is_grad_enabled() or _ops.transformed() or torch.compiler.is_compiling()):
+    if not (torch.is_grad_enabled() or _torch.transformed() or torch.compiler.is_compiling()):
         return _raw_scaled(of_score, score, *made)
     spoiled = (score.detach().isnan() & (of_score.detach() != 0))[:, None, None]
     factor = of_score[:, None, None]
@@ -231,8 +230,8 @@ def _second_of_squares(
     match = -_distances._products(x, y, None, None)
     one = match.new_ones((match.shape[0],))
     tensors = _anchored(match, x_lengths, y_lengths)
-    _, saved = _ops.fsd_forward(*tensors, options.gamma, True, True)
-    g, *_ = _ops.fsd_backward(one, saved, *tensors, options.gamma, True, True, False, False)
+    _, saved = _FSD.forward(*tensors, options.gamma, True, True)
+    g, *_ = _FSD.backward(one, saved, *tensors, options.gamma, True, True, False, False)
     by_match = _changes_of_gradient(2 * _distances._products(x, y, v_x, v_y), tensors, options.gamma)
     direct, through_g = (
         _distances._sums(g, v_x, v_y, True, True),
@@ -265,7 +264,7 @@ def _changes_of_gradient(direction: Tensor, tensors: tuple, gamma: float) -> Ten
     """How the gradients by match change along a direction of match."""
     one = direction.new_ones((direction.shape[0],))
     options = gamma, True, True, False, False
-    return _ops.fsd_double_backward(direction, None, None, one, *tensors, *options)[1]
+    return _FSD.double_backward(direction, None, None, one, *tensors, *options)[1]
 
 
 def _second_of_tables(
@@ -287,15 +286,13 @@ def _second_of_tables(
     return pull((v_x, v_y))
 
 
-def _vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple:
-    tensors, options = inputs[:4], inputs[4:]
-    joined = _ops._joined(tensors, in_dims, _ops._pairs(inputs[0], in_dims[0]), info.batch_size)
-    results = _operator(*joined, *options)
-    there = True, *options[-2:]
-    return tuple(_ops._parted(t, info.batch_size, k) for t, k in zip(results, there, strict=True)), (0,) * 3
-
-
-_operator = _ops._register("score_of_features", _context, _gradient, _vmap, _ops._NO_JVP["fsd"])
+_operator = _registration.register(
+    "score_of_features",
+    _context,
+    _gradient,
+    _vmap.joins_batch(tensors=4, whole=0, present=lambda *inputs: (True, *inputs[-2:])),
+    NO_FORWARD_MODE["fsd"],
+)
 
 
 # ---- every x and every y: backward sweeps again --------------------------------------------------
@@ -379,13 +376,17 @@ def _pairwise_gradients_vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple[t
     return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0, 0)
 
 
-_pairwise_gradients = _ops._register(
+_pairwise_gradients = _registration.register(
     "pairwise_gradients",
     _pairwise_second_context,
     _pairwise_second,
-    _pairwise_gradients_vmap,
-    _ops._NO_JVP["fsd"],
+    lambda operator: _pairwise_gradients_vmap,
+    NO_FORWARD_MODE["fsd"],
 )
-_pairwise = _ops._register(
-    "pairwise_scores", _pairwise_context, _pairwise_gradient, _pairwise_vmap, _ops._NO_JVP["fsd"]
+_pairwise = _registration.register(
+    "pairwise_scores",
+    _pairwise_context,
+    _pairwise_gradient,
+    lambda operator: _pairwise_vmap,
+    NO_FORWARD_MODE["fsd"],
 )

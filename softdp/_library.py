@@ -17,51 +17,10 @@ from typing import Any
 
 import torch
 
-from ._version import __version__
+from . import _torch
+from ._recurrences import RECURRENCES
 
 PACKAGE = Path(__file__).parent
-
-
-def build_info() -> dict[str, Any]:
-    """What this installation of softdp was built for, and what it runs on.
-
-    Returns:
-        A dict with these keys.
-
-        - version: softdp's.
-        - torch_built: the oldest PyTorch that this build runs with; torch_running: this process's.
-        - platform: the operating system and processor of the build.
-        - cpu: the instruction sets of the CPU kernels.
-        - cpu_selected: the one in use; the environment variable SOFTDP_CPU, set before the import, names
-          another.
-        - cpu_running: what PyTorch says of this processor.
-        - cuda: the CUDA toolkit that built the CUDA kernels, None where they are not loaded.
-        - cuda_archs: the GPU architectures that they were built for, empty where there are none.
-        - why_no_cuda: why CUDA tensors run the reference implementation instead of the CUDA kernels; None
-          where they run the kernels. A GPU for which the kernels were not built is found at its first call,
-          which warns.
-        - extension, extension_cuda: the paths of the two loaded files; the second can be None.
-
-    Example:
-        >>> import softdp
-        >>> softdp.build_info()["cpu_selected"] in ("baseline", "avx2", "avx512")
-        True
-    """
-    built = _built()
-    return {
-        "version": __version__,
-        "torch_built": built.get("torch"),
-        "torch_running": torch.__version__,
-        "platform": built.get("platform"),
-        "cpu": built.get("cpu", []),
-        "cpu_selected": CPU,
-        "cpu_running": torch.backends.cpu.get_cpu_capability(),
-        "cuda": built.get("cuda") if CUDA_EXTENSION else None,
-        "cuda_archs": built.get("cuda_archs", []),
-        "why_no_cuda": why_no_cuda(),
-        "extension": str(EXTENSION),
-        "extension_cuda": str(CUDA_EXTENSION) if CUDA_EXTENSION else None,
-    }
 
 
 def _built() -> dict[str, Any]:
@@ -72,7 +31,7 @@ def _built() -> dict[str, Any]:
 
 # What the Python files here call: an older build, beside newer Python files, lacks some of them.
 OPERATORS = (
-    *(f"{score}_{step}" for score in ("fsd", "lcs") for step in ("forward", "backward", "double_backward")),
+    *(name for row in RECURRENCES for name in row.operators),
     "difference_products",
     "difference_sums",
     "score_of_features",
@@ -89,18 +48,16 @@ def _load() -> Path:
         missing = [name for name in OPERATORS if not hasattr(torch.ops.softdp, name)]
         if trouble is None and not missing:
             return file
-        trouble = (
-            f"does not load: {trouble}" if trouble else f"is older than the Python files: no {missing[0]}"
-        )
+        older = f"is older than the Python files: no {missing[0]}" if missing else ""
+        trouble = f"does not load: {trouble}" if trouble else older
     else:
         trouble = f"is missing: there is no {file}"
     built = _built()
     was = "by nothing that left a record"
     if built:
         was = f"softdp {built['version']}, for torch {built['torch']} and newer, {built['platform']}"
-    here = (
-        f"Python {platform.python_version()}, torch {torch.__version__}, {sys.platform}-{platform.machine()}"
-    )
+    machine = f"{sys.platform}-{platform.machine()}"
+    here = f"Python {platform.python_version()}, torch {torch.__version__}, {machine}"
     source = "SOURCE (SOURCE is softdp's source folder)"
     if (PACKAGE.parent / "setup.py").is_file():
         source = f"-e {PACKAGE.parent}"
@@ -217,11 +174,7 @@ def _runs_cuda(index: int | None) -> bool:
     return why is None
 
 
+@_torch.constant_in_graphs
 def runs_cuda(index: int | None) -> bool:
     """Whether tensors of this CUDA device run the kernels. Where they do not, the first call says why."""
     return _runs_cuda(index)
-
-
-# What torch.compiler.assume_constant_result does, which imports torch._dynamo: seconds, for all who never
-# compile. It wants a plain function, since dynamo looks through functools.cache.
-runs_cuda._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -7,7 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import _checks, _ops, reference
+from . import _checks, _devices, reference
+from ._operators import OPERATORS
+
+FSD, LCS = OPERATORS["fsd"], OPERATORS["lcs"]
 
 MOVES = ("match", "insert", "delete")
 
@@ -83,20 +86,20 @@ def fsd_alignment(
     trained = _checks.TRAINED_FSD_ALIGNMENT
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, trained)
     args = args.computed()
-    if not _ops.has_kernel(match.device):
+    if not _devices.has_kernel(match.device):
         leaf = args.match if args.match.requires_grad else args.match.detach().requires_grad_()
         with torch.enable_grad():
             score = reference.fsd_score(
                 leaf, *args[1:3], gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
             )
         return _alignment_by_autograd(score, leaf, args[:3])
-    match, insert, delete, *lengths = _ops.taken(args)
+    match, insert, delete, *lengths = _devices.taken(args)
     options = float(gamma), boundary == "anchored"
     detached = (None if t is None else t.detach() for t in (match, insert, delete))
-    score, saved = _ops.fsd_forward(*detached, *lengths, *options, True)
+    score, saved = FSD.forward(*detached, *lengths, *options, True)
     needs = True, False, False
     given = torch.ones_like(score), saved, match, insert, delete
-    alignment, _, _ = _ops.fsd_backward(*given, *lengths, *options, *needs)
+    alignment, _, _ = FSD.backward(*given, *lengths, *options, *needs)
     return alignment
 
 
@@ -140,17 +143,17 @@ def lcs_alignment(
     """
     trained = _checks.TRAINED_LCS_ALIGNMENT
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths, trained).computed()
-    if not _ops.has_kernel(similarity.device):
+    if not _devices.has_kernel(similarity.device):
         leaf = args.similarity if args.similarity.requires_grad else args.similarity.detach().requires_grad_()
         with torch.enable_grad():
             score = reference.lcs_score(
                 leaf, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
             )
         return _alignment_by_autograd(score, leaf, args[:1])
-    similarity, *lengths = _ops.taken(args)
+    similarity, *lengths = _devices.taken(args)
     options = float(threshold), float(gamma)
-    score, saved = _ops.lcs_forward(similarity.detach(), *lengths, *options, True)
-    return _ops.lcs_backward(torch.ones_like(score), saved, similarity, *lengths, *options, False)
+    score, saved = LCS.forward(similarity.detach(), *lengths, *options, True)
+    return LCS.backward(torch.ones_like(score), saved, similarity, *lengths, *options, False)
 
 
 def _alignment_by_autograd(score: Tensor, leaf: Tensor, scores: tuple[Tensor | None, ...]) -> Tensor:
@@ -203,12 +206,12 @@ def fsd_path(
     delete = args.insert if args.delete is None else args.delete
     # By moves: a gap that is broadcast, or shared, would receive the sum of several cells' or of both moves'.
     tables = [args.match, args.insert.expand_as(args.match), delete.expand_as(args.match)]
-    if _ops.has_kernel(match.device):
-        _, _, _, *lengths = _ops.taken(args)
+    if _devices.has_kernel(match.device):
+        _, _, _, *lengths = _devices.taken(args)
         options = 0.0, boundary == "anchored"
-        score, saved = _ops.fsd_forward(*tables, *lengths, *options, True)
+        score, saved = FSD.forward(*tables, *lengths, *options, True)
         needs = True, True, True
-        gradients = _ops.fsd_backward(torch.ones_like(score), saved, *tables, *lengths, *options, *needs)
+        gradients = FSD.backward(torch.ones_like(score), saved, *tables, *lengths, *options, *needs)
     else:
         leaves = [t.detach().requires_grad_() for t in tables]
         with torch.enable_grad():
@@ -256,11 +259,11 @@ def lcs_path(
     """
     args = _checks.lcs_arguments(similarity, threshold, 0.0, x_lengths, y_lengths).computed()
     hits = args.similarity >= torch.tensor(threshold, dtype=args.similarity.dtype)
-    if _ops.has_kernel(similarity.device):
-        scores, *lengths = _ops.taken(args)
+    if _devices.has_kernel(similarity.device):
+        scores, *lengths = _devices.taken(args)
         options = float(threshold), 0.0
-        score, saved = _ops.lcs_forward(scores, *lengths, *options, True)
-        visits = _ops.lcs_backward(torch.ones_like(score), saved, scores, *lengths, *options, True)
+        score, saved = LCS.forward(scores, *lengths, *options, True)
+        visits = LCS.backward(torch.ones_like(score), saved, scores, *lengths, *options, True)
     else:
         visits = reference.lcs_visits(
             args.similarity, threshold=threshold, gamma=0.0, x_lengths=x_lengths, y_lengths=y_lengths

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from . import _checks, _ops, reference
+from . import _checks, _devices, _registration, _torch, reference
+from ._operators import OPERATORS
+
+FSD, LCS = OPERATORS["fsd"], OPERATORS["lcs"]
 
 
 @_checks.explained()
@@ -73,14 +76,14 @@ def fsd_score(
 
 def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str) -> Tensor:
     """fsd_score of arguments that were checked, under whatever names."""
-    if not _ops.has_kernel(args.match.device):
+    if not _devices.has_kernel(args.match.device):
         *scores, x_lengths, y_lengths = args.computed()
         return reference.fsd_score(
             *scores, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
         )
-    args = _ops.taken(args)
+    args = _devices.taken(args)
     save = _needs_gradient(args.match, args.insert, args.delete)
-    score, _ = _ops.fsd_forward(*args, float(gamma), boundary == "anchored", save)
+    score, _ = FSD.forward(*args, float(gamma), boundary == "anchored", save)
     return score
 
 
@@ -137,16 +140,16 @@ def lcs_score(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022; smooth operators after Mensch and Blondel, ICML 2018.
     """
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths)
-    if not _ops.has_kernel(similarity.device):
+    if not _devices.has_kernel(similarity.device):
         return reference.lcs_score(
             similarity, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
         )
-    args = _ops.taken(args)
+    args = _devices.taken(args)
     save = _needs_gradient(args.similarity)
-    score, _ = _ops.lcs_forward(*args, float(threshold), float(gamma), save)
+    score, _ = LCS.forward(*args, float(threshold), float(gamma), save)
     return score
 
 
 def _needs_gradient(*scores: Tensor | None) -> bool:
     """Whether the forward sweep must save anything. A torch.func transform hides who needs what."""
-    return _ops.transformed() or _ops.wanted(*scores)
+    return _torch.transformed() or _registration.wanted(*scores)

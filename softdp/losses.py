@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from . import _checks, _features, _fused
+from . import _checks, _features, _fused, _torch
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -243,7 +243,7 @@ def _arguments(
     if target.device != x.device:
         raise ValueError(f"target must be on x's device {x.device}, got {target.device}")
     positive = target.to(torch.bool)
-    if target.dtype != torch.bool and target.is_cpu and not _checks.values_hidden():
+    if target.dtype != torch.bool and target.is_cpu and not _torch.values_hidden():
         if not torch.equal(positive.to(target.dtype), target):
             wrong = target[(target != 0) & (target != 1)][0].item()
             instead = ": write target > 0" * bool(target.dtype.is_signed and (target.abs() == 1).all())

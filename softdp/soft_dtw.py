@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from . import _checks, _cosines, _distances, _features, _fused, _ops
+from . import _checks, _cosines, _devices, _distances, _features, _fused
+from ._dtypes import arithmetic
 from .functional import checked_fsd_score
 from .losses import _reduction
 
@@ -68,8 +69,8 @@ def soft_dtw(
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
     _checks.cost_arguments(cost, gamma, x_lengths, y_lengths)
-    none = torch.zeros((1, 1, 1), dtype=_checks.arithmetic(cost.dtype), device=cost.device)
-    if gamma > 0 and _ops.takes_costs(cost.device):
+    none = torch.zeros((1, 1, 1), dtype=arithmetic(cost.dtype), device=cost.device)
+    if gamma > 0 and _devices.takes_costs(cost.device):
         args = _checks.FsdArguments(cost, none, None, x_lengths, y_lengths)
         return checked_fsd_score(args, -gamma, "anchored")
     args = _checks.FsdArguments(-cost, none, None, x_lengths, y_lengths)

@@ -40,9 +40,9 @@ def install() -> None:
     import softdp
 
     assert Path(softdp.__file__).parent == package
-    softdp._ops.takes_costs = lambda device: False  # as of a GPU
-    softdp._ops.on_gpu = lambda device: True
-    softdp._checks.values_hidden = lambda: True  # of lengths: nobody looks at a GPU's
+    softdp._devices.takes_costs = lambda device: False  # as of a GPU
+    softdp._devices.on_gpu = lambda device: True
+    softdp._torch.values_hidden = lambda: True  # of lengths: nobody looks at a GPU's
 
 
 def _build() -> Path:
@@ -78,9 +78,9 @@ def failing_launches():
 @contextlib.contextmanager
 def reference():
     """softdp's scores come from softdp.reference."""
-    ops = sys.modules["softdp"]._ops
-    before, ops.has_kernel = ops.has_kernel, lambda device: False
+    devices = sys.modules["softdp"]._devices
+    before, devices.has_kernel = devices.has_kernel, lambda device: False
     try:
         yield
     finally:
-        ops.has_kernel = before
+        devices.has_kernel = before

@@ -17,7 +17,7 @@ each_boundary = pytest.mark.parametrize("boundary", ["free", "anchored"])
 def either(request, monkeypatch):
     """The functions through the operators, and as devices without kernels run them."""
     if request.param == "reference":
-        monkeypatch.setattr(softdp._ops, "has_kernel", lambda device: False)
+        monkeypatch.setattr(softdp._devices, "has_kernel", lambda device: False)
 
 
 # ---- expected alignments -------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_a_loss_on_an_alignment_has_the_references_gradients(shape, boundary, ga
 
     _, found = score_and_gradients(loss, tables)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(softdp._ops, "has_kernel", lambda device: False)
+        patch.setattr(softdp._devices, "has_kernel", lambda device: False)
         _, expected = score_and_gradients(loss, tables)
     for a, b in zip(found, expected, strict=True):
         close(a, b, 1e-9)

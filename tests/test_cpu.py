@@ -486,7 +486,7 @@ def test_nothing_is_saved_where_no_gradient_is_wanted():
     _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, False)
     assert saved.numel() == 0
     _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, True)
-    assert saved.shape == (2, softdp._ops._saved_bytes(40, 50, torch.float32, 0.1))
+    assert saved.shape == (2, softdp._fake.saved_bytes(40, 50, torch.float32, 0.1))
     assert saved.dtype == torch.uint8
     assert saved.numel() <= 4 * 2 * (48 * 64 + 256) + 128  # whole strips and blocks of 16
     for dtype, bytes_a_cell in ((torch.float32, 4.03), (torch.bfloat16, 4.03), (torch.float64, 1)):

@@ -366,7 +366,7 @@ def test_short_steps_of_many_features_take_tables_on_a_gpu(way, most, steps, mon
         expected = calls[way](x, y)
         assert used
         with monkeypatch.context() as patch:
-            patch.setattr(_fused._ops, "on_gpu", lambda device: True)
+            patch.setattr(_fused._devices, "on_gpu", lambda device: True)
             used.clear()
             close(calls[way](x, y), expected, 1e-12)
             assert bool(used) == (D < 5 * most)

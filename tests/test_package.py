@@ -89,7 +89,7 @@ def test_cuda_tensors_meet_the_reference_with_one_warning(loader, monkeypatch):
     monkeypatch.setattr(loader, "CUDA_EXTENSION", None)
     monkeypatch.setattr(loader, "_NOT_LOADED", "the reason")
     with pytest.warns(UserWarning) as caught:
-        assert not any(softdp._ops.has_kernel(torch.device("cuda")) for _ in range(3))
+        assert not any(softdp._devices.has_kernel(torch.device("cuda")) for _ in range(3))
     assert [str(w.message) for w in caught] == [
         "softdp: CUDA tensors run the reference implementation, correct and slow: the reason"
     ]
@@ -102,7 +102,7 @@ def test_torch_compile_asks_once_whether_cuda_tensors_run_the_kernels(loader, mo
 
     @torch.compile(fullgraph=True, backend="eager")
     def sign(x):
-        return x if softdp._ops.has_kernel(torch.device("cuda")) else -x
+        return x if softdp._devices.has_kernel(torch.device("cuda")) else -x
 
     with pytest.warns(UserWarning, match="the reason"):
         assert sign(torch.ones(2)).tolist() == [-1, -1]

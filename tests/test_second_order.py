@@ -157,7 +157,7 @@ def test_a_spoiled_pair_of_which_nothing_is_asked_gets_0(library, name):
 @pytest.mark.parametrize("size", [(5, 6), (40, 50)], ids=str)
 def test_alignments_of_good_pairs_train_beside_a_spoiled_one(size, has_kernel, monkeypatch):
     if not has_kernel:
-        monkeypatch.setattr("softdp._ops.has_kernel", lambda device: False)
+        monkeypatch.setattr("softdp._devices.has_kernel", lambda device: False)
     for align in (
         lambda m, g: softdp.fsd_alignment(m, g, gamma=0.3),
         lambda m, g: softdp.lcs_alignment(m + g, threshold=0.2, gamma=0.3),

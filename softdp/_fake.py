@@ -1,0 +1,81 @@
+"""Shapes and dtypes of the recurrences' results, which torch.compile and fake tensors ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _devices
+from ._dtypes import arithmetic
+from ._recurrences import Recurrence
+
+
+def register(row: Recurrence) -> None:
+    """Give the three operators of a recurrence their shapes."""
+    for step, make in zip(row.operators, (_forward, _backward, _double_backward), strict=True):
+        torch.library.register_fake(f"softdp::{step}", make(row))
+
+
+def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
+    count = len(row.scores)
+    gamma = count + 2 + row.options.index("gamma")
+
+    def forward(*args: Any) -> tuple[Tensor, Tensor]:
+        *_, save = args
+        table = args[0]
+        B, N, M = table.shape
+        score = table.new_empty((B,), dtype=arithmetic(table.dtype))
+        if _devices.on_gpu(table.device):
+            shared_gap = any(t is None for t in args[:count])
+            size = (B, row.planes(shared_gap, N, M), N, M) if save else (0,)
+            return score, score.new_empty(size)
+        size = (B, saved_bytes(N, M, table.dtype, args[gamma])) if save else (0,)
+        return score, table.new_empty(size, dtype=torch.uint8)
+
+    return forward
+
+
+def _backward(row: Recurrence) -> Callable[..., Tensor | tuple[Tensor, ...]]:
+    count = len(row.scores)
+
+    def backward(_grad_score: Tensor, _saved: Tensor, *args: Any) -> Tensor | tuple[Tensor, ...]:
+        table, scores = args[0], args[:count]
+        if row.one_score:
+            return table.new_empty(table.shape)
+        return tuple(
+            table.new_empty((table.shape[0], *t.shape[1:]) if need and t is not None else (0,))
+            for t, need in zip(scores, args[-count:], strict=True)
+        )
+
+    return backward
+
+
+def _double_backward(row: Recurrence) -> Callable[..., tuple[Tensor, ...]]:
+    count = len(row.scores)
+
+    def double_backward(*args: Any) -> tuple[Tensor, ...]:
+        scores = args[count + 1 : 2 * count + 1]
+        needs = (True,) if row.one_score else args[-count:]
+        table = scores[0]
+        products = (
+            table.new_empty(table.shape if need and t is not None else (0,))
+            for t, need in zip(scores, needs, strict=True)
+        )
+        return table.new_empty(table.shape[:1]), *products
+
+    return double_backward
+
+
+def saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float) -> int:
+    """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h."""
+    states = 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16
+    if dtype == torch.float64 or not 1e-30 < abs(gamma) < 1e30:
+        return states
+    pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
+    weights = 64 + ((rows + 15) // 16 * pitch + 16) * 64
+    # One of both, by arithmetic: an if, or sym_ite in PyTorch 2.15, would tie a compiled graph to one.
+    packs = torch.sym_min(1, torch.sym_max(rows, columns) // 33)
+    return packs * weights + (1 - packs) * states

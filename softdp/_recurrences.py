@@ -1,0 +1,92 @@
+"""The recurrences, one row each. A row holds all that differs between the operators of two recurrences.
+
+csrc/ops/library.cpp has three schemas for each row. All of them follow one pattern:
+
+    NAME_forward(*scores, x_lengths, y_lengths, *options, save) -> (score, saved)
+    NAME_backward(grad_score, saved, *scores, x_lengths, y_lengths, *options, *needs)
+        -> the gradient by each score
+    NAME_double_backward(*directions, grad_score, *scores, x_lengths, y_lengths, *options, *needs)
+        -> (tangent, the derivative by each score)
+
+The first score is a whole table (B, N, M). The other scores are gaps, which broadcast to it; a gap may be
+None. There is a direction for each result of NAME_backward. `needs` is a bool for each score: whether its
+result is needed. A result that is not needed is an empty tensor. A recurrence with one score has no `needs`,
+since its only result is always needed. Its backward operator takes `visits` instead, if the row says so.
+
+_fake.py, _autograd.py and _vmap.py make from a row what torch.compile, autograd and vmap ask for. A new
+recurrence therefore takes three schemas and a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+# A GPU sweeps pairs of at most this many steps forward and backward in one launch: csrc/cuda/wavefront.h.
+TINY = 32
+
+
+class Recurrence(NamedTuple):
+    """A row.
+
+    Attributes:
+        name: the operators are NAME_forward, NAME_backward and NAME_double_backward.
+        scores: the score tensors, in the schemas' order.
+        options: the numbers and bools after the lengths, in the schemas' order. One is "gamma".
+        planes: how many numbers a cell the CUDA operators save. Its arguments: whether insert and delete are
+            one gap, N and M. planes() of csrc/cuda/wavefront.h says the same.
+        reference: which functions have the derivatives that the operators lack, of the same arguments.
+        alignment: how the alignment follows from those functions.
+        visits: whether the backward operator takes `visits`. With it the result is the visits of the cells,
+            which have no derivative.
+    """
+
+    name: str
+    scores: tuple[str, ...]
+    options: tuple[str, ...]
+    planes: Callable[[bool, int, int], int]
+    reference: str
+    alignment: str
+    visits: bool = False
+
+    @property
+    def operators(self) -> tuple[str, str, str]:
+        """The names of the forward, the backward and the double backward operator."""
+        return f"{self.name}_forward", f"{self.name}_backward", f"{self.name}_double_backward"
+
+    @property
+    def one_score(self) -> bool:
+        """Whether the backward operator has a single result."""
+        return len(self.scores) == 1
+
+
+def _planes_with_gaps(shared_gap: bool, rows: int, columns: int) -> int:
+    return 2 if shared_gap else torch.sym_ite(torch.sym_max(rows, columns) <= TINY, 3, 2)
+
+
+def _planes_without_gaps(shared_gap: bool, rows: int, columns: int) -> int:
+    return 1
+
+
+FSD = Recurrence(
+    name="fsd",
+    scores=("match", "insert", "delete"),
+    options=("gamma", "anchored"),
+    planes=_planes_with_gaps,
+    reference="softdp.reference.fsd_score, softdp.reference.soft_dtw and softdp.reference.needleman_wunsch",
+    alignment="fsd_alignment is the gradient of softdp.reference.fsd_score by match, by torch.func.grad or "
+    "torch.autograd.grad(..., create_graph=True)",
+)
+LCS = Recurrence(
+    name="lcs",
+    scores=("similarity",),
+    options=("threshold", "gamma"),
+    planes=_planes_without_gaps,
+    reference="softdp.reference.lcs_score",
+    alignment="lcs_alignment is its gradient, by torch.func.grad or "
+    "torch.autograd.grad(..., create_graph=True)",
+    visits=True,
+)
+RECURRENCES = (FSD, LCS)
