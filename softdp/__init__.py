@@ -5,19 +5,14 @@ from typing import TYPE_CHECKING
 
 from . import reference
 from ._build_info import build_info
+from ._distances import squared_euclidean
 from ._version import __version__
 from .alignment import MOVES, Path, fsd_alignment, fsd_path, lcs_alignment, lcs_path
 from .functional import fsd_score, lcs_score
 from .losses import FSDLoss, LCSLoss, fsd_loss, lcs_loss
+from .needleman_wunsch import needleman_wunsch
 from .pairwise import pairwise_fsd, pairwise_lcs, pairwise_soft_dtw
-from .soft_dtw import (
-    SoftDTWLoss,
-    needleman_wunsch,
-    soft_dtw,
-    soft_dtw_divergence,
-    soft_dtw_loss,
-    squared_euclidean,
-)
+from .soft_dtw import SoftDTWLoss, soft_dtw, soft_dtw_divergence, soft_dtw_loss
 
 __all__ = [
     "FSDLoss",

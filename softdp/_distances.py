@@ -14,10 +14,60 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _features, _registration, _vmap
+from . import _checks, _features, _registration, _vmap
+from ._signatures import explained
 
 FEW_FEATURES = 12  # up to which differences cost a GPU less than products in float64 do
 AT_ONCE = 2**24  # numbers of a piece's intermediate results
+
+
+@explained()
+def squared_euclidean(
+    x: Tensor,
+    y: Tensor,
+    *,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Squared Euclidean distances of all pairs of steps.
+
+    Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns (B, N, M), without (B, N, M, D) on the way.
+
+        cost(i,j) = |x_i - y_j|^2
+
+    Steps are subtracted before anything is squared, so that small differences of large positions keep their
+    digits: |x_i|^2 + |y_j|^2 - 2 x_i . y_j, which torch.cdist takes for more than 25 steps, loses them. The
+    same holds of the gradient. Differentiable any number of times, backward and forward, also where a
+    distance is 0 (unlike torch.cdist).
+
+    Args:
+        x, y: features of the two sequences.
+        x_lengths, y_lengths: steps per pair; None means N and M. Steps past them, which may hold anything,
+            are taken for 0 and get gradient 0; the distances to them mean nothing.
+
+    Returns:
+        The distances, (B, N, M), float64 for float64 features and float32 for all others, autocast or not.
+        In float32 off by at most 2e-6 of each distance (measured to 512 features). A step that holds a NaN or
+        an infinity makes the distances to it NaN, and no others. A distance that receives the gradient 0 adds
+        nothing to the gradients of the features, whatever they hold. On devices other than the CPU more than
+        12 features go through products in float64; features that are not finite are hidden there only if
+        their whole pair receives the gradient 0.
+
+    Raises:
+        ValueError: shapes, devices or lengths that do not fit.
+        TypeError: features that are not floating point, mixed dtypes, lengths that are not integers.
+
+    Example:
+        >>> import torch, softdp
+        >>> x = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])
+        >>> softdp.squared_euclidean(x, x[:, :1])
+        tensor([[[ 0.],
+                 [25.]]])
+
+    Source: the cost of Cuturi and Blondel, ICML 2017.
+    """
+    _checks.feature_arguments(x, y, x_lengths, y_lengths)
+    return squared(_features.valid(x, x_lengths), _features.valid(y, y_lengths))
 
 
 def squared(x: Tensor, y: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import _checks, _devices, reference
 from ._operators import OPERATORS
+from ._signatures import LCS_FEATURES, explained
 
 FSD, LCS = OPERATORS["fsd"], OPERATORS["lcs"]
 
@@ -38,7 +39,7 @@ class Path(NamedTuple):
         return [[(i, j, MOVES[move]) for i, j, move in steps[:length]] for steps, length in pairs]
 
 
-@_checks.explained()
+@explained()
 def fsd_alignment(
     match: Tensor,
     insert: Tensor | float,
@@ -103,7 +104,7 @@ def fsd_alignment(
     return alignment
 
 
-@_checks.explained(features=_checks.LCS_FEATURES.replace("lcs_score", "lcs_alignment"))
+@explained(features=LCS_FEATURES.replace("lcs_score", "lcs_alignment"))
 def lcs_alignment(
     similarity: Tensor,
     *,
@@ -165,7 +166,7 @@ def _alignment_by_autograd(score: Tensor, leaf: Tensor, scores: tuple[Tensor | N
 # ---- paths ---------------------------------------------------------------------------------------
 
 
-@_checks.explained()
+@explained()
 @torch.no_grad()
 def fsd_path(
     match: Tensor,
@@ -223,7 +224,7 @@ def fsd_path(
     return _path(taken, inserts.long() + 2 * deletes.long())
 
 
-@_checks.explained(features=_checks.LCS_FEATURES.replace("lcs_score", "lcs_path"))
+@explained(features=LCS_FEATURES.replace("lcs_score", "lcs_path"))
 @torch.no_grad()
 def lcs_path(
     similarity: Tensor,

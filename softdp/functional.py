@@ -6,11 +6,12 @@ from torch import Tensor
 
 from . import _checks, _devices, _registration, _torch, reference
 from ._operators import OPERATORS
+from ._signatures import LCS_FEATURES, explained
 
 FSD, LCS = OPERATORS["fsd"], OPERATORS["lcs"]
 
 
-@_checks.explained()
+@explained()
 def fsd_score(
     match: Tensor,
     insert: Tensor | float,
@@ -87,7 +88,7 @@ def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str) -
     return score
 
 
-@_checks.explained(features=_checks.LCS_FEATURES)
+@explained(features=LCS_FEATURES)
 def lcs_score(
     similarity: Tensor,
     *,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from . import _checks, _features, _fused, _torch
+from . import _checks, _features, _fused, _torch, _values
+from ._signatures import explained
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
-@_checks.explained()
+@explained()
 def fsd_loss(
     x: Tensor,
     y: Tensor,
@@ -57,7 +58,7 @@ def fsd_loss(
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
-    _checks.gamma_number(gamma, _checks.TRAINED_FSD)
+    _values.gamma_number(gamma, _checks.TRAINED_FSD)
     positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     _checks.two_heads(x)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
@@ -65,7 +66,7 @@ def fsd_loss(
     return _contrast(score, positive, reduction)
 
 
-@_checks.explained()
+@explained()
 def lcs_loss(
     x: Tensor,
     y: Tensor,
@@ -106,8 +107,8 @@ def lcs_loss(
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
-    _checks.gamma_number(gamma, _checks.TRAINED_LCS)
-    _checks.threshold_number(threshold)
+    _values.gamma_number(gamma, _checks.TRAINED_LCS)
+    _values.threshold_number(threshold)
     positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
     score = _fused.lcs(x, y, threshold, gamma, x_lengths, y_lengths)
@@ -139,7 +140,7 @@ class FSDLoss(nn.Module):
 
     def __init__(self, gamma: float = 0.1, reduction: str = "mean") -> None:
         super().__init__()
-        _checks.gamma_number(gamma, _checks.TRAINED_FSD)
+        _values.gamma_number(gamma, _checks.TRAINED_FSD)
         _reduction(reduction)
         self.gamma = gamma
         self.reduction = reduction
@@ -191,8 +192,8 @@ class LCSLoss(nn.Module):
 
     def __init__(self, threshold: float = 0.92, gamma: float = 0.1, reduction: str = "mean") -> None:
         super().__init__()
-        _checks.threshold_number(threshold)
-        _checks.gamma_number(gamma, _checks.TRAINED_LCS)
+        _values.threshold_number(threshold)
+        _values.gamma_number(gamma, _checks.TRAINED_LCS)
         _reduction(reduction)
         self.threshold = threshold
         self.gamma = gamma
@@ -235,7 +236,7 @@ def _arguments(
     _checks.feature_arguments(x, y, None, None)
     B = x.shape[0]
     if not isinstance(target, Tensor):
-        instead = _checks.as_tensor(target, "target")
+        instead = _values.as_tensor(target, "target")
         raise TypeError(f"target must be a tensor of shape ({B},), got {type(target).__name__}{instead}")
     if target.dim() != 1 or target.shape[0] != B:
         instead = ": write target.squeeze(1)" * (tuple(target.shape) == (B, 1))

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from . import _checks, _features, _fused
+from . import _checks, _features, _fused, _values
+from ._signatures import explained
 from .soft_dtw import Cost, between, checked_cost, trained
 
 Scores = Callable[[Tensor, Tensor, "Tensor | None", "Tensor | None"], Tensor]
 
 
-@_checks.explained()
+@explained()
 def pairwise_soft_dtw(
     x: Tensor,
     y: Tensor | None = None,
@@ -58,7 +59,7 @@ def pairwise_soft_dtw(
 
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
-    _checks.gamma_number(gamma, trained(cost, normalize))
+    _values.gamma_number(gamma, trained(cost, normalize))
     checked_cost(cost)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
 
@@ -79,7 +80,7 @@ def pairwise_soft_dtw(
     return value - (of_x[:, None] + of_y) / 2
 
 
-@_checks.explained()
+@explained()
 def pairwise_fsd(
     x: Tensor,
     y: Tensor | None = None,
@@ -117,7 +118,7 @@ def pairwise_fsd(
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
-    _checks.gamma_number(gamma, _checks.TRAINED_FSD)
+    _values.gamma_number(gamma, _checks.TRAINED_FSD)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
     _checks.two_heads(x)
 
@@ -128,7 +129,7 @@ def pairwise_fsd(
     return _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
 
 
-@_checks.explained()
+@explained()
 def pairwise_lcs(
     x: Tensor,
     y: Tensor | None = None,
@@ -167,8 +168,8 @@ def pairwise_lcs(
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
-    _checks.gamma_number(gamma, _checks.TRAINED_LCS)
-    _checks.threshold_number(threshold)
+    _values.gamma_number(gamma, _checks.TRAINED_LCS)
+    _values.threshold_number(threshold)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
 
     def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:

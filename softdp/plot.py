@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from . import _checks, alignment
+from ._dtypes import computed
+from ._signatures import explained
 
 try:
     import numpy as np
@@ -159,7 +161,7 @@ def path(
     return axes
 
 
-@_checks.explained()
+@explained()
 def fsd_pair(
     match: Tensor,
     insert: Tensor | float,
@@ -206,13 +208,13 @@ def fsd_pair(
     match, insert, delete, *lengths = _one(args, pair)
     options = {"boundary": boundary, "x_lengths": lengths[0], "y_lengths": lengths[1]}
     # A gap that was a number has the arithmetic's dtype, which a half match has not.
-    match, insert, delete = (None if t is None else _checks.computed(t) for t in (match, insert, delete))
+    match, insert, delete = (None if t is None else computed(t) for t in (match, insert, delete))
     E = alignment.fsd_alignment(match, insert, delete, gamma=gamma, **options)
     best = alignment.fsd_path(match, insert, delete, **options)
     return _draw(match, E, best, "match score", lengths, seconds, axes, {})
 
 
-@_checks.explained()
+@explained()
 def lcs_pair(
     similarity: Tensor,
     *,

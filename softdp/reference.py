@@ -30,13 +30,14 @@ import torch
 from torch import Tensor
 
 from . import _checks
+from ._signatures import LCS_FEATURES, SOFT_DTW_FEATURES, explained
 
 __all__ = ["fsd_score", "lcs_score", "needleman_wunsch", "smooth_max", "soft_dtw"]
 
 NEG_INF = float("-inf")
 
 
-@_checks.explained()
+@explained()
 def fsd_score(
     match: Tensor,
     insert: Tensor | float,
@@ -84,7 +85,7 @@ def fsd_score(
     return _spoil(score, spoiled, (match, insert, delete)).masked_fill(unfit, float("nan"))
 
 
-@_checks.explained(features=_checks.LCS_FEATURES)
+@explained(features=LCS_FEATURES)
 def lcs_score(
     similarity: Tensor,
     *,
@@ -111,7 +112,7 @@ def lcs_score(
     return _lcs_score(args, threshold, gamma, torch.zeros_like(args.similarity))
 
 
-@_checks.explained(features=_checks.SOFT_DTW_FEATURES)
+@explained(features=SOFT_DTW_FEATURES)
 def soft_dtw(
     cost: Tensor,
     *,
@@ -141,7 +142,7 @@ def soft_dtw(
     return 0 - fsd_score(-cost, 0.0, gamma=gamma, boundary="anchored", **lengths)  # of no cells 0, not -0
 
 
-@_checks.explained()
+@explained()
 def needleman_wunsch(
     match: Tensor,
     gap: Tensor | float,

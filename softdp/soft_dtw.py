@@ -1,23 +1,23 @@
-"""Other alignments on FSD's sweeps: soft-DTW with its loss, divergence and distance, and Needleman-Wunsch."""
+"""Soft-DTW: of costs, as a loss of features, and as a divergence."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from . import _checks, _cosines, _devices, _distances, _features, _fused
+from . import _checks, _cosines, _devices, _distances, _features, _fused, _values
 from ._dtypes import arithmetic
+from ._signatures import SOFT_DTW_FEATURES, WORDS, explained
 from .functional import checked_fsd_score
 from .losses import _reduction
 
 Cost = Callable[[Tensor, Tensor], Tensor]
-COSTS = _checks.WORDS["cost"]
+COSTS = WORDS["cost"]
 
 
-@_checks.explained(features=_checks.SOFT_DTW_FEATURES)
+@explained(features=SOFT_DTW_FEATURES)
 def soft_dtw(
     cost: Tensor,
     *,
@@ -77,7 +77,7 @@ def soft_dtw(
     return 0 - checked_fsd_score(args, gamma, "anchored")  # of no cells 0, not -0
 
 
-@_checks.explained()
+@explained()
 def soft_dtw_loss(
     x: Tensor,
     y: Tensor,
@@ -127,7 +127,7 @@ def soft_dtw_loss(
 
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
-    _checks.gamma_number(gamma, trained(cost, normalize))
+    _values.gamma_number(gamma, trained(cost, normalize))
     checked_cost(cost)
     _reduction(reduction)
     _checks.feature_arguments(x, y, x_lengths, y_lengths)
@@ -171,7 +171,7 @@ class SoftDTWLoss(nn.Module):
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        _checks.gamma_number(gamma, trained(cost, normalize))
+        _values.gamma_number(gamma, trained(cost, normalize))
         checked_cost(cost)
         _reduction(reduction)
         self.gamma = gamma
@@ -240,7 +240,7 @@ def _costs(x: Tensor, y: Tensor, cost: str | Cost) -> Tensor:
     return of_differences.get(cost, _distances.squared)(x, y)
 
 
-@_checks.explained()
+@explained()
 def soft_dtw_divergence(
     x: Tensor,
     y: Tensor,
@@ -285,127 +285,7 @@ def soft_dtw_divergence(
     costs c + gamma * log(2 - exp(-c / gamma)) instead of c the divergence would never be negative, as
     exp(-D / gamma) is a positive definite kernel then: Cuturi, Fast global alignment kernels, ICML 2011.
     """
-    _checks.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
+    _values.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
     return soft_dtw_loss(
         x, y, gamma=gamma, normalize=True, x_lengths=x_lengths, y_lengths=y_lengths, reduction="none"
     )
-
-
-@_checks.explained()
-def squared_euclidean(
-    x: Tensor,
-    y: Tensor,
-    *,
-    x_lengths: Tensor | None = None,
-    y_lengths: Tensor | None = None,
-) -> Tensor:
-    """Squared Euclidean distances of all pairs of steps.
-
-    Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns (B, N, M), without (B, N, M, D) on the way.
-
-        cost(i,j) = |x_i - y_j|^2
-
-    Steps are subtracted before anything is squared, so that small differences of large positions keep their
-    digits: |x_i|^2 + |y_j|^2 - 2 x_i . y_j, which torch.cdist takes for more than 25 steps, loses them. The
-    same holds of the gradient. Differentiable any number of times, backward and forward, also where a
-    distance is 0 (unlike torch.cdist).
-
-    Args:
-        x, y: features of the two sequences.
-        x_lengths, y_lengths: steps per pair; None means N and M. Steps past them, which may hold anything,
-            are taken for 0 and get gradient 0; the distances to them mean nothing.
-
-    Returns:
-        The distances, (B, N, M), float64 for float64 features and float32 for all others, autocast or not.
-        In float32 off by at most 2e-6 of each distance (measured to 512 features). A step that holds a NaN or
-        an infinity makes the distances to it NaN, and no others. A distance that receives the gradient 0 adds
-        nothing to the gradients of the features, whatever they hold. On devices other than the CPU more than
-        12 features go through products in float64; features that are not finite are hidden there only if
-        their whole pair receives the gradient 0.
-
-    Raises:
-        ValueError: shapes, devices or lengths that do not fit.
-        TypeError: features that are not floating point, mixed dtypes, lengths that are not integers.
-
-    Example:
-        >>> import torch, softdp
-        >>> x = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])
-        >>> softdp.squared_euclidean(x, x[:, :1])
-        tensor([[[ 0.],
-                 [25.]]])
-
-    Source: the cost of Cuturi and Blondel, ICML 2017.
-    """
-    _checks.feature_arguments(x, y, x_lengths, y_lengths)
-    return _distances.squared(_features.valid(x, x_lengths), _features.valid(y, y_lengths))
-
-
-@_checks.explained()
-def needleman_wunsch(
-    match: Tensor,
-    gap: Tensor | float,
-    *,
-    gamma: float = 0.1,
-    x_lengths: Tensor | None = None,
-    y_lengths: Tensor | None = None,
-) -> Tensor:
-    """Smoothed Needleman-Wunsch score of B pairs: global alignment by match moves and gaps.
-
-    Shapes: match (B, N, M); gap a number, (B,) or (B, 1, 1); lengths (B,); returns (B,).
-
-        F(i,j) = smooth_max(F(i-1,j-1) + match(i,j), F(i-1,j) + gap, F(i,j-1) + gap)
-        F(0,j) = j * gap,   F(i,0) = i * gap,   score = F(n,m)
-
-    Unlike in FSD the match score is added on match moves only, and gaps at both ends count. The gap is added:
-    a gap that costs is negative. The gradient by match is the probability that two steps are matched. The
-    gradient by gap is the expected number of gaps.
-
-    It takes two more matrices of match's size and a mask. Very low match scores are raised to a bound; this
-    changes the result by less than rounding.
-
-    Args:
-        match: score of matching x's step i with y's step j. -inf forbids the match, not the gaps.
-        gap: score of a step of x or of y without a partner: a number, or one per pair, (B,) or (B, 1, 1).
-            -inf forbids gaps. If a pair also has a match score of -inf, its score is NaN.
-        gamma: smoothing, >= 0, by default 0.1. 0 gives Needleman-Wunsch itself. If several alignments are
-            best, the gradient is that of one of them.
-        x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
-            and M. Cells past a pair's lengths are never read and get gradient 0.
-
-    Returns:
-        The scores, (B,), float64 for float64 inputs and float32 for all others. A pair that holds a NaN or
-        +inf has the score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the
-        gradient 0, whatever it holds. A pair whose one sequence is empty scores the other's length times gap.
-
-    Raises:
-        ValueError: shapes, devices, lengths, gap or gamma that do not fit.
-        TypeError: scores that are not floating point, mixed dtypes, lengths that are not integers.
-
-    Example:
-        >>> import torch, softdp
-        >>> x, y = (torch.tensor([["ACGT".index(c) for c in s]]) for s in ("GCATGCG", "GATTACA"))
-        >>> match = torch.where(x[:, :, None] == y[:, None], 1.0, -1.0)
-        >>> softdp.needleman_wunsch(match, -1.0, gamma=0.0)
-        tensor([0.])
-        >>> softdp.needleman_wunsch(match, -1.0, gamma=1.0)
-        tensor([3.4192])
-
-    Source: Needleman and Wunsch, Journal of Molecular Biology, 1970; smoothed as in Mensch and Blondel, ICML
-    2018.
-    """
-    args = _checks.needleman_wunsch_arguments(match, gap, gamma, x_lengths, y_lengths)
-    match, gap = args.match, args.insert
-    # This is FSD, anchored, of scores with one row and one column of zeros before them, since the boundary is
-    # one of gaps. insert and delete are the gap minus the match score, which FSD adds on every move.
-    # A match score below `lowest` is raised to it. Alignments that take such a match weigh less than eps^2 of
-    # those that take two gaps instead, which is less than rounding; and the gaps through a cell of -inf stay
-    # open. At gamma 0 it is 2 * gap: two gaps are as good there, so that the maximum stays the same.
-    lowest = 2 * gap + 2 * gamma * math.log(torch.finfo(match.dtype).eps)
-    padded = torch.nn.functional.pad(torch.where(match < lowest, lowest, match), (1, 0, 1, 0))
-    lengths = _one_more(x_lengths), _one_more(y_lengths)
-    return checked_fsd_score(_checks.FsdArguments(padded, gap - padded, None, *lengths), gamma, "anchored")
-
-
-def _one_more(lengths: Tensor | None) -> Tensor | None:
-    """A length below 0, which nobody has looked at yet on a GPU, shall not become one that fits."""
-    return None if lengths is None else torch.where(lengths < 0, lengths, lengths + 1)

@@ -55,7 +55,7 @@ def test_it_is_soft_dtw_of_the_costs(cost, lengths, normalize):
         close(a, b, 1e-9)
 
 
-@pytest.mark.parametrize("cost", softdp._checks.WORDS["cost"])
+@pytest.mark.parametrize("cost", softdp._signatures.WORDS["cost"])
 @pytest.mark.parametrize("normalize", [False, True])
 def test_differentiable_twice(cost, normalize):
     def loss(x, y):
@@ -109,7 +109,7 @@ def test_small_differences_of_large_positions_keep_their_digits():
         close(gradient, torch.full_like(y, 2.0), 1e-5)
 
 
-@pytest.mark.parametrize("cost", softdp._checks.WORDS["cost"])
+@pytest.mark.parametrize("cost", softdp._signatures.WORDS["cost"])
 @pytest.mark.parametrize("spoiled", [math.nan, math.inf])
 def test_the_padding_may_hold_anything_and_a_spoiled_pair_is_alone(spoiled, cost):
     x, y = (t.detach() for t in features())

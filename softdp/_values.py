@@ -1,0 +1,209 @@
+"""Checks of one argument at a time: a tensor, lengths, a gap, a number.
+
+They look at shapes, dtypes, devices and Python numbers. They look at values once, to compare lengths on the
+CPU with their range. While a graph is traced the operators make this comparison instead.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import torch
+from torch import Tensor
+
+from . import _torch
+from ._dtypes import DTYPES, arithmetic
+
+
+def gamma_number(gamma: float, trained: str) -> None:
+    """trained: what to write for a gamma that is to be trained; {g} stands for it in divisions."""
+    if not is_number(gamma):
+        raise TypeError(f"gamma must be a number, got {kind(gamma)}{_instead_of_gamma(gamma, trained)}")
+    if not (0 <= gamma < math.inf):
+        raise ValueError(f"gamma must be finite and not negative, got {gamma}")
+
+
+def _instead_of_gamma(gamma: object, trained: str) -> str:
+    if not isinstance(gamma, Tensor):
+        return ""
+    if _is_one(gamma) and not gamma.requires_grad:
+        return ": write gamma=float(gamma)"
+    if not trained:
+        return ""
+    of_pairs = gamma.dim() == 1 and gamma.numel() > 1
+    if gamma.numel() != 1 and (not of_pairs or "g.item()" in trained):
+        return ""
+    return f": with g for it, write {trained.format(g='g[:, None, None]' if of_pairs else 'g')}"
+
+
+def threshold_number(threshold: float) -> None:
+    if not is_number(threshold):
+        instead = ": write threshold=float(threshold)" if _is_one(threshold) else ""
+        raise TypeError(f"threshold must be a number, got {kind(threshold)}{instead}")
+    if threshold != threshold:
+        raise ValueError("threshold must not be NaN")
+
+
+def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, device: torch.device) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Tensor):
+        instead = f": write torch.full(({pairs},), {value})" if is_number(value) else as_tensor(value, name)
+        expected = f"an int32 or int64 tensor of shape ({pairs},) or None"
+        raise TypeError(f"{name} must be {expected}, got {kind(value)}{instead}")
+    if value.dtype == torch.bool and value.dim() == 2:
+        raise TypeError(
+            f"{name} must be the number of steps of each pair, shape ({pairs},), got a mask of shape "
+            f"{tuple(value.shape)}: write {name}.sum(1), or (~{name}).sum(1) if True marks padding"
+        )
+    if value.dtype not in (torch.int32, torch.int64):
+        fractions = (
+            f" if these are numbers of steps, ({name} * {_padded(name, of)}).round().long() "
+            "if they are fractions"
+        )
+        raise TypeError(
+            f"{name} must be int32 or int64, got {value.dtype}: write {name}.long()"
+            + fractions * value.is_floating_point()
+        )
+    if value.dim() != 1 or value.shape[0] != pairs:
+        instead = {
+            (pairs, 1): f": write {name}.squeeze(1)",
+            (pairs, longest): f": write {name}.sum(1) if it is a mask",
+        }.get(tuple(value.shape), "")
+        raise ValueError(f"{name} must have shape ({pairs},), got {tuple(value.shape)}{instead}")
+    if value.device.type != "cpu" and value.device != device:
+        raise ValueError(f"{name} must be on the CPU or on {of}'s device {device}, got {value.device}")
+    if value.device.type != "cpu" or pairs == 0 or _torch.values_hidden():
+        return
+    low, high = (int(v) for v in value.aminmax())
+    if low < 0:
+        raise ValueError(f"{name} must lie in [0, {longest}], got {low}")
+    if high > longest:
+        raise ValueError(
+            f"{name} must lie in [0, {longest}], got {high}: {name[0]} has {longest} steps; "
+            "if an encoder changed their number, give the lengths of its output"
+        )
+
+
+def _padded(name: str, of: str) -> str:
+    """How to write the number of steps, padding included, that x_lengths or y_lengths count in `of`."""
+    if of == "x":  # features
+        return f"{name[0]}.shape[1]"
+    return f"{of}.shape[{1 if name == 'x_lengths' else 2}]"
+
+
+def floating(tensor: Tensor, name: str, shape: str) -> None:
+    """A floating-point tensor with as many dimensions as `shape` names, "(B, N, M)"."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"{name} must be a tensor of shape {shape}, got {kind(tensor)}{as_tensor(tensor, name)}"
+        )
+    if tensor.dtype not in DTYPES:
+        instead = "" if tensor.is_complex() else f": write {name}.float()"
+        raise TypeError(f"{name} must be float64, float32, float16 or bfloat16, got {tensor.dtype}{instead}")
+    rank = shape.count(",") + 1
+    if tensor.dim() != rank:
+        instead = {
+            rank - 1: f": one pair is {name}[None]"
+            + f"; of sequences of one feature it is {name}[..., None]" * shape.endswith("D)"),
+            rank + 1: f": {name}.flatten(0, 1) makes one dimension of the first two",
+        }.get(tensor.dim(), "")
+        raise ValueError(
+            f"{name} must have {rank} dimensions {shape}, got shape {tuple(tensor.shape)}{instead}"
+        )
+
+
+def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
+    """The same device and dtype; under autocast, which computes in float32, halves and float32 mix."""
+    if tensor.device != other.device:
+        raise ValueError(f"{name} must be on {of}'s device {other.device}, got {tensor.device}")
+    if tensor.dtype == other.dtype:
+        return
+    narrow = torch.float64 not in (tensor.dtype, other.dtype)
+    device = tensor.device.type
+    if not (narrow and _torch.has_autocast(device) and torch.is_autocast_enabled(device)):
+        raise TypeError(
+            f"{name} must have {of}'s dtype {other.dtype}, got {tensor.dtype}: write {name}.to({of}.dtype)"
+        )
+
+
+def gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
+    value = _gap_tensor(value, name, match)
+    shape = (1,) * (3 - value.dim()) + tuple(value.shape)
+    fits = len(shape) == 3 and all(s == 1 or s == full for s, full in zip(shape, match.shape, strict=True))
+    if not fits:
+        features = value.dim() == 3 and value.shape[::2] == match.shape[::2] and name == "insert"
+        raise ValueError(
+            f"{name} must be broadcastable to match's shape {tuple(match.shape)}, "
+            f"got shape {tuple(value.shape)} (one gap per pair has shape (B, 1, 1))"
+            + "; of features x (B, N, D) and y (B, M, D) write softdp.fsd_loss(x, y, target)"
+            * features
+        )
+    return value[(None,) * (3 - value.dim())] if value.dim() < 3 else value
+
+
+def gap_of_pairs(value: Tensor | float, match: Tensor) -> Tensor:
+    value = _gap_tensor(value, "gap", match)
+    B = match.shape[0]
+    if tuple(value.shape) not in ((), (B,), (B, 1, 1), (1, 1, 1)):
+        raise ValueError(
+            f"gap must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), "
+            f"got shape {tuple(value.shape)}"
+        )
+    return value.reshape(-1, 1, 1)
+
+
+def _gap_tensor(value: Tensor | float, name: str, match: Tensor) -> Tensor:
+    """A number as (1, 1, 1), in the arithmetic's dtype; a tensor as it is."""
+    if not isinstance(value, Tensor):
+        if not is_number(value):
+            raise TypeError(f"{name} must be a number or a tensor, got {kind(value)}{as_tensor(value, name)}")
+        return torch.full((1, 1, 1), value, dtype=arithmetic(match.dtype), device=match.device)
+    if value.dtype not in DTYPES:
+        raise TypeError(
+            f"{name} must have match's dtype {match.dtype}, got {value.dtype}: write {name}.to(match.dtype)"
+        )
+    agree(value, name, match, "match")
+    return value
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_one(value: object) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1
+
+
+def as_tensor(value: object, name: str) -> str:
+    """What to write for the value, an array or a list, where a tensor is expected."""
+    if type(value).__module__ == "numpy":
+        return f": write torch.as_tensor({name})"
+    if not isinstance(value, (list, tuple)):
+        return ""
+    items = _items(value)
+    if not items:
+        return f": write torch.tensor({name})"
+    tensors = name if items == "tensors" else f"[torch.as_tensor(a) for a in {name}]"
+    if all(item.shape == value[0].shape for item in value):
+        return f": write torch.stack({tensors})"
+    if name in ("x", "y"):
+        return f": write torch.nn.utils.rnn.pad_sequence({tensors}, batch_first=True) and give {name}_lengths"
+    return ": pad them to one shape with torch.nn.functional.pad and give x_lengths and y_lengths"
+
+
+def _items(value: object) -> str:
+    """What a list holds, "tensors" or "arrays", or "" where it is no list or holds anything else."""
+    if not isinstance(value, (list, tuple)) or len(value) == 0:
+        return ""
+    if all(isinstance(item, Tensor) for item in value):
+        return "tensors"
+    return "arrays" * all(type(item).__module__ == "numpy" and item.ndim > 0 for item in value)
+
+
+def kind(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    items = _items(value)
+    return f"a {type(value).__name__} of {items}" if items else type(value).__name__
