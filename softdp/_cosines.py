@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def cosines(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:
     if x.shape[2] == 0:
         return (x @ y.mT,) * heads
     if _registration.only_backward(x, y):
-        return _Cosines.apply(x, y, heads)[:heads]
+        return _recorded(x, y, heads)[:heads]
     if not (torch.compiler.is_compiling() or _torch.transformed()):
         return _products(x, y, heads)[:heads]
     (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
@@ -60,6 +61,9 @@ class _Cosines(torch.autograd.Function):
             by_vector = by_vector + unit * by_length
         parts = by_vector.view(len(products), B, N + M, unit.shape[2]).unbind()
         return *torch.cat(parts, 2).split((N, M), 1), None
+
+
+_recorded: Callable[..., tuple[Tensor, ...]] = _Cosines.apply
 
 
 def _products(x: Tensor, y: Tensor, heads: int) -> tuple[Tensor, ...]:

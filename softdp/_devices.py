@@ -35,7 +35,9 @@ def taken(args: Arguments) -> Arguments:
     waiting for the copy.
     """
     scores = args[0]
-    gaps = [t for t in (args[1:3] if isinstance(args, _checks.FsdArguments) else ()) if t is not None]
+    gaps: list[Tensor] = []
+    if isinstance(args, _checks.FsdArguments):
+        gaps = [t for t in (args.insert, args.delete) if t is not None]
     if len({t.dtype for t in gaps}) > 1 or any(
         t.dtype != scores.dtype and (t.numel() > 1 or t.requires_grad) for t in gaps
     ):

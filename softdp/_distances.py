@@ -9,6 +9,7 @@ in csrc/cpu/differences.h; other devices run the PyTorch operations below.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,7 +73,7 @@ def squared_euclidean(
 
 def squared(x: Tensor, y: Tensor) -> Tensor:
     """|x_i - y_j|^2: (B, N, D), (B, M, D), float64 or float32 -> (B, N, M)."""
-    return _products(infinity_as_nan(x), infinity_as_nan(y), None, None)
+    return products(infinity_as_nan(x), infinity_as_nan(y), None, None)
 
 
 def euclidean(x: Tensor, y: Tensor) -> Tensor:
@@ -95,23 +96,20 @@ def infinity_as_nan(x: Tensor) -> Tensor:
     return x + (fixed - fixed)
 
 
-# ---- fake kernels --------------------------------------------------------------------------------
+# ---- shapes, derivatives, vmap -------------------------------------------------------------------
 
 
-@torch.library.register_fake("softdp::difference_products")
-def _(x, y, u, w):
+def _shapes_of_difference_products(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None) -> Tensor:
     return x.new_empty((x.shape[0], x.shape[1], y.shape[1]))
 
 
-@torch.library.register_fake("softdp::difference_sums")
-def _(weights, x, y, need_x, need_y):
+def _shapes_of_difference_sums(
+    weights: Tensor, x: Tensor, y: Tensor, need_x: bool, need_y: bool
+) -> tuple[Tensor, ...]:
     return tuple(t.new_empty(t.shape if need else (0,)) for t, need in ((x, need_x), (y, need_y)))
 
 
-# ---- derivatives ---------------------------------------------------------------------------------
-
-
-def _products_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+def _products_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
     ctx.save_for_forward(*inputs)
     ctx.set_materialize_grads(False)
@@ -128,15 +126,17 @@ def _products_gradient(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ..
     return *_sums_of(grad, u, w, need_x, need_y), *_sums_of(grad, x, y, need_u, need_w)
 
 
-def _products_tangent(ctx: Any, *tangents: Tensor | None) -> Tensor:
+def _products_tangent(
+    ctx: Any, of_x: Tensor | None, of_y: Tensor | None, of_u: Tensor | None, of_w: Tensor | None
+) -> Tensor:
     x, y, u, w = ctx.saved_tensors
-    of_x, of_y, of_u, of_w = (_or_zeros(t, like) for t, like in zip(tangents, (x, y, u, w), strict=True))
+    of_x, of_y = or_zeros(of_x, x), or_zeros(of_y, y)
     if u is None:
-        return 2 * _products(of_x, of_y, x, y)
-    return _products(of_x, of_y, u, w) + _products(x, y, of_u, of_w)
+        return 2 * products(of_x, of_y, x, y)
+    return products(of_x, of_y, u, w) + products(x, y, or_zeros(of_u, u), or_zeros(of_w, w))
 
 
-def _sums_context(ctx: Any, inputs: tuple, output: tuple) -> None:
+def _sums_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     *tensors, need_x, need_y = inputs
     ctx.save_for_backward(*tensors)
     ctx.save_for_forward(*tensors)
@@ -149,20 +149,23 @@ def _sums_gradient(ctx: Any, v_x: Tensor | None, v_y: Tensor | None) -> tuple[Te
     v_x, v_y = (v if need else None for v, need in zip((v_x, v_y), ctx.needs, strict=True))
     if v_x is None and v_y is None:
         return (None,) * 5
-    v_x, v_y = _or_zeros(v_x, x), _or_zeros(v_y, y)
+    v_x, v_y = or_zeros(v_x, x), or_zeros(v_y, y)
     need_weights, need_x, need_y = ctx.needs_input_grad[:3]
-    by_weights = None
-    if need_weights:  # 0 where nothing is asked for, whatever the steps hold
-        nothing = ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
-        by_weights = _products(x, y, v_x, v_y).masked_fill(nothing, 0)
+    by_weights = products(x, y, v_x, v_y).masked_fill(no_direction(v_x, v_y), 0) if need_weights else None
     return by_weights, *_sums_of(weights, v_x, v_y, need_x, need_y), None, None
 
 
-def _sums_tangent(ctx: Any, of_weights: Tensor | None, of_x: Tensor | None, of_y: Tensor | None, *_) -> tuple:
+def no_direction(v_x: Tensor, v_y: Tensor) -> Tensor:
+    """Pairs whose directions are 0, (B, 1, 1): their derivatives are 0, whatever the steps hold."""
+    return ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
+
+
+def _sums_tangent(
+    ctx: Any, of_weights: Tensor | None, of_x: Tensor | None, of_y: Tensor | None, *_: None
+) -> tuple[Tensor, ...]:
     weights, x, y = ctx.saved_tensors
-    of_weights = _or_zeros(of_weights, weights)
-    by_weights = _sums(of_weights, x, y, *ctx.needs)
-    by_steps = _sums(weights, _or_zeros(of_x, x), _or_zeros(of_y, y), *ctx.needs)
+    by_weights = sums(or_zeros(of_weights, weights), x, y, *ctx.needs)
+    by_steps = sums(weights, or_zeros(of_x, x), or_zeros(of_y, y), *ctx.needs)
     return tuple(a + b for a, b in zip(by_weights, by_steps, strict=True))
 
 
@@ -170,29 +173,32 @@ def _sums_of(g: Tensor, x: Tensor, y: Tensor, need_x: bool, need_y: bool) -> tup
     """The sums that are needed, None for the others."""
     if not (need_x or need_y):
         return None, None
-    sums = _sums(g, x, y, need_x, need_y)
-    return tuple(t if need else None for t, need in zip(sums, (need_x, need_y), strict=True))
+    found = sums(g, x, y, need_x, need_y)
+    return tuple(t if need else None for t, need in zip(found, (need_x, need_y), strict=True))
 
 
-def _or_zeros(value: Tensor | None, like: Tensor | None) -> Tensor | None:
-    return torch.zeros_like(like) if value is None and like is not None else value
+def or_zeros(value: Tensor | None, like: Tensor) -> Tensor:
+    """The value, or zeros where there is none."""
+    return torch.zeros_like(like) if value is None else value
 
 
-_NO_JVP = "softdp: squared_euclidean has no forward-mode derivative (jvp) in torch.compile"
-_products = _registration.register(
+torch.library.register_fake("softdp::difference_products", _shapes_of_difference_products)
+torch.library.register_fake("softdp::difference_sums", _shapes_of_difference_sums)
+_NO_FORWARD_MODE = "softdp: squared_euclidean has no forward-mode derivative (jvp) in torch.compile"
+products: Callable[..., Tensor] = _registration.register(
     "difference_products",
     _products_context,
     _products_gradient,
-    _vmap.joins_batch(tensors=4, whole=0, present=lambda *_: (True,)),
-    _NO_JVP,
+    _vmap.joins_batch(tensors=4, whole=0, present=lambda *inputs: (True,)),
+    _NO_FORWARD_MODE,
     _products_tangent,
 )
-_sums = _registration.register(
+sums: Callable[..., tuple[Tensor, Tensor]] = _registration.register(
     "difference_sums",
     _sums_context,
     _sums_gradient,
     _vmap.joins_batch(tensors=3, whole=0, present=lambda *inputs: inputs[-2:]),
-    _NO_JVP,
+    _NO_FORWARD_MODE,
     _sums_tangent,
 )
 
@@ -206,6 +212,7 @@ _sums = _registration.register(
 
 def products_elsewhere(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None) -> Tensor:
     squares = u is None
+    u, w = x if u is None else u, y if w is None else w
     out = x.new_empty(x.shape[0], x.shape[1], y.shape[1])
     if _by_differences(x):
         for rows in _pieces(out, x.shape[2]):

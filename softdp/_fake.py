@@ -24,15 +24,18 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
     gamma = count + 2 + row.options.index("gamma")
 
     def forward(*args: Any) -> tuple[Tensor, Tensor]:
-        *_, save = args
-        table = args[0]
+        table: Tensor = args[0]
+        save: bool = args[-1]
         B, N, M = table.shape
+        size: tuple[int, ...] = (0,)
         score = table.new_empty((B,), dtype=arithmetic(table.dtype))
         if _devices.on_gpu(table.device):
             shared_gap = any(t is None for t in args[:count])
-            size = (B, row.planes(shared_gap, N, M), N, M) if save else (0,)
+            if save:
+                size = (B, row.planes(shared_gap, N, M), N, M)
             return score, score.new_empty(size)
-        size = (B, saved_bytes(N, M, table.dtype, args[gamma])) if save else (0,)
+        if save:
+            size = (B, saved_bytes(N, M, table.dtype, args[gamma]))
         return score, table.new_empty(size, dtype=torch.uint8)
 
     return forward
@@ -42,7 +45,8 @@ def _backward(row: Recurrence) -> Callable[..., Tensor | tuple[Tensor, ...]]:
     count = len(row.scores)
 
     def backward(_grad_score: Tensor, _saved: Tensor, *args: Any) -> Tensor | tuple[Tensor, ...]:
-        table, scores = args[0], args[:count]
+        table: Tensor = args[0]
+        scores = args[:count]
         if row.one_score:
             return table.new_empty(table.shape)
         return tuple(
@@ -59,7 +63,7 @@ def _double_backward(row: Recurrence) -> Callable[..., tuple[Tensor, ...]]:
     def double_backward(*args: Any) -> tuple[Tensor, ...]:
         scores = args[count + 1 : 2 * count + 1]
         needs = (True,) if row.one_score else args[-count:]
-        table = scores[0]
+        table: Tensor = scores[0]
         products = (
             table.new_empty(table.shape if need and t is not None else (0,))
             for t, need in zip(scores, needs, strict=True)
@@ -71,11 +75,11 @@ def _double_backward(row: Recurrence) -> Callable[..., tuple[Tensor, ...]]:
 
 def saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float) -> int:
     """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h."""
-    states = 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16
+    states: int = 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16
     if dtype == torch.float64 or not 1e-30 < abs(gamma) < 1e30:
         return states
     pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
-    weights = 64 + ((rows + 15) // 16 * pitch + 16) * 64
+    weights: int = 64 + ((rows + 15) // 16 * pitch + 16) * 64
     # One of both, by arithmetic: an if, or sym_ite in PyTorch 2.15, would tie a compiled graph to one.
-    packs = torch.sym_min(1, torch.sym_max(rows, columns) // 33)
+    packs: int = torch.sym_min(1, torch.sym_max(rows, columns) // 33)
     return packs * weights + (1 - packs) * states

@@ -66,7 +66,7 @@ def _load() -> Path:
             " installed softdp"
         )
     mend = f"pip install --force-reinstall --no-deps {source}"
-    if torch.__version__ < (2, 10):
+    if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10):
         mend = 'pip install "torch>=2.10"'
     raise ImportError(
         f"softdp's compiled extension {trouble}. Built: {was}. Here: {here}. Mend it with: {mend}"
@@ -98,7 +98,7 @@ def _cpu() -> str:
     """The CPU kernels' instruction set; settings of the environment that cannot be had are errors here."""
     ask = ctypes.CDLL(str(EXTENSION)).softdp_cpu
     ask.restype = ctypes.c_char_p
-    answer = ask().decode()
+    answer: str = ask().decode()
     if answer.startswith("!"):
         raise ImportError(f"softdp: {answer[1:]}")
     return answer
@@ -142,6 +142,7 @@ def _version(number: int) -> str:
 def _why_not_on(index: int | None) -> str | None:
     """Why the kernels do not run on this GPU, None where they do."""
     capability = torch.cuda.get_device_capability(index)
+    assert CUDA_EXTENSION is not None  # why_no_cuda() comes first
     driver, built = cuda_versions(CUDA_EXTENSION)
     architectures = _built().get("cuda_archs", [])
     if any(_runs_on(name, capability, compiles=driver >= built) for name in architectures):

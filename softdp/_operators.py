@@ -6,7 +6,10 @@ are.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from . import _autograd, _fake, _vmap
 from ._recurrences import RECURRENCES, Recurrence
@@ -16,9 +19,9 @@ from ._registration import register
 class Operators(NamedTuple):
     """The three operators of a recurrence."""
 
-    forward: _vmap.Operator
-    backward: _vmap.Operator
-    double_backward: _vmap.Operator
+    forward: Callable[..., tuple[Tensor, Tensor]]
+    backward: Callable[..., Any]  # a tensor, of a recurrence with one score; else a tuple of them
+    double_backward: Callable[..., tuple[Tensor, ...]]
 
 
 NO_FORWARD_MODE = {

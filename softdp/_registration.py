@@ -84,7 +84,8 @@ def register(
         rules.update(backward=gradient, jvp=tangent or jvp)
         methods = {rule: staticmethod(method) for rule, method in rules.items()}
         made: Any = type(name, (torch.autograd.Function,), methods)
-        return made.apply
+        applied: Operator = made.apply
+        return applied
 
     rule = vmap(call)
     plain = function(forward=forward)

@@ -87,7 +87,7 @@ def explained(*, features: str = "") -> Callable[[Callable[P, Result]], Callable
 class _Misfit:
     """What to say of arguments that do not fit a function's signature, or "" where they fit."""
 
-    def __init__(self, function: Callable, features: str) -> None:
+    def __init__(self, function: Callable[..., Any], features: str) -> None:
         parameters = inspect.signature(function).parameters.values()
         self.name = function.__name__
         self.features = features

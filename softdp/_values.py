@@ -67,11 +67,13 @@ def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, 
             + fractions * value.is_floating_point()
         )
     if value.dim() != 1 or value.shape[0] != pairs:
-        instead = {
+        shape = tuple(value.shape)
+        written = {
             (pairs, 1): f": write {name}.squeeze(1)",
             (pairs, longest): f": write {name}.sum(1) if it is a mask",
-        }.get(tuple(value.shape), "")
-        raise ValueError(f"{name} must have shape ({pairs},), got {tuple(value.shape)}{instead}")
+        }
+        instead = next((text for fitting, text in written.items() if fitting == shape), "")
+        raise ValueError(f"{name} must have shape ({pairs},), got {shape}{instead}")
     if value.device.type != "cpu" and value.device != device:
         raise ValueError(f"{name} must be on the CPU or on {of}'s device {device}, got {value.device}")
     if value.device.type != "cpu" or pairs == 0 or _torch.values_hidden():

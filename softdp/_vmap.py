@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 
 from ._recurrences import Recurrence
@@ -53,6 +54,27 @@ def _joined(value: Tensor | None, dim: int | None, pairs: int, size: int) -> Ten
 def _parted(value: Tensor, size: int, there: bool) -> Tensor:
     """(size * B, ...) -> (size, B, ...). An empty tensor stands for no result, and stays empty."""
     return value.unflatten(0, (size, -1 if value.shape[0] else 0)) if there else value.new_empty((size, 0))
+
+
+def in_turn(operator: Operator) -> Rule:
+    """The rule of an operator whose pairs cannot join: it is called once for each of the K parts."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        parts = [
+            operator(
+                *(
+                    t.select(dim, k) if isinstance(t, Tensor) and dim is not None else t
+                    for t, dim in zip(inputs, in_dims, strict=True)
+                )
+            )
+            for k in range(info.batch_size)
+        ]
+        if isinstance(parts[0], Tensor):
+            return torch.stack(parts), 0
+        stacked = tuple(torch.stack(results) for results in zip(*parts, strict=True))
+        return stacked, (0,) * len(stacked)
+
+    return rule
 
 
 class Rules(NamedTuple):

@@ -100,6 +100,7 @@ def fsd_alignment(
     score, saved = FSD.forward(*detached, *lengths, *options, True)
     needs = True, False, False
     given = torch.ones_like(score), saved, match, insert, delete
+    alignment: Tensor
     alignment, _, _ = FSD.backward(*given, *lengths, *options, *needs)
     return alignment
 
@@ -154,7 +155,9 @@ def lcs_alignment(
     similarity, *lengths = _devices.taken(args)
     options = float(threshold), float(gamma)
     score, saved = LCS.forward(similarity.detach(), *lengths, *options, True)
-    return LCS.backward(torch.ones_like(score), saved, similarity, *lengths, *options, False)
+    given = torch.ones_like(score), saved, similarity
+    alignment: Tensor = LCS.backward(*given, *lengths, *options, False)
+    return alignment
 
 
 def _alignment_by_autograd(score: Tensor, leaf: Tensor, scores: tuple[Tensor | None, ...]) -> Tensor:

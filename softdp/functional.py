@@ -78,9 +78,9 @@ def fsd_score(
 def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str) -> Tensor:
     """fsd_score of arguments that were checked, under whatever names."""
     if not _devices.has_kernel(args.match.device):
-        *scores, x_lengths, y_lengths = args.computed()
+        match, insert, delete, x_lengths, y_lengths = args.computed()
         return reference.fsd_score(
-            *scores, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
+            match, insert, delete, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
         )
     args = _devices.taken(args)
     save = _needs_gradient(args.match, args.insert, args.delete)

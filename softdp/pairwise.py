@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from . import _checks, _features, _fused, _values
+from . import _checks, _features, _fused, _fused_pairwise, _values
+from ._kinds import FSD, KIND_OF_COST, LCS, Options
 from ._signatures import explained
 from .soft_dtw import Cost, between, checked_cost, trained
 
@@ -66,8 +67,8 @@ def pairwise_soft_dtw(
     def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
         return between(x, y, cost, gamma, x_lengths, y_lengths)
 
-    if isinstance(cost, str) and cost in _fused.KIND_OF_COST:
-        options = _fused.Options(_fused.KIND_OF_COST[cost], float(gamma))
+    if isinstance(cost, str) and cost in KIND_OF_COST:
+        options = Options(KIND_OF_COST[cost], float(gamma))
         value = _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
     else:
         value = _by_rows(of_pairs, x, y, x_lengths, y_lengths)
@@ -125,7 +126,7 @@ def pairwise_fsd(
     def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
         return _fused.fsd(x, y, gamma, x_lengths, y_lengths)
 
-    options = _fused.Options(_fused.FSD, float(gamma))
+    options = Options(FSD, float(gamma))
     return _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
 
 
@@ -175,7 +176,7 @@ def pairwise_lcs(
     def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
         return _fused.lcs(x, y, threshold, gamma, x_lengths, y_lengths)
 
-    options = _fused.Options(_fused.LCS, float(gamma), float(threshold))
+    options = Options(LCS, float(gamma), float(threshold))
     return _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
 
 
@@ -196,7 +197,7 @@ def _pairwise(
     y: Tensor,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
-    options: _fused.Options,
+    options: Options,
 ) -> Tensor:
     if not _fused.serves(x):
         return _by_rows(of_pairs, x, y, x_lengths, y_lengths)
@@ -204,7 +205,7 @@ def _pairwise(
         K, N, _ = x.shape
         if type(K) is int and K > FEWEST_ROWS and K * K * N * N >= LEAST_HALVED:  # symbols stand for any size
             return _by_halves(x, x_lengths, options)
-    return _fused.pairwise(x, y, x_lengths, y_lengths, options)
+    return _fused_pairwise.scores(x, y, x_lengths, y_lengths, options)
 
 
 MOST_BLOCKS = 16  # with which 17 of 32 pairs are swept
@@ -212,15 +213,16 @@ FEWEST_ROWS = 4  # of a block, whose pairs share the threads
 LEAST_HALVED = 1 << 22  # cells, with which sweeps take longer than 16 calls
 
 
-def _by_halves(x: Tensor, lengths: Tensor | None, options: _fused.Options) -> Tensor:
+def _by_halves(x: Tensor, lengths: Tensor | None, options: Options) -> Tensor:
     """x against itself: each sequence beside those that follow, block by block, and the rest is the same."""
     K = x.shape[0]
     step = max(FEWEST_ROWS, -(-K // MOST_BLOCKS))
     rows = []
     for k in range(0, K, step):
         own, rest = slice(k, k + step), slice(k, None)
-        of = (None, None) if lengths is None else (lengths[own], lengths[rest])
-        rows.append(nn.functional.pad(_fused.pairwise(x[own], x[rest], *of, options), (k, 0)))
+        own_lengths, rest_lengths = (None if lengths is None else lengths[part] for part in (own, rest))
+        scores = _fused_pairwise.scores(x[own], x[rest], own_lengths, rest_lengths, options)
+        rows.append(nn.functional.pad(scores, (k, 0)))
     table = torch.cat(rows)
     return table.triu() + table.triu(1).mT
 
@@ -231,7 +233,7 @@ def _by_rows(
     """Each sequence of x beside all of y, as pairs; all of them at once in a graph for any K."""
     K, L = x.shape[0], y.shape[0]
     if torch.compiler.is_compiling():
-        return of_pairs(*_fused.copied(x, y, x_lengths, y_lengths)).view(K, L)
+        return of_pairs(*_fused_pairwise.copied(x, y, x_lengths, y_lengths)).view(K, L)
     rows = [
         of_pairs(x[k].expand(L, -1, -1), y, None if x_lengths is None else x_lengths[k].expand(L), y_lengths)
         for k in range(K)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from . import _checks, alignment
-from ._dtypes import computed
 from ._signatures import explained
 
 try:
@@ -87,8 +87,9 @@ def matrix(
     forbidden, finite = cells == -np.inf, np.isfinite(cells)
     spoilt = ~(forbidden | finite)
     low, high = (cells[finite].min(), cells[finite].max()) if finite.any() else (0.0, 1.0)
+    drawn = np.ma.masked_where(~finite, cells)
     image = axes.imshow(
-        np.ma.masked_where(~finite, cells),
+        drawn,
         cmap=colormaps[cmap].with_extremes(bad=FORBIDDEN),
         vmin=low if vmin is None else vmin,
         vmax=high if vmax is None else vmax,
@@ -110,17 +111,17 @@ def matrix(
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator("auto", integer=True))
     if values is not None:
-        _write(axes, image.to_rgba(image.get_array()), cells, values, seconds)
+        _write(axes, image.to_rgba(drawn), cells, values, seconds)
     return axes
 
 
 def path(
-    cells: alignment.Path | Tensor | Sequence[Sequence],
+    cells: alignment.Path | Tensor | Sequence[Sequence[Any]],
     axes: Axes,
     *,
     pair: int = 0,
     seconds: Seconds | None = None,
-    **line,
+    **line: Any,
 ) -> Axes:
     """A path as a line through the centres of its cells, over a :func:`matrix`.
 
@@ -205,13 +206,15 @@ def fsd_pair(
         'expected alignment and best path'
     """
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, "")
-    match, insert, delete, *lengths = _one(args, pair)
-    options = {"boundary": boundary, "x_lengths": lengths[0], "y_lengths": lengths[1]}
-    # A gap that was a number has the arithmetic's dtype, which a half match has not.
-    match, insert, delete = (None if t is None else computed(t) for t in (match, insert, delete))
-    E = alignment.fsd_alignment(match, insert, delete, gamma=gamma, **options)
-    best = alignment.fsd_path(match, insert, delete, **options)
-    return _draw(match, E, best, "match score", lengths, seconds, axes, {})
+    _check_pair(pair, len(match))
+    rest = (_part(t, pair) for t in args[2:])
+    one = _checks.FsdArguments(_row(args.match, pair), _row(args.insert, pair), *rest)
+    match, insert, delete, n, m = one.computed()  # a gap that was a number may have another dtype than match
+    E = alignment.fsd_alignment(
+        match, insert, delete, gamma=gamma, boundary=boundary, x_lengths=n, y_lengths=m
+    )
+    best = alignment.fsd_path(match, insert, delete, boundary=boundary, x_lengths=n, y_lengths=m)
+    return _draw(match, E, best, "match score", (n, m), seconds, axes, {})
 
 
 @explained()
@@ -253,13 +256,13 @@ def lcs_pair(
         [0, 2]
     """
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths, "")
-    similarity, *lengths = _one(args, pair)
-    options = {"threshold": threshold, "x_lengths": lengths[0], "y_lengths": lengths[1]}
-    E = alignment.lcs_alignment(similarity, gamma=gamma, **options)
-    best = alignment.lcs_path(similarity, **options)
+    _check_pair(pair, len(similarity))
+    similarity, n, m = _row(args.similarity, pair), _part(args.x_lengths, pair), _part(args.y_lengths, pair)
+    E = alignment.lcs_alignment(similarity, threshold=threshold, gamma=gamma, x_lengths=n, y_lengths=m)
+    best = alignment.lcs_path(similarity, threshold=threshold, x_lengths=n, y_lengths=m)
     common = [k for k, (_, _, move) in enumerate(best.tolist()[0]) if move == "match"]
     marks = {"marker": "o", "markersize": 4, "markevery": common}
-    return _draw(similarity, E, best, "similarity", lengths, seconds, axes, marks)
+    return _draw(similarity, E, best, "similarity", (n, m), seconds, axes, marks)
 
 
 # ---- arguments -----------------------------------------------------------------------------------
@@ -310,7 +313,7 @@ def _extent(shape: tuple[int, int], seconds: Seconds | None) -> tuple[float, flo
     return start * y_step, (shape[1] + start) * y_step, (shape[0] + start) * x_step, start * x_step
 
 
-def _steps(cells: alignment.Path | Tensor | Sequence[Sequence], pair: int) -> np.ndarray:
+def _steps(cells: alignment.Path | Tensor | Sequence[Sequence[Any]], pair: int) -> np.ndarray:
     """(K, 2) int: the path's cells (i, j)."""
     if isinstance(cells, alignment.Path):
         _check_pair(pair, len(cells.lengths))
@@ -332,10 +335,13 @@ def _check_pair(pair: int, pairs: int) -> None:
         raise ValueError(f"pair must be an integer in [0, {pairs}), got {pair!r}")
 
 
-def _one(args: Sequence[Tensor | None], pair: int) -> list[Tensor | None]:
-    """The arguments of one pair; the scores come first, and what has one row is shared by all pairs."""
-    _check_pair(pair, len(args[0]))
-    return [None if t is None else t.detach()[pair if len(t) > 1 else 0 :][:1] for t in args]
+def _row(table: Tensor, pair: int) -> Tensor:
+    """One pair's part of a tensor (1 or B, ...). All pairs share a single row."""
+    return table.detach()[pair if len(table) > 1 else 0 :][:1]
+
+
+def _part(table: Tensor | None, pair: int) -> Tensor | None:
+    return None if table is None else _row(table, pair)
 
 
 # ---- drawing -------------------------------------------------------------------------------------
@@ -344,7 +350,9 @@ def _one(args: Sequence[Tensor | None], pair: int) -> list[Tensor | None]:
 def _new_axes(columns: int) -> Sequence[Axes]:
     import matplotlib.pyplot as plt  # here: it chooses a backend, which those who bring axes need not
 
-    return plt.subplots(1, columns, figsize=(5 * columns, 4), layout="constrained", squeeze=False)[1][0]
+    _, panels = plt.subplots(1, columns, figsize=(5 * columns, 4), layout="constrained", squeeze=False)
+    row: Sequence[Axes] = panels[0]
+    return row
 
 
 def _draw(
@@ -355,17 +363,15 @@ def _draw(
     lengths: Sequence[Tensor | None],
     seconds: Seconds | None,
     axes: Sequence[Axes] | None,
-    line: dict,
+    line: dict[str, Any],
 ) -> tuple[Axes, Axes]:
     x_length, y_length = lengths
     _cropped(scores[0], x_length, y_length), _scale(seconds)  # raise before a figure is opened
     left, right = _new_axes(2) if axes is None else axes
-    for panel, table, what, look in (
-        (left, scores, name, {}),
-        (right, mass, "expected alignment", {"cmap": MASS, "vmin": 0, "vmax": 1}),
-    ):
-        options = {"x_length": x_length, "y_length": y_length, "seconds": seconds, "label": what}
-        matrix(table[0], panel, **options, **look)
+    options: dict[str, Any] = {"x_length": x_length, "y_length": y_length, "seconds": seconds}
+    matrix(scores[0], left, label=name, **options)
+    matrix(mass[0], right, label="expected alignment", cmap=MASS, vmin=0, vmax=1, **options)
+    for panel, what in ((left, name), (right, "expected alignment")):
         path(best, panel, seconds=seconds, **line)
         panel.set_title(f"{what} and best path")
     return left, right

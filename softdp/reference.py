@@ -316,11 +316,12 @@ def _spoiled(table: Tensor) -> Tensor:
 
 def _spoil(score: Tensor, spoiled: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
     """Make the score of a spoiled pair NaN, and its derivatives with it where they are asked for."""
-    total = sum(table.sum((1, 2)) for table in tables).masked_fill(~spoiled, 0)
+    sums = (table.sum((1, 2)) for table in tables)
+    total = sum(sums, torch.zeros_like(score)).masked_fill(~spoiled, 0)
     if torch.compiler.is_compiling():  # which takes no Function with a jvp, and has one derivative only
         poison = torch.xlogy(total, -1.0)  # its gradient is 0 for 0, and NaN for any other
     else:
-        poison = _Unknown.apply(total, total)
+        poison = _unknown(total, total)
     return torch.where(spoiled, poison, score)
 
 
@@ -342,9 +343,12 @@ class _Unknown(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, Tensor]:
         first, second = ctx.saved_tensors
-        return _Unknown.apply(asked, second), _Unknown.apply(asked, first)
+        return _unknown(asked, second), _unknown(asked, first)
 
     @staticmethod
     def jvp(ctx: Any, first_asked: Tensor, second_asked: Tensor) -> Tensor:
         first, second = ctx.saved_tensors
-        return _Unknown.apply(first_asked, second) + _Unknown.apply(second_asked, first)
+        return _unknown(first_asked, second) + _unknown(second_asked, first)
+
+
+_unknown: Callable[[Tensor, Tensor], Tensor] = _Unknown.apply

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from . import _checks, _cosines, _devices, _distances, _features, _fused, _values
 from ._dtypes import arithmetic
+from ._kinds import KIND_OF_COST
 from ._signatures import SOFT_DTW_FEATURES, WORDS, explained
 from .functional import checked_fsd_score
 from .losses import _reduction
@@ -221,8 +222,7 @@ def between(
     y_lengths: Tensor | None,
 ) -> Tensor:
     """Soft-DTW of checked features, (B,)."""
-    kind = _fused.KIND_OF_COST.get(cost) if isinstance(cost, str) else None
-    if kind is not None and _fused.goes_by_operator(x, y, kind):
+    if isinstance(cost, str) and cost in COSTS and _fused.goes_by_operator(x, y, KIND_OF_COST[cost]):
         return _fused.soft_dtw(x, y, cost, gamma, x_lengths, y_lengths)
     return soft_dtw(_costs(x, y, cost), gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
 
