@@ -23,10 +23,10 @@ def build_info() -> dict[str, Any]:
         - cpu_selected: the one in use; the environment variable SOFTDP_CPU, set before the import, names
           another.
         - cpu_running: what PyTorch says of this processor.
-        - cuda: the CUDA toolkit that built the CUDA kernels, None where they are not loaded.
-        - cuda_archs: the GPU architectures that they were built for, empty where there are none.
+        - cuda: the CUDA toolkit that built the CUDA kernels, None if they are not loaded.
+        - cuda_archs: the GPU architectures that they were built for, empty if there are none.
         - why_no_cuda: why CUDA tensors run the reference implementation instead of the CUDA kernels; None
-          where they run the kernels. A GPU for which the kernels were not built is found at its first call,
+          if they run the kernels. A GPU for which the kernels were not built is found at its first call,
           which warns.
         - extension, extension_cuda: the paths of the two loaded files; the second can be None.
 

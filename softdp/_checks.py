@@ -22,9 +22,10 @@ TRAINED_NEEDLEMAN_WUNSCH = "g * softdp.needleman_wunsch(match / {g}, gap / {g}, 
 
 
 class FsdArguments(NamedTuple):
-    """Checked arguments of fsd_score; insert and delete have 3 dimensions, each 1 or full.
+    """Checked arguments of fsd_score.
 
-    Gaps have match's dtype, or, where they were numbers, the arithmetic's.
+    insert and delete have 3 dimensions, each 1 or that of match. A gap that was a number has the dtype of the
+    arithmetic, all others have match's.
     """
 
     match: Tensor
@@ -61,6 +62,7 @@ def fsd_arguments(
     y_lengths: Tensor | None,
     trained: str = TRAINED_FSD,
 ) -> FsdArguments:
+    """What fsd_score, its alignment and its path take."""
     _values.floating(match, "match", "(B, N, M)")
     _values.gamma_number(gamma, trained)
     if not isinstance(boundary, str) or boundary not in ("free", "anchored"):
@@ -81,6 +83,7 @@ def lcs_arguments(
     y_lengths: Tensor | None,
     trained: str = TRAINED_LCS,
 ) -> LcsArguments:
+    """What lcs_score, its alignment and its path take."""
     _values.floating(similarity, "similarity", "(B, N, M)")
     _values.gamma_number(gamma, trained)
     _values.threshold_number(threshold)
@@ -91,6 +94,7 @@ def lcs_arguments(
 
 
 def cost_arguments(cost: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:
+    """What soft_dtw takes."""
     _values.floating(cost, "cost", "(B, N, M)")
     _values.gamma_number(gamma, TRAINED_SOFT_DTW)
     B, N, M = cost.shape
@@ -105,7 +109,7 @@ def needleman_wunsch_arguments(
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
 ) -> FsdArguments:
-    """Scores in the dtype of the arithmetic; the gap is insert, (B, 1, 1) or (1, 1, 1)."""
+    """Checked scores in the dtype of the arithmetic. The gap is insert, (B, 1, 1) or (1, 1, 1)."""
     _values.floating(match, "match", "(B, N, M)")
     _values.gamma_number(gamma, TRAINED_NEEDLEMAN_WUNSCH)
     gap = _values.gap_of_pairs(gap, match)
@@ -116,6 +120,7 @@ def needleman_wunsch_arguments(
 
 
 def feature_arguments(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:
+    """Features of pairs, with their lengths."""
     _values.floating(x, "x", "(B, N, D)")
     _values.floating(y, "y", "(B, M, D)")
     _values.agree(y, "y", x, "x")
@@ -129,6 +134,7 @@ def feature_arguments(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths:
 
 
 def feature_lengths(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:
+    """The lengths of features."""
     _values.lengths(x_lengths, "x_lengths", x.shape[0], x.shape[1], "x", x.device)
     _values.lengths(y_lengths, "y_lengths", y.shape[0], y.shape[1], "x", x.device)
 
@@ -136,6 +142,7 @@ def feature_lengths(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: T
 def pairwise_arguments(
     x: Tensor, y: Tensor | None, x_lengths: Tensor | None, y_lengths: Tensor | None
 ) -> None:
+    """Features of every x and every y, with their lengths. y=None compares x with itself."""
     _values.floating(x, "x", "(K, N, D)")
     _values.lengths(x_lengths, "x_lengths", x.shape[0], x.shape[1], "x", x.device)
     if y is None:
@@ -154,6 +161,7 @@ def pairwise_arguments(
 
 
 def two_heads(x: Tensor) -> None:
+    """Features with two halves."""
     if x.shape[2] % 2:
         raise ValueError(
             f"x must have an even number of features, half for match and half for the gap, got {x.shape[2]}"

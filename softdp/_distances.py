@@ -1,10 +1,10 @@
-"""The operators behind squared_euclidean: products and sums of the differences of all pairs of steps.
+"""Distances of all pairs of steps, and the operators behind them: products and sums of differences.
 
     products   out(i,j) = (x_i - y_j) . (u_i - w_j);   with u = x and w = y the squared distances
     sums       out_x(i) = sum_j g(i,j) (x_i - y_j),   out_y(j) = -sum_i g(i,j) (x_i - y_j)
 
-The derivatives of each are made of both, so that the two give derivatives of every order. The CPU kernels are
-in csrc/cpu/differences.h; other devices run the PyTorch operations below.
+The derivatives of both operators are calls of both operators. So there are derivatives of every order. The
+CPU kernels are in csrc/cpu/differences.h. Other devices run the PyTorch operations below.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 from . import _checks, _features, _registration, _vmap
 from ._signatures import explained
 
-FEW_FEATURES = 12  # up to which differences cost a GPU less than products in float64 do
-AT_ONCE = 2**24  # numbers of a piece's intermediate results
+FEW_FEATURES = 12  # with at most so many, differences take a GPU less time than products in float64
+AT_ONCE = 2**24  # numbers that the intermediate results of a piece hold
 
 
 @explained()
@@ -32,27 +32,27 @@ def squared_euclidean(
 ) -> Tensor:
     """Squared Euclidean distances of all pairs of steps.
 
-    Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns (B, N, M), without (B, N, M, D) on the way.
+    Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns (B, N, M). No (B, N, M, D) is made.
 
         cost(i,j) = |x_i - y_j|^2
 
-    Steps are subtracted before anything is squared, so that small differences of large positions keep their
-    digits: |x_i|^2 + |y_j|^2 - 2 x_i . y_j, which torch.cdist takes for more than 25 steps, loses them. The
-    same holds of the gradient. Differentiable any number of times, backward and forward, also where a
-    distance is 0 (unlike torch.cdist).
+    Steps are subtracted first and squared then. So small differences of large positions keep their digits.
+    torch.cdist loses them for more than 25 steps, where it computes |x_i|^2 + |y_j|^2 - 2 x_i . y_j. The same
+    holds of the gradient. There are derivatives of every order, backward and forward, also where a distance
+    is 0. torch.cdist has no second derivative there.
 
     Args:
         x, y: features of the two sequences.
-        x_lengths, y_lengths: steps per pair; None means N and M. Steps past them, which may hold anything,
-            are taken for 0 and get gradient 0; the distances to them mean nothing.
+        x_lengths, y_lengths: steps per pair; None means N and M. Steps past them may hold anything: they
+            count as 0 and get the gradient 0. The distances to them mean nothing.
 
     Returns:
-        The distances, (B, N, M), float64 for float64 features and float32 for all others, autocast or not.
-        In float32 off by at most 2e-6 of each distance (measured to 512 features). A step that holds a NaN or
-        an infinity makes the distances to it NaN, and no others. A distance that receives the gradient 0 adds
-        nothing to the gradients of the features, whatever they hold. On devices other than the CPU more than
-        12 features go through products in float64; features that are not finite are hidden there only if
-        their whole pair receives the gradient 0.
+        The distances, (B, N, M), float64 for float64 features and float32 for all others, also under
+        autocast. In float32 the error is at most 2e-6 of each distance (measured to 512 features). A step
+        that holds a NaN or an infinity makes the distances to it NaN, and no others. A distance that receives
+        the gradient 0 adds nothing to the gradients of the features, also if these are not finite. On devices
+        other than the CPU, more than 12 features go through products in float64. There this holds only if the
+        whole pair receives the gradient 0.
 
     Raises:
         ValueError: shapes, devices or lengths that do not fit.
@@ -79,19 +79,19 @@ def squared(x: Tensor, y: Tensor) -> Tensor:
 def euclidean(x: Tensor, y: Tensor) -> Tensor:
     """|x_i - y_j|, with the gradient 0 where it is 0."""
     squares = squared(x, y)
-    # Where the root has no derivative, and where it would make NaN of the gradient 0.
+    # At 0 the root has no derivative. At NaN its derivative would turn the gradient 0 into NaN.
     root = squares.masked_fill((squares == 0) | squares.isnan(), 1).sqrt()
     return torch.where(squares.isnan(), squares, root.masked_fill(squares == 0, 0))
 
 
 def manhattan(x: Tensor, y: Tensor) -> Tensor:
-    """The sums of the features' absolute differences, differentiable once."""
-    (x, of_x), (y, of_y) = _features.without_spoiled(x), _features.without_spoiled(y)
+    """The sums of the features' absolute differences. PyTorch differentiates them once."""
+    (x, of_x), (y, of_y) = _features.finite(x), _features.finite(y)
     return torch.cdist(x, y, p=1) + (of_x + of_y.mT)
 
 
 def infinity_as_nan(x: Tensor) -> Tensor:
-    """An infinite step spoils its pair: as an infinite distance it would count as forbidden cells."""
+    """Features with NaN instead of infinity. An infinite distance would count as a forbidden cell."""
     fixed = x.detach()
     return x + (fixed - fixed)
 
@@ -156,7 +156,7 @@ def _sums_gradient(ctx: Any, v_x: Tensor | None, v_y: Tensor | None) -> tuple[Te
 
 
 def no_direction(v_x: Tensor, v_y: Tensor) -> Tensor:
-    """Pairs whose directions are 0, (B, 1, 1): their derivatives are 0, whatever the steps hold."""
+    """Which pairs have only directions 0, (B, 1, 1). Their derivatives are 0, also of steps with a NaN."""
     return ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
 
 
@@ -205,9 +205,9 @@ sums: Callable[..., tuple[Tensor, Tensor]] = _registration.register(
 
 # ---- other devices -------------------------------------------------------------------------------
 #
-# In pieces of rows, without waiting for the device. With more than a few features by matrix products in
-# float64, of steps taken relative to the first one of x: in float32 they lose small differences of large
-# positions.
+# They work on pieces of rows, and do not wait for the device. With more than FEW_FEATURES they are matrix
+# products in float64, of steps relative to the first step of x. In float32 the products would lose small
+# differences of large positions.
 
 
 def products_elsewhere(x: Tensor, y: Tensor, u: Tensor | None, w: Tensor | None) -> Tensor:
@@ -247,7 +247,9 @@ def sums_elsewhere(
         else:
             sums_x[:, rows] = of_x * g.sum(2)[..., None] - g @ y
             sums_y += y * g.sum(1)[..., None] - g.mT @ of_x
-    nothing = (weights == 0).all(2).all(1)[:, None, None]  # 0 then, whatever the steps hold
+    nothing = (
+        (weights == 0).all(2).all(1)[:, None, None]
+    )  # their sums are 0, also of steps that are not finite
     sums_x, sums_y = (t.to(dtype).masked_fill(nothing, 0) for t in (sums_x, sums_y))
     none = x.new_empty(0, dtype=dtype)
     return sums_x if need_x else none, sums_y if need_y else none.clone()
@@ -277,11 +279,11 @@ def _signs(x: Tensor, y: Tensor, rows: slice) -> Tensor:
 
 
 def _by_differences(x: Tensor) -> bool:
-    return x.shape[2] <= FEW_FEATURES or x.device.type == "mps"  # which has no float64
+    return x.shape[2] <= FEW_FEATURES or x.device.type == "mps"  # it has no float64
 
 
 def _relative(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """In float64, less a step of x, which leaves the differences as they are."""
+    """Both in float64, minus a step of x. This does not change their differences."""
     origin = x[:, :1].double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) if x.shape[1] else 0
     return x.double() - origin, y.double() - origin
 

@@ -10,7 +10,7 @@ from ._dtypes import computed
 
 
 def valid(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Features in the dtype of the arithmetic, with the padding, which may hold anything, set to 0."""
+    """Features in the dtype of the arithmetic, with 0 in the padding, which may hold anything."""
     x = computed(x)
     if lengths is None:
         return x
@@ -19,20 +19,20 @@ def valid(x: Tensor, lengths: Tensor | None) -> Tensor:
     return x.masked_fill(padding[..., None], 0)
 
 
-def without_spoiled(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps that hold a NaN or infinity as 0, and a NaN to add to what comes of them, 0 for the others:
-    (B, N, D) -> (B, N, D), (B, N, 1).
+def finite(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Finite steps, and what to add to their results: (B, N, D) -> (B, N, D), (B, N, 1).
 
-    The gradient by the features is then 0 where nothing is asked for, and NaN where it is: in products with
-    the features themselves 0 times NaN would be NaN.
+    A step that holds a NaN or infinity is replaced by 0, and NaN is added to its results. To the results of
+    other steps 0 is added. The gradient of such a step is then NaN, or 0 if its results receive the gradient
+    0. A product with the step itself would make NaN of 0.
     """
-    spoiled = ~x.detach().isfinite().all(2, keepdim=True)
-    # Of a sum that is not 0 NaN; the gradient by it is xlogy(gradient, -1), 0 for 0 and NaN for any other.
+    bad = ~x.detach().isfinite().all(2, keepdim=True)
+    # NaN of a sum that is not 0. The gradient by it is xlogy(gradient, -1): 0 of 0, and NaN of all others.
     unknown = torch.xlogy(x.sum(2, keepdim=True), -1.0)
-    return x.masked_fill(spoiled, 0), torch.where(spoiled, unknown, 0.0)
+    return x.masked_fill(bad, 0), torch.where(bad, unknown, 0.0)
 
 
 def autocast_rounds(x: Tensor) -> bool:
-    """Whether autocast would have products of such tensors in half precision."""
+    """Whether autocast would compute products of such tensors in half precision."""
     device = x.device.type
     return _torch.has_autocast(device) and torch.is_autocast_enabled(device)

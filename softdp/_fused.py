@@ -23,14 +23,15 @@ def serves(x: Tensor) -> bool:
     return _devices.has_kernel(x.device) and not _torch.forward_mode()
 
 
-# Features a step, from which on tables are faster on a GPU: predicted for an H100 by instructions and bytes,
-# of 64 steps they take 0.88 of the operator's time for FSD with 256 features, and 0.63 for soft-DTW with
-# 1024. A table is then smaller than the features. A graph takes the operator for all sizes.
+# With at least so many features a step, tables are faster on a GPU. This is predicted for an H100, from
+# instructions and bytes: of 64 steps, tables take 0.88 of the operator's time for FSD with 256 features, and
+# 0.63 for soft-DTW with 1024. A table is then smaller than the features. A compiled graph takes the operator
+# for all sizes.
 FEATURES_FOR_TABLES = {SQUARES: 8, ROOTS: 8, ABSOLUTE: 8, FSD: 4, LCS: 4, COSINES: 4}
 
 
 def goes_by_operator(x: Tensor, y: Tensor, kind: int) -> bool:
-    """Whether these features do; else they go through tables."""
+    """Whether these features go by the operator. If not, they go through tables."""
     if not serves(x):
         return False
     if not _devices.on_gpu(x.device) or torch.compiler.is_compiling():
@@ -52,14 +53,14 @@ def soft_dtw(
 
 
 def fsd(x: Tensor, y: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
-    """FSD of the cosines of both halves of the features, as soft_dtw takes them."""
+    """FSD of the cosines of both halves of the features, which are as in soft_dtw."""
     return _score_or_tables(x, y, x_lengths, y_lengths, Options(FSD, float(gamma)))
 
 
 def lcs(
     x: Tensor, y: Tensor, threshold: float, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
 ) -> Tensor:
-    """LCS of the cosines of the features, as soft_dtw takes them."""
+    """LCS of the cosines of the features, which are as in soft_dtw."""
     return _score_or_tables(x, y, x_lengths, y_lengths, Options(LCS, float(gamma), float(threshold)))
 
 
@@ -126,7 +127,7 @@ def outside_inference(t: Tensor | None) -> Tensor | None:
 
 
 def _versions(tensors: tuple[Tensor | None, ...]) -> list[int | None]:
-    """How often each was changed in place; tensors of inference mode do not tell."""
+    """How often each was changed in place. Tensors of inference mode do not count it."""
     return [None if t is None or t.is_inference() else _torch.version(t) for t in tensors]
 
 
@@ -143,7 +144,10 @@ def _inputs(ctx: Any, saved: Sequence[Tensor | None]) -> Sequence[Tensor | None]
 
 
 def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-    """of_gradients: where the gradients that were made are differentiated in turn."""
+    """The derivatives by the features.
+
+    of_gradients is given if the gradients that were made are differentiated in turn.
+    """
     saved = ctx.saved_tensors
     directions = [v if there else None for v, there in zip(of_gradients, ctx.made, strict=True)]
     found: list[Tensor | None] = [None, None]
@@ -160,8 +164,10 @@ def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -
 def _second(
     directions: Sequence[Tensor | None], inputs: Sequence[Tensor | None], options: Options
 ) -> list[Tensor | None]:
-    """The derivatives of the gradients along the directions. A pair without a direction gets 0, whatever it
-    holds."""
+    """The derivatives of the gradients along the directions.
+
+    A pair without a direction gets 0, also if its features are not finite.
+    """
     (v_x, v_y), (x, y, x_lengths, y_lengths) = directions, inputs
     assert x is not None
     itself = y is None
@@ -182,9 +188,9 @@ def _scaled(of_score: Tensor, score: Tensor, *made: Tensor) -> tuple[Tensor, ...
     if not (torch.is_grad_enabled() or _torch.transformed() or torch.compiler.is_compiling()):
         scaled: tuple[Tensor, ...] = _scaled_gradients(of_score, score, *made)
         return scaled
-    spoiled = (score.detach().isnan() & (of_score.detach() != 0))[:, None, None]
+    unknown = (score.detach().isnan() & (of_score.detach() != 0))[:, None, None]
     factor = of_score[:, None, None]
-    return tuple((t * factor).masked_fill(spoiled, torch.nan) if t.dim() == 3 else t for t in made)
+    return tuple((t * factor).masked_fill(unknown, torch.nan) if t.dim() == 3 else t for t in made)
 
 
 torch.library.register_fake("softdp::score_of_features", _shapes_of_score_of_features)

@@ -1,7 +1,7 @@
-"""Loads the compiled files beside this one, and tells what they hold.
+"""Loads the compiled files beside this one.
 
-_C.abi3.so      the operators' schemas and the CPU kernels; without it there is no softdp
-_CUDA.abi3.so   the CUDA operators and kernels; loaded where PyTorch has CUDA
+_C.abi3.so      the operators' schemas and the CPU kernels. Without it the import is an error
+_CUDA.abi3.so   the CUDA operators and kernels. It is loaded if PyTorch has CUDA
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _built() -> dict[str, Any]:
     return json.loads(record.read_text()) if record.is_file() else {}
 
 
-# What the Python files here call: an older build, beside newer Python files, lacks some of them.
+# All operators that the Python files call. An older build beside newer Python files lacks some of them.
 OPERATORS = (
     *(name for row in RECURRENCES for name in row.operators),
     "difference_products",
@@ -43,17 +43,14 @@ OPERATORS = (
 
 def _load() -> Path:
     file = PACKAGE / "_C.abi3.so"
+    trouble = f"is missing: there is no {file}"
     if file.is_file():
-        trouble = _trouble(file)
+        why = _trouble(file)
         missing = [name for name in OPERATORS if not hasattr(torch.ops.softdp, name)]
-        if trouble is None and not missing:
+        if why is None and not missing:
             return file
-        older = f"is older than the Python files: no {missing[0]}" if missing else ""
-        trouble = f"does not load: {trouble}" if trouble else older
-    else:
-        trouble = f"is missing: there is no {file}"
-    built = _built()
-    was = "by nothing that left a record"
+        trouble = f"does not load: {why}" if why else f"is older than the Python files: no {missing[0]}"
+    built, was = _built(), "by nothing that left a record"
     if built:
         was = f"softdp {built['version']}, for torch {built['torch']} and newer, {built['platform']}"
     machine = f"{sys.platform}-{platform.machine()}"
@@ -74,7 +71,7 @@ def _load() -> Path:
 
 
 def _trouble(file: Path) -> str | None:
-    """Loads a file of operators. What goes wrong, in the loader's own words; None if nothing does."""
+    """Load a file of operators. Returns what went wrong, in the loader's own words, or None."""
     try:
         torch.ops.load_library(file)
     except (OSError, RuntimeError) as error:
@@ -95,7 +92,7 @@ def _load_cuda() -> tuple[Path | None, str | None]:
 
 
 def _cpu() -> str:
-    """The CPU kernels' instruction set; settings of the environment that cannot be had are errors here."""
+    """The CPU kernels' instruction set. A setting that this machine does not have is an error."""
     ask = ctypes.CDLL(str(EXTENSION)).softdp_cpu
     ask.restype = ctypes.c_char_p
     answer: str = ask().decode()
@@ -111,9 +108,9 @@ CUDA_EXTENSION, _NOT_LOADED = _load_cuda()
 
 @functools.cache
 def why_no_cuda() -> str | None:
-    """Why CUDA tensors run the reference; None where they run the kernels.
+    """Why CUDA tensors run the reference, None if they run the kernels.
 
-    Asks the driver when it is first called, not at import: a process that forks leaves CUDA untouched.
+    The first call asks the driver. The import does not: a process that forks must not have touched CUDA.
     """
     if CUDA_EXTENSION is None:
         return _NOT_LOADED
@@ -129,7 +126,7 @@ def why_no_cuda() -> str | None:
 
 
 def cuda_versions(file: Path) -> tuple[int, int]:
-    """The newest CUDA version that the driver runs, 0 without one, and that of the build: 13020 is 13.2."""
+    """The newest CUDA version of the driver, 0 without a driver, and that of the build: 13020 is 13.2."""
     driver, built = ctypes.c_int(), ctypes.c_int()
     ctypes.CDLL(str(file)).softdp_cuda_versions(ctypes.byref(driver), ctypes.byref(built))
     return driver.value, built.value
@@ -140,7 +137,7 @@ def _version(number: int) -> str:
 
 
 def _why_not_on(index: int | None) -> str | None:
-    """Why the kernels do not run on this GPU, None where they do."""
+    """Why the kernels do not run on this GPU, None if they do."""
     capability = torch.cuda.get_device_capability(index)
     assert CUDA_EXTENSION is not None  # why_no_cuda() comes first
     driver, built = cuda_versions(CUDA_EXTENSION)
@@ -154,8 +151,10 @@ def _why_not_on(index: int | None) -> str | None:
 
 
 def _runs_on(name: str, capability: tuple[int, int], compiles: bool) -> bool:
-    """Whether sm_90 (machine code, of its own generation), sm_90a (of itself) or compute_90 (which the driver
-    compiles, if it is no older than the build) runs on a GPU."""
+    """Whether code for one architecture runs on a GPU.
+
+    sm_90 is machine code for its generation, sm_90a for one GPU. The driver compiles compute_90, if it can.
+    """
     kind, number = name.split("_")
     wanted = divmod(int(number.rstrip("af")), 10)
     if number.endswith("a"):
@@ -177,5 +176,5 @@ def _runs_cuda(index: int | None) -> bool:
 
 @_torch.constant_in_graphs
 def runs_cuda(index: int | None) -> bool:
-    """Whether tensors of this CUDA device run the kernels. Where they do not, the first call says why."""
+    """Whether tensors of this CUDA device run the kernels. If not, the first call warns and says why."""
     return _runs_cuda(index)

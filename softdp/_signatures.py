@@ -15,7 +15,7 @@ from ._values import is_number
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
-# What to write where features x (B, N, D) and y (B, M, D) were given instead of scores.
+# What to write if features x (B, N, D) and y (B, M, D) were given instead of scores.
 SOFT_DTW_FEATURES = "of features write softdp.soft_dtw(softdp.squared_euclidean(x, y))"
 LCS_FEATURES = (
     "of features write softdp.lcs_loss(x, y, target), or, with n = torch.nn.functional.normalize, "
@@ -53,12 +53,12 @@ WORDS = {  # what arguments that are words may be
 
 
 def explained(*, features: str = "") -> Callable[[Callable[P, Result]], Callable[P, Result]]:
-    """A public function, with errors that say what to write where the arguments do not fit its signature.
+    """A public function, with errors that say what to write if the arguments do not fit its signature.
 
-    A number for `delete` by position may have been meant for gamma: it must come by name.
+    A number for `delete` must come by name: by position it may have been meant for gamma.
 
     Args:
-        features: what to write where the tensors given are features.
+        features: what to write if the tensors are features.
     """
 
     def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
@@ -72,11 +72,11 @@ def explained(*, features: str = "") -> Callable[[Callable[P, Result]], Callable
                 return function(*args, **kwargs)
             except TypeError:
                 said = misfit(args, kwargs)
-                if not said:  # the arguments fit: the error comes from inside
+                if not said:  # the arguments fit, so that the error comes from inside
                     raise
             raise TypeError(said)
 
-        # In the globals of the function's module: by them doctest tells its functions from imported ones.
+        # The wrapper gets the globals of the function's module: by them doctest knows whose function it is.
         home = inspect.unwrap(function).__globals__
         own = types.FunctionType(wrapper.__code__, home, function.__name__, closure=wrapper.__closure__)
         return functools.update_wrapper(own, function)
@@ -85,7 +85,7 @@ def explained(*, features: str = "") -> Callable[[Callable[P, Result]], Callable
 
 
 class _Misfit:
-    """What to say of arguments that do not fit a function's signature, or "" where they fit."""
+    """What to say of arguments that do not fit a function's signature. It is "" if they fit."""
 
     def __init__(self, function: Callable[..., Any], features: str) -> None:
         parameters = inspect.signature(function).parameters.values()
@@ -121,6 +121,7 @@ class _Misfit:
 def _surplus(
     name: str, positional: list[str], by_name: list[str], args: tuple[Any, ...], features: str
 ) -> str:
+    """What to say of more arguments than go by position: the names that the others may have."""
     others = args[len(positional) :]
     takes = (
         f"{name} takes {len(positional)} argument{'s' * (len(positional) > 1)} by position "
@@ -149,6 +150,7 @@ def _may_be(value: object, key: str) -> bool:
 
 
 def _unexpected(name: str, key: str, names: list[str]) -> str:
+    """What to say of a name that the function does not have."""
     lengths = key == "lengths" and "x_lengths" in names
     if key == "dist_func" and name == "soft_dtw_loss":
         return f"{name} has no {key}: write cost=dist_func"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-CHECKED = ("2.10.0", "2.13.0", "2.15.0")
+CHECKED = ("2.10.0", "2.13.0", "2.14.1")
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 

@@ -17,7 +17,10 @@ from ._dtypes import DTYPES, arithmetic
 
 
 def gamma_number(gamma: float, trained: str) -> None:
-    """trained: what to write for a gamma that is to be trained; {g} stands for it in divisions."""
+    """A finite number that is not negative.
+
+    trained: what to write for a gamma that is to be trained; {g} stands for it in divisions.
+    """
     if not is_number(gamma):
         raise TypeError(f"gamma must be a number, got {kind(gamma)}{_instead_of_gamma(gamma, trained)}")
     if not (0 <= gamma < math.inf):
@@ -38,6 +41,7 @@ def _instead_of_gamma(gamma: object, trained: str) -> str:
 
 
 def threshold_number(threshold: float) -> None:
+    """A number that is not NaN."""
     if not is_number(threshold):
         instead = ": write threshold=float(threshold)" if _is_one(threshold) else ""
         raise TypeError(f"threshold must be a number, got {kind(threshold)}{instead}")
@@ -46,6 +50,7 @@ def threshold_number(threshold: float) -> None:
 
 
 def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, device: torch.device) -> None:
+    """Lengths of `pairs` pairs from 0 to `longest`, beside the tensor `of` on `device`, or None."""
     if value is None:
         return
     if not isinstance(value, Tensor):
@@ -89,7 +94,7 @@ def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, 
 
 
 def _padded(name: str, of: str) -> str:
-    """How to write the number of steps, padding included, that x_lengths or y_lengths count in `of`."""
+    """How to write the number of steps of x or y, with the padding, where `of` is the tensor at hand."""
     if of == "x":  # features
         return f"{name[0]}.shape[1]"
     return f"{of}.shape[{1 if name == 'x_lengths' else 2}]"
@@ -117,7 +122,7 @@ def floating(tensor: Tensor, name: str, shape: str) -> None:
 
 
 def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
-    """The same device and dtype; under autocast, which computes in float32, halves and float32 mix."""
+    """The same device and dtype. Under autocast, which computes in float32, half types and float32 mix."""
     if tensor.device != other.device:
         raise ValueError(f"{name} must be on {of}'s device {other.device}, got {tensor.device}")
     if tensor.dtype == other.dtype:
@@ -131,6 +136,7 @@ def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
 
 
 def gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
+    """A gap as a tensor with 3 dimensions, each 1 or that of match."""
     value = _gap_tensor(value, name, match)
     shape = (1,) * (3 - value.dim()) + tuple(value.shape)
     fits = len(shape) == 3 and all(s == 1 or s == full for s, full in zip(shape, match.shape, strict=True))
@@ -146,6 +152,7 @@ def gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
 
 
 def gap_of_pairs(value: Tensor | float, match: Tensor) -> Tensor:
+    """A gap for all cells of a pair as a tensor (B, 1, 1) or (1, 1, 1)."""
     value = _gap_tensor(value, "gap", match)
     B = match.shape[0]
     if tuple(value.shape) not in ((), (B,), (B, 1, 1), (1, 1, 1)):
@@ -157,7 +164,7 @@ def gap_of_pairs(value: Tensor | float, match: Tensor) -> Tensor:
 
 
 def _gap_tensor(value: Tensor | float, name: str, match: Tensor) -> Tensor:
-    """A number as (1, 1, 1), in the arithmetic's dtype; a tensor as it is."""
+    """A number as a tensor (1, 1, 1) in the dtype of the arithmetic. A tensor stays as it is."""
     if not isinstance(value, Tensor):
         if not is_number(value):
             raise TypeError(f"{name} must be a number or a tensor, got {kind(value)}{as_tensor(value, name)}")
@@ -171,6 +178,7 @@ def _gap_tensor(value: Tensor | float, name: str, match: Tensor) -> Tensor:
 
 
 def is_number(value: object) -> bool:
+    """Whether a value is a real number of Python or NumPy. A bool is none."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
@@ -179,7 +187,7 @@ def _is_one(value: object) -> bool:
 
 
 def as_tensor(value: object, name: str) -> str:
-    """What to write for the value, an array or a list, where a tensor is expected."""
+    """What to write if an array or a list was given instead of a tensor."""
     if type(value).__module__ == "numpy":
         return f": write torch.as_tensor({name})"
     if not isinstance(value, (list, tuple)):
@@ -196,7 +204,7 @@ def as_tensor(value: object, name: str) -> str:
 
 
 def _items(value: object) -> str:
-    """What a list holds, "tensors" or "arrays", or "" where it is no list or holds anything else."""
+    """What a list holds, "tensors" or "arrays". It is "" for all other values."""
     if not isinstance(value, (list, tuple)) or len(value) == 0:
         return ""
     if all(isinstance(item, Tensor) for item in value):
@@ -205,6 +213,7 @@ def _items(value: object) -> str:
 
 
 def kind(value: object) -> str:
+    """What a value is, for an error's "got"."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     items = _items(value)

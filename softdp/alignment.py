@@ -208,7 +208,8 @@ def fsd_path(
     """
     args = _checks.fsd_arguments(match, insert, delete, 0.0, boundary, x_lengths, y_lengths).computed()
     delete = args.insert if args.delete is None else args.delete
-    # By moves: a gap that is broadcast, or shared, would receive the sum of several cells' or of both moves'.
+    # Whole tables for each move: a gap that is broadcast or shared would get the sum over its cells and
+    # moves.
     tables = [args.match, args.insert.expand_as(args.match), delete.expand_as(args.match)]
     if _devices.has_kernel(match.device):
         _, _, _, *lengths = _devices.taken(args)
@@ -273,7 +274,7 @@ def lcs_path(
             args.similarity, threshold=threshold, gamma=0.0, x_lengths=x_lengths, y_lengths=y_lengths
         )
     taken = visits == 1
-    # In row 1 whatever does not come from the left comes from row 0.
+    # In row 1 a path that does not come from the left comes from row 0.
     from_left = _moved(taken, 2)
     first = torch.arange(taken.shape[1], device=taken.device)[:, None] == 0
     from_above = torch.where(first, ~from_left, _moved(taken, 1))
@@ -281,15 +282,17 @@ def lcs_path(
 
 
 def _moved(table: Tensor, dim: int) -> Tensor:
-    """One step on along a dimension; False, which comes in, and without a slice, which would tie a graph to
-    sizes."""
+    """The table moved by one step along a dimension, with False before it.
+
+    A slice would tie a compiled graph to the sizes.
+    """
     before = torch.arange(table.shape[dim], device=table.device) - 1
     moved = table.index_select(dim, before.clamp(min=0))
     return moved & (before >= 0).view([-1 if d == dim else 1 for d in range(3)])
 
 
 def _path(taken: Tensor, moves: Tensor) -> Path:
-    """The cells taken, (B, N, M), in order. Of each anti-diagonal i + j a path takes one cell, or none."""
+    """The cells taken, (B, N, M), in order. A path takes at most one cell of each anti-diagonal i + j."""
     B, N, M = taken.shape
     most = max(N + M - 1, 0)
     i, j = torch.arange(N, device=taken.device)[:, None], torch.arange(M, device=taken.device)

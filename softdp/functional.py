@@ -1,4 +1,4 @@
-"""The scores: checked arguments in, a differentiable score per pair out."""
+"""The scores of FSD and LCS: matrices are checked, and each pair gets a differentiable score."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def fsd_score(
     Returns:
         The scores, (B,), float64 for float64 inputs and float32 for all others. A pair without a path has the
         score -inf and the gradient 0. A pair that holds a NaN or +inf has the score NaN and the gradient NaN.
-        A pair whose score receives the gradient 0 gets the gradient 0, whatever it holds:
+        A pair whose score receives the gradient 0 gets the gradient 0, also if it holds a NaN or +inf. So
         `score[good].sum()` trains on the good pairs. An empty pair scores 0 (anchored: -inf if only one side
         is empty).
 
@@ -76,7 +76,7 @@ def fsd_score(
 
 
 def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str) -> Tensor:
-    """fsd_score of arguments that were checked, under whatever names."""
+    """fsd_score of arguments that were checked, for functions whose arguments have other names too."""
     if not _devices.has_kernel(args.match.device):
         match, insert, delete, x_lengths, y_lengths = args.computed()
         return reference.fsd_score(
@@ -121,7 +121,7 @@ def lcs_score(
     Returns:
         The scores, (B,), float64 for float64 inputs and float32 for all others. A pair that holds a NaN or
         +inf has the score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the
-        gradient 0, whatever it holds. An empty pair scores 0.
+        gradient 0, also if it holds a NaN or +inf. An empty pair scores 0.
 
     Raises:
         ValueError: shapes, devices, lengths, gamma or threshold that do not fit.
@@ -152,5 +152,5 @@ def lcs_score(
 
 
 def _needs_gradient(*scores: Tensor | None) -> bool:
-    """Whether the forward sweep must save anything. A torch.func transform hides who needs what."""
+    """Whether the forward sweep must save anything. In a torch.func transform no tensor tells, so it must."""
     return _torch.transformed() or _registration.wanted(*scores)

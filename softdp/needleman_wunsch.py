@@ -47,7 +47,8 @@ def needleman_wunsch(
     Returns:
         The scores, (B,), float64 for float64 inputs and float32 for all others. A pair that holds a NaN or
         +inf has the score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the
-        gradient 0, whatever it holds. A pair whose one sequence is empty scores the other's length times gap.
+        gradient 0, also if it holds a NaN or +inf. A pair with one empty sequence scores the length of the
+        other times gap.
 
     Raises:
         ValueError: shapes, devices, lengths, gap or gamma that do not fit.
@@ -67,11 +68,11 @@ def needleman_wunsch(
     """
     args = _checks.needleman_wunsch_arguments(match, gap, gamma, x_lengths, y_lengths)
     match, gap = args.match, args.insert
-    # This is FSD, anchored, of scores with one row and one column of zeros before them, since the boundary is
-    # one of gaps. insert and delete are the gap minus the match score, which FSD adds on every move.
-    # A match score below `lowest` is raised to it. Alignments that take such a match weigh less than eps^2 of
-    # those that take two gaps instead, which is less than rounding; and the gaps through a cell of -inf stay
-    # open. At gamma 0 it is 2 * gap: two gaps are as good there, so that the maximum stays the same.
+    # This is FSD, anchored. The scores get one row and one column of zeros before them, since the boundary is
+    # made of gaps. FSD adds the match score on every move, so that insert and delete are the gap minus it. A
+    # match score below `lowest` is raised to it, so that the gaps through a cell of -inf stay open. Such a
+    # match weighs less than eps^2 of two gaps, which is less than rounding. At gamma 0 `lowest` is 2 * gap:
+    # two gaps are as good there, so that the maximum stays the same.
     lowest = 2 * gap + 2 * gamma * math.log(torch.finfo(match.dtype).eps)
     padded = torch.nn.functional.pad(torch.where(match < lowest, lowest, match), (1, 0, 1, 0))
     lengths = _one_more(x_lengths), _one_more(y_lengths)
@@ -79,5 +80,5 @@ def needleman_wunsch(
 
 
 def _one_more(lengths: Tensor | None) -> Tensor | None:
-    """A length below 0, which nobody has looked at yet on a GPU, shall not become one that fits."""
+    """Lengths plus 1. A length below 0 stays: on a GPU it was not checked, and must not become 0."""
     return None if lengths is None else torch.where(lengths < 0, lengths, lengths + 1)

@@ -208,13 +208,13 @@ def _pairwise(
     return _fused_pairwise.scores(x, y, x_lengths, y_lengths, options)
 
 
-MOST_BLOCKS = 16  # with which 17 of 32 pairs are swept
-FEWEST_ROWS = 4  # of a block, whose pairs share the threads
-LEAST_HALVED = 1 << 22  # cells, with which sweeps take longer than 16 calls
+MOST_BLOCKS = 16  # with so many, 17 of 32 pairs are swept
+FEWEST_ROWS = 4  # a block has at least so many, whose pairs share the threads
+LEAST_HALVED = 1 << 22  # with so many cells, sweeps take longer than 16 calls
 
 
 def _by_halves(x: Tensor, lengths: Tensor | None, options: Options) -> Tensor:
-    """x against itself: each sequence beside those that follow, block by block, and the rest is the same."""
+    """x against itself: each sequence beside those that follow, block by block. The rest is symmetric."""
     K = x.shape[0]
     step = max(FEWEST_ROWS, -(-K // MOST_BLOCKS))
     rows = []
@@ -230,7 +230,7 @@ def _by_halves(x: Tensor, lengths: Tensor | None, options: Options) -> Tensor:
 def _by_rows(
     of_pairs: Scores, x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None
 ) -> Tensor:
-    """Each sequence of x beside all of y, as pairs; all of them at once in a graph for any K."""
+    """Each sequence of x beside all of y, as pairs. A compiled graph is for any K: it takes all at once."""
     K, L = x.shape[0], y.shape[0]
     if torch.compiler.is_compiling():
         return of_pairs(*_fused_pairwise.copied(x, y, x_lengths, y_lengths)).view(K, L)

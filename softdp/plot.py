@@ -1,7 +1,7 @@
 """Pictures of one pair: its scores, its expected alignment, its best path.
 
-In all of them x runs down and y to the right, as the rows and columns of a (N, M) table, and axes count steps
-from 0 or seconds. This module alone needs matplotlib; `import softdp` does not load it.
+In all of them x runs down and y to the right, as the rows and columns of a (N, M) table. Axes count steps
+from 0, or seconds. Only this module needs matplotlib; `import softdp` does not load it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ try:
 except ImportError as error:
     raise ImportError(f'softdp.plot needs matplotlib: pip install "softdp[plot]" ({error})') from error
 
-FORBIDDEN, SPOILT = "0.75", "red"  # in no colormap used here
+FORBIDDEN, UNKNOWN = "0.75", "red"  # in no colormap used here
 SCORES, MASS = "viridis", "magma"
 
 Seconds = float | tuple[float, float]
@@ -54,7 +54,7 @@ def matrix(
     they occur. The table fills the axes; `axes.set_aspect("equal")` makes its cells square.
 
     Args:
-        table: numbers of any dtype, on any device; gradients are left alone.
+        table: numbers of any dtype, on any device; gradients are not changed.
         axes: where to draw; None opens a pyplot figure, which stays open until it is closed.
         x_length, y_length: steps of x and y, integers or tensors of one; the cells past them are cropped.
             None means N and M.
@@ -85,7 +85,7 @@ def matrix(
     extent = _extent(cells.shape, seconds)
     axes = _new_axes(1)[0] if axes is None else axes
     forbidden, finite = cells == -np.inf, np.isfinite(cells)
-    spoilt = ~(forbidden | finite)
+    unknown = ~(forbidden | finite)
     low, high = (cells[finite].min(), cells[finite].max()) if finite.any() else (0.0, 1.0)
     drawn = np.ma.masked_where(~finite, cells)
     image = axes.imshow(
@@ -99,10 +99,10 @@ def matrix(
         # cells, "nearest" would leave out whole rows.
         interpolation="nearest" if max(cells.shape) <= 256 else "auto",
     )
-    if spoilt.any():
-        over = np.ma.masked_where(~spoilt, np.zeros(cells.shape))
-        axes.imshow(over, cmap=ListedColormap([SPOILT]), extent=extent, aspect="auto")
-    told = [("grey: \N{MINUS SIGN}inf", forbidden), ("red: NaN or +inf", spoilt)]
+    if unknown.any():
+        over = np.ma.masked_where(~unknown, np.zeros(cells.shape))
+        axes.imshow(over, cmap=ListedColormap([UNKNOWN]), extent=extent, aspect="auto")
+    told = [("grey: \N{MINUS SIGN}inf", forbidden), ("red: NaN or +inf", unknown)]
     notes = ", ".join(note for note, where in told if where.any())
     axes.figure.colorbar(image, ax=axes, label=f"{label} ({notes})".strip() if notes else label)
     unit = "steps" if seconds is None else "s"
@@ -185,7 +185,7 @@ def fsd_pair(
 
     Args:
         match, insert, delete, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`; tensors
-            may be on any device and require gradients, which are left alone.
+            may be on any device and require gradients, which are not changed.
         pair: which of the B pairs.
         seconds: as in :func:`matrix`.
         axes: two axes to draw into; None opens a pyplot figure, which stays open until it is closed.
@@ -296,8 +296,11 @@ def _length(value: int | Tensor | None, name: str, most: int) -> int:
 
 
 def _scale(seconds: Seconds | None) -> tuple[float, float, float]:
-    """The length of x's and y's steps, and where a step's centre is. Counted in steps, it is the step's own
-    number; counted in seconds, it lies half a step past the step's start."""
+    """The length of x's and y's steps, and where the centre of a step is.
+
+    Counted in steps, the centre is the step's own number. Counted in seconds, it is half a step past the
+    start.
+    """
     if seconds is None:
         return 1, 1, 0
     both = tuple(seconds) if isinstance(seconds, Sequence) else (seconds, seconds)
@@ -348,7 +351,7 @@ def _part(table: Tensor | None, pair: int) -> Tensor | None:
 
 
 def _new_axes(columns: int) -> Sequence[Axes]:
-    import matplotlib.pyplot as plt  # here: it chooses a backend, which those who bring axes need not
+    import matplotlib.pyplot as plt  # only here: it chooses a backend, which a caller with axes does not need
 
     _, panels = plt.subplots(1, columns, figsize=(5 * columns, 4), layout="constrained", squeeze=False)
     row: Sequence[Axes] = panels[0]
@@ -378,7 +381,7 @@ def _draw(
 
 
 def _write(axes: Axes, colours: np.ndarray, cells: np.ndarray, spec: str, seconds: Seconds | None) -> None:
-    """The cells' numbers, in black or white, whichever can be told from the cell's colour."""
+    """Write the cells' numbers, in black on light cells and in white on dark ones."""
     x_step, y_step, half = _scale(seconds)
     for (i, j), value in np.ndenumerate(cells):
         text = format(value, spec).replace("-", "\N{MINUS SIGN}")

@@ -10,8 +10,8 @@ Shapes: B pairs; x has n <= N steps, y has m <= M steps; i = 1..n, j = 1..m.
 
 soft-DTW is FSD of negated costs without gaps.
 
-A pair that holds a NaN or +inf scores NaN. Its derivatives are NaN where they are asked for: a pair whose
-score receives the gradient 0 gets the gradient 0, whatever it holds.
+A pair that holds a NaN or +inf scores NaN, and its derivatives are NaN. But if its score receives the
+gradient 0, it gets the gradient 0.
 
 The tables are filled one anti-diagonal i + j = d at a time, so that a step is a handful of tensor
 operations for all pairs and all rows. A diagonal is kept as a vector over the rows i = 0..N:
@@ -70,8 +70,8 @@ def fsd_score(
     n, m, unfit = _lengths(args.x_lengths, args.y_lengths, match)
     inside = _inside(n, m, N, M)
     match, insert, delete = (t.masked_fill(~inside, 0) for t in (match, insert, delete))
-    spoiled = _spoiled(match) | _spoiled(insert) | _spoiled(delete)
-    clean = [t.masked_fill(spoiled[:, None, None], 0) for t in (match, insert, delete)]
+    unknown = _has_unknown(match) | _has_unknown(insert) | _has_unknown(delete)
+    clean = [t.masked_fill(unknown[:, None, None], 0) for t in (match, insert, delete)]
     skewed_match, skewed_insert, skewed_delete = (_skew(t) for t in clean)
 
     def boundary_value(i: int, j: int) -> float:
@@ -82,7 +82,7 @@ def fsd_score(
         return skewed_match[d] + smooth_max(moves, gamma)
 
     score = _sweep(match, n, m, boundary_value, cells)
-    return _spoil(score, spoiled, (match, insert, delete)).masked_fill(unfit, float("nan"))
+    return _nan(score, unknown, (match, insert, delete)).masked_fill(unfit, float("nan"))
 
 
 @explained(features=LCS_FEATURES)
@@ -174,9 +174,9 @@ def needleman_wunsch(
     gap = gap.expand(B, 1, 1)
     n, m, unfit = _lengths(args.x_lengths, args.y_lengths, match)
     match = match.masked_fill(~_inside(n, m, N, M), 0)
-    spoiled = _spoiled(match) | _spoiled(gap)
-    skewed_match = _skew(match.masked_fill(spoiled[:, None, None], 0))
-    clean_gap = gap.masked_fill(spoiled[:, None, None], 0)[:, 0]  # (B, 1): one number for all rows
+    unknown = _has_unknown(match) | _has_unknown(gap)
+    skewed_match = _skew(match.masked_fill(unknown[:, None, None], 0))
+    clean_gap = gap.masked_fill(unknown[:, None, None], 0)[:, 0]  # (B, 1): one number for all rows
 
     def boundary_value(i: int, j: int) -> Tensor | float:
         return (i + j) * clean_gap if i + j > 0 else 0.0
@@ -185,7 +185,7 @@ def needleman_wunsch(
         return smooth_max(torch.stack([diag + skewed_match[d], up + clean_gap, left + clean_gap]), gamma)
 
     score = _sweep(match, n, m, boundary_value, cells)
-    return _spoil(score, spoiled, (match, gap)).masked_fill(unfit, float("nan"))
+    return _nan(score, unknown, (match, gap)).masked_fill(unfit, float("nan"))
 
 
 def lcs_visits(
@@ -196,7 +196,7 @@ def lcs_visits(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
-    """How probable it is that a path of LCS takes each cell, whatever its similarity: d score / d R(i,j)."""
+    """How probable it is that a path of LCS takes each cell, common or not: d score / d R(i,j)."""
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
     added = torch.zeros_like(args.similarity, requires_grad=True)
     with torch.enable_grad():
@@ -210,8 +210,8 @@ def _lcs_score(args: _checks.LcsArguments, threshold: float, gamma: float, added
     B, N, M = similarity.shape
     n, m, unfit = _lengths(args.x_lengths, args.y_lengths, similarity)
     similarity = similarity.masked_fill(~_inside(n, m, N, M), 0)
-    spoiled = _spoiled(similarity)
-    skewed = _skew(similarity.masked_fill(spoiled[:, None, None], 0))
+    unknown = _has_unknown(similarity)
+    skewed = _skew(similarity.masked_fill(unknown[:, None, None], 0))
     skewed_added = _skew(added)
 
     def boundary_value(i: int, j: int) -> float:
@@ -222,7 +222,7 @@ def _lcs_score(args: _checks.LcsArguments, threshold: float, gamma: float, added
         return torch.where(skewed[d] >= threshold, diag + skewed[d], plateau) + skewed_added[d]
 
     score = _sweep(similarity, n, m, boundary_value, cells)
-    return _spoil(score, spoiled, (similarity,)).masked_fill(unfit, float("nan"))
+    return _nan(score, unknown, (similarity,)).masked_fill(unfit, float("nan"))
 
 
 def smooth_max(moves: Tensor, gamma: float) -> Tensor:
@@ -309,25 +309,27 @@ def _inside(n: Tensor, m: Tensor, N: int, M: int) -> Tensor:
     return rows[:, :, None] & columns[:, None, :]
 
 
-def _spoiled(table: Tensor) -> Tensor:
+def _has_unknown(table: Tensor) -> Tensor:
     """Pairs that hold a NaN or +inf: (B, N, M) -> (B,)."""
     return ~(table < float("inf")).all(2).all(1)
 
 
-def _spoil(score: Tensor, spoiled: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
-    """Make the score of a spoiled pair NaN, and its derivatives with it where they are asked for."""
+def _nan(score: Tensor, unknown: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
+    """Make the score of a pair with a NaN or +inf NaN, and its derivatives NaN, unless 0 is received."""
     sums = (table.sum((1, 2)) for table in tables)
-    total = sum(sums, torch.zeros_like(score)).masked_fill(~spoiled, 0)
-    if torch.compiler.is_compiling():  # which takes no Function with a jvp, and has one derivative only
-        poison = torch.xlogy(total, -1.0)  # its gradient is 0 for 0, and NaN for any other
+    total = sum(sums, torch.zeros_like(score)).masked_fill(~unknown, 0)
+    if torch.compiler.is_compiling():  # it takes no Function with a jvp, and has only one derivative
+        poison = torch.xlogy(total, -1.0)  # its gradient is 0 of 0, and NaN of any other
     else:
         poison = _unknown(total, total)
-    return torch.where(spoiled, poison, score)
+    return torch.where(unknown, poison, score)
 
 
 class _Unknown(torch.autograd.Function):
-    """NaN where it is asked for, elementwise: of `asked` = 0 it is 0, of any other NaN, and so on for its
-    derivatives by both, of every order. A product with NaN would be NaN also for 0."""
+    """0 of `asked` = 0, NaN of any other, elementwise. So are the derivatives by both, of every order.
+
+    A product with NaN would be NaN also of 0.
+    """
 
     generate_vmap_rule = True
 

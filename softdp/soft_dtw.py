@@ -49,8 +49,8 @@ def soft_dtw(
     Returns:
         The values, (B,), float64 for float64 inputs and float32 for all others. A pair without a path has the
         value +inf and the gradient 0. A pair that holds a NaN or -inf has the value NaN and the gradient NaN.
-        A pair whose value receives the gradient 0 gets the gradient 0, whatever it holds. A pair of two empty
-        sequences has the value 0. A pair with one empty sequence has the value +inf.
+        A pair whose value receives the gradient 0 gets the gradient 0, also if it holds a NaN or -inf. A pair
+        of two empty sequences has the value 0. A pair with one empty sequence has the value +inf.
 
     Raises:
         ValueError: shapes, devices, lengths or gamma that do not fit.
@@ -261,7 +261,7 @@ def soft_dtw_divergence(
 
     Args:
         x, y: features of the two sequences.
-        gamma: smoothing, >= 0, by default 1. 0 is DTW, of which nothing is subtracted.
+        gamma: smoothing, >= 0, by default 1. With 0 it is DTW, from which nothing is subtracted.
         x_lengths, y_lengths: steps per pair, as in :func:`softdp.soft_dtw`; None means N and M. The padding
             may hold anything.
 
