@@ -19,6 +19,9 @@ for tool in ruff clang-format; do
   grep -q "\"$tool==$version\"" .ci/run || fail ".ci/run does not install $tool==$version, which pre-commit runs"
 done
 
+version=$(sed -n 's/.*"mypy==\([0-9.]*\)".*/\1/p' .ci/run)
+grep -q "mypy==$version " CONTRIBUTING.md || fail "CONTRIBUTING.md does not install mypy==$version, which .ci/run does"
+
 # The workflow's stages are .ci/run's.
 for stage in $(sed -n 's/.*stage: \[\(.*\)\]/\1/p' .github/workflows/*.yml | tr -d ' ' | tr ',' '\n'); do
   grep -q "^stage_$stage()" .ci/run || fail ".ci/run has no stage $stage, which a workflow runs"
