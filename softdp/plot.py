@@ -94,9 +94,9 @@ def matrix(
         vmin=low if vmin is None else vmin,
         vmax=high if vmax is None else vmax,
         extent=extent,
-        aspect="auto",  # square cells leave a long pair a sliver, and layouts do not foresee them
-        # A cell is a number, not a sample of a surface; but where the picture has fewer pixels than the table
-        # cells, "nearest" would leave out whole rows.
+        aspect="auto",  # square cells would leave a sliver of a long pair
+        # A cell is a number, not a sample of a surface. But if the table has more cells than the picture
+        # pixels, "nearest" leaves out whole rows.
         interpolation="nearest" if max(cells.shape) <= 256 else "auto",
     )
     if unknown.any():
@@ -105,11 +105,7 @@ def matrix(
     told = [("grey: \N{MINUS SIGN}inf", forbidden), ("red: NaN or +inf", unknown)]
     notes = ", ".join(note for note, where in told if where.any())
     axes.figure.colorbar(image, ax=axes, label=f"{label} ({notes})".strip() if notes else label)
-    unit = "steps" if seconds is None else "s"
-    axes.set(ylabel=f"x, downwards ({unit})", xlabel=f"y, rightwards ({unit})")
-    if seconds is None:
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator("auto", integer=True))
+    _name_axes(axes, seconds)
     if values is not None:
         _write(axes, image.to_rgba(drawn), cells, values, seconds)
     return axes
@@ -378,6 +374,14 @@ def _draw(
         path(best, panel, seconds=seconds, **line)
         panel.set_title(f"{what} and best path")
     return left, right
+
+
+def _name_axes(axes: Axes, seconds: Seconds | None) -> None:
+    unit = "steps" if seconds is None else "s"
+    axes.set(ylabel=f"x, downwards ({unit})", xlabel=f"y, rightwards ({unit})")
+    if seconds is None:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def _write(axes: Axes, colours: np.ndarray, cells: np.ndarray, spec: str, seconds: Seconds | None) -> None:
