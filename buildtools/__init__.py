@@ -1,0 +1,1 @@
+"""What setup.py needs. It is in the source distribution, and is not installed."""
