@@ -268,7 +268,7 @@ def soft_dtw_divergence(
     Returns:
         The divergences, (B,), float64 for float64 features and float32 for all others. It is +inf where only
         one of the sequences is empty. In float32 the value of nearly equal sequences is off by about 1e-7 of
-        gamma * (N + M) (`python benchmarks/limits.py`), and can be below 0 by as much.
+        gamma * (N + M) (`python benchmarks/cpu/limits.py`), and can be below 0 by as much.
 
     Raises:
         ValueError, TypeError: as :func:`softdp.squared_euclidean` and :func:`softdp.soft_dtw`.
