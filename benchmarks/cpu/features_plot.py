@@ -16,10 +16,13 @@ STYLES = {"soft_dtw_loss": (BLUE, "o"), "fsd_loss": (RED, "s"), "lcs_loss": (GRE
 
 
 def plot(path: Path, run: dict[str, Any]) -> None:
-    found = {e["D"] for e in run["entries"]}
+    """Makes no figure where none of these losses was measured."""
+    measured = [e for e in run["entries"] if e["loss"] in STYLES and e["gamma"] == run["entries"][0]["gamma"]]
+    if not measured:
+        return
+    found = {e["D"] for e in measured}
     features = FEATURES if FEATURES in found else max(found)
-    gamma = run["entries"][0]["gamma"]
-    entries = [e for e in run["entries"] if e["D"] == features and e["gamma"] == gamma]
+    entries = [e for e in measured if e["D"] == features]
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for loss in STYLES:
