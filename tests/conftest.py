@@ -11,6 +11,7 @@ if shim.ACTIVE:  # before any import of softdp
 from helpers import GOLDEN
 from skips import pytest_terminal_summary  # noqa: F401  (pytest calls it)
 
+pytest.register_assert_rewrite("kernel_checks")
 settings.register_profile("softdp", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("softdp")
 

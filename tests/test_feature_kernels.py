@@ -11,7 +11,7 @@ import harness
 import pytest
 import torch
 from helpers import close, score_and_gradients
-from test_kernels import SCHEDULES, one_thread, same_bits  # noqa: F401
+from kernel_checks import SCHEDULES, one_thread, same_bits  # noqa: F401
 
 import softdp
 

@@ -7,10 +7,10 @@ All faults take half an hour on two cores, those that change no result the longe
 
 All faults go into one copy of the sources, each as a choice at run time, so that the harness is built once:
 an expression becomes `(planted == 7 ? (faulty) : (right))`, a statement `if (planted == 7) {faulty} else
-{right}`. Then tests/test_kernels.py and
-tests/test_feature_kernels.py run once per fault in a forked process, until its first failure. A fault
-is killed by a failing test, an error or deadlock of the shim, a crash, or the time limit. The script fails
-if a fault survives that is not known to change no result, or if its place is not found in the sources.
+{right}`. Then tests/test_kernels*.py and tests/test_feature_kernels.py run once per fault in a forked
+process, until its first failure. A fault is killed by a failing test, an error or deadlock of the shim, a
+crash, or the time limit. The script fails if a fault survives that is not known to change no result, or if
+its place is not found in the sources.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ sys.path.insert(0, str(TESTS))
 import harness  # noqa: E402
 
 COPY = harness.ROOT / "build" / "planted"
-FILES = "test_kernels.py", "test_feature_kernels.py"
+FILES = [*sorted(TESTS.glob("test_kernels*.py")), TESTS / "test_feature_kernels.py"]
 LIMIT = 180  # seconds a fault, beside other work
 # Not run: long, and none of them is needed to notice a fault.
 LEFT_OUT = {
@@ -575,9 +575,13 @@ class Battery:
         self.results = {}  # fault -> what killed it, "" if nothing did
 
     def pytest_runtestloop(self, session) -> bool:
+        import kernel_checks  # not earlier: pytest rewrites the assertions of what it imports itself
+
         self.tests = list(filter(is_chosen, session.items))
-        for tests in {id(test.module): test.module for test in session.items}.values():
-            self.share_references(tests)
+        modules = {id(test.module): test.module for test in session.items}.values()
+        for module in [kernel_checks, *modules]:
+            if hasattr(module, "exactly"):
+                self.share_references(module)
         self.results[0] = self.absent() or next(filter(None, map(self.failure, self.tests)), "")
         print(line(0, self.results[0]), flush=True)
         running, waiting = {}, list(self.numbers)
@@ -597,9 +601,9 @@ class Battery:
         missing = [f"{name}[{id}]" for name, few in FEW.items() for id in few if (name, id) not in found]
         return f"no such tests: {missing}" if missing else ""
 
-    def share_references(self, tests) -> None:
+    def share_references(self, module) -> None:
         """The n-th reference of a test comes from its run without a fault: inputs are seeded."""
-        compute, known = tests.exactly, {}
+        compute, known = module.exactly, {}
 
         def exactly(*args, **options):
             self.calls += 1
@@ -608,7 +612,7 @@ class Battery:
                 known[key] = compute(*args, **options)
             return known[key]
 
-        tests.exactly = exactly
+        module.exactly = exactly
 
     def failure(self, test) -> str:
         """Runs one test; "" if it passes, else its name and what the shim had to say."""
@@ -708,7 +712,7 @@ def main() -> None:
         "addopts=",
         "--capture=no",
     ]
-    pytest.main([*options, *(str(TESTS / name) for name in FILES)], plugins=[battery])
+    pytest.main([*options, *map(str, FILES)], plugins=[battery])
     fine = summary(battery.results)
     print(f"{time.monotonic() - started:.0f} s")
     raise SystemExit(not fine)

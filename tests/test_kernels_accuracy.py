@@ -1,0 +1,164 @@
+"""The CUDA kernels' sources, run on the CPU: accuracy, and scores up to the end of the range."""
+
+import math
+
+import pytest
+import torch
+from helpers import close, scores
+from kernel_checks import F32, GAMMA, SCHEDULES, exactly, one_thread, run, tables_of  # noqa: F401
+from test_gradients import recurring
+
+import softdp
+
+LOG2E = math.log2(math.e)
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 9, 16, 17, 31, 32, 33, 64, 100, 128, 129, 257, 1024])
+def test_path_mass_is_one_at_both_ends(size):
+    inputs = (scores(1, size, size, dtype=F32), torch.zeros(1, 1, 1), None)
+    for schedule in SCHEDULES if size < 1024 else SCHEDULES[:1]:
+        mass = run("fsd", inputs, [schedule], gamma=GAMMA, boundary="anchored").gradients[0]
+        assert mass[0, -1, -1].item() == 1
+        assert mass[0, 0, 0].item() == pytest.approx(1, abs=1e-4)
+        assert (mass >= 0).all() and (mass <= 1 + 1e-4).all()
+
+
+def test_1024_steps_keep_the_promised_accuracy():
+    inputs = (scores(1, 1024, 1024, dtype=F32), torch.zeros(1, 1, 1), None)
+    found = run("fsd", inputs, SCHEDULES[:1], gamma=GAMMA)
+    score, (mass, *_) = exactly("fsd", inputs, softdp, gamma=GAMMA)
+    assert abs(found.score.item() / score.item() - 1) < 1e-6
+    assert (found.gradients[0] - mass).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("match, gap", [case for case in recurring() if case[0].shape[1] == 1024])
+def test_rounding_does_not_add_up_along_a_path(match, gap):
+    inputs = (match, torch.full((1, 1, 1), float(gap)), None)
+    mass = run("fsd", inputs, SCHEDULES[:1], gamma=GAMMA, boundary="anchored").gradients[0]
+    _, (exact, *_) = exactly("fsd", inputs, softdp, gamma=GAMMA, boundary="anchored")
+    assert (mass - exact).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("gamma", [1e-4, 1e-3, 1e-2, 1.0, 1e3])
+def test_gammas_and_scales(gamma, scale):
+    for size in ((30, 25), (40, 30), (140, 20)):
+        inputs = tuple(scale * t for t in tables_of(2, *size))
+        found = run("fsd", inputs, gamma=gamma)
+        score, gradients = exactly("fsd", inputs, gamma=gamma)
+        close(found.score.double(), score, 1e-6 if scale / gamma < 1e5 else 1e-5)
+        for gradient, wanted in zip(found.gradients, gradients, strict=True):
+            assert (gradient - wanted).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("length", [200, 700, 1500])
+def test_corridors_that_part_by_more_than_32_bits_and_join_again(length, turned):
+    """Rows 1 and 3 of three, open; row 2 a wall but for its ends. In log2 the rows part by some 2^23 a step
+    and meet again within less than 1, so that both carry weight."""
+    step = 0.99 * 2**22 * GAMMA / LOG2E
+    half = length // 2
+    match = torch.full((1, 3, length + 2), -math.inf)
+    swing = torch.cat([torch.full((half,), step), torch.full((half,), -step)])
+    match[0, 0, 1 : 1 + 2 * half], match[0, 2, 1 : 1 + 2 * half] = swing, -swing
+    match[0, 0, 0] = match[0, 1, 0] = match[0, 2, 0] = 0
+    match[0, 0, 1 + 2 * half :] = match[0, 2, 1 + 2 * half :] = 0
+    match[0, 1, -1], match[0, 0, -1] = 0.03, 0.02
+    match = match.transpose(1, 2) if turned else match
+    inputs = (match, torch.full((1, 1, 1), -0.001), None)
+    found = run("fsd", inputs, gamma=GAMMA, boundary="anchored")
+    score, gradients = exactly("fsd", inputs, softdp, gamma=GAMMA, boundary="anchored")
+    close(found.score.double(), score, 1e-4)
+    first, second = ((0, 2), (0, 2)) if not turned else ((2, 0), (2, 0))
+    assert 0.1 < gradients[0][0][(first if not turned else (half, 0))] < 0.9
+    close(found.gradients[0].double(), gradients[0], 1e-3)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("size", [(1, 1100), (1100, 1), (3, 600), (200, 300)], ids=str)
+def test_free_boundary_beside_rows_that_have_grown(size, sign):
+    """Steps of 2^22 in log2: the sum outgrows 32 bits while the boundary stays at 0."""
+    match = torch.full((1, *size), sign * 0.99 * 2**22 * GAMMA / LOG2E)
+    match *= 1 - 0.01 * torch.rand(1, *size)
+    inputs = (match, torch.full((1, 1, 1), -0.5), None)
+    found = run("fsd", inputs, gamma=GAMMA)
+    score, gradients = exactly("fsd", inputs, softdp, gamma=GAMMA)
+    close(found.score.double(), score, 1e-6)
+    assert (found.gradients[0] - gradients[0]).abs().max() < 1e-3
+
+
+def test_a_row_that_has_grown_by_40_bits():
+    match = torch.full((1, 1, 2**18), 0.99 * 2**22 * GAMMA / LOG2E)
+    found = run("fsd", (match, torch.zeros(1, 1, 1), None), SCHEDULES[:1], gamma=GAMMA)
+    assert found.score.item() * LOG2E / GAMMA > 2**39.9
+    assert found.score.item() == pytest.approx(match.double().sum().item(), rel=1e-6)
+    assert (found.gradients[0] - 1).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("gamma", [1e-3, GAMMA, 10.0])
+@pytest.mark.parametrize("size", [1e6, 2.9e6, 2.92e6, 1e8, 1e12, 1e30])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_scores_at_the_end_of_the_range_are_right_or_nan(sign, size, gamma):
+    """In float32 the range ends at 2.907e6 gamma. What is below -2.907e6 gamma counts as -inf, and the pair
+    is NaN where that leaves no path."""
+    for shape in ((5, 5), (40, 36)):
+        match = torch.full((2, *shape), sign * size * gamma)
+        match[1] = scores(*shape)
+        match[0, 1, 2] *= 0.999
+        found = run("fsd", (match, torch.zeros(1, 1, 1), None), gamma=gamma, boundary="anchored")
+        score, (mass, *_) = exactly(
+            "fsd", (match, torch.zeros(1, 1, 1), None), gamma=gamma, boundary="anchored"
+        )
+        close(found.score[1].double(), score[1], 1e-5)
+        if size < 2.907e6:
+            close(found.score.double(), score, 1e-6)
+            assert (found.gradients[0] - mass).abs().max() < 1e-3
+        else:
+            assert found.score[0].isnan() and found.gradients[0][0].isnan().all()
+
+
+@pytest.mark.parametrize("size", [6, 40])
+@pytest.mark.parametrize("low", [-1e9, -1e30])
+def test_a_mask_of_large_numbers_is_one_of_minus_infinity(low, size):
+    match = scores(2, size, size, dtype=F32)
+    off = (torch.arange(size) - torch.arange(size)[:, None]).abs() > 2
+    gap = torch.full((1, 1, 1), -0.1)
+    found = run("fsd", (match.masked_fill(off, low), gap, None), gamma=GAMMA, boundary="anchored")
+    wanted = run("fsd", (match.masked_fill(off, -math.inf), gap, None), gamma=GAMMA, boundary="anchored")
+    assert torch.equal(found.score, wanted.score) and found.score.isfinite().all()
+    assert torch.equal(found.gradients[0], wanted.gradients[0])
+    match[0, 2] = low  # no way past: a number for one pair, and not minus infinity
+    found = run("fsd", (match, gap, None), gamma=GAMMA, boundary="anchored")
+    assert found.score[0].isnan() and found.score[1].isfinite()
+
+
+@pytest.mark.parametrize("gamma", [1e-310, 1e-45, 1e-30, 1e30, 1e300])
+@pytest.mark.parametrize("dtype", [F32, torch.float64], ids=str)
+def test_extreme_gammas(dtype, gamma):
+    match = scores(1, 3, 3, dtype=dtype)
+    gap = torch.zeros(1, 1, 1, dtype=dtype)
+    value = run("fsd", (match, gap, None), gamma=gamma, boundary="anchored").score
+    hard = run("fsd", (match, gap, None), gamma=0.0, boundary="anchored").score.item()
+    expected = hard if gamma < 1 else gamma * math.log(13)  # so smooth that only the paths count
+    if dtype == F32:
+        expected = torch.tensor(expected, dtype=F32).item()
+    assert value.isnan().item() or value.item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [1e-3, GAMMA, 10.0])
+def test_long_chains_neither_overflow_nor_vanish(gamma):
+    row = scores(1, 1, 4096, dtype=F32) * 100
+    for table in (row, row.transpose(1, 2)):
+        found = run(
+            "fsd", (table, torch.zeros(1, 1, 1), None), SCHEDULES[:1], gamma=gamma, boundary="anchored"
+        )
+        assert found.score.item() == pytest.approx(row.double().sum().item(), rel=1e-5, abs=1e-3)
+        assert (found.gradients[0] - 1).abs().max() < 1e-3
+
+
+def test_a_diagonal_corridor():
+    diagonal = torch.full((1, 1024, 1024), -math.inf)
+    diagonal[0].fill_diagonal_(0.49)
+    found = run("fsd", (diagonal, torch.zeros(1, 1, 1), None), SCHEDULES[:1], gamma=GAMMA)
+    assert found.score.item() == pytest.approx(0.49 * 1024 + GAMMA * math.log(3), rel=1e-5)
+    assert torch.equal(found.gradients[0][0], torch.eye(1024))
