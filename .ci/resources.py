@@ -31,7 +31,7 @@ class Kernel(NamedTuple):
 
 
 def cuobjdump() -> str:
-    """The one in PATH, in CUDA_HOME, or in PyPI's package."""
+    """The path of cuobjdump: in PATH, in CUDA_HOME, or in PyPI's package."""
     places = [
         shutil.which("cuobjdump"),
         Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin/cuobjdump"),
@@ -58,7 +58,7 @@ def demangled(names: list[str]) -> list[str]:
 def readable(name: str) -> str:
     """void softdp::cuda::(anonymous namespace)::sweep<softdp::Fsd<float>, (int)4>(Problem) -> sweep<...>"""
     name = name.replace("(anonymous namespace)::", "").removeprefix("void ")
-    name = re.sub(r"\([\w:]+(?: \w+)*\)(?=-?\d)", "", name)  # (int)4: the type of a number
+    name = re.sub(r"\([\w:]+(?: \w+)*\)(?=-?\d)", "", name)  # in (int)4, the type of the number
     name = name.split("(")[0]
     return re.sub(r"\b(?:softdp|cuda)::", "", name)
 

@@ -25,8 +25,10 @@ def cpu_objects(objects: Objects) -> list[str]:
     for name, isa in instruction_sets().items():
         command = [*compiler(), "-O2", *exact, *isa, *flags(), f"-DSOFTDP_ISA={name}"]
         made.append(objects.add("csrc/cpu/kernels.cpp", command, version, suffix=f"_{name}"))
-    for name in ("sweep", "second_order", "features"):
-        made.append(objects.add(f"csrc/cpu/{name}.cpp", [*compiler(), "-O3", *exact, *flags()], version))
+    for path in sorted(ROOT.glob("csrc/cpu/*.cpp")):
+        if path.stem != "kernels":
+            command = [*compiler(), "-O3", *exact, *flags()]
+            made.append(objects.add(f"csrc/cpu/{path.name}", command, version))
     return made
 
 

@@ -1,5 +1,4 @@
-// What the sweeps take: pointers, sizes, strides. No torch. Scores and Gradient are the GPU's; the CPU's are
-// in cpu/kernels.h.
+// The structs that the sweeps of both devices take: pointers, sizes, strides. This file does not use PyTorch.
 #pragma once
 #include <cstdint>
 
@@ -7,27 +6,37 @@
 
 namespace softdp {
 
-// Scores to read, (pairs, rows, columns). Strides in elements, 0 along a broadcast dimension.
-template <class T>
-struct Scores {
-  const T* data;
+constexpr double kLog2e = 1.4426950408889634;
+
+enum class Type { kFloat64, kFloat32, kFloat16, kBfloat16 };
+SOFTDP_FN int bytes_of(Type type) {
+  return type == Type::kFloat64 ? 8 : type == Type::kFloat32 ? 4 : 2;
+}
+
+// Scores to read, of shape (pairs, rows, columns). Strides count elements. The stride along a broadcast
+// dimension is 0.
+struct Table {
+  const void* data;
+  Type type;
   int64_t batch, row, column;
 };
 
-// A gradient to write, contiguous (pairs, rows, columns), where a broadcast dimension has size 1 and
-// receives the sum. Null where it is not wanted.
-template <class T>
-struct Gradient {
-  T* data;
+// A gradient to write: contiguous, of shape (pairs, rows, columns). A broadcast dimension has size 1 and
+// receives the sum. `data` is null where the gradient is not wanted. The gradient of the first table always
+// has every row and every column.
+struct Sink {
+  void* data;
+  Type type;
   bool every_row, every_column;  // false: summed over that dimension
 };
 
-// Lengths of the pairs, (B,); both null: every pair is full.
+// The lengths of the pairs, of shape (B,), as int64 or int32. Where both pointers are null, every pair is
+// full.
 struct Lengths {
-  const int64_t* wide = nullptr;
-  const int32_t* narrow = nullptr;
+  const int64_t* as_int64 = nullptr;
+  const int32_t* as_int32 = nullptr;
   SOFTDP_FN int64_t operator()(int64_t b, int64_t full) const {
-    return wide ? wide[b] : narrow ? narrow[b] : full;
+    return as_int64 ? as_int64[b] : as_int32 ? as_int32[b] : full;
   }
 };
 
@@ -38,23 +47,47 @@ struct Pairs {
   SOFTDP_FN int64_t m(int64_t b) const { return y_lengths(b, columns); }
 };
 
-// What a score of features is made of.
-enum class Kind {
-  kSquares,   // soft-DTW of squared distances
-  kFsd,       // of the cosines of both halves of the features, "free"
-  kLcs,       // of the cosines
-  kCosines,   // soft-DTW of 1 - the cosines
-  kRoots,     // soft-DTW of distances
-  kAbsolute,  // soft-DTW of the sums of the features' absolute differences
-};
-inline bool is_soft_dtw(Kind kind) {
-  return kind != Kind::kFsd && kind != Kind::kLcs;
-}
+// The states S on the boundary of a table: recurrence.h has the equations. kGaps is for recurrences that
+// charge gaps there.
+enum class Start { kFree, kAnchored, kGaps };
 
-// Gradients times that of each pair's score: 0 for 0, NaN for a score that is NaN.
+// The states S at the ends of a table.
+//
+// `above`, `left` and `corner` hold S above the table and to its left. They are given where the table is a
+// piece of a larger one, or where its boundary has sums of gaps. S is -inf where no path arrives. Where
+// `above` or `left` is null, S there is as Start says. `last_row` and `last_column` receive S for the pieces
+// that follow; null: not wanted. A Number is a double on the CPU and a state on a GPU. Past a pair's lengths
+// nothing is read or written.
+template <class Number>
+struct Boundary {
+  const Number* above = nullptr;   // (B, M): S(0, 1 .. m)
+  const Number* left = nullptr;    // (B, N): S(1 .. n, 0)
+  const Number* corner = nullptr;  // (B,): S(0, 0); null: 0
+  Number* last_row = nullptr;      // (B, M): S(n, 1 .. m)
+  Number* last_column = nullptr;   // (B, N): S(1 .. n, m)
+  bool any() const { return above || left || corner || last_row || last_column; }
+};
+
+// The gradients at the ends of a table, in the backward sweep. `by_x` is the gradient with respect to x.
+//
+// The sweep adds `by_last_row` and `by_last_column` to the adjoints of the cells there, and writes the other
+// three. S(i, 0) hands on two shares: one comes from S(i, 1), the other from S(i+1, 1). They stay apart, so
+// that one thread writes each row.
+template <class Number>
+struct BoundaryGradient {
+  const Number* by_last_row = nullptr;     // (B, M)
+  const Number* by_last_column = nullptr;  // (B, N)
+  Number* by_above = nullptr;              // (B, M): S(0, 1 .. m)
+  Number* by_left = nullptr;               // (B, N): S(1 .. n, 0), from S(i, 1)
+  Number* by_left_diagonal = nullptr;      // (B, N): S(0 .. n-1, 0), from S(i+1, 1)
+  bool any() const { return by_last_row || by_last_column || by_above || by_left || by_left_diagonal; }
+};
+
+// Gradients of pairs, times the gradient of each pair's score. The result is 0 where the score's gradient is
+// 0, and else NaN where the score is NaN.
 template <class T>
 struct ScaledGradient {
-  int64_t pairs, numbers;  // numbers: of a pair
+  int64_t pairs, numbers;  // numbers: how many each pair has
   const T* of_score;
   int64_t of_score_stride;
   const T* score;

@@ -1,4 +1,5 @@
-// The recurrences of softdp: one cell of FSD and of LCS, its value, weights and adjoint. The only copy.
+// The recurrences of softdp: the cell of each, its weights, adjoint and tangent. The only copy, for both
+// devices.
 //
 // One pair of sequences: x has n steps, y has m steps; i = 1..n, j = 1..m.
 //
@@ -6,85 +7,64 @@
 //                                           insert(i,j)  +  S(i-1,j),        move "insert": a step of x
 //                                           delete(i,j)  +  S(i,j-1) )       move "delete": a step of y
 //
-//   LCS   R(i,j) = R(i-1,j-1) + c(i,j)                          if c(i,j) >= threshold    (a hit)
-//                  smooth_max( R(i-1,j), R(i,j-1) )             otherwise                 (a plateau)
+//   LCS   S(i,j) = S(i-1,j-1) + c(i,j)                          if c(i,j) >= threshold    (a hit)
+//                  smooth_max( S(i-1,j), S(i,j-1) )             otherwise                 (a plateau)
 //
-//   score = S(n,m) or R(n,m)
+//   Needleman-Wunsch
+//         S(i,j) = smooth_max( match(i,j) + S(i-1,j-1),  insert(i,j) + S(i-1,j),  delete(i,j) + S(i,j-1) )
 //
-//   boundary "free":      S(0,j) = S(i,0) = 0               boundary "anchored":  S(0,0) = 0, -inf elsewhere
-//   LCS                   R(0,j) = R(i,0) = 0
+//   score = S(n,m)
 //
-//   smooth_max(a) = gamma log sum_k exp(a_k / gamma), its weights w = softmax(a / gamma) are its gradient;
-//   gamma = 0: the maximum, w one-hot on the first maximiser in the order match, insert, delete.
+// Boundary, S(0,0) = 0 and
+//   free       S(0,j) = S(i,0) = 0                                            FSD, LCS
+//   anchored   S(0,j) = S(i,0) = -inf                                         FSD
+//   gaps       S(i,0) = S(i-1,0) + insert(i,1),  S(0,j) = S(0,j-1) + delete(1,j)      Needleman-Wunsch
 //
 // Gradients, with A(i,j) = d score / d S(i,j), A(n,m) = 1, and w the weights of cell (i,j):
 //
-//   d match(i,j) = A(i,j)     d insert(i,j) = A(i,j) w_insert     d delete(i,j) = A(i,j) w_delete
+//   d insert(i,j) = A(i,j) w_insert     d delete(i,j) = A(i,j) w_delete
+//   d match(i,j)  = A(i,j), where every move adds the match score (FSD), else A(i,j) w_match
 //   A(i-1,j-1) += A(i,j) w_match     A(i-1,j) += A(i,j) w_insert     A(i,j-1) += A(i,j) w_delete
 //
-// A pair that holds a NaN or +inf is spoiled: its score is NaN, and so is its gradient, within its lengths. A
-// pair whose score receives the gradient 0 gets the gradient 0, whatever it holds, and is not swept: the sum
-// of some scores trains on their pairs alone. The second order of a spoiled pair is NaN likewise, and 0 where
-// its direction is 0 in all of its cells.
+// and with gaps on the boundary d insert(i,1) += sum of A(k,0) over k >= i, d delete(1,j) likewise.
+//
+// A pair is spoiled where it holds a NaN or +inf: its score is NaN, and its gradient is NaN within its
+// lengths. A pair whose score receives the gradient 0 has the gradient 0, whatever it holds, and is not
+// swept: the sum of some of the scores trains only on their pairs. The second order of a spoiled pair is NaN
+// too, or 0 where its direction is 0 in all of its cells.
 //
 // Second order, for a direction v of the scores, with dS and dw the derivatives of S and w along it:
 //
 //   u = (dS(i-1,j-1),  v_insert(i,j) + dS(i-1,j),  v_delete(i,j) + dS(i,j-1))
-//   dS(i,j) = v_match(i,j) + sum_k w_k u_k        (LCS: v_c counts where c is a hit, and there alone)
+//   dS(i,j) = v_match(i,j) + sum_k w_k u_k        (v_match is added where the match score is)
 //   dw_k    = w_k (u_k - sum_l w_l u_l) / gamma   (gamma = 0: no curvature)
 //
 // dS(n,m) is the derivative of the score along v. The Hessian times v is the derivative of the gradients
-// along v: the same adjoint once more, on dual numbers A + dA and w + dw.
+// along v. The same adjoint computes it, on the dual numbers A + dA and w + dw.
 //
-// Arithmetic. The smooth maximum is computed on exp(S / gamma), which is kept as p * 2^e: a mantissa p
-// near 1 and a whole exponent e of its own. Sums then need no logarithm and products no exponential;
-// only the scores that come in are exponentiated. A value that no path reaches is an exponent below
-// every live one, so that a mask of -inf costs nothing. The weights are normalised at their own cell:
-// getting them later from differences of S loses the gradient to cancellation.
+// Costs. The score of costs c is the smooth minimum, -S(-c). Its gradient with respect to c is the gradient
+// above, at -c. Its second order has the opposite sign, as if the curvature were -1 / gamma.
 //
-// Every cell is a template over an arithmetic `A` (a GPU's: cuda/arithmetic.h; a CPU's lanes: cpu/lanes.h;
-// plain double: scalar.h), which supplies
-//   Value, Exponent, Mask       types of p, of e and of a comparison
-//   split(x, k, p, e)           2^(x k) = p * 2^e with p in [2^-1/2, 2^1/2] and whole e; e = kNothing for
-//                               x = -inf, and harmless numbers for what too_large reports
-//   too_large(x, k)             true where x k is NaN, +inf or beyond the exponent's range (for spoils())
-//   scaled(p, d)                p * 2^d for whole d <= 0, exactly 0 far below the precision of p
-//   normalize(p, e)             p back to [1, 2), e with it
-//   bounded(e)                  a state's exponent, so that the next sum of three cannot pass its type's end
-//   settled(e)                  e, or kNothing where it is a dead state's
-//   reciprocal, muladd, max, select
-//   kAboveLast                  whether what comes from above is the last to arrive, or from the left
+// The traits of a recurrence. The sweeps name no recurrence; they use these:
+//   kId                its entry in enum class Recurrence
+//   kTables            how many tables of scores come in: 3 (match, insert, delete) or 1
+//   kEveryMove         whether every move adds the match score, whose gradient is A(i,j) then
+//   kChargesBoundary   whether S has sums of gaps on the boundary
+//   Packing            how a cell's weights are kept for the backward sweep
+//   Cell<Max>          ready() makes a Ready of a cell's scores, before its neighbours' states are known;
+//                      cell() makes the state and the weights of that
+//   adjoint, tangent   the equations above, for one cell
 #pragma once
+#include <type_traits>
 
-#ifdef __CUDACC__
-#define SOFTDP_FN __host__ __device__ __forceinline__
-#else
-#define SOFTDP_FN inline __attribute__((always_inline))
-#endif
+#include "smooth_max.h"
 
 namespace softdp {
 
-// The smaller of two numbers, neither NaN; one instruction on a GPU, where a comparison would take a
-// predicate.
-template <class T>
-SOFTDP_FN T lesser(T a, T b) {
-#ifdef __CUDA_ARCH__
-  return fmin(a, b);
-#else
-  return b < a ? b : a;
-#endif
-}
-
-// Weights of a cell's moves; they sum to 1.
-template <class Value>
-struct Weights {
-  Value match, insert, del;
-};
-
-// What a cell hands on, given its adjoint A(i,j).
+// The shares of its adjoint A(i,j) that a cell hands on.
 template <class Value>
 struct Adjoint {
-  Value score;        // d match(i,j); for LCS d c(i,j)
+  Value score;        // d match(i,j), or d c(i,j)
   Value to_diagonal;  // share of A(i-1,j-1)
   Value to_above;     // share of A(i-1,j), which is also d insert(i,j)
   Value to_left;      // share of A(i,j-1), which is also d delete(i,j)
@@ -110,124 +90,156 @@ struct Tangent {
   Value state;
   Weights<Value> weights;
 };
-
-// u by move; what the cell's own score adds to the state comes on top.
+// The tangent of a cell with a match move, and that of a cell without one. Both are computed from
+// differences: the u of neighbours are close to each other, and a weighted sum of them would lose their
+// differences to rounding.
 template <class Value>
 SOFTDP_FN Tangent<Value> tangent_of(Weights<Value> w, Value diagonal, Value above, Value left,
                                     Value curvature) {
-  const Value mean = w.match * diagonal + w.insert * above + w.del * left, c = curvature;
-  return {mean, {w.match * (diagonal - mean) * c, w.insert * (above - mean) * c, w.del * (left - mean) * c}};
+  const Value to_above = above - diagonal, to_left = left - diagonal, c = curvature,
+              mean = w.insert * to_above + w.del * to_left;
+  return {diagonal + mean,
+          {w.match * -mean * c, w.insert * (to_above - mean) * c, w.del * (to_left - mean) * c}};
+}
+template <class Value>
+SOFTDP_FN Tangent<Value> tangent_of(Weights<Value> w, Value above, Value left, Value curvature) {
+  const Value difference = left - above, product = w.insert * w.del * difference * curvature;
+  return {above + w.del * difference, {Value(0), -product, product}};
 }
 
-// gamma > 0. A state is exp(S / gamma) and an input exp(score / gamma), both as p * 2^e.
-template <class A>
-struct SmoothMax {
-  using Arithmetic = A;
-  using Value = typename A::Value;
-  using Exponent = typename A::Exponent;
-  using Mask = typename A::Mask;
-  struct State {
-    Value p;
-    Exponent e;
+// ---- how weights are kept ------------------------------------------------------------------------------
+
+// A choice by a condition. These are the overloads for plain numbers; the vectors of a CPU have their own
+// (cpu/lanes.h).
+template <class T>
+SOFTDP_FN T choose(bool condition, T a, T b) {
+  return condition ? a : b;
+}
+// A choice by a product, whose flag is 0 or 1: a condition on weights would make a GPU branch. a - b must be
+// exact.
+template <class T>
+SOFTDP_FN T is_zero(T x) {
+  return T(x == 0);
+}
+template <class T>
+SOFTDP_FN T where(T flag, T a, T b) {
+  return b + flag * (a - b);
+}
+template <class Flag>
+SOFTDP_FN Flag both(Flag a, Flag b) {
+  if constexpr (std::is_arithmetic_v<Flag>)
+    return a * b;
+  else
+    return a & b;
+}
+// The smaller of two numbers, neither NaN. On a GPU fmin is one instruction; a comparison would also need a
+// predicate.
+template <class T>
+SOFTDP_FN T lesser(T a, T b) {
+#ifdef __CUDA_ARCH__
+  return fmin(a, b);
+#else
+  return b < a ? b : a;
+#endif
+}
+
+// Keeps the weights of insert and delete. Match is 1 minus both: it is never below 0, and exactly 0 where the
+// move is forbidden. The numbers have the precision of the scores, because the rounding error of a small
+// weight that recurs along a path adds up. With 16 bits, rounded to nearest, the error of a gradient would be
+// 3e-4 at 1024 steps and 0.1 at 16384.
+struct TwoWeights {
+  static constexpr int kNumbers = 2;
+  template <class V>
+  struct Saved {
+    V number[2];
   };
-  using Input = State;
-  // The inputs of the three moves, each with the cell's match score in it.
-  struct Moves {
-    Input match, insert, del;
-  };
-
-  static SOFTDP_FN Input input(Value score, typename A::Factor k) {
-    Input s;
-    A::split(score, k, s.p, s.e);
-    return s;
+  template <class V>
+  static SOFTDP_FN Saved<V> pack(const Weights<V>& w) {
+    const V one(1);
+    const auto no_match = is_zero(w.match);
+    const V insert = lesser(one, where(both(no_match, is_zero(w.del)), one, w.insert)), rest = one - insert;
+    return {{insert, lesser(rest, where(no_match, rest, w.del))}};
   }
-  static SOFTDP_FN Mask spoils(Value score, typename A::Factor k) { return A::too_large(score, k); }
-
-  // score + S
-  static SOFTDP_FN State plus(State s, Input x) { return {s.p * x.p, A::bounded(s.e + x.e)}; }
-  static SOFTDP_FN Moves moves(Input match, Input insert, Input del) {
-    return {match, {insert.p * match.p, insert.e + match.e}, {del.p * match.p, del.e + match.e}};
+  template <class V>
+  static SOFTDP_FN Weights<V> unpack(const Saved<V>& w) {
+    return {(V(1) - w.number[0]) - w.number[1], w.number[0], w.number[1]};
   }
-
-  // match + smooth_max(diagonal, insert + above, del + left). The inputs' products hang on scores only and
-  // can be made ahead; what arrives last passes through one multiply-add.
-  static SOFTDP_FN State max(State diagonal, State above, State left, Moves x, Weights<Value>& w) {
-    Exponent ed = diagonal.e + x.match.e, ea = above.e + x.insert.e, el = left.e + x.del.e;
-    Exponent e = A::kAboveLast ? A::max(A::max(ed, el), ea) : A::max(A::max(ed, ea), el);
-    Value fd = A::scaled(x.match.p, ed - e), fa = A::scaled(x.insert.p, ea - e),
-          fl = A::scaled(x.del.p, el - e);
-    Value a = diagonal.p * fd, b = above.p * fa, c = left.p * fl;
-    Value sum = A::kAboveLast ? A::muladd(above.p, fa, a + c) : A::muladd(left.p, fl, a + b);
-    Value r = A::reciprocal(sum);
-    w = {a * r, b * r, c * r};
-    return {sum, A::bounded(e)};
+  template <class V>
+  static SOFTDP_FN Saved<V> pack_tangents(const Weights<V>& t) {
+    return {{t.insert, t.del}};
   }
-  // smooth_max(above, left)
-  static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {
-    Exponent e = A::max(above.e, left.e);
-    Value b = A::scaled(above.p, above.e - e), c = A::scaled(left.p, left.e - e);
-    Value sum = b + c, r = A::reciprocal(sum);
-    w = {Value(0), b * r, c * r};
-    return {sum, e};
-  }
-  static SOFTDP_FN State select(Mask m, State a, State b) {
-    return {A::select(m, a.p, b.p), A::select(m, a.e, b.e)};
-  }
-  static SOFTDP_FN State normalized(State s) {
-    A::normalize(s.p, s.e);
-    return {s.p, A::settled(s.e)};
+  template <class V>
+  static SOFTDP_FN Weights<V> unpack_tangents(const Saved<V>& t) {
+    return {-t.number[0] - t.number[1], t.number[0], t.number[1]};
   }
 };
 
-// gamma = 0. States and inputs are the plain numbers.
-template <class A>
-struct HardMax {
-  using Arithmetic = A;
-  using Value = typename A::Value;
-  using Mask = typename A::Mask;
-  using State = Value;
-  using Input = Value;
-  struct Moves {
-    Input match, insert, del;
+// Keeps kHit for a hit, and for a plateau the weight of insert. The weight of delete is 1 minus that.
+struct OneWeight {
+  static constexpr int kNumbers = 1;
+  static constexpr int kHit = 2;
+  template <class V>
+  struct Saved {
+    V number[1];
   };
-
-  static SOFTDP_FN Input input(Value score, typename A::Factor) { return score; }
-  static SOFTDP_FN Mask spoils(Value score, typename A::Factor) { return !(score < Value(A::kInfinity)); }
-  static SOFTDP_FN State plus(State s, Input x) { return s + x; }
-  static SOFTDP_FN Moves moves(Input match, Input insert, Input del) { return {match, insert, del}; }
-  // The match score comes after the comparisons: rounding it in first could break a tie.
-  static SOFTDP_FN State max(State diagonal, State above, State left, Moves x, Weights<Value>& w) {
-    Value b = above + x.insert, c = left + x.del;
-    Mask from_left = c > A::max(diagonal, b), from_above = b > diagonal;
-    w.del = A::select(from_left, Value(1), Value(0));
-    w.insert = A::select(from_left, Value(0), A::select(from_above, Value(1), Value(0)));
-    w.match = Value(1) - w.insert - w.del;
-    return A::max(A::max(diagonal, b), c) + x.match;
+  template <class V>
+  static SOFTDP_FN Saved<V> pack(const Weights<V>& w) {
+    const V zero(0), one(1), insert = choose(w.del == zero, one, lesser(w.insert, one));
+    return {{choose(w.match == one, V(kHit), insert)}};
   }
-  static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {
-    w.match = Value(0);
-    w.del = A::select(left > above, Value(1), Value(0));
-    w.insert = Value(1) - w.del;
-    return A::max(above, left);
+  template <class V>
+  static SOFTDP_FN Weights<V> unpack(const Saved<V>& w) {
+    const V zero(0), one(1), insert = w.number[0];
+    const auto hit = insert > one;
+    return {choose(hit, one, zero), choose(hit, zero, insert), choose(hit, zero, one - insert)};
   }
-  static SOFTDP_FN State select(Mask m, State a, State b) { return A::select(m, a, b); }
-  static SOFTDP_FN State normalized(State s) { return s; }
+  template <class V>
+  static SOFTDP_FN Saved<V> pack_tangents(const Weights<V>& t) {
+    return {{t.insert}};
+  }
+  template <class V>
+  static SOFTDP_FN Weights<V> unpack_tangents(const Saved<V>& t) {
+    return {V(0), t.number[0], -t.number[0]};
+  }
 };
+
+// ---- the recurrences -----------------------------------------------------------------------------------
+
+// All recurrences: TAKE(Name) for each. The dispatch below and the launch tables of csrc/cuda use this list.
+#define SOFTDP_RECURRENCES(TAKE) TAKE(Fsd) TAKE(Lcs) TAKE(NeedlemanWunsch)
+
+// The recurrence of a problem.
+enum class Recurrence { kFsd, kLcs, kNeedlemanWunsch };
+
+// The arguments that every recurrence takes:
+//   ready      the match score itself and the threshold, for LCS; the inputs of all tables
+//   adjoint    A(i,j), and `share`: A(i,j) in the unit of the weights
+//   tangent    v: the direction at the cell; dS of the neighbours; the curvature 1 / gamma, or 0
 
 // Fine-grained sequence distance.
-template <class Max>
 struct Fsd {
-  using State = typename Max::State;
+  static constexpr Recurrence kId = Recurrence::kFsd;
+  static constexpr int kTables = 3;
+  static constexpr bool kEveryMove = true, kChargesBoundary = false;
+  using Packing = TwoWeights;
+
+  template <class Max>
+  struct Cell {
+    using State = typename Max::State;
+    using Value = typename Max::Value;
+    using Input = typename Max::Input;
+    using Ready = typename Max::Moves;
+    static SOFTDP_FN Ready ready(Value, Value, Input match, Input insert, Input del) {
+      return Max::in_every(match, insert, del);
+    }
+    static SOFTDP_FN State cell(const Ready& x, State diagonal, State above, State left, Weights<Value>& w) {
+      return Max::max_of_every(diagonal, above, left, x, w);
+    }
+  };
   template <class Value>
-  static SOFTDP_FN State cell(typename Max::Moves moves, State diagonal, State above, State left,
-                              Weights<Value>& w) {
-    return Max::max(diagonal, above, left, moves, w);
+  static SOFTDP_FN Adjoint<Value> adjoint(Value a, Value share, Weights<Value> w) {
+    return {a, share * w.match, share * w.insert, share * w.del};
   }
-  template <class Value>
-  static SOFTDP_FN Adjoint<Value> adjoint(Value a, Weights<Value> w) {
-    return {a, a * w.match, a * w.insert, a * w.del};
-  }
-  // v: the direction at the cell; curvature = 1 / gamma, or 0.
   template <class Value>
   static SOFTDP_FN Tangent<Value> tangent(Weights<Value> w, Weights<Value> v, Value diagonal, Value above,
                                           Value left, Value curvature) {
@@ -236,31 +248,94 @@ struct Fsd {
     return t;
   }
 };
-// Longest common subsequence. A hit's weights are those of a match, (1, 0, 0).
-template <class Max>
+
+// Longest common subsequence. A hit has the weights of a match, (1, 0, 0).
 struct Lcs {
-  using State = typename Max::State;
-  using Input = typename Max::Input;
-  template <class Value>
-  static SOFTDP_FN State cell(typename Max::Mask hit, Input c, State diagonal, State above, State left,
-                              Weights<Value>& w) {
+  static constexpr Recurrence kId = Recurrence::kLcs;
+  static constexpr int kTables = 1;
+  static constexpr bool kEveryMove = false, kChargesBoundary = false;
+  using Packing = OneWeight;
+
+  template <class Max>
+  struct Cell {
     using A = typename Max::Arithmetic;
-    State plateau = Max::max(above, left, w);
-    w.match = A::select(hit, Value(1), w.match);
-    w.insert = A::select(hit, Value(0), w.insert);
-    w.del = A::select(hit, Value(0), w.del);
-    return Max::select(hit, Max::plus(diagonal, c), plateau);
-  }
+    using State = typename Max::State;
+    using Value = typename Max::Value;
+    using Input = typename Max::Input;
+    struct Ready {
+      Input c;
+      typename Max::Mask hit;
+    };
+    template <class Score>  // a GPU compares floats as they came, also where it computes in double
+    static SOFTDP_FN Ready ready(Score score, Score threshold, Input c, Input, Input) {
+      return {c, score >= threshold};
+    }
+    static SOFTDP_FN State cell(const Ready& x, State diagonal, State above, State left, Weights<Value>& w) {
+      const State plateau = Max::max(above, left, w);
+      w.match = A::select(x.hit, Value(1), w.match);
+      w.insert = A::select(x.hit, Value(0), w.insert);
+      w.del = A::select(x.hit, Value(0), w.del);
+      return Max::select(x.hit, Max::plus(diagonal, x.c), plateau);
+    }
+  };
   template <class Value>
-  static SOFTDP_FN Adjoint<Value> adjoint(Value a, Weights<Value> w) {
-    return {a * w.match, a * w.match, a * w.insert, a * w.del};
+  static SOFTDP_FN Adjoint<Value> adjoint(Value, Value share, Weights<Value> w) {
+    const Value hit = share * w.match;
+    return {hit, hit, share * w.insert, share * w.del};
   }
   template <class Value>
   static SOFTDP_FN Tangent<Value> tangent(Weights<Value> w, Weights<Value> v, Value diagonal, Value above,
                                           Value left, Value curvature) {
-    Tangent<Value> t = tangent_of(w, diagonal, above, left, curvature);
-    t.state += v.match * w.match;
+    Tangent<Value> t = tangent_of(w, above, left, curvature);
+    t.state = w.match * (diagonal + v.match) + (Value(1) - w.match) * t.state;  // w.match is 1 or 0
     return t;
   }
 };
+
+// Needleman-Wunsch: global alignment. Gaps at both ends are charged.
+struct NeedlemanWunsch {
+  static constexpr Recurrence kId = Recurrence::kNeedlemanWunsch;
+  static constexpr int kTables = 3;
+  static constexpr bool kEveryMove = false, kChargesBoundary = true;
+  using Packing = TwoWeights;
+
+  template <class Max>
+  struct Cell {
+    using State = typename Max::State;
+    using Value = typename Max::Value;
+    using Input = typename Max::Input;
+    using Ready = typename Max::Moves;
+    static SOFTDP_FN Ready ready(Value, Value, Input match, Input insert, Input del) {
+      return {match, insert, del};
+    }
+    static SOFTDP_FN State cell(const Ready& x, State diagonal, State above, State left, Weights<Value>& w) {
+      return Max::max(diagonal, above, left, x, w);
+    }
+  };
+  template <class Value>
+  static SOFTDP_FN Adjoint<Value> adjoint(Value, Value share, Weights<Value> w) {
+    const Value match = share * w.match;
+    return {match, match, share * w.insert, share * w.del};
+  }
+  template <class Value>
+  static SOFTDP_FN Tangent<Value> tangent(Weights<Value> w, Weights<Value> v, Value diagonal, Value above,
+                                          Value left, Value curvature) {
+    return tangent_of(w, v.match + diagonal, v.insert + above, v.del + left, curvature);
+  }
+};
+
+// Calls run(Fsd()), run(Lcs()) or run(NeedlemanWunsch()).
+template <class Run>
+inline auto with_recurrence(Recurrence which, Run run) {
+#define SOFTDP_CASE(Name) \
+  case Name::kId:         \
+    return run(Name());
+  switch (which) { SOFTDP_RECURRENCES(SOFTDP_CASE) }
+#undef SOFTDP_CASE
+  return run(Fsd());  // not reached
+}
+inline int tables_of(Recurrence which) {
+  return with_recurrence(which, [](auto recurrence) { return decltype(recurrence)::kTables; });
+}
+
 }  // namespace softdp

@@ -1,7 +1,8 @@
 // The arithmetic of recurrence.h on plain double, with 64-bit exponents.
 //
-// Range, of score log2(e) / gamma: an input above 2^28 spoils its pair (NaN), one below -2^50 counts as -inf.
-// A step adds two inputs, so that 2^20 steps stay below 2^49 and live and dead exponents do not meet.
+// Range of score log2(e) / gamma: an input above 2^28 makes its pair NaN, and an input below -2^50 counts as
+// -inf. A step adds two inputs. 2^20 steps therefore stay below 2^49, and live and dead exponents do not
+// meet.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -13,7 +14,7 @@
 namespace softdp {
 
 constexpr double kLargest = 268435456.0;           // 2^28
-constexpr int64_t kNothing = -(int64_t(1) << 50);  // exponent of exp(-inf)
+constexpr int64_t kNothing = -(int64_t(1) << 50);  // the exponent of exp(-inf)
 constexpr int64_t kDead = -(int64_t(1) << 49);     // a state with an exponent below this is -inf
 
 template <class To, class From>
@@ -54,8 +55,8 @@ struct ScalarCommon {
   static SOFTDP_FN T select(bool m, T a, T b) {
     return m ? a : b;
   }
-  // What too_large reports is clamped: harmless numbers in a pair whose score will be NaN. The order of
-  // the comparisons takes NaN to kNothing.
+  // Clamps what too_large reports: the score of that pair will be NaN, and its other numbers stay finite. The
+  // order of the comparisons takes NaN to kNothing.
   static SOFTDP_FN double clamped(double product) {
     double above = product > double(kNothing) ? product : double(kNothing);
     return above < kLargest ? above : kLargest;

@@ -1,4 +1,4 @@
-"""Learn to hear words when only their order is known: nobody says at which step a word starts.
+"""Learn to recognise words from their order only: no label says at which step a word starts.
 
 python examples/minimal.py    takes a few seconds on one CPU core
 """
@@ -8,7 +8,7 @@ import torch
 import softdp
 
 torch.manual_seed(0)
-torch.set_num_threads(1)  # the tensors are small: more threads would not help
+torch.set_num_threads(1)  # more threads do not help: the tensors are small
 words = torch.randn(5, 8)  # five words; a word is a vector of 8 numbers
 speaker = torch.randn(8, 16)  # how a word sounds: 16 features a step, and noise
 

@@ -61,7 +61,6 @@ def of_backward(row: Recurrence, double_backward: Operator) -> tuple[Context, Gr
     """
     count, tensors = len(row.scores), len(row.scores) + 2
     end = 2 + tensors + len(row.options)
-    gamma = row.options.index("gamma")
     one_score, with_visits = row.one_score, row.visits
     nothing = (None,) * (end + (1 if one_score else count))
     after = nothing[2 + count :]
@@ -90,14 +89,9 @@ def of_backward(row: Recurrence, double_backward: Operator) -> tuple[Context, Gr
             return None, None, *zeros, *after
         if ctx.visits:
             raise NotImplementedError("softdp: visits have no derivative")
-        options, taken = list(ctx.options), [None if t is None else computed(t) for t in scores]
-        of_costs = options[gamma] < 0
-        if of_costs:
-            options[gamma], taken = -options[gamma], [None if t is None else -t for t in taken]
+        taken = [None if t is None else computed(t) for t in scores]
         asked = () if one_score else needs
-        tangent, *products = double_backward(*present, grad_score, *taken, *lengths, *options, *asked)
-        if of_costs:
-            products = [-product for product in products]
+        tangent, *products = double_backward(*present, grad_score, *taken, *lengths, *ctx.options, *asked)
         gradients = (
             _summed_as(product, like) if need and like is not None else None
             for product, like, need in zip(products, scores, needs, strict=True)

@@ -109,14 +109,14 @@ def needleman_wunsch_arguments(
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
 ) -> FsdArguments:
-    """Checked scores in the dtype of the arithmetic. The gap is insert, (B, 1, 1) or (1, 1, 1)."""
+    """Checked scores. The gap is insert, and has 3 dimensions."""
     _values.floating(match, "match", "(B, N, M)")
     _values.gamma_number(gamma, TRAINED_NEEDLEMAN_WUNSCH)
     gap = _values.gap_of_pairs(gap, match)
     B, N, M = match.shape
     _values.lengths(x_lengths, "x_lengths", B, N, "match", match.device)
     _values.lengths(y_lengths, "y_lengths", B, M, "match", match.device)
-    return FsdArguments(match, gap, None, x_lengths, y_lengths).computed()
+    return FsdArguments(match, gap, None, x_lengths, y_lengths)
 
 
 def feature_arguments(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:

@@ -22,11 +22,6 @@ def has_kernel(device: torch.device) -> bool:
     return device.type in ("cpu", "meta") or (on_gpu(device) and _library.runs_cuda(device.index))
 
 
-def takes_costs(device: torch.device) -> bool:
-    """Whether fsd_forward and fsd_backward take a negative gamma there, for costs."""
-    return device.type == "cpu" and has_kernel(device)
-
-
 def taken(args: Arguments) -> Arguments:
     """Checked arguments as the operators take them.
 

@@ -76,7 +76,7 @@ def _double_backward(row: Recurrence) -> Callable[..., tuple[Tensor, ...]]:
 def saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float) -> int:
     """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h."""
     states: int = 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16
-    if dtype == torch.float64 or not 1e-30 < abs(gamma) < 1e30:
+    if dtype == torch.float64 or not 1e-30 < gamma < 1e30:
         return states
     pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
     weights: int = 64 + ((rows + 15) // 16 * pitch + 16) * 64

@@ -66,6 +66,10 @@ def _planes_with_gaps(shared_gap: bool, rows: int, columns: int) -> int:
     return 2 if shared_gap else torch.sym_ite(torch.sym_max(rows, columns) <= TINY, 3, 2)
 
 
+def _two_planes(shared_gap: bool, rows: int, columns: int) -> int:
+    return 2
+
+
 def _planes_without_gaps(shared_gap: bool, rows: int, columns: int) -> int:
     return 1
 
@@ -73,9 +77,9 @@ def _planes_without_gaps(shared_gap: bool, rows: int, columns: int) -> int:
 FSD = Recurrence(
     name="fsd",
     scores=("match", "insert", "delete"),
-    options=("gamma", "anchored"),
+    options=("gamma", "anchored", "costs"),
     planes=_planes_with_gaps,
-    reference="softdp.reference.fsd_score, softdp.reference.soft_dtw and softdp.reference.needleman_wunsch",
+    reference="softdp.reference.fsd_score and softdp.reference.soft_dtw",
     alignment="fsd_alignment is the gradient of softdp.reference.fsd_score by match, by torch.func.grad or "
     "torch.autograd.grad(..., create_graph=True)",
 )
@@ -89,4 +93,13 @@ LCS = Recurrence(
     "torch.autograd.grad(..., create_graph=True)",
     visits=True,
 )
-RECURRENCES = (FSD, LCS)
+NEEDLEMAN_WUNSCH = Recurrence(
+    name="needleman_wunsch",
+    scores=("match", "insert", "delete"),
+    options=("gamma",),
+    planes=_two_planes,
+    reference="softdp.reference.needleman_wunsch",
+    alignment="the alignment is its gradient by match, by torch.func.grad or "
+    "torch.autograd.grad(..., create_graph=True)",
+)
+RECURRENCES = (FSD, LCS, NEEDLEMAN_WUNSCH)

@@ -15,10 +15,11 @@ from torch import Tensor
 from . import _cosines, _distances
 from ._kinds import ABSOLUTE, COSINES, FSD, ROOTS, SQUARES, Options
 from ._operators import OPERATORS
-from .functional import fsd_score, lcs_score
+from .functional import checked_soft_dtw, fsd_score, lcs_score
 
 _FSD = OPERATORS["fsd"]
 FsdTensors: TypeAlias = tuple[Tensor, Tensor, None, Tensor | None, Tensor | None]
+ANCHORED_COSTS = True, True  # FSD's options for soft-DTW, after gamma
 
 
 def score(
@@ -30,15 +31,15 @@ def score(
         match, gap = _cosines.cosines(x, y, heads=2)
         return fsd_score(match, gap, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
     if kind in (ROOTS, ABSOLUTE):
-        match = -(_distances.euclidean if kind == ROOTS else _distances.manhattan)(x, y)
+        cost = (_distances.euclidean if kind == ROOTS else _distances.manhattan)(x, y)
     else:
-        (match,) = _cosines.cosines(x, y, heads=1)
+        (cosines,) = _cosines.cosines(x, y, heads=1)
         if kind != COSINES:
             return lcs_score(
-                match, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
+                cosines, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
             )
-        match = match - 1
-    return -fsd_score(match, 0.0, gamma=gamma, boundary="anchored", x_lengths=x_lengths, y_lengths=y_lengths)
+        cost = 1 - cosines
+    return checked_soft_dtw(cost, gamma, x_lengths, y_lengths)
 
 
 # ---- second derivatives --------------------------------------------------------------------------
@@ -76,14 +77,14 @@ def _of_squares(
     sum_ij g(i,j) 2 (x_i - y_j) . (v_x_i - v_y_j). g changes with the costs, and the costs with the features.
     """
     x, y = _distances.infinity_as_nan(x), _distances.infinity_as_nan(y)
-    match = -_distances.products(x, y, None, None)
-    tensors = _anchored(match, x_lengths, y_lengths)
-    _, saved = _FSD.forward(*tensors, options.gamma, True, True)
-    g, *_ = _FSD.backward(_ones(match), saved, *tensors, options.gamma, True, True, False, False)
-    by_match = _changes_of_gradient(2 * _distances.products(x, y, v_x, v_y), tensors, options.gamma)
+    cost = _distances.products(x, y, None, None)
+    tensors, sweep = _of_costs(cost, x_lengths, y_lengths), (options.gamma, *ANCHORED_COSTS)
+    _, saved = _FSD.forward(*tensors, *sweep, True)
+    g, *_ = _FSD.backward(_ones(cost), saved, *tensors, *sweep, True, False, False)
+    by_cost = _changes_of_gradient(2 * _distances.products(x, y, v_x, v_y), tensors, options.gamma)
     direct = _distances.sums(g, v_x, v_y, True, True)
-    through_g = _distances.sums(by_match, x, y, True, True)
-    return tuple(2 * (a - b) for a, b in zip(direct, through_g, strict=True))
+    through_g = _distances.sums(by_cost, x, y, True, True)
+    return tuple(2 * (a + b) for a, b in zip(direct, through_g, strict=True))
 
 
 def _of_absolute(
@@ -96,14 +97,14 @@ def _of_absolute(
     options: Options,
 ) -> tuple[Tensor, ...]:
     """Of soft-DTW of absolute differences. Their signs do not change, so that only g does."""
-    tensors = _anchored(-_distances.manhattan(x, y), x_lengths, y_lengths)
-    by_match = _changes_of_gradient(_distances.products_of_signs(x, y, v_x, v_y), tensors, options.gamma)
-    return tuple(-sums for sums in _distances.sums_of_signs(by_match, x, y))
+    tensors = _of_costs(_distances.manhattan(x, y), x_lengths, y_lengths)
+    by_cost = _changes_of_gradient(_distances.products_of_signs(x, y, v_x, v_y), tensors, options.gamma)
+    return _distances.sums_of_signs(by_cost, x, y)
 
 
-def _anchored(match: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> FsdTensors:
-    """What FSD's operators take for soft-DTW."""
-    return match, match.new_zeros((1, 1, 1)), None, x_lengths, y_lengths
+def _of_costs(cost: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> FsdTensors:
+    """The tensors that FSD's operators take for soft-DTW."""
+    return cost, cost.new_zeros((1, 1, 1)), None, x_lengths, y_lengths
 
 
 def _ones(table: Tensor) -> Tensor:
@@ -112,10 +113,10 @@ def _ones(table: Tensor) -> Tensor:
 
 
 def _changes_of_gradient(direction: Tensor, tensors: FsdTensors, gamma: float) -> Tensor:
-    """How the gradients by match change along a direction of match."""
-    options = gamma, True, True, False, False
-    _, by_match, *_ = _FSD.double_backward(direction, None, None, _ones(direction), *tensors, *options)
-    return by_match
+    """How the gradients by the costs change along a direction of the costs."""
+    options = gamma, *ANCHORED_COSTS, True, False, False
+    _, by_cost, *_ = _FSD.double_backward(direction, None, None, _ones(direction), *tensors, *options)
+    return by_cost
 
 
 def _of_tables(

@@ -155,12 +155,14 @@ def gap_of_pairs(value: Tensor | float, match: Tensor) -> Tensor:
     """A gap for all cells of a pair as a tensor (B, 1, 1) or (1, 1, 1)."""
     value = _gap_tensor(value, "gap", match)
     B = match.shape[0]
-    if tuple(value.shape) not in ((), (B,), (B, 1, 1), (1, 1, 1)):
+    if tuple(value.shape) in ((), (B,)):
+        return value.reshape(-1, 1, 1)
+    if value.dim() != 3 or any(s not in (1, full) for s, full in zip(value.shape, match.shape, strict=True)):
         raise ValueError(
-            f"gap must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), "
-            f"got shape {tuple(value.shape)}"
+            f"gap must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), or broadcastable to "
+            f"match's shape {tuple(match.shape)}, got shape {tuple(value.shape)}"
         )
-    return value.reshape(-1, 1, 1)
+    return value
 
 
 def _gap_tensor(value: Tensor | float, name: str, match: Tensor) -> Tensor:

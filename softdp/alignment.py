@@ -95,7 +95,7 @@ def fsd_alignment(
             )
         return _alignment_by_autograd(score, leaf, args[:3])
     match, insert, delete, *lengths = _devices.taken(args)
-    options = float(gamma), boundary == "anchored"
+    options = float(gamma), boundary == "anchored", False
     detached = (None if t is None else t.detach() for t in (match, insert, delete))
     score, saved = FSD.forward(*detached, *lengths, *options, True)
     needs = True, False, False
@@ -213,7 +213,7 @@ def fsd_path(
     tables = [args.match, args.insert.expand_as(args.match), delete.expand_as(args.match)]
     if _devices.has_kernel(match.device):
         _, _, _, *lengths = _devices.taken(args)
-        options = 0.0, boundary == "anchored"
+        options = 0.0, boundary == "anchored", False
         score, saved = FSD.forward(*tables, *lengths, *options, True)
         needs = True, True, True
         gradients = FSD.backward(torch.ones_like(score), saved, *tables, *lengths, *options, *needs)

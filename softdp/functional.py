@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from . import _checks, _devices, _registration, _torch, reference
+from ._dtypes import arithmetic
 from ._operators import OPERATORS
 from ._signatures import LCS_FEATURES, explained
 
@@ -75,17 +77,23 @@ def fsd_score(
     return checked_fsd_score(args, gamma, boundary)
 
 
-def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str) -> Tensor:
-    """fsd_score of arguments that were checked, for functions whose arguments have other names too."""
+def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str, costs: bool = False) -> Tensor:
+    """fsd_score of checked arguments. costs: these are costs, and the score is their smooth minimum."""
     if not _devices.has_kernel(args.match.device):
-        match, insert, delete, x_lengths, y_lengths = args.computed()
-        return reference.fsd_score(
-            match, insert, delete, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
-        )
+        return reference.checked_fsd_score(args, gamma, boundary, costs)
     args = _devices.taken(args)
-    save = _needs_gradient(args.match, args.insert, args.delete)
-    score, _ = FSD.forward(*args, float(gamma), boundary == "anchored", save)
+    save = needs_gradient(args.match, args.insert, args.delete)
+    score, _ = FSD.forward(*args, float(gamma), boundary == "anchored", costs, save)
     return score
+
+
+def checked_soft_dtw(
+    cost: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
+) -> Tensor:
+    """soft_dtw of checked arguments: the smooth minimum over FSD's anchored paths, without gaps."""
+    no_gap = torch.zeros((1, 1, 1), dtype=arithmetic(cost.dtype), device=cost.device)
+    args = _checks.FsdArguments(cost, no_gap, None, x_lengths, y_lengths)
+    return checked_fsd_score(args, gamma, "anchored", costs=True)
 
 
 @explained(features=LCS_FEATURES)
@@ -146,11 +154,11 @@ def lcs_score(
             similarity, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
         )
     args = _devices.taken(args)
-    save = _needs_gradient(args.similarity)
+    save = needs_gradient(args.similarity)
     score, _ = LCS.forward(*args, float(threshold), float(gamma), save)
     return score
 
 
-def _needs_gradient(*scores: Tensor | None) -> bool:
+def needs_gradient(*scores: Tensor | None) -> bool:
     """Whether the forward sweep must save anything. In a torch.func transform no tensor tells, so it must."""
     return _torch.transformed() or _registration.wanted(*scores)

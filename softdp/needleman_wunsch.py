@@ -1,15 +1,15 @@
-"""Needleman-Wunsch: the smoothed score of a global alignment, on FSD's sweeps."""
+"""Needleman-Wunsch: the smoothed score of a global alignment."""
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 
-from . import _checks
+from . import _checks, _devices, reference
+from ._operators import OPERATORS
 from ._signatures import explained
-from .functional import checked_fsd_score
+from .functional import needs_gradient
+
+NEEDLEMAN_WUNSCH = OPERATORS["needleman_wunsch"]
 
 
 @explained()
@@ -23,22 +23,19 @@ def needleman_wunsch(
 ) -> Tensor:
     """Smoothed Needleman-Wunsch score of B pairs: global alignment by match moves and gaps.
 
-    Shapes: match (B, N, M); gap a number, (B,) or (B, 1, 1); lengths (B,); returns (B,).
+    Shapes: match (B, N, M); gap a number, (B,), or broadcastable to match; lengths (B,); returns (B,).
 
-        F(i,j) = smooth_max(F(i-1,j-1) + match(i,j), F(i-1,j) + gap, F(i,j-1) + gap)
-        F(0,j) = j * gap,   F(i,0) = i * gap,   score = F(n,m)
+        F(i,j) = smooth_max(F(i-1,j-1) + match(i,j), F(i-1,j) + gap(i,j), F(i,j-1) + gap(i,j))
+        F(i,0) = F(i-1,0) + gap(i,1),   F(0,j) = F(0,j-1) + gap(1,j),   score = F(n,m)
 
     Unlike in FSD the match score is added on match moves only, and gaps at both ends count. The gap is added:
     a gap that costs is negative. The gradient by match is the probability that two steps are matched. The
-    gradient by gap is the expected number of gaps.
-
-    It takes two more matrices of match's size and a mask. Very low match scores are raised to a bound; this
-    changes the result by less than rounding.
+    gradient by gap is the expected number of gaps. It takes the memory of :func:`softdp.fsd_score`.
 
     Args:
         match: score of matching x's step i with y's step j. -inf forbids the match, not the gaps.
-        gap: score of a step of x or of y without a partner: a number, or one per pair, (B,) or (B, 1, 1).
-            -inf forbids gaps. If a pair also has a match score of -inf, its score is NaN.
+        gap: score of a step of x or of y without a partner: a number, one per pair, (B,), or a tensor that
+            broadcasts to match, such as (B, N, 1) for one per step of x. -inf forbids the gap.
         gamma: smoothing, >= 0, by default 0.1. 0 gives Needleman-Wunsch itself. If several alignments are
             best, the gradient is that of one of them.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
@@ -47,8 +44,8 @@ def needleman_wunsch(
     Returns:
         The scores, (B,), float64 for float64 inputs and float32 for all others. A pair that holds a NaN or
         +inf has the score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the
-        gradient 0, also if it holds a NaN or +inf. A pair with one empty sequence scores the length of the
-        other times gap.
+        gradient 0, whatever it holds. A pair whose one sequence is empty scores the sum of the other's gaps,
+        or -inf if gap differs from step to step of the empty sequence: such gaps lie past the lengths.
 
     Raises:
         ValueError: shapes, devices, lengths, gap or gamma that do not fit.
@@ -67,18 +64,9 @@ def needleman_wunsch(
     2018.
     """
     args = _checks.needleman_wunsch_arguments(match, gap, gamma, x_lengths, y_lengths)
-    match, gap = args.match, args.insert
-    # This is FSD, anchored. The scores get one row and one column of zeros before them, since the boundary is
-    # made of gaps. FSD adds the match score on every move, so that insert and delete are the gap minus it. A
-    # match score below `lowest` is raised to it, so that the gaps through a cell of -inf stay open. Such a
-    # match weighs less than eps^2 of two gaps, which is less than rounding. At gamma 0 `lowest` is 2 * gap:
-    # two gaps are as good there, so that the maximum stays the same.
-    lowest = 2 * gap + 2 * gamma * math.log(torch.finfo(match.dtype).eps)
-    padded = torch.nn.functional.pad(torch.where(match < lowest, lowest, match), (1, 0, 1, 0))
-    lengths = _one_more(x_lengths), _one_more(y_lengths)
-    return checked_fsd_score(_checks.FsdArguments(padded, gap - padded, None, *lengths), gamma, "anchored")
-
-
-def _one_more(lengths: Tensor | None) -> Tensor | None:
-    """Lengths plus 1. A length below 0 stays: on a GPU it was not checked, and must not become 0."""
-    return None if lengths is None else torch.where(lengths < 0, lengths, lengths + 1)
+    if not _devices.has_kernel(match.device):
+        return reference.needleman_wunsch(match, gap, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
+    args = _devices.taken(args)
+    save = needs_gradient(args.match, args.insert)
+    score, _ = NEEDLEMAN_WUNSCH.forward(*args, float(gamma), save)
+    return score

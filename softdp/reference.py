@@ -62,7 +62,17 @@ def fsd_score(
 
     Source: Gao, Chen, Xu, FTCL, CVPR 2022; Mensch and Blondel, ICML 2018.
     """
-    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths).computed()
+    args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths)
+    return checked_fsd_score(args, gamma, boundary)
+
+
+def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str, costs: bool = False) -> Tensor:
+    """fsd_score of arguments that were checked. costs: the smooth minimum of costs."""
+    args = args.computed()
+    if costs:
+        delete = None if args.delete is None else -args.delete
+        args = args._replace(match=-args.match, insert=-args.insert, delete=delete)
+        return 0 - checked_fsd_score(args, gamma, boundary)  # of no cells 0, not -0
     match = args.match
     insert = args.insert.expand(match.shape)
     delete = insert if args.delete is None else args.delete.expand(match.shape)
@@ -138,8 +148,9 @@ def soft_dtw(
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
     _checks.cost_arguments(cost, gamma, x_lengths, y_lengths)
-    lengths = {"x_lengths": x_lengths, "y_lengths": y_lengths}
-    return 0 - fsd_score(-cost, 0.0, gamma=gamma, boundary="anchored", **lengths)  # of no cells 0, not -0
+    no_gap = torch.zeros((1, 1, 1), dtype=cost.dtype, device=cost.device)
+    args = _checks.FsdArguments(cost, no_gap, None, x_lengths, y_lengths)
+    return checked_fsd_score(args, gamma, "anchored", costs=True)
 
 
 @explained()
@@ -153,7 +164,7 @@ def needleman_wunsch(
 ) -> Tensor:
     """Smoothed Needleman-Wunsch score of B pairs in plain PyTorch; see :func:`softdp.needleman_wunsch`.
 
-    Shapes: match (B, N, M); gap a number, (B,) or (B, 1, 1); lengths (B,); returns (B,).
+    Shapes: match (B, N, M); gap a number, (B,), or broadcastable to match; lengths (B,); returns (B,).
 
     Args, Returns and Raises are those of :func:`softdp.needleman_wunsch`. Every operation is PyTorch's own:
     derivatives of any order exist, backward and forward. It is slow: autograd records N + M steps.
@@ -168,24 +179,45 @@ def needleman_wunsch(
     Source: Needleman and Wunsch, Journal of Molecular Biology, 1970; smoothed as in Mensch and Blondel, ICML
     2018.
     """
-    args = _checks.needleman_wunsch_arguments(match, gap, gamma, x_lengths, y_lengths)
-    match, gap = args.match, args.insert
+    args = _checks.needleman_wunsch_arguments(match, gap, gamma, x_lengths, y_lengths).computed()
+    match = args.match
     B, N, M = match.shape
-    gap = gap.expand(B, 1, 1)
     n, m, unfit = _lengths(args.x_lengths, args.y_lengths, match)
     match = match.masked_fill(~_inside(n, m, N, M), 0)
+    gap = args.insert.expand(B, -1, -1)
+    by_row, by_column = gap.shape[1] != 1, gap.shape[2] != 1
+    rows = torch.where(n > 0, n, 1) if not by_row else n
+    columns = torch.where(m > 0, m, 1) if not by_column else m
+    gap = gap.masked_fill(~_inside(rows, columns, *gap.shape[1:]), 0)
     unknown = _has_unknown(match) | _has_unknown(gap)
-    skewed_match = _skew(match.masked_fill(unknown[:, None, None], 0))
-    clean_gap = gap.masked_fill(unknown[:, None, None], 0)[:, 0]  # (B, 1): one number for all rows
+    skewed_match, clean_gap = (
+        _skew(match.masked_fill(unknown[:, None, None], 0)),
+        gap.masked_fill(unknown[:, None, None], 0),
+    )
+    skewed_gap = _skew(clean_gap.expand(match.shape))
+    along_x, along_y = _sums(clean_gap, N), _sums(clean_gap.transpose(1, 2), M)
 
     def boundary_value(i: int, j: int) -> Tensor | float:
-        return (i + j) * clean_gap if i + j > 0 else 0.0
+        if i > 0:
+            return along_x[:, i - 1 : i]
+        return along_y[:, j - 1 : j] if 0 < j <= M else 0.0
 
     def cells(d: int, diag: Tensor, up: Tensor, left: Tensor) -> Tensor:
-        return smooth_max(torch.stack([diag + skewed_match[d], up + clean_gap, left + clean_gap]), gamma)
+        moves = torch.stack([diag + skewed_match[d], up + skewed_gap[d], left + skewed_gap[d]])
+        return smooth_max(moves, gamma)
 
     score = _sweep(match, n, m, boundary_value, cells)
-    return _nan(score, unknown, (match, gap)).masked_fill(unfit, float("nan"))
+    # What a pair without cells skips has a gap only if that gap is the same for all steps of the empty one.
+    no_gap = ((n == 0) & (m > 0) & by_row) | ((m == 0) & (n > 0) & by_column)
+    score = _nan(score.masked_fill(no_gap, NEG_INF), unknown, (match, gap))
+    return score.masked_fill(unfit, float("nan"))
+
+
+def _sums(gap: Tensor, steps: int) -> Tensor:
+    """The boundary's sums of the first column of gaps, (B, 1 or steps, 1 or more) -> (B, steps)."""
+    if gap.shape[2] == 0:
+        return gap.new_full((gap.shape[0], steps), NEG_INF)
+    return gap[:, :, 0].expand(-1, steps).cumsum(1)
 
 
 def lcs_visits(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
-from . import _checks, _cosines, _devices, _distances, _features, _fused, _values
-from ._dtypes import arithmetic
+from . import _checks, _cosines, _distances, _features, _fused, _values
 from ._kinds import KIND_OF_COST
 from ._signatures import SOFT_DTW_FEATURES, WORDS, explained
-from .functional import checked_fsd_score
+from .functional import checked_soft_dtw
 from .losses import _reduction
 
 Cost = Callable[[Tensor, Tensor], Tensor]
@@ -70,12 +68,7 @@ def soft_dtw(
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
     _checks.cost_arguments(cost, gamma, x_lengths, y_lengths)
-    none = torch.zeros((1, 1, 1), dtype=arithmetic(cost.dtype), device=cost.device)
-    if gamma > 0 and _devices.takes_costs(cost.device):
-        args = _checks.FsdArguments(cost, none, None, x_lengths, y_lengths)
-        return checked_fsd_score(args, -gamma, "anchored")
-    args = _checks.FsdArguments(-cost, none, None, x_lengths, y_lengths)
-    return 0 - checked_fsd_score(args, gamma, "anchored")  # of no cells 0, not -0
+    return checked_soft_dtw(cost, gamma, x_lengths, y_lengths)
 
 
 @explained()

@@ -91,12 +91,14 @@ def run(
     wanted: tuple[str, ...] = (),
     directions: tuple[Tensor | None, ...] | None = None,
     visits: bool = False,
+    costs: bool = False,
 ) -> Result:
     """Forward and, where save, backward of match (B, N, M) and its gaps, or of one similarity.
 
     given: states above (B, M, 16 bytes), left (B, N, 16), corner (B, 16) of another sweep; wanted: which
     of last_row and last_column to give back. With directions, second order instead of backward: score is
-    the score's derivative along them, gradients are the Hessian's products. visits: of LCS, instead.
+    the score's derivative along them, gradients are the Hessian's products. visits: of LCS, instead. costs:
+    the tables hold costs.
     """
     kernels = module()
     match, *gaps = scores
@@ -105,7 +107,8 @@ def run(
     insert, delete = (*gaps, None, None)[:2]
     shared = delete is None
     value_type = torch.float32 if match.dtype in HALF else match.dtype
-    wide = not lcs and insert.dtype != match.dtype
+    gaps_in_value_type = not lcs and insert.dtype != match.dtype
+    start = "gaps" if recurrence == "needleman_wunsch" else boundary
     dtype = str(match.dtype).removeprefix("torch.")
     size = (B, N, M)
     lengths = [
@@ -125,14 +128,15 @@ def run(
     ]
     score = poisoned((B,), value_type)
     weights = visits or directions is not None
-    tiny_breaks = weights or bool(given or wanted)
-    planes = (1 if lcs else 2) if tiny_breaks else kernels.planes(lcs, shared, N, M)
+    planes = kernels.planes(recurrence, shared, weights or bool(given or wanted), N, M)
+    sums = (tables[1][3] == 0, tables[2][2] == 0)
     saved = poisoned((B, planes, N, M), value_type)
 
     def forward(workspace: Tensor | None) -> int:
         return kernels.forward(
-            lcs, dtype, size, *lengths, gamma, threshold, boundary == "anchored", edges, tables, shared, wide,
-            score.data_ptr(), saved.data_ptr() if save else 0, weights, *address(workspace),
+            recurrence, dtype, size, *lengths, gamma, threshold, start, costs, edges, tables, shared,
+            gaps_in_value_type, score.data_ptr(), saved.data_ptr() if save else 0, weights,
+            *address(workspace),
         )  # fmt: skip
 
     workspace = poisoned((forward(None),), torch.uint8)
@@ -142,10 +146,24 @@ def run(
         return Result(score, saved, (), out)
     grad = torch.ones(B, dtype=value_type) if grad is None else grad
     if directions is not None:
-        return second_order(lcs, dtype, size, lengths, gamma, saved, directions, grad, needs, shared)
+        return second_order(
+            recurrence, dtype, size, lengths, gamma, costs, saved, directions, sums, grad, needs, shared
+        )
     targets = [match] if lcs else [match, insert, None if shared else delete]
+    options = recurrence, dtype, size, lengths
+    gradients = first_order(options, targets, needs, match.dtype, grad, saved, shared, visits, sums)
+    check_margins(score)
+    return Result(score, saved, gradients, out)
+
+
+def first_order(
+    options, targets, needs, dtype, grad, saved, shared, visits, sums
+) -> tuple[Tensor | None, ...]:
+    """The gradients by the targets that are needed. options: recurrence, dtype, size and lengths."""
+    recurrence, kernel_dtype, size, lengths = options
+    B, N, M = size
     gradients = [
-        poisoned((B, *t.shape[1:]), match.dtype) if t is not None and need else None
+        poisoned((B, *t.shape[1:]), dtype) if t is not None and need else None
         for t, need in zip(targets, needs, strict=False)
     ]
     written = [
@@ -154,19 +172,22 @@ def run(
     written += [(0, True, True)] * (3 - len(written))
 
     def backward(workspace: Tensor | None) -> int:
-        return kernels.backward(
-            lcs, dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), written, shared,
-            visits, *address(workspace),
+        return module().backward(
+            recurrence, kernel_dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), written, shared,
+            visits, sums, *address(workspace),
         )  # fmt: skip
 
     workspace = poisoned((backward(None),), torch.uint8)
     backward(workspace)
-    check_margins(score, saved, workspace, *(g for g in gradients if g is not None))
-    return Result(score, saved, tuple(gradients), out)
+    check_margins(saved, workspace, *(g for g in gradients if g is not None))
+    return tuple(gradients)
 
 
-def second_order(lcs, dtype, size, lengths, gamma, saved, directions, grad, needs, shared) -> Result:
+def second_order(
+    recurrence, dtype, size, lengths, gamma, costs, saved, directions, sums, grad, needs, shared
+) -> Result:
     kernels = module()
+    lcs = recurrence == "lcs"
     tangent, tangents = poisoned(size[:1], saved.dtype), poisoned(saved.shape, saved.dtype)
     along = [(0, 0, 0, 0) if v is None else strided(v, size) for v in directions]
     along += [(0, 0, 0, 0)] * (3 - len(along))
@@ -175,8 +196,8 @@ def second_order(lcs, dtype, size, lengths, gamma, saved, directions, grad, need
 
     def there(workspace: Tensor | None) -> int:
         return kernels.tangents(
-            lcs, dtype, size, *lengths, gamma, saved.data_ptr(), along, tangent.data_ptr(),
-            tangents.data_ptr(), *address(workspace),
+            recurrence, dtype, size, *lengths, gamma, costs, saved.data_ptr(), along, sums,
+            tangent.data_ptr(), tangents.data_ptr(), *address(workspace),
         )  # fmt: skip
 
     first = poisoned((there(None),), torch.uint8)
@@ -187,7 +208,7 @@ def second_order(lcs, dtype, size, lengths, gamma, saved, directions, grad, need
 
     def back(workspace: Tensor | None) -> int:
         return kernels.products(
-            lcs, dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), tangent.data_ptr(),
+            recurrence, dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), tangent.data_ptr(),
             tangents.data_ptr(), places, shared, *address(workspace),
         )  # fmt: skip
 

@@ -9,11 +9,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
-
-import softdp
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"  # values that others' code computed
@@ -32,12 +29,6 @@ def run_python(
         return subprocess.run(
             command, cwd=folder or empty, env=environment, capture_output=True, text=True, timeout=300
         )
-
-
-# Both offer fsd_score and lcs_score.
-by_implementation = pytest.mark.parametrize(
-    "library", [softdp, softdp.reference], ids=["operators", "reference"]
-)
 
 
 def score_and_gradients(score: Callable, tensors: Sequence[Tensor | None], **options):

@@ -64,21 +64,32 @@ def lcs(similarity, threshold: float, gamma: float):
 
 
 def needleman_wunsch(match, gap: float, gamma: float):
-    """Table (n, m) -> the score and its gradients by match and gap. From the boundary gaps alone lead on."""
+    """Table (n, m) and a number -> the score and its gradients by match and gap."""
     n, m = match.shape
-    found = [
-        ([(i - 1, j - 1) for i, j, move in path if move == "match"], len(path) + sum(start))
-        for path, start in paths(n, m, lambda i, j: ("match", "insert", "delete"))
-    ]
-    open_ = [(cells, steps) for cells, steps in found if all(match[c] > -np.inf for c in cells)]
-    found = [(cells, steps - len(cells)) for cells, steps in open_]
-    scores = [sum(match[c] for c in cells) + gaps * gap for cells, gaps in found]
-    score, shares = smooth_max(np.array(scores), gamma)
-    by_match, by_gap = np.zeros((n, m)), 0.0
+    score, by_match, by_gap = alignments(match, np.full((max(n, 1), max(m, 1)), gap), n, m, gamma)
+    return score, by_match[:n, :m], by_gap.sum()
+
+
+def alignments(match, gap, n: int, m: int, gamma: float):
+    """Needleman-Wunsch of the first n by m cells: the score and its gradients by match and gap, full tables.
+
+    Steps along the boundary have the gaps of the first column, and of the first row.
+    """
+    found = []
+    for path, start in paths(n, m, lambda i, j: ("match", "insert", "delete")):
+        cells = [(i - 1, j - 1) for i, j, move in path if move == "match"]
+        gaps = [(i - 1, j - 1) for i, j, move in path if move != "match"]
+        gaps += [(k, 0) for k in range(start[0])] + [(0, k) for k in range(start[1])]
+        if all(match[c] > -np.inf for c in cells):
+            found.append((cells, gaps))
+    scores = [sum(match[c] for c in cells) + sum(gap[g] for g in gaps) for cells, gaps in found]
+    score, shares = smooth_max(np.array(scores, dtype=float), gamma)
+    by_match, by_gap = np.zeros_like(match), np.zeros_like(gap)
     for (cells, gaps), share in zip(found, shares, strict=True):
-        by_gap += share * gaps
         for c in cells:
             by_match[c] += share
+        for g in gaps:
+            by_gap[g] += share
     return score, by_match, by_gap
 
 

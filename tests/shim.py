@@ -1,10 +1,10 @@
 """softdp with its CUDA operators on the CPU: csrc/ops/cuda*.cpp and the kernels, compiled as C++ under
 tests/kernels/shim.h, in the place of the CPU operators.
 
-    SOFTDP_SHIM=1 pytest tests/test_cuda.py
+    SOFTDP_SHIM=1 pytest
 
-runs the CUDA tests so, except those of what the shim has not: streams, graphs, other devices. conftest.py
-calls install() before anything imports softdp.
+runs the tests of the GPU so, except those of what the shim has not: streams, graphs, other devices.
+conftest.py calls install() before anything imports softdp.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ def install() -> None:
     import softdp
 
     assert Path(softdp.__file__).parent == package
-    softdp._devices.takes_costs = lambda device: False  # as of a GPU
     softdp._devices.on_gpu = lambda device: True
     softdp._torch.values_hidden = lambda: True  # of lengths: nobody looks at a GPU's
 
@@ -73,14 +72,3 @@ def failing_launches():
         yield
     finally:
         library.softdp_launches_fail(False)
-
-
-@contextlib.contextmanager
-def reference():
-    """softdp's scores come from softdp.reference."""
-    devices = sys.modules["softdp"]._devices
-    before, devices.has_kernel = devices.has_kernel, lambda device: False
-    try:
-        yield
-    finally:
-        devices.has_kernel = before

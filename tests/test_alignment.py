@@ -1,86 +1,126 @@
-"""Alignments and paths: what they mean, by enumeration and by the scores; that a loss on them trains."""
+"""Alignments and paths on each device: their meaning, by enumeration and by the scores; losses on them."""
 
+import contextlib
 import math
 
 import oracle
 import pytest
 import torch
+from devices import (
+    SCORES,
+    both_boundaries,
+    both_dtypes,
+    every_regime,
+    is_gpu,
+    reference,
+    to,
+    values,
+)
+from devices import ragged as edge_lengths
 from helpers import close, score_and_gradients, scores
 
 import softdp
 
 SMALL = [(1, 1), (1, 4), (4, 1), (2, 3), (3, 3), (4, 3)]
-each_boundary = pytest.mark.parametrize("boundary", ["free", "anchored"])
-
-
-@pytest.fixture(params=["operators", "reference"])
-def either(request, monkeypatch):
-    """The functions through the operators, and as devices without kernels run them."""
-    if request.param == "reference":
-        monkeypatch.setattr(softdp._devices, "has_kernel", lambda device: False)
-
 
 # ---- expected alignments -------------------------------------------------------------------------
 
 
-@each_boundary
+@both_boundaries
 @pytest.mark.parametrize("size", SMALL)
 def test_fsd_alignment_is_how_often_paths_pass(either, size, boundary):
     tables = [scores(*size) for _ in range(3)]
     _, expected, *_ = oracle.fsd(*(t.numpy() for t in tables), 0.3, boundary)
-    found = softdp.fsd_alignment(*(t[None] for t in tables), gamma=0.3, boundary=boundary)
-    close(found[0], torch.from_numpy(expected), 1e-10)
+    found = softdp.fsd_alignment(*(t[None].to(either) for t in tables), gamma=0.3, boundary=boundary)
+    close(found[0].cpu(), torch.from_numpy(expected), 1e-9 if is_gpu(either) else 1e-10)
 
 
 @pytest.mark.parametrize("size", SMALL)
 def test_lcs_alignment_is_how_often_a_common_cell_is_taken(either, size):
     table = scores(*size)
     _, expected = oracle.lcs(table.numpy(), 0.1, 0.3)
-    close(softdp.lcs_alignment(table[None], threshold=0.1, gamma=0.3)[0], torch.from_numpy(expected), 1e-10)
+    found = softdp.lcs_alignment(table[None].to(either), threshold=0.1, gamma=0.3)
+    close(found[0].cpu(), torch.from_numpy(expected), 1e-9 if is_gpu(either) else 1e-10)
 
 
-def test_the_alignment_is_the_scores_gradient():
-    match, gap = scores(3, 20, 17, dtype=torch.float32), scores(3, 20, 1, dtype=torch.float32)
-    lengths = {"x_lengths": torch.tensor([20, 3, 0]), "y_lengths": torch.tensor([17, 17, 5])}
-    _, (expected, _) = score_and_gradients(softdp.fsd_score, (match, gap), gamma=0.1, **lengths)
-    assert torch.equal(softdp.fsd_alignment(match, gap, gamma=0.1, **lengths), expected)
-    _, (expected,) = score_and_gradients(softdp.lcs_score, (match,), threshold=0.4, **lengths)
-    assert torch.equal(softdp.lcs_alignment(match, threshold=0.4, **lengths), expected)
+ALIGNMENTS = {
+    "fsd": lambda match, gap, **lengths: softdp.fsd_alignment(match, gap, gamma=0.2, **lengths),
+    "anchored": lambda match, gap, **lengths: softdp.fsd_alignment(
+        match, gap, boundary="anchored", **lengths
+    ),
+    "lcs": lambda match, gap, **lengths: softdp.lcs_alignment(
+        match + gap, threshold=0.4, gamma=0.2, **lengths
+    ),
+}
+PATHS = {
+    "fsd": lambda match, gap, **lengths: softdp.fsd_path(match, gap, **lengths),
+    "anchored": lambda match, gap, **lengths: softdp.fsd_path(match, gap, boundary="anchored", **lengths),
+    "lcs": lambda match, gap, **lengths: softdp.lcs_path(match + gap, threshold=0.4, **lengths),
+}
+with_alignments = pytest.mark.parametrize("name", ALIGNMENTS)
+
+
+@every_regime
+@both_dtypes
+@with_alignments
+def test_alignments_are_the_scores_gradients(name, size, dtype, device):
+    n, m = edge_lengths(*size)
+    match, gaps = (values(8, *s, dtype=dtype).to(device) for s in (size, (size[0], 1)))
+    lengths = {"x_lengths": to(device, n), "y_lengths": to(device, m)}
+    _, (expected, _) = score_and_gradients(SCORES[name], (match, gaps), **lengths)
+    assert torch.equal(ALIGNMENTS[name](match, gaps, **lengths), expected)
 
 
 @pytest.mark.parametrize("size", [1, 5, 16, 33, 257, 1024, 4096])
-def test_mass_is_one_at_both_ends(size):
-    E = softdp.fsd_alignment(scores(1, size, size, dtype=torch.float32), 0.0, boundary="anchored")[0]
+def test_mass_is_one_at_both_ends(size, device):
+    match = scores(1, size, size, dtype=torch.float32).to(device)
+    E = softdp.fsd_alignment(match, 0.0, boundary="anchored")[0]
     assert E[-1, -1] == 1 and abs(E[0, 0] - 1) < 1e-3
     assert (E >= 0).all() and (E <= 1.001).all()
 
 
-def test_no_gradient_is_recorded_where_none_is_wanted():
-    match = scores(1, 4, 4).requires_grad_()
+def test_no_gradient_is_recorded_where_none_is_wanted(device):
+    match = scores(1, 4, 4).to(device).requires_grad_()
     with torch.no_grad():
         assert not softdp.fsd_alignment(match, 0.0).requires_grad
     assert not softdp.fsd_alignment(match.detach(), 0.0).requires_grad
-    assert softdp.fsd_alignment(match.detach(), scores(1, 4, 1).requires_grad_()).requires_grad
+    gap = scores(1, 4, 1).to(device).requires_grad_()
+    assert softdp.fsd_alignment(match.detach(), gap).requires_grad
     assert softdp.lcs_alignment(match, threshold=0.3).requires_grad
 
 
-@each_boundary
+@both_boundaries
 @pytest.mark.parametrize("shape", [(), (2, 1, 1), (2, 5, 1), (1, 1, 4), (2, 5, 4)])
 @pytest.mark.parametrize("gaps", [1, 2])
-def test_a_loss_on_an_alignment_has_the_references_gradients(shape, boundary, gaps):
+def test_a_loss_on_an_alignment_has_the_references_gradients(shape, boundary, gaps, device):
     tables = [scores(2, 5, 4), *(scores(*shape) for _ in range(gaps))]
     wanted = torch.rand(2, 5, 4, dtype=torch.float64)
 
     def loss(*t):
-        return (softdp.fsd_alignment(*t, gamma=0.3, boundary=boundary) - wanted).square().sum((1, 2))
+        E = softdp.fsd_alignment(*t, gamma=0.3, boundary=boundary)
+        return (E - to(E.device, wanted)).square().sum((1, 2))
 
-    _, found = score_and_gradients(loss, tables)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(softdp._devices, "has_kernel", lambda device: False)
+    _, found = score_and_gradients(loss, [to(device, t) for t in tables])
+    with reference():
         _, expected = score_and_gradients(loss, tables)
     for a, b in zip(found, expected, strict=True):
-        close(a, b, 1e-9)
-    assert torch.autograd.gradcheck(loss, [t.requires_grad_() for t in tables])
+        close(a.cpu(), b, 1e-9)
+    assert torch.autograd.gradcheck(loss, [to(device, t).requires_grad_() for t in tables])
+
+
+@with_alignments
+@pytest.mark.parametrize("size", [(5, 7), (33, 40)])
+def test_a_loss_on_an_alignment(name, size, device):
+    tables, wanted = (values(2, *size), values(2, size[0], 1)), values(2, *size)
+
+    def loss(*t):
+        return (ALIGNMENTS[name](*t) - to(t[0].device, wanted)).square().sum((1, 2))
+
+    found = score_and_gradients(loss, [to(device, t) for t in tables])
+    with reference():
+        exact = score_and_gradients(loss, tables)
+    for a, b in zip((found[0], *found[1]), (exact[0], *exact[1]), strict=True):
+        close(a.cpu(), b, 1e-8)
 
 
 def test_a_loss_on_an_lcs_alignment(either):
@@ -88,20 +128,20 @@ def test_a_loss_on_an_lcs_alignment(either):
     similarity += 0.01 * ((similarity - 0.1).abs() < 1e-3)
     assert torch.autograd.gradcheck(
         lambda c: softdp.lcs_alignment(c, threshold=0.1, gamma=0.3).square().sum((1, 2)),
-        similarity.requires_grad_(),
+        to(either, similarity).requires_grad_(),
     )
 
 
-def test_half_scores_have_float32_alignments():
-    match = scores(2, 4, 4, dtype=torch.float32).half().requires_grad_()
+def test_half_scores_have_float32_alignments(device):
+    match = scores(2, 4, 4, dtype=torch.float32).half().to(device).requires_grad_()
     E = softdp.fsd_alignment(match, 0.0)
     assert E.dtype == torch.float32
     E.square().sum().backward()
     assert match.grad.dtype == torch.float16
 
 
-def test_compiled_and_under_torch_func():
-    match = scores(2, 5, 4)
+def test_compiled_and_under_torch_func(device):
+    match = scores(2, 5, 4).to(device)
     align = lambda m: softdp.fsd_alignment(m, 0.1, gamma=0.3)  # noqa: E731
     torch._dynamo.reset()
     compiled = torch.compile(align, fullgraph=True, backend="aot_eager")
@@ -151,7 +191,7 @@ def whole(*size):
     return torch.randint(-2, 3, size).double()
 
 
-@each_boundary
+@both_boundaries
 @pytest.mark.parametrize("size", SMALL)
 def test_fsd_paths_are_the_best_of_all(either, size, boundary):
     for _ in range(10):
@@ -165,7 +205,8 @@ def test_fsd_paths_are_the_best_of_all(either, size, boundary):
             ),
             boundary,
         )
-        found = softdp.fsd_path(match[None], insert[None], delete[None], boundary=boundary)
+        tables = [t[None].to(either) for t in (match, insert, delete)]
+        found = softdp.fsd_path(*tables, boundary=boundary)
         assert found.tolist() == [expected]
 
 
@@ -178,21 +219,22 @@ def test_lcs_paths_are_the_best_of_all(either, size):
             lambda i, j, table=table: ("match",) if table[i - 1, j - 1] >= 1 else ("insert", "delete"),
             lambda p, table=table: sum(table[i - 1, j - 1].item() for i, j, k in p if k == "match"),
         )
-        assert softdp.lcs_path(table[None], threshold=1.0).tolist() == [expected]
+        assert softdp.lcs_path(table[None].to(either), threshold=1.0).tolist() == [expected]
 
 
 def ragged(B, N, M):
     return {"x_lengths": torch.randint(0, N + 1, (B,)), "y_lengths": torch.randint(0, M + 1, (B,))}
 
 
-@each_boundary
+@both_boundaries
 @pytest.mark.parametrize("size", [(3, 7, 9), (2, 33, 16), (2, 100, 130)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_fsd_paths_add_up_to_the_hard_score(size, boundary, dtype):
+def test_fsd_paths_add_up_to_the_hard_score(size, boundary, dtype, device):
     tables = [scores(*size, dtype=torch.float32).to(dtype), *(scores(*size[:2], 1).to(dtype) for _ in "ab")]
     lengths = ragged(*size)
-    path = softdp.fsd_path(*tables, boundary=boundary, **lengths)
-    score = softdp.fsd_score(*tables, gamma=0.0, boundary=boundary, **lengths)
+    given = [to(device, t) for t in tables]
+    path = softdp.fsd_path(*given, boundary=boundary, **lengths)
+    score = softdp.fsd_score(*given, gamma=0.0, boundary=boundary, **lengths).cpu()
     match, insert, delete = (t.double().expand(size) for t in tables)
     gaps = {"match": 0 * match, "insert": insert, "delete": delete}
     for b, cells in enumerate(path.tolist()):
@@ -205,10 +247,10 @@ def test_fsd_paths_add_up_to_the_hard_score(size, boundary, dtype):
 
 
 @pytest.mark.parametrize("size", [(3, 7, 9), (2, 33, 16), (2, 100, 130)])
-def test_lcs_paths_add_up_to_the_hard_score(size):
+def test_lcs_paths_add_up_to_the_hard_score(size, device):
     similarity, lengths = scores(*size), ragged(*size)
-    path = softdp.lcs_path(similarity, threshold=0.6, **lengths)
-    score = softdp.lcs_score(similarity, threshold=0.6, gamma=0.0, **lengths)
+    path = softdp.lcs_path(to(device, similarity), threshold=0.6, **lengths)
+    score = softdp.lcs_score(to(device, similarity), threshold=0.6, gamma=0.0, **lengths).cpu()
     for b, cells in enumerate(path.tolist()):
         assert all((similarity[b, i, j] >= 0.6) == (k == "match") for i, j, k in cells)
         total = sum(similarity[b, i, j].item() for i, j, k in cells if k == "match")
@@ -228,8 +270,25 @@ def connected(cells, boundary, n, m):
         assert (i, j, move) == (0, 0, "match")
 
 
-def test_steps_are_padded_and_lengths_count():
-    match = torch.eye(3)[None].repeat(2, 1, 1)
+@every_regime
+@with_alignments
+def test_paths_are_the_references(name, size, device):
+    """Of whole numbers, so that many paths tie."""
+    n, m = edge_lengths(*size)
+    match, gaps = (torch.randint(-2, 3, (8, *s)).float() for s in (size, (size[0], 1)))
+    match[2, 0, 0] = match[4, -1, -1] = -math.inf
+    match[7, 0, 0] = math.nan
+    lengths = {"x_lengths": n, "y_lengths": m}
+    on_device = {key: to(device, t) for key, t in lengths.items()}
+    found = PATHS[name](to(device, match), to(device, gaps), **on_device)
+    with reference() if device.type == "cpu" else contextlib.nullcontext():  # a GPU: the CPU's operators
+        exact = PATHS[name](match, gaps, **lengths)
+    assert torch.equal(found.steps.cpu(), exact.steps) and torch.equal(found.lengths.cpu(), exact.lengths)
+    assert found.tolist() == exact.tolist() and found.lengths[0] > 0
+
+
+def test_steps_are_padded_and_lengths_count(device):
+    match = torch.eye(3, device=device)[None].repeat(2, 1, 1)
     path = softdp.fsd_path(match, -1.0, x_lengths=torch.tensor([3, 2]), y_lengths=torch.tensor([3, 1]))
     assert path.steps.shape == (2, 5, 3) and path.steps.dtype == torch.int64
     assert path.lengths.tolist() == [3, 1]
@@ -237,25 +296,32 @@ def test_steps_are_padded_and_lengths_count():
     assert path.steps[0, :3].tolist() == [[0, 0, 0], [1, 1, 0], [2, 2, 0]]
 
 
-def test_no_path_and_no_cells():
+def test_no_path_and_no_cells(device):
     match = torch.zeros(3, 2, 2)
     match[0, 1, 1], match[1, 0, 0] = -math.inf, math.nan
-    assert softdp.fsd_path(match, 0.0).lengths.tolist() == [0, 0, 2]
+    assert softdp.fsd_path(to(device, match), 0.0).lengths.tolist() == [0, 0, 2]
     for size in ((2, 0, 3), (2, 3, 0), (0, 2, 2)):
-        path = softdp.fsd_path(torch.zeros(size), 0.0)
+        nothing = torch.zeros(size, device=device)
+        path = softdp.fsd_path(nothing, 0.0)
         assert path.steps.shape == (size[0], max(size[1] + size[2] - 1, 0), 3)
         assert path.tolist() == [[]] * size[0]
-        assert softdp.lcs_path(torch.zeros(size), threshold=1.0).tolist() == [[]] * size[0]
+        assert softdp.lcs_path(nothing, threshold=1.0).tolist() == [[]] * size[0]
 
 
-def test_visits_are_what_the_reference_says():
-    similarity = scores(3, 9, 11)
-    lengths = {"x_lengths": torch.tensor([9, 4, 0]), "y_lengths": torch.tensor([11, 11, 2])}
-    expected = softdp.reference.lcs_visits(similarity, threshold=0.5, gamma=0.2, **lengths)
-    score, saved = torch.ops.softdp.lcs_forward(similarity, *lengths.values(), 0.5, 0.2, True)
-    given = torch.ones_like(score), saved, similarity, *lengths.values(), 0.5, 0.2
+@every_regime
+@both_dtypes
+def test_visits(size, dtype, device):
+    """LCS: how much of all paths passes through a cell, on a plateau too."""
+    similarity, (n, m) = values(8, *size, dtype=dtype), edge_lengths(*size)
+    expected = softdp.reference.lcs_visits(
+        similarity.double(), threshold=0.5, gamma=0.2, x_lengths=n, y_lengths=m
+    )
+    similarity, *lengths = (to(device, t) for t in (similarity, n, m))
+    score, saved = torch.ops.softdp.lcs_forward(similarity, *lengths, 0.5, 0.2, True)
+    given = torch.ones_like(score), saved, similarity, *lengths, 0.5, 0.2
     found = torch.ops.softdp.lcs_backward(*given, True)
-    close(found, expected, 1e-10)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-9 if is_gpu(device) else 1e-10
+    close(found.cpu(), expected, tolerance)
 
 
 @pytest.mark.parametrize("function", [softdp.fsd_alignment, softdp.fsd_path])
@@ -277,8 +343,8 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_in_inference_mode_and_mapped(name):
-    tables = torch.stack([scores(2, 6, 5), scores(2, 6, 5)])
+def test_in_inference_mode_and_mapped(name, device):
+    tables = torch.stack([scores(2, 6, 5), scores(2, 6, 5)]).to(device)
     expected = torch.stack([CALLS[name](t) for t in tables])
     assert torch.equal(torch.func.vmap(CALLS[name])(tables), expected)
     with torch.inference_mode():

@@ -210,23 +210,6 @@ def test_a_gradient_that_nobody_wants_is_not_made(way, which):
     assert [t.numel() > 0 for t in made[1:]] == [which == 0, which == 1]
 
 
-@each
-@pytest.mark.parametrize("is_ragged", [False, True])
-@pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_twice_differentiable(way, is_ragged, gamma):
-    tensors = features_for(way, 3, 4, 5, 4)
-    lengths = (
-        {"x_lengths": torch.tensor([4, 2, 1]), "y_lengths": torch.tensor([1, 5, 3])} if is_ragged else {}
-    )
-
-    def call(x, y):
-        return WAYS[way][0](x, y, gamma, **lengths)
-
-    assert torch.autograd.gradcheck(call, tensors)
-    assert torch.autograd.gradgradcheck(call, tensors)
-    assert torch.autograd.gradgradcheck(lambda x: call(x, tensors[1].detach()), tensors[:1])
-
-
 @pytest.mark.parametrize("way", [way for way in WAYS if way not in ("fsd", "lcs")])
 @pytest.mark.parametrize("steps", [6, 300])
 @pytest.mark.parametrize("is_ragged", [False, True])
@@ -253,99 +236,12 @@ def test_sequences_with_themselves(way, steps, is_ragged):
         )
 
 
-@each
-def test_a_nan_spoils_its_pair_alone_and_0_hides_it(way):
-    x, y = (t.detach() for t in features_for(way, 4, 40, 50, 4, dtype=torch.float32))
-    x[1, 3, 0], y[2, 7, 1] = math.nan, math.inf
-    tensors = [t.requires_grad_() for t in (x, y)]
-    clean = [t.detach().nan_to_num(posinf=0).requires_grad_() for t in tensors]
-    expected = with_gradients(WAYS[way][0], clean)
-    found = with_gradients(WAYS[way][0], tensors)
-    for a, b in zip(found, expected, strict=True):
-        assert torch.equal(a[[0, 3]], b[[0, 3]]) and a[[1, 2]].isnan().all()
-    weight = torch.tensor([1.0, 0.0, 0.0, 1.0])
-    for a, b in zip(
-        with_gradients(WAYS[way][0], tensors, weight=weight)[1:],
-        with_gradients(WAYS[way][0], clean)[1:],
-        strict=True,
-    ):
-        assert torch.equal(a[[0, 3]], b[[0, 3]]) and (a[[1, 2]] == 0).all()
-
-
 def test_the_padding_may_hold_anything_in_the_divergence():
     x, y = (t.detach() for t in features(3, 40, 50, 3, dtype=torch.float32))
     lengths = {"x_lengths": torch.tensor([40, 3, 0]), "y_lengths": torch.tensor([2, 50, 0])}
     expected = softdp.soft_dtw_divergence(x, y, **lengths)
     x[1, 3:], y[0, 2:] = math.nan, math.inf
     assert torch.equal(softdp.soft_dtw_divergence(x, y, **lengths), expected)
-
-
-def test_opcheck():
-    for needs in ((True, True), (False, True), (False, False)):
-        for tensors in (features(3, 4, 5, 2), features(2, 40, 50, 3, dtype=torch.float32)):
-            lengths = ragged(*tensors[0].shape[:2], tensors[1].shape[1]).values()
-            tensors = [t.requires_grad_(need) for t, need in zip(tensors, needs, strict=True)]
-            torch.library.opcheck(OPERATOR, (*tensors, *lengths, 0, 0.5, 0.0, *needs))
-            for kind in (1, 2, 3, 4, 5):
-                halves = [
-                    torch.cat([t.detach(), t.detach().cos()], 2).requires_grad_(need)
-                    for t, need in zip(tensors, needs, strict=True)
-                ]
-                torch.library.opcheck(OPERATOR, (*halves, *lengths, kind, 0.5, 0.3, *needs))
-
-
-@each
-def test_vmap_and_func(way):
-    x, y = (t.detach() for t in features_for(way, 6, 7, 5, 4))
-    one, table = WAYS[way]
-    xs, ys = x.unflatten(0, (2, 3)), y.unflatten(0, (2, 3))
-    expected = one(x, y)
-    close(torch.func.vmap(one)(xs, ys).flatten(), expected, 1e-12)
-    close(torch.func.vmap(one, in_dims=(1, None))(xs.movedim(0, 1), ys[0])[0], one(xs[0], ys[0]), 1e-12)
-    gradient = torch.func.grad(lambda a: one(a, y).sum())
-    leaf = x.clone().requires_grad_()
-    close(gradient(x), torch.autograd.grad(one(leaf, y).sum(), leaf)[0], 1e-12)
-    close(
-        torch.func.vmap(torch.func.grad(lambda a, b: one(a, b).sum()))(xs, ys).flatten(0, 1),
-        gradient(x),
-        1e-12,
-    )
-    hessian = torch.func.jacrev(torch.func.grad(lambda a: one(a[None], y[:1]).sum()))(x[0])
-    wanted = torch.autograd.functional.hessian(lambda a: table(a[None], y[:1]).sum(), x[0])
-    close(hessian, wanted, 1e-9)
-
-
-def test_a_direct_call_is_checked():
-    x, y = (t.detach() for t in features(2, 3, 4, 2))
-    for args in (
-        (x, y[:1], None, None, 0, 1.0, 0.0),
-        (x, y[..., :1], None, None, 0, 1.0, 0.0),
-        (x, y.float(), None, None, 0, 1.0, 0.0),
-        (x.half(), y.half(), None, None, 0, 1.0, 0.0),
-        (x, y, torch.tensor([4, 1]), None, 0, 1.0, 0.0),
-        (x, y, None, torch.tensor([1, 1, 1]), 0, 1.0, 0.0),
-        (x, y, None, None, 0, -1.0, 0.0),
-        (x, y, None, None, 0, math.nan, 0.0),
-        (x, y, None, None, 2, 1.0, math.nan),
-        (x, y, None, None, 6, 1.0, 0.0),
-        (x[..., :1], y[..., :1], None, None, 1, 1.0, 0.0),
-    ):
-        with pytest.raises(RuntimeError):
-            OPERATOR(*args, True, True)
-    score, *made = OPERATOR(x, y, None, None, 0, 1.0, 0.0, True, True)
-    for args in (
-        (score[:1], score, *made),
-        (score.float(), score, *made),
-        (score, score, made[0][:1], made[1]),
-        (score, score, made[0], made[1].float()),
-        (score, score, made[0], made[1].mT),
-        (score, score, made[0].flatten(), made[1]),
-    ):
-        with pytest.raises(RuntimeError):
-            torch.ops.softdp.scaled_gradients(*args)
-    for args in ((score,), (torch.ones(2, 2).double()[:, :1],), (torch.ones(2, 2),)):
-        with pytest.raises(RuntimeError):
-            torch.ops.softdp.pairwise_gradients(*args, x, y, None, None, 0, 1.0, 0.0, True, True)
 
 
 @pytest.mark.parametrize("steps", [(2, 5), (5, 2)])

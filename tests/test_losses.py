@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import torch
+from devices import agrees, to
 from helpers import close, score_and_gradients
 from torch.nn import functional as F  # noqa: N812
 
@@ -52,6 +53,20 @@ def test_reductions(loss, module, target):
         assert found.shape == wanted.shape
         close(found, wanted, 1e-12)
         close(module(reduction=reduction, **options_of(loss))(x, y, target), wanted, 1e-12)
+
+
+@each
+def test_ragged_losses_agree_with_the_reference(loss, module, device):
+    x, y = torch.randn(4, 30, 16, dtype=torch.float64), torch.randn(4, 35, 16, dtype=torch.float64)
+    options = {"x_lengths": torch.tensor([30, 2, 17, 0]), "y_lengths": torch.tensor([35, 35, 1, 4])}
+    options["target"] = torch.tensor([0, 1, 1, 0])
+    options = {name: to(device, t) for name, t in options.items()}
+    if loss is softdp.lcs_loss:
+        options["threshold"] = 0.3
+    exact = agrees(loss, (x, y), device, **options)
+    found = score_and_gradients(loss, (to(device, x.float()), to(device, y.float())), **options)
+    for a, b in zip((found[0], *found[1]), (exact[0], *exact[1]), strict=True):
+        close(a, b, 1e-4)
 
 
 @each

@@ -12,7 +12,7 @@ import pytest
 import skips
 from helpers import ROOT, run_python
 
-TESTS = sorted((ROOT / "tests").glob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SKIPPED = {  # a file's name and text
     "test_some.py": """
         import pytest

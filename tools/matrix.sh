@@ -17,7 +17,7 @@ trap 'rm -rf "$work"' EXIT
 failed=()
 for pair; do
   python=$(command -v "${pair%%=*}") torch=${pair#*=}
-  echo "torch==$torch" > "$work/constraint" # no later step may take another one
+  echo "torch==$torch" > "$work/constraint" # later steps must keep this version
   export PIP_CONSTRAINT=$work/constraint
   if ! "$python" -c "import sys, torch; sys.exit(torch.__version__.split('+')[0] != '$torch')" 2> /dev/null; then
     rm -rf "$work/venv"
@@ -30,7 +30,7 @@ for pair; do
   printf '\n--- '
   (cd "$work" && "$python" -c 'import platform, softdp, torch; print("Python", platform.python_version(), "torch",
     torch.__version__, "| CUDA kernels:", softdp.build_info()["why_no_cuda"] or "loaded")')
-  # pytest itself: python -m pytest would import the source here, which is not built.
+  # This calls pytest: `python -m pytest` would import the source folder, which is not built.
   # shellcheck disable=SC2086
   "${python%/*}/pytest" -q $tests || failed+=("$pair")
 done

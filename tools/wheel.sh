@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The files that are published: the source distribution, and one wheel for every Python and every PyTorch from
-# 2.10 on, with the CUDA kernels where a toolkit is found. Checks both. Needs the package index, no GPU.
+# Builds and checks the files that are published: the source distribution, and one wheel for every Python and every
+# PyTorch from 2.10 on. The wheel has the CUDA kernels where a toolkit is found. Needs the package index, no GPU.
 #
-#     tools/wheel.sh [OUT]        OUT is dist/ where it is not given
+#     tools/wheel.sh [OUT]        OUT is dist/ by default
 #
-# The wheel runs with glibc 2.28 and newer (manylinux_2_28), though the compiler here may have a newer one: the
-# objects are linked against glibc 2.28's symbols, which the linker of PyPI's ziglang brings.
+# The wheel runs with glibc 2.28 and newer (manylinux_2_28), even if the compiler here has a newer glibc. The linker of
+# PyPI's ziglang links the objects against the symbols of glibc 2.28.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,8 +23,8 @@ arch=$(uname -m)
 glibc=2.28
 platform=manylinux_${glibc/./_}_$arch
 
-# What objects of newer compilers name and older C libraries do not have, to be linked in: the variable, which glibc has
-# from 2.32 on, as 0 (std::shared_ptr then counts atomically, threads or not), and three functions, which
+# Objects of newer compilers need symbols that older C libraries lack. They are linked in here: a variable that glibc
+# has from 2.32 on, as 0 (std::shared_ptr then always counts atomically, with one thread too), and three functions that
 # libstdc++ has from GCC 9 and 11 on.
 cat > "$work/older.cpp" << END
 #include <new>
@@ -44,13 +44,13 @@ exec python -m ziglang cc -target $arch-linux-gnu.$glibc -shared "\$@" "$work/ol
 END
 chmod +x "$work/link"
 
-# Whatever GPU this machine has, the wheel is for all. Without a toolkit it holds the CPU kernels only.
+# The wheel is for all GPUs, not only that of this machine. Without a toolkit it holds the CPU kernels only.
 export TORCH_CUDA_ARCH_LIST=${TORCH_CUDA_ARCH_LIST:-"8.0;9.0;10.0+PTX"}
 toolkit=${CUDA_HOME:-${CUDA_PATH:-}}
 if [[ -x ${toolkit:-/usr/local/cuda}/bin/nvcc ]] || { [[ -z $toolkit ]] && command -v nvcc > /dev/null; }; then
   export SOFTDP_CUDA=${SOFTDP_CUDA:-1}
 fi
-export SOFTDP_OBJECTS=${SOFTDP_OBJECTS:-$PWD/build/objects} # the source distribution is built in another folder
+export SOFTDP_OBJECTS=${SOFTDP_OBJECTS:-$PWD/build/objects} # absolute: the build runs in another folder
 
 python -m build --no-isolation --sdist --outdir "$work/sdist" . > "$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 LDSHARED="$work/link" pip wheel -v --no-build-isolation --no-deps -w "$work/wheel" "$work"/sdist/softdp-*.tar.gz \
@@ -58,7 +58,7 @@ LDSHARED="$work/link" pip wheel -v --no-build-isolation --no-deps -w "$work/whee
 grep -o 'softdp: .* objects compiled.*' "$work/log"
 grep -o 'softdp [^ ]*: built for .*' "$work/log"
 
-# PyTorch's libraries are not packed: the process has loaded them when softdp's files are.
+# PyTorch's libraries are not packed: the process loads them before softdp's files.
 auditwheel repair --plat "$platform" --exclude 'libtorch*' --exclude 'libc10*' -w "$work/out" "$work"/wheel/*.whl
 auditwheel show "$work"/out/*.whl
 python -m zipfile -l "$work"/out/*.whl | tee "$work/files"

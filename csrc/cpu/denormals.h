@@ -1,5 +1,5 @@
-// Denormals count as zero while an object of this type lives; the thread's own setting comes back after.
-// The adjoint decays into denormals, and their arithmetic would take a hundred times as long.
+// Denormal numbers count as zero while an object of this type lives. Its destructor restores the thread's own
+// setting. Adjoints decay into denormal numbers, whose arithmetic would take a hundred times as long.
 #pragma once
 #include <cstdint>
 #if defined(__x86_64__) || defined(_M_X64)

@@ -1,10 +1,10 @@
-// The kernels of cosines.h. Dots have lanes along y's steps, weighed sums along the features.
+// The kernels of cosines.h. Dots have lanes along y's steps, weighted sums along the features.
 #pragma once
 #include <algorithm>
 #include <cmath>
 
 #include "cosines.h"
-#include "differences.h"
+#include "difference_sums.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
 
@@ -37,7 +37,7 @@ SOFTDP_FN void divide(const T* a, T by, int64_t count, T* to) {
 
 template <class T>
 void units(const Units& p) {
-  // Squares of what is shorter or longer would leave the range.
+  // Squares of shorter or longer vectors would leave the range.
   constexpr T least = sizeof(T) == 8 ? T(1e-280) : T(1e-28), most = sizeof(T) == 8 ? T(1e280) : T(1e28);
   const int64_t features = p.features / p.heads;
   const T* x = static_cast<const T*>(p.x);
@@ -141,10 +141,10 @@ void dots(const Dots& p) {
     dots_of_block<T, 1>(p, j);
 }
 
-// ---- weighed sums --------------------------------------------------------------------------------------
+// ---- weighted sums -------------------------------------------------------------------------------------
 
-// Of a table of at most kMostSteps x kMostSteps, for each block of rows from which to which block of columns
-// any number counts, and the other way round.
+// The live parts of a table of at most kMostSteps x kMostSteps. They are, for each block of rows, the range
+// of columns whose blocks have a number that counts; and for each block of columns the range of rows.
 constexpr int kMostSteps = 256, kLiveBlock = 32, kLiveBlocks = kMostSteps / kLiveBlock;
 struct Live {
   int first[kLiveBlocks], last[kLiveBlocks];  // in steps; first >= last: none
@@ -159,7 +159,7 @@ SOFTDP_FN void find_live(const T* table, int rows, int columns, T negligible, Li
     for (int i = 0; i < rows; i += kLiveBlock) {
       const int width = columns - j < kLiveBlock ? columns - j : kLiveBlock,
                 height = rows - i < kLiveBlock ? rows - i : kLiveBlock;
-      typename Vec<T>::Mask some{};  // NaN counts
+      typename Vec<T>::Mask some{};  // not negligible, or NaN
       for (int r = 0; r < height; r++) {
         const T* const row = table + int64_t(i + r) * columns + j;
         for (int k = 0; k < width; k += L) {
@@ -177,7 +177,7 @@ SOFTDP_FN void find_live(const T* table, int rows, int columns, T negligible, Li
     }
 }
 
-// out(r, k) = factor sum over `count` steps of weight(r, step) steps(step, k), or adds that.
+// out(r, k) = factor sum over `count` steps of weight(r, step) steps(step, k); `adds`: out(r, k) += that.
 template <class T, int kRows, int kVectors>
 SOFTDP_FN void weigh_tile(const T* weights, int64_t row, int64_t step, int64_t count, const T* steps,
                           T factor, bool adds, T* out, int64_t pitch, int64_t left) {
@@ -211,7 +211,7 @@ SOFTDP_FN void weigh_tile(const T* weights, int64_t row, int64_t step, int64_t c
       }
     }
 }
-// Some features, from k on, of one side's sums: weight(own, other) lies at own * row + other * step.
+// The sums of one side, for some features from k on. weight(own, other) lies at own * row + other * step.
 template <class T, int kVectors>
 SOFTDP_FN void weigh_features(const Dots& p, int64_t k, const T* from, int64_t row, int64_t step, int own,
                               int other, const Live& live, T* out) {

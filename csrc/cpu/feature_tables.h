@@ -1,14 +1,15 @@
-// What the tables of features.cpp are made of, and where their gradients go: distances, or cosines.
+// The tables that features.cpp sweeps: distances or cosines of features. They also take their gradients back
+// to the features.
 //
 // Tables<T> has
-//   kCount                     tables of a piece: one, or scores and gaps
+//   kCount                     how many tables a piece has: one, or scores and gaps
 //   prepare(pair)              before the first of a pair's pieces
-//   spoils(pair, n, m)         whether its value is NaN, whatever its tables hold
-//   make(piece, tables)        dense tables of a piece
-//   add(piece, tables, to)     their gradient, times a number, to the features': added, or instead
-//   finish(pair)               after the last of its pieces, where gradients are not summed over pairs
-//   finish_all(problem)        after all pairs, where they are
-// Of the pairs that are prepared together each has a slot of its own.
+//   spoils(pair, n, m)         whether the pair's score is NaN, whatever its tables hold
+//   make(piece, tables)        makes the dense tables of a piece
+//   add(piece, tables, to)     adds the tables' gradient to the features', or overwrites that: see Adding
+//   finish(pair)               after the last of a pair's pieces, where gradients are not summed over pairs
+//   finish_all(problem)        after all pairs, where gradients are summed over pairs
+// Each of the pairs that are prepared together has a slot of its own.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -21,7 +22,7 @@
 
 namespace softdp::cpu {
 
-// Memory that is not initialised, from a multiple of 64 on.
+// Memory that is not initialised and begins at a multiple of 64.
 class Aligned {
  public:
   explicit Aligned(int64_t bytes) : memory_(new unsigned char[size_t(bytes) + 64]) {}
@@ -37,7 +38,8 @@ class Aligned {
 inline bool wants_gradient(const FeatureProblem& p) {
   return p.d_x || p.d_y;
 }
-// Of a cell's gradient: what is left out. The gradients of a path's cells are 1 together, step by step.
+// Gradients of cells up to this magnitude are left out. The gradients of the cells that paths take at one
+// step sum to 1.
 template <class T>
 constexpr double kNegligible = sizeof(T) == 8 ? 0x1p-60 : 0x1p-40;
 
@@ -58,7 +60,7 @@ struct Steps {  // of x and y, and their gradients; null: not wanted
   }
 };
 struct Adding {
-  bool adds;  // to what is there
+  bool adds;  // or else overwrites
   double scale;
 };
 template <class T>
@@ -67,7 +69,7 @@ void clear_gradients(const FeatureProblem& p, int64_t pair) {
   if (steps.d_x) std::fill_n(steps.d_x, p.pairs.rows * p.features, T(0));
   if (steps.d_y) std::fill_n(steps.d_y, p.pairs.columns * p.features, T(0));
 }
-// NaN, of a pair that is summed with others.
+// Writes the gradient NaN of a pair whose gradient is summed with others.
 template <class T>
 void spoil_gradients(const FeatureProblem& p, int64_t pair) {
   const Steps<T> steps(p, pair);
@@ -76,7 +78,7 @@ void spoil_gradients(const FeatureProblem& p, int64_t pair) {
   if (steps.d_y) std::fill_n(steps.d_y, p.m(pair) * p.features, nan);
 }
 
-// Of squared distances, of their roots, or of absolute differences.
+// Tables of squared distances, of their roots, or of absolute differences.
 template <class T>
 class SquareTables {
  public:
@@ -89,7 +91,8 @@ class SquareTables {
     return roots_at(p, columns) + (p.kind == Kind::kRoots ? rows * columns * int64_t(sizeof(T)) : 0);
   }
   void prepare(int64_t, int64_t) {}
-  // An infinite step does, where an infinite cost would forbid a cell.
+  // A step that is not finite makes the pair NaN. The sweep would not notice: an infinite cost only forbids a
+  // cell.
   bool spoils(int64_t pair, int64_t n, int64_t m) const {
     const Steps<T> steps(p_, pair);
     return n > 0 && m > 0 && !(all_finite(steps.x, n * p_.features) && all_finite(steps.y, m * p_.features));
@@ -117,7 +120,7 @@ class SquareTables {
   static void finish_all(const FeatureProblem&, const Threads&) {}
 
  private:
-  // Where roots are made again, after the other scratch memory.
+  // Where in the scratch the roots are computed again: after the memory for differences.
   static int64_t roots_at(const FeatureProblem& p, int64_t columns) {
     return (difference_scratch_bytes(p.features, columns, sizeof(T)) + 63) / 64 * 64;
   }
@@ -142,7 +145,7 @@ class SquareTables {
     d.splits = 1;
     d.absolute = p_.kind == Kind::kAbsolute;
     d.relative = !d.absolute && p_.features > kFewFeatures;
-    d.scale = d.absolute ? 1 : 2;  // of |x - y|^2
+    d.scale = d.absolute ? 1 : 2;  // the derivative of |x - y|^2 is 2 (x - y)
     d.negligible = kNegligible<T>;
     return d;
   }
@@ -150,7 +153,8 @@ class SquareTables {
   const FeatureProblem& p_;
 };
 
-// Of unit vectors. Gradients by these are collected where those by the features go.
+// Tables of dot products of unit vectors. The gradients by unit vectors are collected in the memory of the
+// gradients by the features.
 template <class T, int kHeads>
 class CosineTables {
  public:
@@ -170,7 +174,7 @@ class CosineTables {
   void prepare(int64_t slot, int64_t pair) {
     for (bool y : {false, true}) chosen().units[sizeof(T) == 8](units_of(slot, pair, y));
   }
-  bool spoils(int64_t, int64_t, int64_t) const { return false; }  // NaN is met by the sweep
+  bool spoils(int64_t, int64_t, int64_t) const { return false; }  // the sweep finds NaN
   void make(int64_t slot, const Piece& piece, T* const* tables, void* scratch) const {
     for (int head = 0; head < kHeads; head++)
       chosen().dots[sizeof(T) == 8](dots_of(slot, piece, head, tables[head], scratch));
@@ -191,7 +195,8 @@ class CosineTables {
       if (units.gradient) chosen().unit_gradients[sizeof(T) == 8](units);
     }
   }
-  // Of all x and all y, whose gradients are sums over pairs.
+  // Turns gradients by unit vectors into gradients by features, for all x and all y. These gradients are sums
+  // over pairs.
   static void finish_all(const FeatureProblem& p, const Threads& threads) {
     for (bool y : {false, true}) {
       if (!(y ? p.d_y : p.d_x)) continue;

@@ -1,24 +1,26 @@
-// Scores of features: values, and their gradients by the features, in pieces that stay in the cache. No
-// torch.
+// Scores of features, and their gradients by the features, in pieces that stay in the cache. This file does
+// not use PyTorch.
 //
-// The gradient of a pair's value only scales its gradients by the features. So these are made with the value,
-// piece by piece: tables, a sweep there and back, the features' sums. What remains has the size of the
-// features, not of the tables.
+// The memory that is kept has the size of the features, not of the tables. The gradient of a pair's score
+// only scales the pair's gradients by the features, so these are computed together with the score. Each piece
+// makes its tables, sweeps them forward and backward, and sums their gradients into those of the features.
 #pragma once
+#include "../kinds.h"
 #include "sweep.h"
 
 namespace softdp::cpu {
 
-// Features are contiguous, x (pairs, rows, features) and y (pairs, columns, features), all double or all
-// float, and so is what is written. Past the sequences' lengths they must be finite; their gradient is 0
-// there. A pair that is not finite has the score NaN and, here, the gradient 0.
+// x has the shape (pairs, rows, features), y has (pairs, columns, features). Features and results are
+// contiguous, and all double or all float. Features past the lengths must be finite; their gradient is 0. A
+// pair that is not finite has the score NaN. Its gradient is 0 in score_features.
 //
-// With `others` every x is compared with every y: x (pairs / others, rows, features), y (others, columns,
-// features), and pair k * others + l is of x_k and y_l, whose lengths are x_lengths(k) and y_lengths(l).
+// With `others` every x is compared with every y: x has the shape (pairs / others, rows, features), y has
+// (others, columns, features). Pair k * others + l is x_k with y_l. Its lengths are x_lengths(k) and
+// y_lengths(l).
 struct FeatureProblem {
   Pairs pairs;
   int64_t others;
-  bool itself;  // y is x: d_x is by both, which are the same, and d_y null
+  bool itself;  // y is x: d_x is the sum of both gradients, which are equal; d_y is null
   int64_t features;
   bool is_double;
   Kind kind;
@@ -26,7 +28,7 @@ struct FeatureProblem {
   const void *x, *y;
   void* score;             // (pairs,)
   void *d_x, *d_y;         // the scores' gradients, as x and y; null: not wanted
-  const void* grad_score;  // (pairs,), of gradients that are summed over the pairs
+  const void* grad_score;  // (pairs,), for gradients that are summed over pairs; else null
 
   int64_t x_of(int64_t pair) const { return others ? pair / others : pair; }
   int64_t y_of(int64_t pair) const { return others ? pair % others : pair; }
@@ -34,11 +36,11 @@ struct FeatureProblem {
   int64_t m(int64_t pair) const { return pairs.m(y_of(pair)); }
 };
 
-// Scores and, of pairs side by side, their gradients.
+// Computes scores and, without `others`, their gradients.
 void score_features(const FeatureProblem& problem, const Threads& threads);
 
-// Of every x and every y: the gradients of the scores' sum, weighed by grad_score. A pair that is not finite
-// gives NaN, unless its weight is 0.
+// Adds the gradients of the weighted sum of all scores to d_x and d_y; the weights are grad_score. A pair
+// that is not finite gives NaN, unless its weight is 0.
 void differentiate_features(const FeatureProblem& problem, const Threads& threads);
 
 template <class T>

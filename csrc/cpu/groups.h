@@ -1,20 +1,22 @@
-// Small pairs, a lane each: no skew, no tiles, and no lane idle at a strip's ends. Tables are transposed to a
-// vector a cell, swept row by row, and gradients transposed back.
+// Groups: small pairs side by side, one in each lane. A group has no skew and no tiles, and no lane waits at
+// a strip's ends. Tables are transposed to one vector for each cell and swept row by row. Gradients are
+// transposed back.
 //
-// With at most 64 steps from corner to corner, an input a quarter as large as Lanes<float> takes keeps every
-// exponent within its bounds; of double the 128th part. Mantissas are normalised where they are read, above
-// in every fourth row and left in every eighth column: a path has 36 steps at most between two such places.
+// A path has at most 64 steps from corner to corner. Every exponent stays within its bounds where an input is
+// at most a quarter of the limit of Lanes<float>, or the 128th part of the limit of Lanes<double>. Mantissas
+// are normalised where they are read: those from above in every fourth row, those from the left in every
+// eighth column. A path has at most 36 steps between two such places.
 #pragma once
-#include "bands.h"
+#include "strips.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
 
-// A table of the group: a vector a cell, fewer where it is broadcast.
+// A table of the group: one vector for each cell, or fewer where the table is broadcast.
 template <class V>
 struct GroupTable {
   Vec<V>* cells;
   int64_t rows, columns;  // 1 where it is broadcast
-  int64_t row, column;    // steps from cell to cell
+  int64_t row, column;    // strides, in vectors
   int64_t count() const { return rows * columns; }
   SOFTDP_FN int64_t at(int64_t i, int64_t j) const { return i * row + j * column; }
 };
@@ -24,7 +26,7 @@ GroupTable<V> group_table(Vec<V>* memory, bool every_row, bool every_column, con
   return {memory, rows, columns, every_row ? columns : 0, every_column ? 1 : 0};
 }
 
-// Transposes scores of `count` pairs in; lanes beyond repeat the last pair.
+// Loads the scores of `count` pairs and transposes them. Lanes beyond repeat the last pair.
 template <class V, class T>
 [[gnu::noinline]] void load_group(const Table& from, int64_t first, int count, V sign,
                                   const GroupTable<V>& to) {
@@ -72,6 +74,8 @@ struct GroupSweep {
   using Max = typename R::Max;
   using I = Integer<V>;
   static constexpr int L = R::L;
+  static constexpr bool kCharges = R::Recurrence::kChargesBoundary;
+  static constexpr int kInsert = 1, kDelete = R::kShared ? 1 : 2;  // the tables of the gaps
 
   const Problem& p;
   const Group& group;
@@ -116,39 +120,36 @@ struct GroupSweep {
     row = reinterpret_cast<State*>(memory);
   }
 
-  // Sweeps all cells; given(i) is told when row i lies in `row`. Returns the lanes that must be swept wide,
-  // or, where the arithmetic is wide or hard, are spoiled.
+  // Sweeps all cells, and calls given(i) when `row` holds the states of row i. Returns the lanes that must be
+  // swept in double. Where the arithmetic is double or hard already, the pairs in these lanes are NaN.
   template <bool kSave, class Given>
   uint32_t forward(Given given) {
     typename Value::Mask bad = {}, hides = {};
     const Value highest(factor.highest), lowest(factor.lowest), nothing(-std::numeric_limits<V>::infinity());
-    const State rest = R::S::boundary(is_free(p));
-    for (int64_t j = 0; j < M; j++) row[j] = rest;
+    const State rest = R::S::boundary(p.start == Start::kFree);
+    State edge = R::S::boundary(true);  // S(0, j), then S(i, 0)
+    for (int64_t j = 0; j < M; j++) row[j] = kCharges ? edge = next_on_boundary(edge, kDelete, 0, j) : rest;
+    edge = R::S::boundary(true);
     for (int64_t i = 0; i < N; i++) {
-      State diagonal = i == 0 ? R::S::boundary(true) : rest, left = rest;
+      State diagonal = i == 0 || kCharges ? edge : rest;
+      if (kCharges) edge = next_on_boundary(edge, kInsert, i, 0);
+      State left = kCharges ? edge : rest;
       for (int64_t j = 0; j < M; j++) {
         Value x[3];
         for (int q = 0; q <= R::kGaps; q++) {
-          x[q] = tables[q].cells[tables[q].at(i, j)];
-          if (ragged) x[q] = select((n > Vec<I>(I(i))) & (m > Vec<I>(I(j))), x[q], Value(V(0)));
+          x[q] = score(q, i, j);
           bad |= ~(x[q] <= highest);
           hides |= (x[q] < lowest) & (x[q] > nothing);
         }
         State above = row[j];
         if (i % 4 == 0) above = Max::normalized(above);
         if (j % 8 == 0) left = Max::normalized(left);
+        const auto match = Max::input(x[0], factor), insert = R::kGaps > 0 ? Max::input(x[1], factor) : match,
+                   del = R::kGaps > 1 ? Max::input(x[2], factor) : insert;
         Weights<Value> w;
-        const auto match = Max::input(x[0], factor);
-        if constexpr (R::kLcs) {
-          left = R::Recurrence::cell(x[0] >= Value(threshold), match, diagonal, above, left, w);
-        } else {
-          const auto insert = Max::input(x[1], factor);
-          const auto del = R::kShared ? insert : Max::input(x[R::kShared ? 1 : 2], factor);
-          left = R::Recurrence::cell(Max::moves(match, insert, del), diagonal, above, left, w);
-        }
-        if constexpr (kSave) {
-          R::Keeps::store(R::Keeps::keep(w, Rounding()), kept_of(i, j));
-        }
+        left = R::Cell::cell(R::Cell::ready(x[0], Value(threshold), match, insert, del), diagonal, above,
+                             left, w);
+        if constexpr (kSave) R::Keeps::store(R::Keeps::keep(w, Rounding()), kept_of(i, j));
         row[j] = left;
         diagonal = above;
       }
@@ -162,10 +163,10 @@ struct GroupSweep {
     return lanes;
   }
 
-  // Returns the lanes whose scores are not those that were swept.
+  // Returns the lanes whose scores have changed since the forward sweep.
   uint32_t backward(uint32_t pairs) {
-    const uint32_t odd = pairs & forward<true>([](int64_t) {});
-    pairs &= ~odd;
+    const uint32_t changed = pairs & forward<true>([](int64_t) {});
+    pairs &= ~changed;
     GroupTable<V> out[3];
     const int64_t padded = (N * M + L - 1) / L * L;
     for (int q = 0; q <= R::kGaps; q++) {
@@ -175,21 +176,35 @@ struct GroupSweep {
         for (int64_t c = 0; c < padded && c < out[q].count() + L; c++) out[q].cells[c] = Value(V(0));
     }
     for (int64_t j = 0; j < M; j++) flow[j] = Value(V(0));
+    Value by_edge(V(0)), by_corner(V(0));  // sum of A(k, 0) over k >= i; share of S(i, 0) from below
     for (int64_t i = N - 1; i >= 0; i--) {
       for (int r = 0; r < L; r++)
         if (n.x[r] == i + 1 && m.x[r] > 0 && r < group.count)
           flow[m.x[r] - 1].x[r] = V(number_of(p, p.grad_score, group.first + r));
-      Value a = flow[M - 1], diagonal(V(0));
+      Value a = flow[M - 1], diagonal(V(0)), to_left(V(0));
       for (int64_t j = M - 1; j >= 0; j--) {
         const auto kept = R::Keeps::load(kept_of(i, j));
         const auto given = adjoint_of<R>(a, kept);
-        add(out[0], 0, i, j, R::kLcs && p.visits ? a : given.score);
+        add(out[0], 0, i, j, !R::Recurrence::kEveryMove && p.visits ? a : given.score);
         if constexpr (R::kGaps > 0)
           add(out[1], 1, i, j, R::kShared ? given.to_above + given.to_left : given.to_above);
         if constexpr (R::kGaps > 1) add(out[2], 2, i, j, given.to_left);
         flow[j] = with_above<R>(a, kept, diagonal);
         diagonal = given.to_diagonal;
-        a = given.to_left + (j > 0 ? flow[j - 1] : Value(V(0)));  // summed, and rounded, as bands.h does
+        to_left = given.to_left;
+        a = to_left + (j > 0 ? flow[j - 1] : Value(V(0)));  // the order and rounding of backward.h
+      }
+      if constexpr (kCharges) {
+        by_edge = by_edge + to_left + by_corner;
+        by_corner = diagonal;
+        add(out[kInsert], kInsert, i, 0, by_edge);
+      }
+    }
+    if constexpr (kCharges) {
+      by_edge = Value(V(0));
+      for (int64_t j = M - 1; j >= 0; j--) {
+        by_edge = by_edge + flow[j];
+        add(out[kDelete], kDelete, 0, j, by_edge);
       }
     }
     for (int q = 0; q <= R::kGaps; q++)
@@ -197,10 +212,18 @@ struct GroupSweep {
         with_type(p.gradients[q].type, [&](auto type) {
           store_group<V, decltype(type)>(out[q], p.gradients[q].data, group.first, pairs);
         });
-    return odd;
+    return changed;
   }
 
  private:
+  // A score; 0 past the lengths.
+  SOFTDP_FN Value score(int q, int64_t i, int64_t j) const {
+    const Value x = tables[q].cells[tables[q].at(i, j)];
+    return ragged ? select((n > Vec<I>(I(i))) & (m > Vec<I>(I(j))), x, Value(V(0))) : x;
+  }
+  SOFTDP_FN State next_on_boundary(const State& before, int gap, int64_t i, int64_t j) const {
+    return Max::normalized(Max::plus(before, Max::input(score(gap, i, j), factor)));
+  }
   SOFTDP_FN typename R::Keeps::Element* kept_of(int64_t i, int64_t j) const {
     return weights + (i * M + j) * R::Keeps::kStep;
   }

@@ -1,5 +1,5 @@
-// 16-bit scores and gradients, to and from float. Denormals count as zero where this runs, so none of the
-// conversions meets one on its way.
+// 16-bit scores and gradients, to and from float. Denormal floats count as zero where this code runs.
+// Therefore no conversion has one as an intermediate result.
 #pragma once
 #include "../scalar.h"
 #include "kernels.h"
@@ -23,7 +23,7 @@ SOFTDP_FN float to_float(Half h) {
 SOFTDP_FN float to_float(Bfloat16 b) {
   return bit_cast<float>(uint32_t(b.bits) << 16);
 }
-// To the nearest, ties to even.
+// Rounds to nearest, ties to even.
 SOFTDP_FN void from_float(float x, Half& h) {
   const uint32_t bits = bit_cast<uint32_t>(x), twice = bits + bits;
   const uint32_t exponent = twice & 0xFF000000u, least = 0x71000000u;
@@ -42,6 +42,13 @@ SOFTDP_FN float to_float(float x) {
 }
 SOFTDP_FN void from_float(float x, float& y) {
   y = x;
+}
+template <class T>
+SOFTDP_FN double to_double(T x) {
+  return double(to_float(x));
+}
+SOFTDP_FN double to_double(double x) {
+  return x;
 }
 template <class T>
 SOFTDP_FN void put(T& to, double x) {

@@ -1,11 +1,12 @@
-// The kernels of one instruction set: setup.py compiles this file once for each, with its flags and
-// SOFTDP_ISA. Everything is in the set's own namespace or inlined, so that no machine meets code of
-// another's.
+// The kernels of one instruction set. setup.py compiles this file once for each set, with the set's flags and
+// SOFTDP_ISA. All code is in the set's own namespace or inlined, so that no machine runs code of a set that
+// it lacks.
 #include <cmath>
 #include <limits>
 #include <type_traits>
 
-#include "differences.h"
+#include "backward.h"
+#include "difference_sums.h"
 #include "dots.h"
 #include "groups.h"
 
@@ -14,24 +15,31 @@ namespace {
 
 using Narrow = SmoothMax<Lanes<float>>;
 using Far = SmoothMax<Lanes<float, int32_t>>;
-using Wide = SmoothMax<Lanes<double>>;
+using Double = SmoothMax<Lanes<double>>;
 using Hard = HardMax<Lanes<double>>;
 
-template <class Max, bool kHasRows, bool kPacks, class Run>
+template <class Max, bool kHasByRow, bool kPacks, class Run>
 SOFTDP_FN auto with_gaps(const Problem& p, Run run) {
-  if (p.lcs) return run(Recipe<Max, true, true, false, kPacks>());
-  if constexpr (kHasRows)
-    if (p.scores[1].column == 0 && (p.shared_gap || p.scores[2].column == 0))
-      return p.shared_gap ? run(Recipe<Max, false, true, true, kPacks>())
-                          : run(Recipe<Max, false, false, true, kPacks>());
-  return p.shared_gap ? run(Recipe<Max, false, true, false, kPacks>())
-                      : run(Recipe<Max, false, false, false, kPacks>());
+  return with_recurrence(p.recurrence, [&](auto recurrence) {
+    using R = decltype(recurrence);
+    if constexpr (R::kTables == 1) {
+      return run(Recipe<R, Max, true, false, kPacks>());
+    } else {
+      if constexpr (kHasByRow)
+        if (p.scores[1].column == 0 && (p.shared_gap || p.scores[2].column == 0))
+          return p.shared_gap ? run(Recipe<R, Max, true, true, kPacks>())
+                              : run(Recipe<R, Max, false, true, kPacks>());
+      return p.shared_gap ? run(Recipe<R, Max, true, false, kPacks>())
+                          : run(Recipe<R, Max, false, false, kPacks>());
+    }
+  });
 }
-// run(Recipe), for the problem's kind of maximum and of gaps.
+// Calls run(Recipe) for the problem's kind of maximum and of gaps.
 template <class Run>
 SOFTDP_FN auto with_recipe(const Problem& p, Tier tier, Run run) {
   if (p.gamma == 0 || tier == Tier::kHard) return with_gaps<Hard, false, false>(p, run);
-  return tier == Tier::kWide ? with_gaps<Wide, false, false>(p, run) : with_gaps<Narrow, true, false>(p, run);
+  return tier == Tier::kDouble ? with_gaps<Double, false, false>(p, run)
+                               : with_gaps<Narrow, true, false>(p, run);
 }
 
 Outcome forward(const Problem& p, const Band& band) {
@@ -45,11 +53,11 @@ bool backward(const Problem& p, const Band& band) {
   return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.tier, run);
 }
 uint32_t forward_pairs(const Problem& p, const Group& group) {
-  return with_recipe(p, is_double(p) ? Tier::kWide : Tier::kNarrow,
+  return with_recipe(p, is_double(p) ? Tier::kDouble : Tier::kNarrow,
                      [&](auto recipe) { return forward_group<decltype(recipe)>(p, group); });
 }
 uint32_t backward_pairs(const Problem& p, const Group& group, uint32_t pairs) {
-  return with_recipe(p, is_double(p) ? Tier::kWide : Tier::kNarrow,
+  return with_recipe(p, is_double(p) ? Tier::kDouble : Tier::kNarrow,
                      [&](auto recipe) { return backward_group<decltype(recipe)>(p, group, pairs); });
 }
 

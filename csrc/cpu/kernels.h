@@ -1,13 +1,15 @@
-// What the CPU kernels take, and the table of them that every instruction set brings.
+// The structs that the CPU kernels take, and the table of kernels that every instruction set has.
 //
-// What is saved of a pair, saved_bytes(), are a verdict and, of a sweep in float, the weights of its cells in
-// four bytes each (weights.h). A sweep in double, or of a small pair, saves the row above every band of kBand
-// rows but the first: the backward sweep computes a band's weights again from its scores, in the cache.
+// The saved state of a pair has saved_bytes() bytes. It begins with a verdict. A sweep in float saves the
+// weights of the pair's cells too, in four bytes each (weights.h). A sweep in double, or of a small pair,
+// saves the row of states above every band of kBand rows but the first. The backward sweep then computes a
+// band's weights again from its scores, in the cache.
 #pragma once
 #include <sched.h>
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 
 #include "../problem.h"
 #include "cosines.h"
@@ -15,53 +17,20 @@
 
 namespace softdp::cpu {
 
-enum class Type { kFloat64, kFloat32, kFloat16, kBfloat16 };
-SOFTDP_FN int bytes_of(Type type) {
-  return type == Type::kFloat64 ? 8 : type == Type::kFloat32 ? 4 : 2;
-}
+constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-struct Table {  // scores to read, (pairs, rows, columns); strides in elements, 0 along a broadcast dimension
-  const void* data;
-  Type type;
-  int64_t batch, row, column;
-};
-
-// A gradient to write, contiguous; null: not wanted. What is not every is summed; that of the first scores is
-// always every.
-struct Sink {
-  void* data;
-  Type type;
-  bool every_row, every_column;
-};
-
-// Where a table is a piece of a larger one: S (of costs, -S) above it and to its left, -inf where no path
-// comes, and what it gives to the pieces that follow. Null: S as `anchored` says, or not wanted. Past a
-// pair's lengths nothing is read or written. Backward, the gradients by what it gave are added to those of
-// its cells, and those by what it took are written; in the end the gradient by its own score is added too.
-struct Edges {
-  const double* above;           // (B, M): S(0, 1 .. m)
-  const double* left;            // (B, N): S(1 .. n, 0)
-  const double* corner;          // (B,): S(0, 0), else 0
-  double* last_row;              // (B, M): S(n, 1 .. m)
-  double* last_column;           // (B, N): S(1 .. n, m)
-  const double* by_last_row;     // backward: (B, M)
-  const double* by_last_column;  // (B, N)
-  double* by_above;              // (B, M)
-  double* by_left;               // (B, N)
-  double* by_corner;             // (B,)
-  bool by_any() const { return by_last_row || by_last_column || by_above || by_left || by_corner; }
-  bool any() const { return above || left || corner || last_row || last_column || by_any(); }
-};
-
-// FSD: match, insert, delete; LCS: similarity. Scores and the scores' gradient are float64 for float64 match
-// and float32 for all other types.
+// `score` and `grad_score` are float64 where scores[0] is float64, and float32 for all other types. With a
+// recurrence of one table, scores[1] and scores[2] are that table too.
 struct Problem {
   Pairs pairs;
-  bool lcs, anchored;
+  Recurrence recurrence;
+  Start start;
   bool shared_gap;  // delete = insert, read once; insert receives the sum of both gradients
-  bool visits;      // LCS, backward: the gradient by a plateau's cells too
-  bool costs;       // FSD: the smooth minimum, of scores that are costs: -S(-scores)
-  bool wide;        // swept in double, whatever the type of the scores
+  bool visits;      // backward: gradients[0] receives A(i,j), the share of paths through a cell
+  bool costs;       // the smooth minimum of costs, -S(-scores)
+  bool in_double;   // swept in double, for scores of any type
+  bool is_piece;    // a piece of a larger table: gives no verdict on the pair
   double gamma, threshold;
   Table scores[3];
   void* score;             // forward: (B,)
@@ -69,68 +38,68 @@ struct Problem {
   const void* grad_score;  // backward: (B,)
   Sink gradients[3];
   double negligible;  // backward: adjoints up to this magnitude may count as 0
-  Edges edges;        // backward: as in the forward sweep
+  // The states S, for costs too: never -S. Backward takes the same as forward.
+  Boundary<double> boundary;
+  BoundaryGradient<double> by_boundary;
 };
 
 SOFTDP_FN bool is_double(const Problem& p) {
   return p.scores[0].type == Type::kFloat64;
 }
-// Whether S is 0, not -inf, on the boundary.
-SOFTDP_FN bool is_free(const Problem& p) {
-  return p.lcs || !p.anchored;
-}
-// Whether float's arithmetic is tried first.
+// Whether the arithmetic in float is tried first.
 SOFTDP_FN bool is_narrow(const Problem& p) {
-  return !is_double(p) && !p.wide && p.gamma > 1e-30 && p.gamma < 1e30;
+  return !is_double(p) && !p.in_double && p.gamma > 1e-30 && p.gamma < 1e30;
 }
-// In float a score is off by some 1e-7 gamma, however small it is: too much where gamma is large.
+// In float the error of a score is some 1e-7 gamma, however small the score is. That is too much where gamma
+// is large.
 SOFTDP_FN bool is_coarse(double gamma, double score) {
   return gamma > 4 && score < 4 * gamma && score > -4 * gamma;
 }
 constexpr int kGroupRows = 32, kGroupColumns = 32;
-// Whether a sweep in float saves the weights of the cells. Those of small pairs need no memory of their own,
-// and can be kept in full.
+// Whether a sweep in float saves the weights of the cells. The weights of small pairs are computed again:
+// they need no memory of their own, and are kept in full.
 SOFTDP_FN bool packs(const Problem& p) {
   return is_narrow(p) && (p.pairs.rows > kGroupRows || p.pairs.columns > kGroupColumns);
 }
-// From S, which is never of costs.
+// Sets the score of a pair from its S(n, m), which is never -S.
 SOFTDP_FN void set_score(const Problem& p, int64_t pair, double score) {
-  if (p.costs) score = 0 - score;  // of no cells 0, not -0
+  if (p.costs) score = 0 - score;  // 0, not -0, for a pair without cells
   if (is_double(p))
     static_cast<double*>(p.score)[pair] = score;
   else
     static_cast<float*>(p.score)[pair] = float(score);
 }
-// The pair's number among the scores or among their gradient.
+// The pair's number among `numbers`: the scores, or their gradient.
 SOFTDP_FN double number_of(const Problem& p, const void* numbers, int64_t pair) {
   return is_double(p) ? static_cast<const double*>(numbers)[pair]
                       : double(static_cast<const float*>(numbers)[pair]);
 }
 
 constexpr int kBand = 16, kMostLanes = 16;
-constexpr int64_t kStateBytes = 16;  // the widest state's
+constexpr int64_t kStateBytes = 16;  // of the widest state
 
 SOFTDP_FN int64_t bands_of(int64_t rows, int64_t of) {
   return (rows + of - 1) / of;
 }
-// Steps that a strip of `lanes` rows takes: a row may start only when its lane has come to the one before.
+// The steps of a strip of `lanes` rows: at least 2 * lanes. A strip begins with the first `lanes` states of
+// the row above, which the last lane has made after 2 * lanes - 1 steps.
 SOFTDP_FN int64_t pitch_of(int64_t columns, int lanes) {
   const int64_t whole = (columns + lanes - 1) / lanes * lanes;
   return whole < 2 * lanes ? 2 * lanes : whole;
 }
-// Whether the lanes of a strip of `rows` rows are still at work when its steps are through.
+// Whether lanes of a strip of `rows` rows are still at work after the strip's steps.
 SOFTDP_FN bool runs_over(int64_t rows, int64_t columns, int lanes) {
   return columns + rows - 1 > pitch_of(columns, lanes);
 }
 
-enum class Verdict : int64_t { kGrouped, kNarrow, kWide, kHard, kSpoiled, kNoPath, kEmpty };
+enum class Verdict : int64_t { kGrouped, kNarrow, kDouble, kHard, kSpoiled, kNoPath, kEmpty };
 
 struct SavedPair {
   Verdict verdict;
-  int64_t unused[7];  // what follows is aligned as its vectors are
+  int64_t unused[7];  // 64 bytes in all, so that the vectors behind are aligned
   unsigned char* data() { return reinterpret_cast<unsigned char*>(this + 1); }
 };
-// Of weights there is room for those of the widest vectors, whose strips are the largest.
+// There is room for the weights of the widest vectors, whose strips are the largest.
 SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns, bool packs) {
   constexpr int kLanes = kMostLanes;
   const int64_t weights = (bands_of(rows, kLanes) * pitch_of(columns, kLanes) + kLanes) * kLanes * 4;
@@ -138,7 +107,7 @@ SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns, bool packs) {
   return int64_t(sizeof(SavedPair)) + (packs ? weights : states);
 }
 
-// How far a band has come, in columns; the next band follows. Null: nobody to wait for, or to tell.
+// How many columns of a band are done. The next band follows. Null: there is no band to wait for, or to tell.
 struct alignas(64) Progress {
   std::atomic<int64_t> columns{0};
 };
@@ -160,27 +129,27 @@ SOFTDP_FN void tell(Progress* own, int64_t columns) {
   if (own) own->columns.store(columns, std::memory_order_release);
 }
 
-// The arithmetics of a pair's sweep, each with more range than the one before: float with exponents in float,
-// float with exponents in int32, double, double with gamma 0.
-enum class Tier { kNarrow, kFar, kWide, kHard };
+// The arithmetic of a pair's sweep. Each tier has more range than the one before: float with exponents in
+// float, float with exponents in int32, double, double with gamma 0.
+enum class Tier { kNarrow, kFar, kDouble, kHard };
 
-// One band of one pair. The bands of a pair may be at work together, each a few columns behind the one
-// before; memory that they share is passed on with their progress.
+// One band of one pair. Several bands of a pair may be swept at once, each a few columns behind the band
+// before. Memory that they share is passed on with their progress.
 struct Band {
   int64_t pair;
   int64_t begin, end;                // its rows; begin is a multiple of the lanes
-  Tier tier;                         // kFar: forward, where the pair packs()
-  unsigned char* above = nullptr;    // states of the row above it; null: the boundary
+  Tier tier;                         // kFar: forward only, where the pair packs()
+  unsigned char* above = nullptr;    // states of the row above the band; null: the boundary
   unsigned char* below = nullptr;    // states of its last row; null: not wanted
-  unsigned char* weights = nullptr;  // of the pair, in what is saved; null: not kept, or computed again
-  unsigned char* scratch = nullptr;  // this thread's, scratch_bytes()
-  Progress* before = nullptr;        // null: alone
+  unsigned char* weights = nullptr;  // in the pair's saved state; null: not kept, or computed again
+  unsigned char* scratch = nullptr;  // of the thread, scratch_bytes()
+  Progress* before = nullptr;        // null: bands are swept one after the other
   Progress* own = nullptr;
-  unsigned char* flow = nullptr;  // backward: adjoints that the band hands up, a number a column
+  unsigned char* flow = nullptr;  // backward: adjoints that the band hands up, one for each column
   double* column_sums[3] = {};    // backward: of gaps' gradients over the rows
   double* totals = nullptr;       // backward: [3], of gaps' gradients over all cells
 };
-// A row of states and, of a band whose weights are computed again, two doubles a cell.
+// Room for a row of states and, where a band's weights are computed again, two doubles for each cell.
 SOFTDP_FN int64_t scratch_bytes(int64_t columns, bool again) {
   const int64_t weights = kBand * (pitch_of(columns, kBand) + kBand) * 2 * int64_t(sizeof(double));
   return columns * kStateBytes + (again ? weights : 0) + 256;
@@ -188,9 +157,9 @@ SOFTDP_FN int64_t scratch_bytes(int64_t columns, bool again) {
 
 struct Outcome {
   bool escapes = false;  // out of the arithmetic's range
-  bool coarse = false;   // a score that float's arithmetic cannot tell well, whatever its range
-  bool spoiled = false;  // a NaN or +inf was met
-  bool hidden = false;   // a finite score was met that counts as -inf
+  bool coarse = false;   // the score is too inexact in float: is_coarse
+  bool spoiled = false;  // the band has a NaN or +inf
+  bool hidden = false;   // the band has a finite score that counts as -inf
   double score = 0;      // of the last band
 };
 
@@ -199,9 +168,9 @@ struct Group {
   int64_t first;
   int count;
   unsigned char* scratch;  // group_bytes()
-  double* scores;          // forward: to, of the pairs that have any
+  double* scores;          // forward: receives the scores of pairs with cells
 };
-SOFTDP_FN int64_t group_bytes(int64_t rows, int64_t columns) {  // of 64-byte vectors
+SOFTDP_FN int64_t group_bytes(int64_t rows, int64_t columns) {  // with vectors of 64 bytes
   return (6 * (rows * columns + 16) + 2 * rows * columns + 4 * columns + 8) * 64;
 }
 
@@ -209,11 +178,12 @@ struct Kernels {
   const char* name;
   int lanes;  // of float
   Outcome (*forward_band)(const Problem&, const Band&);
-  bool (*backward_band)(const Problem&, const Band&);  // false: these scores were not swept
-  // A bit for each pair that is to be swept alone, or whose scores were not swept.
+  bool (*backward_band)(const Problem&, const Band&);  // false: the scores have changed
+  // Return a bit for each pair. Forward: the pair must be swept by itself. Backward: its scores have changed
+  // since the forward sweep.
   uint32_t (*forward_group)(const Problem&, const Group&);
   uint32_t (*backward_group)(const Problem&, const Group&, uint32_t pairs);
-  // Of float and of double.
+  // For float and for double.
   void (*products[2])(const Differences&, const Part&);
   void (*sums[2])(const Differences&, const Part&);
   void (*units[2])(const Units&);

@@ -1,21 +1,21 @@
-// The arithmetics of recurrence.h on L pairs or rows at once.
+// The arithmetic of recurrence.h on L pairs or rows at once, with three ranges.
 //
-// Exponents are whole numbers in the values' own type, exact below 2^24 in float and 2^53 in double, so that
-// no conversion stands between them and a mantissa. That of a dead state is so far below all others that a
-// live one added to it is lost in rounding.
+// Exponents are whole numbers in the values' own type, so that no conversion stands between an exponent and a
+// mantissa. They are exact below 2^24 in float and 2^53 in double. The exponent of a dead state is so far
+// below all others that a live exponent added to it is lost in rounding.
 //
-// float: an input must lie within 2^17 of score log2(e) / gamma, and a live state within 2^22 when a block of
-// kLanes<float> steps begins. Both are looked at, inputs as they are loaded and states once a block; a pair
-// with more is swept again with more range. A state is looked at after 31 steps at the latest, and stays
-// below 1.5 * 2^23.
+// float: score log2(e) / gamma must lie within 2^17, and a live state within 2^22 at the start of a block of
+// kLanes<float> steps. Both are checked: inputs as they are loaded, states once a block. A pair past these
+// limits is swept again with more range. A state is checked after 31 steps at the latest: it stays below
+// 1.5 * 2^23.
 //
-// float with exponents in int32: inputs within 2^20 and states within 2.5e8; 31 steps of two inputs
-// add 6.5e7. Mantissas are the same bits as above. Differences of two exponents stay below 2^31.
+// float with exponents in int32: inputs within 2^20 and states within 2.5e8; 31 steps of two inputs add
+// 6.5e7. Mantissas have the same bits as above. Differences of two exponents stay below 2^31.
 //
-// double, whatever the type of the scores: inputs within 2^47 and states within 2^48. Where that does not do,
-// gamma is as good as 0: it is less than the rounding of what is summed.
+// double, for scores of any type: inputs within 2^47 and states within 2^48. A pair past these limits is
+// swept with gamma 0: gamma is then less than the rounding of the sums.
 #pragma once
-#include "../recurrence.h"
+#include "../problem.h"
 #include "simd.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
@@ -23,7 +23,7 @@ namespace softdp::cpu::SOFTDP_ISA {
 template <class T>
 using Integer = typename IntegerOf<T>::Type;
 
-// x k - whole, where whole is x k rounded, without the rounding of the product.
+// x k - whole, without rounding the product. `whole` is x k, rounded to a whole number.
 template <class T>
 SOFTDP_FN Vec<T> residue(Vec<T> x, T k, Vec<T> whole) {
 #if defined(__AVX2__)  // and FMA
@@ -53,7 +53,7 @@ SOFTDP_FN Vec<float> exp2_fraction(Vec<float> f) {  // minimax, relative error 1
     q = muladd(q, f, Vec<float>(c));
   return q;
 }
-SOFTDP_FN Vec<double> exp2_fraction(Vec<double> f) {  // Taylor's: the next term is below 3e-17
+SOFTDP_FN Vec<double> exp2_fraction(Vec<double> f) {  // Taylor series: the next term is below 3e-17
   Vec<double> q(1.3691488853904128e-12);
   for (double c :
        {2.5678435993488205e-11, 4.4455382718708114e-10, 7.0549116208011232e-09, 1.0178086009239700e-07,
@@ -63,9 +63,8 @@ SOFTDP_FN Vec<double> exp2_fraction(Vec<double> f) {  // Taylor's: the next term
   return q;
 }
 
-constexpr double kLog2e = 1.4426950408889634;
-
-// log2 of a normal positive number: 2 atanh((m - 1) / (m + 1)) / ln 2 for m between the roots of 1/2 and 2.
+// log2 of a normal positive number m 2^exponent, where m lies between the roots of 1/2 and 2:
+//   exponent + 2 atanh((m - 1) / (m + 1)) / ln 2
 SOFTDP_FN Vec<double> log2_of(Vec<double> x) {
   using Bits = Vec<int64_t>;
   constexpr int64_t kRootOfHalf = 0x3FE6A09E667F3BCD, kBias = 1023, kBits = 52;
@@ -93,7 +92,7 @@ struct Format<double> {
   static constexpr double kRound = softdp::kRound;
 };
 
-// Of exponents, by what they are kept in.
+// The range of exponents, by the type that they are kept in.
 template <class E>
 struct Range;
 template <>
@@ -112,15 +111,15 @@ struct Range<double> {
   static constexpr double kLargestInput = 0x1p47;
 };
 
-// log2(e) / gamma, and the scores between which it is split; what lies below is -inf's.
+// k is log2(e) / gamma. Scores between `lowest` and `highest` are split; a score below counts as -inf.
 template <class T>
 struct FactorOf {
   T k, lowest, highest;
-  double unit;  // what a score's log2 is measured in
-  T sign = 1;   // that scores are read with: -1 for costs
+  double unit;  // a score is unit * log2 of its exponential
+  T sign = 1;   // the sign that scores are read with: -1 for costs
 };
 
-// E: what exponents are kept in, T or int32_t.
+// E is the type that exponents are kept in: T or int32_t.
 template <class T, class E = T>
 struct Lanes {
   using Value = Vec<T>;
@@ -130,7 +129,7 @@ struct Lanes {
   using R = Range<E>;
   static constexpr bool kWhole = std::is_same_v<E, int32_t>;
   using Factor = FactorOf<T>;
-  static constexpr bool kAboveLast = true;  // it comes by a shuffle
+  static constexpr bool kAboveLast = true;  // a state from above comes by a shuffle
   static constexpr double kInfinity = std::numeric_limits<double>::infinity();
   static Factor factor(double gamma) {
     const double k = kLog2e / gamma, most = std::numeric_limits<T>::max();
@@ -139,15 +138,15 @@ struct Lanes {
     const T limit = T(highest < most ? highest : most);
     return {rounded, -limit, limit, sizeof(T) == 8 ? gamma / kLog2e : 1 / double(rounded)};
   }
-  static Factor whole() {  // of HardMax: all finite scores
+  static Factor whole() {  // for HardMax: takes all finite scores
     constexpr T most = std::numeric_limits<T>::max();
     return {T(0), -most, most, 1};
   }
   static SOFTDP_FN void split(Value x, Factor f, Value& p, Exponent& e) {
     using cpu::SOFTDP_ISA::max;
     if constexpr (sizeof(T) == 4) {
-      // All scores were looked at: what is not within the range is -inf, whose fraction is NaN (the other
-      // argument of max, then). In a group others can come too; what they make is not used.
+      // All scores were checked. One that is not within the range is -inf. Its fraction is NaN, for which max
+      // returns its other argument. In a group other scores can come too: their results are discarded.
       const Value whole = muladd(x, Value(f.k), Value(F::kRound)) - Value(F::kRound);
       p = exp2_fraction(max(residue(x, f.k, whole), Value(T(-1))));
       const Value within = max(whole, Value(T(R::kNothing)));
@@ -157,7 +156,7 @@ struct Lanes {
         e = within;
     } else {
       const Value lowest(f.lowest);
-      // NaN becomes lowest; what is too large is harmless where the exponent is cut off.
+      // NaN becomes `lowest`, and a score that is too large becomes `highest`: the results are finite.
       split_finite(cpu::SOFTDP_ISA::min(max(x, lowest), Value(f.highest)), f, p, e);
       e = cpu::SOFTDP_ISA::select(x > lowest, e, Exponent(R::kNothing));
     }
@@ -180,7 +179,7 @@ struct Lanes {
     else
       return Value(typename Value::Raw(_mm512_scalef_pd(p.x, d.x)));
 #else
-    // Adding kRound, where the exponent is no integer yet, puts it into the low bits.
+    // Where the exponent is no integer yet, adding kRound puts it into the low bits.
     const Exponent within = cpu::SOFTDP_ISA::max(d, Exponent(E(-F::kBias))) +
                             Exponent(kWhole ? E(F::kBias) : E(F::kRound + T(F::kBias)));
     return p * bits_as<T>(shifted_left(bits_as<Integer<T>>(within), F::kMantissaBits));
@@ -205,14 +204,14 @@ struct Lanes {
   static SOFTDP_FN Exponent settled(Exponent e) {
     return cpu::SOFTDP_ISA::select(e > Exponent(R::kDead), e, Exponent(R::kNothing));
   }
-  // Which live exponents are too far from 0 for the steps of the next block.
+  // The live exponents that are too far from 0 for the steps of the next block.
   static SOFTDP_FN Mask strays(Exponent e) {
     return (e > Exponent(R::kNear)) | ((e < Exponent(-R::kNear)) & (e > Exponent(R::kDead)));
   }
   static SOFTDP_FN Value reciprocal(Value x) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(T) == 4) {
-      // With a Newton step: an ulp off, a recurring weight would drift.
+      // The Newton step is needed: with an error of one ulp a recurring weight would drift.
       const Value r(typename Value::Raw(_mm512_rcp14_ps(x.x)));
       const Value off(typename Value::Raw(_mm512_fnmadd_ps(x.x, r.x, Value(T(1)).x)));
       return muladd(r, off, r);
@@ -230,5 +229,23 @@ struct Lanes {
     return cpu::SOFTDP_ISA::select(m, a, b);
   }
 };
+
+// The functions that recurrence.h packs weights with.
+template <class T>
+SOFTDP_FN Vec<T> choose(typename Vec<T>::Mask condition, Vec<T> a, Vec<T> b) {
+  return select(condition, a, b);
+}
+template <class T>
+SOFTDP_FN typename Vec<T>::Mask is_zero(Vec<T> x) {
+  return x == Vec<T>(T(0));
+}
+template <class T>
+SOFTDP_FN Vec<T> where(typename Vec<T>::Mask flag, Vec<T> a, Vec<T> b) {
+  return select(flag, a, b);
+}
+template <class T>
+SOFTDP_FN Vec<T> lesser(Vec<T> a, Vec<T> b) {
+  return min(a, b);
+}
 
 }  // namespace softdp::cpu::SOFTDP_ISA

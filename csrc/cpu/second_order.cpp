@@ -1,10 +1,9 @@
-// A pair's sweep there keeps the weights of every cell and their tangents; the sweep back, on dual numbers,
-// turns them into the products.
+// The forward sweep of a pair (there) keeps the weights of every cell and their tangents. The backward sweep
+// (back), on dual numbers, turns them into the products.
 #include "second_order.h"
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -17,9 +16,7 @@ namespace {
 using Soft = SmoothMax<Scalar<double>>;
 using Hard = HardMax<Scalar<double>>;
 
-constexpr double kLog2e = 1.4426950408889634;
-
-// The first input of a cell's row, and how far the next column is; null: 0 everywhere.
+// A row of a table: its first number, and the stride to the next column. Null: 0 everywhere.
 template <class V>
 struct Row {
   const V* data;
@@ -30,7 +27,7 @@ struct Row {
   double operator[](int64_t column) const { return data ? double(data[column * step]) : 0.0; }
 };
 
-// What is kept of a cell.
+// The numbers that are kept of a cell.
 template <class V>
 struct Kept {
   Weights<V> weights, tangents;
@@ -41,33 +38,39 @@ Weights<V> rounded(const Weights<double>& w) {
 }
 
 double value_of(const Soft::State& s, double k) {
-  return s.e > kDead ? (std::log2(s.p) + double(s.e)) / k : -std::numeric_limits<double>::infinity();
+  return s.e > kDead ? (std::log2(s.p) + double(s.e)) / k : -kInf;
 }
 double value_of(double s, double) {
   return s;
 }
 
-template <class Max, bool kLcs, class V>
+template <class Recurrence, class Max, class V>
 class PairSweep {
   using State = typename Max::State;
-  using Recurrence = std::conditional_t<kLcs, Lcs<Max>, Fsd<Max>>;
+  using Input = typename Max::Input;
+  using Cell = typename Recurrence::template Cell<Max>;
+  using Number = Dual<double>;
+  static constexpr bool kCharges = Recurrence::kChargesBoundary;
 
  public:
   explicit PairSweep(const SecondOrder& p)
-      : p_(p), k_(p.gamma > 0 ? kLog2e / p.gamma : 0), curvature_(p.gamma > 0 ? 1 / p.gamma : 0) {}
+      : p_(p),
+        sign_(p.costs ? -1 : 1),
+        k_(p.gamma > 0 ? kLog2e / p.gamma : 0),
+        curvature_(p.gamma > 0 ? sign_ / p.gamma : 0) {}
 
   void run(int64_t pair) {
     const int64_t n = p_.pairs.n(pair), m = p_.pairs.m(pair);
     V& tangent = static_cast<V*>(p_.tangent)[pair];
     tangent = 0;
     fill(pair, 0, 0, V(0));
-    if (n == 0 || m == 0) return;
+    if (n == 0 || m == 0) return without_cells(pair, n, m, tangent);
     kept_.resize(size_t(n * m));
     const Verdict verdict = there(pair, n, m, tangent);
     if (verdict == Verdict::kSpoiled && !is_directed(pair, n, m)) {
       tangent = 0;
     } else if (verdict == Verdict::kSpoiled) {
-      tangent = std::numeric_limits<V>::quiet_NaN();
+      tangent = V(kNaN);
       fill(pair, n, m, tangent);
     } else if (verdict == Verdict::kNoPath) {
       tangent = 0;
@@ -77,7 +80,7 @@ class PairSweep {
   }
 
  private:
-  // Whether the direction is not 0 somewhere in the pair.
+  // Whether the direction has a number other than 0 within the pair.
   bool is_directed(int64_t pair, int64_t n, int64_t m) const {
     for (const Table& table : p_.directions)
       for (int64_t i = 0; table.data && i < n; i++) {
@@ -87,7 +90,7 @@ class PairSweep {
       }
     return false;
   }
-  // `value` in the first n by m cells of the pair's products; n = 0: 0 in all of them.
+  // Writes `value` to the first n by m cells of the pair's products. With n = 0, writes 0 to all of them.
   void fill(int64_t pair, int64_t n, int64_t m, V value) const {
     const int64_t N = p_.pairs.rows, M = p_.pairs.columns;
     for (void* product : p_.products) {
@@ -98,34 +101,66 @@ class PairSweep {
     }
   }
 
-  State boundary(bool reached) const {
-    return Max::input(reached ? 0.0 : -std::numeric_limits<double>::infinity(), k_);
+  // The score of a pair without cells has a derivative only where the boundary is charged and the gaps are
+  // the same for all steps of the empty sequence. Its path goes along the boundary.
+  void without_cells(int64_t pair, int64_t n, int64_t m, V& tangent) const {
+    if (!kCharges || n + m == 0) return;
+    const int gap = n > 0 ? 1 : 2;
+    const Table &scores = p_.scores[gap], &directions = p_.directions[gap];
+    if ((n > 0 ? scores.column : scores.row) != 0 || !directions.data) return;
+    double sum = 0, score = 0;
+    for (int64_t k = 0; k < n + m; k++) {
+      sum += Row<V>(directions, pair, n > 0 ? k : 0)[n > 0 ? 0 : k];
+      score += sign_ * Row<V>(scores, pair, n > 0 ? k : 0)[n > 0 ? 0 : k];
+    }
+    if (sum != 0) tangent = score < kInf ? V(sum) : V(kNaN);
+    if (score == -kInf) tangent = 0;  // no path
+  }
+
+  State boundary(bool reached) const { return Max::input(reached ? 0.0 : -kInf, k_); }
+  State next_on_boundary(const State& before, double gap) const {
+    return Max::normalized(Max::plus(before, Max::input(sign_ * gap, k_)));
+  }
+  // Sets S(0, 1 .. m) and its tangents.
+  void begin(int64_t pair, int64_t m) {
+    states_.assign(size_t(m), boundary(p_.start == Start::kFree));
+    tangents_.assign(size_t(m), 0.0);
+    if (!kCharges) return;
+    const Row<V> del(p_.scores[2], pair, 0), d_del(p_.directions[2], pair, 0);
+    State state = boundary(true);
+    double tangent = 0;
+    for (int64_t j = 0; j < m; j++) {
+      states_[size_t(j)] = state = next_on_boundary(state, del[j]);
+      tangents_[size_t(j)] = tangent += d_del[j];
+    }
   }
 
   Verdict there(int64_t pair, int64_t n, int64_t m, V& tangent) {
-    const bool reached = !p_.anchored;
-    states_.assign(size_t(m), boundary(reached));
-    tangents_.assign(size_t(m), 0.0);
+    begin(pair, m);
+    const State rest = boundary(p_.start == Start::kFree);
+    State edge = boundary(true);  // S(i, 0)
+    double d_edge = 0;
     bool spoiled = false;
     for (int64_t i = 0; i < n; i++) {
       const Row<V> match(p_.scores[0], pair, i), insert(p_.scores[1], pair, i), del(p_.scores[2], pair, i);
       const Row<V> d_match(p_.directions[0], pair, i), d_insert(p_.directions[1], pair, i),
           d_del(p_.directions[2], pair, i);
-      State left = boundary(reached), diagonal = boundary(reached || i == 0);
-      double d_left = 0, d_diagonal = 0;
+      State diagonal = i == 0 || kCharges ? edge : rest;
+      double d_diagonal = d_edge;
+      if (kCharges) edge = next_on_boundary(edge, insert[0]), d_edge += d_insert[0];
+      State left = kCharges ? edge : rest;
+      double d_left = d_edge;
       for (int64_t j = 0; j < m; j++) {
         const State above = states_[size_t(j)];
-        const double d_above = tangents_[size_t(j)], score = match[j];
+        const double d_above = tangents_[size_t(j)], score = sign_ * match[j];
+        const auto input = [&](double x) {
+          spoiled = spoiled || Max::spoils(x, k_);
+          return Max::input(x, k_);
+        };
+        const Input x = input(score), y = Recurrence::kTables > 1 ? input(sign_ * insert[j]) : x,
+                    z = Recurrence::kTables > 1 ? input(sign_ * del[j]) : x;
         Weights<double> w;
-        spoiled = spoiled || Max::spoils(score, k_);
-        const typename Max::Input x = Max::input(score, k_);
-        if constexpr (kLcs) {
-          left = Recurrence::cell(score >= double(V(p_.threshold)), x, diagonal, above, left, w);
-        } else {
-          spoiled = spoiled || Max::spoils(insert[j], k_) || Max::spoils(del[j], k_);
-          const auto moves = Max::moves(x, Max::input(insert[j], k_), Max::input(del[j], k_));
-          left = Recurrence::cell(moves, diagonal, above, left, w);
-        }
+        left = Cell::cell(Cell::ready(score, double(V(p_.threshold)), x, y, z), diagonal, above, left, w);
         left = Max::normalized(left);
         const Tangent<double> t = Recurrence::tangent(w, {d_match[j], d_insert[j], d_del[j]}, d_diagonal,
                                                       d_above, d_left, curvature_);
@@ -139,28 +174,34 @@ class PairSweep {
     tangent = V(tangents_[size_t(m - 1)]);
     const double score = value_of(states_[size_t(m - 1)], k_);
     if (spoiled || score != score) return Verdict::kSpoiled;
-    return score == -std::numeric_limits<double>::infinity() ? Verdict::kNoPath : Verdict::kWide;
+    return score == -kInf ? Verdict::kNoPath : Verdict::kDouble;
   }
 
   void back(int64_t pair, int64_t n, int64_t m) {
-    using Number = Dual<double>;
     const int64_t N = p_.pairs.rows, M = p_.pairs.columns;
     adjoints_.assign(size_t(m + 1), Number());
+    Number by_edge, by_corner;  // the sum of A(k,0) over k >= i; the share of S(i,0) from the row below
     for (int64_t i = n - 1; i >= 0; i--) {
-      Number from_right, to_diagonal;  // shares of A(i,j), and of A(i-1,j) by the cell on its lower right
+      Number from_right, to_diagonal;  // shares of A(i,j), and of A(i-1,j) from the cell on its lower right
       if (i == n - 1) from_right.value = double(static_cast<const V*>(p_.grad_score)[pair]);
+      Number by_above;  // the sum of A(0,k) over k >= j
       for (int64_t j = m - 1; j >= 0; j--) {
         const auto& [w, t] = kept_[size_t(i * m + j)];
         const Weights<Number> weights{{w.match, t.match}, {w.insert, t.insert}, {w.del, t.del}};
-        const Adjoint<Number> out = Recurrence::adjoint(adjoints_[size_t(j)] + from_right, weights);
-        const int64_t at = (pair * N + i) * M + j;
-        put(0, at, out.score);
-        put(1, at, p_.shared_gap ? out.to_above + out.to_left : out.to_above);
-        put(2, at, out.to_left);
+        const Number a = adjoints_[size_t(j)] + from_right;
+        const Adjoint<Number> out = Recurrence::adjoint(a, a, weights);
         adjoints_[size_t(j)] = out.to_above + to_diagonal;
         to_diagonal = out.to_diagonal;
         from_right = out.to_left;
+        Number insert = out.to_above, del = out.to_left;
+        if (kCharges && j == 0) insert = insert + (by_edge = by_edge + out.to_left + by_corner);
+        if (kCharges && i == 0) del = del + (by_above = by_above + adjoints_[size_t(j)]);
+        const int64_t at = (pair * N + i) * M + j;
+        put(0, at, out.score);
+        put(1, at, p_.shared_gap ? insert + del : insert);
+        put(2, at, del);
       }
+      by_corner = to_diagonal;
     }
   }
   void put(int which, int64_t at, const Dual<double>& number) const {
@@ -168,24 +209,22 @@ class PairSweep {
   }
 
   const SecondOrder& p_;
-  const double k_, curvature_;
+  const double sign_, k_, curvature_;
   std::vector<Kept<V>> kept_;
   std::vector<State> states_;
   std::vector<double> tangents_;
   std::vector<Dual<double>> adjoints_;
 };
 
-template <class Max, bool kLcs, class V>
-void sweep(const SecondOrder& p, const Threads& threads) {
-  threads.over(p.pairs.count, 1, [&](int64_t begin, int64_t end) {
-    const FlushDenormals flush;
-    PairSweep<Max, kLcs, V> one(p);
-    for (int64_t pair = begin; pair < end; pair++) one.run(pair);
-  });
-}
 template <class Max, class V>
 void sweep(const SecondOrder& p, const Threads& threads) {
-  p.lcs ? sweep<Max, true, V>(p, threads) : sweep<Max, false, V>(p, threads);
+  with_recurrence(p.recurrence, [&](auto recurrence) {
+    threads.over(p.pairs.count, 1, [&](int64_t begin, int64_t end) {
+      const FlushDenormals flush;
+      PairSweep<decltype(recurrence), Max, V> one(p);
+      for (int64_t pair = begin; pair < end; pair++) one.run(pair);
+    });
+  });
 }
 template <class V>
 void sweep(const SecondOrder& p, const Threads& threads) {

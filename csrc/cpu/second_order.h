@@ -1,4 +1,5 @@
-// The second order on the CPU: the derivative of a backward sweep, pair by pair. No torch.
+// The second order on the CPU: the derivative of a backward sweep, pair by pair. This file does not use
+// PyTorch.
 #pragma once
 #include "sweep.h"
 
@@ -7,11 +8,13 @@ namespace softdp::cpu {
 // All numbers are float64, or all float32.
 struct SecondOrder {
   Pairs pairs;
-  bool lcs, anchored;
-  bool shared_gap;  // delete = insert, and so are their directions and products
+  Recurrence recurrence;
+  Start start;
+  bool shared_gap;  // delete = insert; they share direction and product too
+  bool costs;
   double gamma, threshold;
   Table scores[3];
-  Table directions[3];     // by match, insert and delete; data null: 0
+  Table directions[3];     // of match, insert and delete; null data: 0
   const void* grad_score;  // (B,)
   void* tangent;           // (B,): the scores' derivatives along the directions
   void* products[3];       // grad_score times the Hessian times the direction, (B, N, M); null: not wanted

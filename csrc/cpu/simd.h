@@ -1,6 +1,6 @@
-// L numbers side by side: one value type over the compilers' vector extensions, so that recurrence.h computes
-// L cells at once. Compiled once for each instruction set, in a namespace of its own (SOFTDP_ISA); intrinsics
-// stand only where the portable form beside them is slow.
+// Vec holds L numbers side by side. It is one value type over the compilers' vector extensions, with which
+// recurrence.h computes L cells at once. This file is compiled once for each instruction set, in a namespace
+// of its own (SOFTDP_ISA). Intrinsics stand only where the portable form beside them is slow.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -82,7 +82,7 @@ template <class T>
 SOFTDP_FN Vec<T> select(typename Vec<T>::Mask m, Vec<T> a, Vec<T> b) {
   return Vec<T>(typename Vec<T>::Raw(m ? a.x : b.x));
 }
-// The second where they cannot be compared.
+// max and min return b where a or b is NaN.
 template <class T>
 SOFTDP_FN Vec<T> max(Vec<T> a, Vec<T> b) {
 #if defined(__AVX512F__)
@@ -157,8 +157,8 @@ SOFTDP_FN Vec<typename IntegerOf<T>::Type> magnitude_bits(Vec<T> a) {
   return Vec<I>(typename Vec<I>::Raw(typename Vec<I>::Raw(a.x) & std::numeric_limits<I>::max()));
 }
 
-// a b + c, in one rounding where the instruction set has it, and nowhere else (-ffp-contract=off): a pair's
-// bits must not hang on what the compiler made of the code that swept it.
+// a b + c, in one rounding where the instruction set has it. The compiler fuses no other product with a sum
+// (-ffp-contract=off): a pair's bits must not depend on how the compiler arranged the code that swept it.
 template <class T>
 SOFTDP_FN Vec<T> muladd(Vec<T> a, Vec<T> b, Vec<T> c) {
 #if defined(__AVX512F__)
@@ -208,11 +208,11 @@ template <class T>
 using Places = std::make_index_sequence<kLanes<T>>;
 
 template <int L>
-struct Up {  // of (first, x): the last of first, then x without its last
+struct Up {  // of (first, x): the last lane of first, then x without its last
   static constexpr std::size_t from(std::size_t k) { return L - 1 + k; }
 };
 template <int L>
-struct Down {  // of (x, last): x without its first, then the first of last
+struct Down {  // of (x, last): x without its first lane, then the first of last
   static constexpr std::size_t from(std::size_t k) { return k + 1; }
 };
 template <class T>
@@ -258,8 +258,8 @@ SOFTDP_FN Vec<typename IntegerOf<T>::Type> lane_numbers() {
 
 // ---- parts of vectors ----------------------------------------------------------------------------------
 
-// Elements begin <= k < end of what lies `offset` elements after `data`, 0 elsewhere; nothing else is
-// touched, and the others' addresses need not exist.
+// Loads or stores elements begin <= k < end of the vector `offset` elements after `data`. The other lanes
+// load 0. Other elements are not accessed, and their addresses need not exist.
 #if defined(__AVX512F__)
 SOFTDP_FN uint32_t mask_of(int begin, int end) {
   return ((1u << end) - 1) & ~((1u << begin) - 1);

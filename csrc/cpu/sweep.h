@@ -1,4 +1,5 @@
-// Batched sweeps on the CPU: which kernels sweep what, and on which threads. No torch.
+// Batched sweeps on the CPU: which kernel sweeps which pair, and on which threads. This file does not use
+// PyTorch.
 #pragma once
 #include <functional>
 
@@ -6,13 +7,13 @@
 
 namespace softdp::cpu {
 
-// The instruction set in use: the best that the machine has, or the one that SOFTDP_CPU names. Throws
-// std::runtime_error where the machine lacks that one.
+// The kernels of the instruction set in use: the best set that the machine has, or the one that SOFTDP_CPU
+// names. Throws std::runtime_error where the machine lacks the named set, or no set has that name.
 const Kernels& chosen();
 
 struct Threads {
   int count;
-  // Calls run(begin, end) on parts of 0 .. items, together all of them.
+  // Calls run(begin, end) for parts of 0 .. items - 1 that together are all of them.
   std::function<void(int64_t items, int64_t grain, const std::function<void(int64_t, int64_t)>& run)> over;
 };
 

@@ -1,6 +1,7 @@
-// How scores come to the lanes and gradients leave them. At step t lane r is at column t - r of row r: a tile
-// of L steps is L neighbouring columns of each row, a row's one to the left of those of the row above, and a
-// transposition. Where a strip of rows begins, its tile holds the end of the strip above it too.
+// How scores come to the lanes, and how gradients leave them. At step t lane r is at column t - r of row r. A
+// tile of L steps therefore holds L neighbouring columns of each row, which begin one column further to the
+// left from row to row. It is loaded by rows and transposed. Where a strip begins, its tile also holds the
+// end of the strip above.
 #pragma once
 #include "half.h"
 #include "kernels.h"
@@ -10,7 +11,7 @@ namespace softdp::cpu::SOFTDP_ISA {
 
 // ---- elements ------------------------------------------------------------------------------------------
 
-// A pointer's L elements, as V.
+// Loads L elements as V.
 template <class V, class T>
 SOFTDP_FN Vec<V> load_as(const T* from) {
   constexpr int L = kLanes<V>;
@@ -45,7 +46,7 @@ SOFTDP_FN Vec<V> load_as(const T* from) {
     return v;
   }
 }
-// Parts of vectors, as simd.h's.
+// Parts of vectors, as in simd.h.
 template <class V, class T>
 SOFTDP_FN Vec<V> load_part_as(const T* data, int64_t offset, int begin, int end) {
   if constexpr (std::is_same_v<T, V>) {
@@ -81,20 +82,21 @@ SOFTDP_FN int clamped(int64_t x, int low, int high) {
   return x < low ? low : x > high ? high : int(x);
 }
 
-// Which cells a tile holds: lane 0 is in row `row` and at columns `column` and after, lane r a row below and
-// a column to the left. At column 0 that is, for lane r, the last r of `pitch` columns of a row L above, and
-// then the first ones of its own. Columns from m on are not there, nor rows from `rows` on.
-struct Place {
+// The cells of a tile. Lane 0 is in row `row`, at `column` and the columns after it. Lane r is r rows below
+// and r columns to the left. At column 0 lane r therefore has the last r of the `pitch` columns of the row
+// that lies L above its own, and then the first columns of its own row. Columns from m on and rows from
+// `rows` on do not exist.
+struct TilePlace {
   int64_t row, column;
   int rows;        // of the strip; 0 after the last one
-  int rows_above;  // of the strip above, if that is still to be ended
+  int rows_above;  // of the strip above, if its end is in the tile
   int64_t m, pitch;
 };
 
-// run(lane, row, first, begin, end): elements begin .. end - 1 of a lane are columns first + begin and after
-// of a row. The lowest row first.
+// Calls run(lane, row, first, begin, end) for the rows of a tile, the lowest row first. Elements begin ..
+// end-1 of the lane are columns first + begin .. first + end-1 of the row.
 template <int L, class Run>
-SOFTDP_FN void over_pieces(const Place& at, Run run) {
+SOFTDP_FN void over_pieces(const TilePlace& at, Run run) {
   const int rows = at.rows;
   if (at.column > 0) {
     const int left = clamped(at.m - at.column, -L, L);
@@ -107,23 +109,24 @@ SOFTDP_FN void over_pieces(const Place& at, Run run) {
     run(r, at.row + r - L, at.pitch - r, 0, clamped(r - padding, 0, r));
 }
 template <int L>
-SOFTDP_FN bool is_whole(const Place& at) {
+SOFTDP_FN bool is_whole(const TilePlace& at) {
   return at.column > 0 && at.column + L <= at.m && at.rows == L;
 }
 
 // Whether every lane ends a row, starts one, or both.
 template <int L>
-SOFTDP_FN bool is_turn(const Place& at) {
+SOFTDP_FN bool is_turn(const TilePlace& at) {
   return at.column == 0 && at.m >= L && at.rows % L == 0 && at.rows_above % L == 0;
 }
 
-// How far ahead the next cells are fetched into the cache: the rows are too many and their pieces too short
-// for the machine to foresee them. A strip ahead, or within the row where that would be more than a cache.
+// How far ahead cells are fetched into the cache: the rows are too many, and the parts of them too short, for
+// the machine to foresee. Short rows are fetched a strip ahead. In rows of more than kReach steps a strip
+// would be more than a cache, so they are fetched 64 columns ahead.
 constexpr int64_t kReach = 128;
 struct Ahead {
   int64_t rows, columns;
   template <int L>
-  static SOFTDP_FN Ahead of(const Place& at, int direction) {
+  static SOFTDP_FN Ahead of(const TilePlace& at, int direction) {
     if (at.pitch <= kReach) return {direction * L, 0};
     constexpr int64_t kColumns = 64;
     const int64_t column = at.column + direction * kColumns;
@@ -133,10 +136,10 @@ struct Ahead {
   }
 };
 
-// What the scores of a tile do to their pair.
+// Scores outside the range of the arithmetic.
 struct Findings {
-  bool spoils = false;  // a NaN, or a score above what the arithmetic takes
-  bool hides = false;   // a finite one below it
+  bool spoils = false;  // a NaN, or a score above the range
+  bool hides = false;   // a finite score below the range: it counts as -inf
 };
 template <class V>
 [[gnu::noinline]] void look_at(const Vec<V>* scores, int count, const typename Lanes<V>::Factor& f,
@@ -152,13 +155,13 @@ template <class V>
 }
 
 // A pair's cells in a table.
-struct Cells {
+struct PairTable {
   const void* data;
   int64_t row, column;  // strides
 };
 
 template <class V, class T>
-SOFTDP_FN Vec<V> load_piece(const Cells& from, int64_t row, int64_t first, int begin, int end) {
+SOFTDP_FN Vec<V> load_piece(const PairTable& from, int64_t row, int64_t first, int begin, int end) {
   const T* const data = static_cast<const T*>(from.data) + row * from.row;
   if (from.column == 1) return load_part_as<V>(data, first, begin, end);
   T buffer[kLanes<V>] = {};
@@ -166,14 +169,15 @@ SOFTDP_FN Vec<V> load_piece(const Cells& from, int64_t row, int64_t first, int b
   return load_as<V>(buffer);
 }
 
-// L steps, a vector each; 0 where there is no cell. True where a score is infinite or past the range.
+// Loads a tile: L steps, one vector each; 0 where there is no cell. Returns true where a score is infinite or
+// past the range.
 template <class V, class T>
-[[gnu::noinline]] bool load_tile(const Cells& from, const Place& at, const typename Lanes<V>::Factor& f,
-                                 Vec<V>* tile, Findings& found) {
+[[gnu::noinline]] bool load_tile(const PairTable& from, const TilePlace& at,
+                                 const typename Lanes<V>::Factor& f, Vec<V>* tile, Findings& found) {
   constexpr int L = kLanes<V>;
   using I = Integer<V>;
   Vec<V> v[L];
-  Vec<I> largest(I(0));  // magnitudes as bits, in whose order infinity and NaN come last
+  Vec<I> largest(I(0));  // magnitudes as bits: infinity and NaN are the largest
   if (is_whole<L>(at) && from.column == 1) {
     const T* const first = static_cast<const T*>(from.data) + at.row * from.row + at.column;
     const Ahead ahead = Ahead::of<L>(at, 1);
@@ -209,22 +213,23 @@ template <class V, class T>
   const Vec<V> sign(f.sign);
 #pragma GCC unroll 16
   for (int k = 0; k < L; k++) tile[k] = v[k] * sign;
-  // Minus infinity is looked at once more, though it is welcome.
+  // -inf is a valid score, but its magnitude is past the limit. look_at then finds no fault.
   const V limit = f.highest < -f.lowest ? f.highest : -f.lowest;
-  const bool odd = any(largest > Vec<I>(bit_cast<I>(limit)));
-  if (odd) look_at(tile, L, f, found);
-  return odd;
+  const bool extreme = any(largest > Vec<I>(bit_cast<I>(limit)));
+  if (extreme) look_at(tile, L, f, found);
+  return extreme;
 }
 template <class V>
-using LoadTile = bool (*)(const Cells&, const Place&, const typename Lanes<V>::Factor&, Vec<V>*, Findings&);
+using LoadTile = bool (*)(const PairTable&, const TilePlace&, const typename Lanes<V>::Factor&, Vec<V>*,
+                          Findings&);
 template <class V>
 SOFTDP_FN LoadTile<V> tile_loader(Type type) {
   return with_type(type, [](auto t) -> LoadTile<V> { return load_tile<V, decltype(t)>; });
 }
 
-// The way back, to rows `stride` apart; null: a tile of zeros.
+// Stores a tile of gradients to rows `stride` apart; null: a tile of zeros.
 template <class V, class T>
-[[gnu::noinline]] void store_tile(const Vec<V>* tile, void* data, int64_t stride, const Place& at) {
+[[gnu::noinline]] void store_tile(const Vec<V>* tile, void* data, int64_t stride, const TilePlace& at) {
   constexpr int L = kLanes<V>;
   Vec<V> v[L];
 #pragma GCC unroll 16
@@ -260,7 +265,7 @@ template <class V, class T>
   });
 }
 template <class V>
-using StoreTile = void (*)(const Vec<V>*, void*, int64_t, const Place&);
+using StoreTile = void (*)(const Vec<V>*, void*, int64_t, const TilePlace&);
 template <class V>
 SOFTDP_FN StoreTile<V> tile_storer(Type type) {
   return with_type(type, [](auto t) -> StoreTile<V> { return store_tile<V, decltype(t)>; });
@@ -268,7 +273,7 @@ SOFTDP_FN StoreTile<V> tile_storer(Type type) {
 
 // Adds a tile's cells to the sums of their columns, the lowest row first.
 template <class V>
-[[gnu::noinline]] void add_columns(const Vec<V>* tile, double* sums, const Place& at) {
+[[gnu::noinline]] void add_columns(const Vec<V>* tile, double* sums, const TilePlace& at) {
   constexpr int L = kLanes<V>;
   Vec<V> v[L];
   for (int k = 0; k < L; k++) v[k] = tile[k];

@@ -82,6 +82,7 @@ struct Maxima;
 template <>
 struct Maxima<float, true> {
   using Wide = SmoothMax<DeviceFloat<int64_t>>;
+  static constexpr bool kIsSoft = true;
   using Narrow = SmoothMax<DeviceFloat<int32_t>>;
   static constexpr bool kHasNarrow = true;
   static FloatFactor factor(double k) { return float_factor(k); }
@@ -91,6 +92,7 @@ struct Maxima<float, true> {
 template <>
 struct Maxima<double, true> {
   using Wide = SmoothMax<Scalar<double>>;
+  static constexpr bool kIsSoft = true;
   using Narrow = Wide;
   static constexpr bool kHasNarrow = false;
   static double factor(double k) { return k; }
@@ -100,6 +102,7 @@ struct Maxima<double, true> {
 template <class V>
 struct Maxima<V, false> {
   using Wide = HardMax<Scalar<double>>;
+  static constexpr bool kIsSoft = false;
   using Narrow = Wide;
   static constexpr bool kHasNarrow = false;
   static double factor(double) { return 0; }

@@ -1,13 +1,9 @@
-#include "launch.h"
+#include "launch_backward.h"
 
 namespace softdp::cuda {
-template int64_t workspace_bytes(const Backward<float>&);
-template Error fsd_backward(const Backward<float>&, Stream);
-template Error lcs_backward(const Backward<float>&, Stream);
-template int64_t workspace_bytes(const Backward<Sixteen>&);
-template Error fsd_backward(const Backward<Sixteen>&, Stream);
-template Error lcs_backward(const Backward<Sixteen>&, Stream);
-template int64_t workspace_bytes(const Backward<double>&);
-template Error fsd_backward(const Backward<double>&, Stream);
-template Error lcs_backward(const Backward<double>&, Stream);
+#define SOFTDP_LAUNCHERS(Recurrence)                                           \
+  template Error sweep_backward<Recurrence, float>(const Backward&, Stream);   \
+  template Error sweep_backward<Recurrence, Sixteen>(const Backward&, Stream); \
+  template Error sweep_backward<Recurrence, double>(const Backward&, Stream);
+SOFTDP_RECURRENCES(SOFTDP_LAUNCHERS)
 }  // namespace softdp::cuda

@@ -1,6 +1,7 @@
 #include <algorithm>
 
-#include "feature_kernels.h"
+#include "feature_pairs.h"
+#include "feature_sums.h"
 
 namespace softdp::cuda {
 namespace {
@@ -20,6 +21,7 @@ constexpr int64_t blocks_of(int64_t items, int64_t each) {
 // are added in the same order.
 template <class T>
 struct Plan {
+  static constexpr Type kType = sizeof(T) == 8 ? Type::kFloat64 : Type::kFloat32;
   const FeatureProblem<T>& p;
   bool gradients, dots, tiny;
   Recurrence recurrence;
@@ -36,11 +38,11 @@ struct Plan {
   explicit Plan(const FeatureProblem<T>& problem) : p(problem) {
     const int64_t N = p.pairs.rows, M = p.pairs.columns, count = p.pairs.count;
     gradients = p.d_x || p.d_y;
-    dots = p.kind == Kind::kFsd || p.kind == Kind::kLcs || p.kind == Kind::kCosines;
-    recurrence = p.kind == Kind::kLcs ? Recurrence::kLcs : Recurrence::kFsd;
-    heads = p.kind == Kind::kFsd ? 2 : 1;
+    dots = p.kind == Kind::kTwoCosines || p.kind == Kind::kSimilarities || p.kind == Kind::kCosines;
+    recurrence = recurrence_of(p.kind);
+    heads = p.kind == Kind::kTwoCosines ? 2 : 1;
     all_x = p.others ? count / p.others : count, all_y = p.others ? p.others : count;
-    planes = cuda::planes(recurrence, true, N, M);
+    planes = cuda::planes(recurrence, true, false, N, M);
     const int64_t cell = (heads + (gradients ? planes : 0) + has_roots()) * int64_t(sizeof(T)),
                   most = std::max<int64_t>(p.table_bytes / std::max<int64_t>(cell * M, 1), 1);  // rows
     const int64_t abreast = std::max<int64_t>(p.others ? all_y : count, 1);
@@ -58,7 +60,7 @@ struct Plan {
     strips = height ? blocks_of(N, height) : 1;
     xs = p.others ? std::max<int64_t>(together / all_y, 1) : together,
     ys = p.others ? std::min(together, all_y) : 1;
-    tiny = strips == 1 && is_tiny(N, M);
+    tiny = strips == 1 && is_tiny(recurrence, N, M);
     kept = gradients ? strips - 1 : std::min<int64_t>(strips - 1, 2);
     place();
   }
@@ -67,7 +69,7 @@ struct Plan {
   bool is_cut() const { return strips > 1 || (p.others && has_lengths()); }
   bool has_lengths() const {
     const Lengths &x = p.pairs.x_lengths, &y = p.pairs.y_lengths;
-    return x.wide || x.narrow || y.wide || y.narrow;
+    return x.as_int64 || x.as_int32 || y.as_int64 || y.as_int32;
   }
   Batch batch(int64_t x, int64_t y) const {
     return {x, std::min(xs, all_x - x), y, p.others ? std::min(ys, all_y - y) : 1, !p.others, p.others};
@@ -78,25 +80,26 @@ struct Plan {
   Pairs pairs(const Batch& batch, int64_t strip) const {
     Pairs out{batch.count(), std::min(height, p.pairs.rows - strip * height), p.pairs.columns, {}, {}};
     if (is_cut()) {
-      out.x_lengths.wide = n + strip * batch.count();
-      out.y_lengths.wide = m;
+      out.x_lengths.as_int64 = n + strip * batch.count();
+      out.y_lengths.as_int64 = m;
     } else if (!p.others) {
       out.x_lengths = from(p.pairs.x_lengths, batch.x), out.y_lengths = from(p.pairs.y_lengths, batch.x);
     }
     return out;
   }
 
-  Forward<T> forward(const Batch& batch, int64_t strip, bool saves) const {
-    Forward<T> f{};
+  Forward forward(const Batch& batch, int64_t strip, bool saves) const {
+    Forward f{};
+    f.recurrence = recurrence;
     f.pairs = pairs(batch, strip);
     f.gamma = p.gamma, f.threshold = p.threshold;
     const int64_t N = f.pairs.rows, M = f.pairs.columns;
-    f.scores[0] = {tables, N * M, M, 1};
-    f.scores[1] =
-        heads == 2 ? Scores<T>{tables + batch.count() * N * M, N * M, M, 1} : Scores<T>{zero, 0, 0, 0};
-    f.scores[2] = f.scores[1];
+    f.tables[0] = {tables, kType, N * M, M, 1};
+    f.tables[1] =
+        heads == 2 ? Table{tables + batch.count() * N * M, kType, N * M, M, 1} : Table{zero, kType, 0, 0, 0};
+    f.tables[2] = f.tables[1];
     f.shared_gap = true;
-    f.boundary.anchored = is_soft_dtw(p.kind);
+    f.start = is_soft_dtw(p.kind) ? Start::kAnchored : Start::kFree;
     f.score = scores + strip * batch.count();
     f.saved = saves ? saved : nullptr;
     f.is_piece = strips > 1;
@@ -105,21 +108,21 @@ struct Plan {
     f.workspace = sweep;
     return f;
   }
-  Backward<T> backward(const Batch& batch, int64_t strip) const {
-    Backward<T> b{};
+  Backward backward(const Batch& batch, int64_t strip) const {
+    Backward b{};
+    b.recurrence = recurrence;
     b.pairs = pairs(batch, strip);
     b.saved = saved;
     const int64_t cells = b.pairs.rows * b.pairs.columns;
-    b.gradients[0] = {of_tables, true, true};
-    if (heads == 2) b.gradients[1] = {of_tables + batch.count() * cells, true, true};
+    for (int i = 0; i < heads; i++) b.sinks[i] = {of_tables + i * batch.count() * cells, kType, true, true};
     b.shared_gap = true;
     b.weights = true;
     b.workspace = sweep;
     if (strips == 1) return b;
     b.grad_score = seeds + strip * batch.count();
     b.verdicts = verdicts;
-    if (strip + 1 < strips) b.given = handed[(strip + 1) % 2];
-    if (strip > 0) b.handed = handed[strip % 2];
+    if (strip + 1 < strips) b.boundary.by_last_row = handed[(strip + 1) % 2];
+    if (strip > 0) b.boundary.by_above = handed[strip % 2];
     return b;
   }
   Tables<T> tables_of(const Batch& batch, int64_t strip) const {
@@ -166,7 +169,8 @@ struct Plan {
 
  private:
   static Lengths from(const Lengths& lengths, int64_t first) {
-    return {lengths.wide ? lengths.wide + first : nullptr, lengths.narrow ? lengths.narrow + first : nullptr};
+    return {lengths.as_int64 ? lengths.as_int64 + first : nullptr,
+            lengths.as_int32 ? lengths.as_int32 + first : nullptr};
   }
   int64_t edge_bytes(int64_t count) const {
     const size_t state = std::max(sizeof(typename Maxima<T, true>::Wide::State),
@@ -233,7 +237,7 @@ class Run {
   }
   void over_units(void (*kernel)(UnitArguments<T>)) {
     const UnitArguments<T> a = plan_.unit_vectors();
-    go(kernel, blocks_of(a.vectors(), kUnitWarps), kUnitWarps * kRows, 0, a);
+    go(kernel, blocks_of(a.vectors(), kUnitWarps), kUnitWarps * kStripRows, 0, a);
   }
   template <class Arguments>
   void over_pairs(void (*kernel)(Arguments), const Batch& batch, const Arguments& a) {
@@ -254,10 +258,8 @@ class Run {
     if (!plan_.gradients) return;
     for (int64_t strip = strips; strip-- > 0;) {
       if (strip + 1 < strips) forward(batch, strip, true);
-      if (!plan_.tiny && error_ == cudaSuccess) {
-        const Backward<T> b = plan_.backward(batch, strip);
-        error_ = plan_.recurrence == Recurrence::kLcs ? lcs_backward(b, stream_) : fsd_backward(b, stream_);
-      }
+      if (!plan_.tiny && error_ == cudaSuccess)
+        error_ = cuda::backward(plan_.backward(batch, strip), stream_);
       weigh(batch, strip);
     }
   }
@@ -270,9 +272,7 @@ class Run {
        : p_.kind == Kind::kAbsolute ? make_tables<T, Form::kAbsolute>
                                     : make_tables<T, Form::kSquares>,
        std::max<int64_t>(blocks, 1), kFeatureThreads, sizeof(MakeMemory<T>), make);
-    if (error_ != cudaSuccess) return;
-    const Forward<T> f = plan_.forward(batch, strip, saves);
-    error_ = plan_.recurrence == Recurrence::kLcs ? lcs_forward(f, stream_) : fsd_forward(f, stream_);
+    if (error_ == cudaSuccess) error_ = cuda::forward(plan_.forward(batch, strip, saves), stream_);
   }
 
   void weigh(const Batch& batch, int64_t strip) {

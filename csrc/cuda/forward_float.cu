@@ -1,7 +1,6 @@
-#include "launch.h"
+#include "launch_forward.h"
 
 namespace softdp::cuda {
-template int64_t workspace_bytes(const Forward<float>&);
-template Error fsd_forward(const Forward<float>&, Stream);
-template Error lcs_forward(const Forward<float>&, Stream);
+#define SOFTDP_LAUNCHERS(Recurrence) template Error sweep_forward<Recurrence, float>(const Forward&, Stream);
+SOFTDP_RECURRENCES(SOFTDP_LAUNCHERS)
 }  // namespace softdp::cuda

@@ -1,7 +1,7 @@
-#include "launch.h"
+#include "launch_forward.h"
 
 namespace softdp::cuda {
-template int64_t workspace_bytes(const Forward<Sixteen>&);
-template Error fsd_forward(const Forward<Sixteen>&, Stream);
-template Error lcs_forward(const Forward<Sixteen>&, Stream);
+#define SOFTDP_LAUNCHERS(Recurrence) \
+  template Error sweep_forward<Recurrence, Sixteen>(const Forward&, Stream);
+SOFTDP_RECURRENCES(SOFTDP_LAUNCHERS)
 }  // namespace softdp::cuda

@@ -1,13 +1,12 @@
-// The launchers: which kernel sweeps a problem. Included by the .cu files that compile the kernels.
+// What the launchers share: how large bands are, and what lies where in a workspace.
 #pragma once
 #include <algorithm>
 
-#include "second_order.h"
-#include "tiny.h"
+#include "bands.h"
+#include "boundary.h"
 
 namespace softdp::cuda {
 
-constexpr double kLog2e = 1.4426950408889634;
 constexpr Error kBadProblem = cudaErrorInvalidValue;
 
 inline bool fits_int(const Pairs& pairs) {
@@ -17,278 +16,146 @@ inline bool fits_int(const Pairs& pairs) {
 
 // As many warps a block as the device's shared memory holds and as there are strips.
 template <class V, class Edge>
-Bands bands_for(const Pairs& pairs, int arrays) {
+BandSize band_for(const Pairs& pairs, int arrays) {
   const size_t most = shared_bytes_per_block();
   int warps = kMostWarps;
   while (warps > 1 && (warps > strips_of(pairs.rows) || BandMemory<V, Edge, 1>::bytes(warps, arrays) > most))
     warps--;
   return {warps};
 }
+// Of first-order sweeps: one size for every number of arrays.
 template <class V>
-Bands bands_for(const Pairs& pairs) {
-  return bands_for<V, typename Maxima<V, true>::Wide::State>(pairs, 3);
+BandSize band_for(const Pairs& pairs) {
+  return band_for<V, typename Maxima<V, true>::Wide::State>(pairs, 3);
 }
 
-template <class R, class T>
-ForwardArguments<R> forward_arguments(const Forward<T>& p) {
-  using State = typename R::Max::Wide::State;
-  const double k = p.gamma > 0 ? kLog2e / p.gamma : 0;
-  const Bands bands = bands_for<typename R::V>(p.pairs);
-  return {p.pairs,
-          R::Max::factor(k),
-          R::Max::unit(k),
-          typename R::V(p.threshold),
-          p.boundary,
-          p.format,
-          {p.scores[0], p.scores[1], p.scores[2]},
-          p.wide_gaps,
-          p.is_piece,
-          p.score,
-          p.saved,
-          bands,
-          Chain<State>::in(p.workspace, p.pairs, bands)};
-}
-
-template <class R, class T>
-Error launch_bands(const Forward<T>& p, Stream stream) {
-  using State = typename R::Max::Wide::State;
-  using Block = BandMemory<typename R::V, State, R::kColumns>;
-  const ForwardArguments<R> arguments = forward_arguments<R>(p);
-  const Bands bands = arguments.bands;
-  const Error error = set_zero(p.workspace, size_t(Chain<State>::flag_bytes(p.pairs, bands)), stream);
-  if (error != cudaSuccess) return error;
-  return launch(forward_bands<R>, p.pairs.count * bands.of(p.pairs.rows), bands.rows(),
-                Block::bytes(bands.warps, R::kArrays), stream, arguments);
-}
-
-template <class R, class T>
-Error launch_tiny(const Forward<T>& p, Stream stream) {
-  using State = typename R::Max::Wide::State;
-  const int group = p.pairs.rows <= 8 ? 8 : p.pairs.rows <= 16 ? 16 : kRows, together = kRows / group;
-  TinyArguments<R> arguments;
-  static_cast<ForwardArguments<R>&>(arguments) = forward_arguments<R>(p);
-  arguments.group = group;
-  return launch(tiny_pairs<R>, (p.pairs.count + together - 1) / together, kRows,
-                sizeof(TinyMemory<typename R::V, State, R::kArrays>), stream, arguments);
-}
-
-template <class T>
-bool is_tiny(const Forward<T>& p) {
-  return is_tiny(p.pairs.rows, p.pairs.columns) && p.boundary.plain() && !p.weights;
-}
-template <class T>
-bool is_tiny(const Backward<T>& p) {
-  return is_tiny(p.pairs.rows, p.pairs.columns) && !p.weights;
-}
-
-template <class T>
-Gap kind_of(const Scores<T>& gap) {
-  return gap.column == 0 ? Gap::kRow : gap.row == 0 ? Gap::kColumn : Gap::kDense;
-}
-
-// Kinds of gaps beyond the first two are worth their own kernels in soft float sweeps; gaps that are wider
-// than the scores come by row or column only.
-template <class T, bool kSoft>
-Error launch_fsd_bands(const Forward<T>& p, Stream stream) {
-  const Gap insert = kind_of(p.scores[1]), del = kind_of(p.scores[2]);
-  if constexpr (!std::is_same_v<T, double>) {
-    if (p.shared_gap && insert == Gap::kRow)
-      return launch_bands<Recipe<T, kSoft, Gap::kRow, Gap::kShared>>(p, stream);
-    if (!p.shared_gap && insert == Gap::kRow && del == Gap::kRow)
-      return launch_bands<Recipe<T, kSoft, Gap::kRow, Gap::kRow>>(p, stream);
-    if constexpr (kSoft) {
-      if (p.shared_gap && insert == Gap::kColumn)
-        return launch_bands<Recipe<T, kSoft, Gap::kColumn, Gap::kShared>>(p, stream);
-      if (!p.shared_gap && insert == Gap::kRow && del == Gap::kColumn)
-        return launch_bands<Recipe<T, kSoft, Gap::kRow, Gap::kColumn>>(p, stream);
-    }
-    if (p.wide_gaps && sizeof(T) != sizeof(typename Forward<T>::V)) return kBadProblem;
+// Arrays one after the other in a workspace; on a null one the sum of their sizes.
+class Workspace {
+ public:
+  explicit Workspace(void* workspace) : start_(static_cast<char*>(workspace)) {}
+  template <class Number>
+  Number* take(int64_t numbers) {
+    Number* const array = reinterpret_cast<Number*>(start_ + bytes_);
+    bytes_ += (numbers * int64_t(sizeof(Number)) + 15) / 16 * 16;
+    return array;
   }
-  return p.shared_gap ? launch_bands<Recipe<T, kSoft, Gap::kDense, Gap::kShared>>(p, stream)
-                      : launch_bands<Recipe<T, kSoft, Gap::kDense, Gap::kDense>>(p, stream);
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  char* start_;
+  int64_t bytes_ = 0;
+};
+
+inline bool is_tiny(const Forward& p) {
+  return is_tiny(p.recurrence, p.pairs.rows, p.pairs.columns) && !p.boundary.any() && !p.weights;
+}
+inline bool is_tiny(const Backward& p) {
+  return is_tiny(p.recurrence, p.pairs.rows, p.pairs.columns) && !p.weights;
 }
 
-template <class T, bool kSoft>
-Error launch_fsd(const Forward<T>& p, Stream stream) {
-  if (!is_tiny(p)) return launch_fsd_bands<T, kSoft>(p, stream);
-  return p.shared_gap ? launch_tiny<Recipe<T, kSoft, Gap::kDense, Gap::kShared>>(p, stream)
-                      : launch_tiny<Recipe<T, kSoft, Gap::kDense, Gap::kDense>>(p, stream);
-}
-
-template <class T, bool kSoft>
-Error launch_lcs(const Forward<T>& p, Stream stream) {
-  using R = Recipe<T, kSoft, Gap::kNone, Gap::kNone>;
-  return is_tiny(p) ? launch_tiny<R>(p, stream) : launch_bands<R>(p, stream);
-}
-
-template <class T>
-int64_t workspace_bytes(const Forward<T>& p) {
-  using V = typename Forward<T>::V;
-  if (is_tiny(p)) return 0;
-  const Bands bands = bands_for<V>(p.pairs);
-  return p.gamma > 0 ? Chain<typename Maxima<V, true>::Wide::State>::bytes(p.pairs, bands)
-                     : Chain<typename Maxima<V, false>::Wide::State>::bytes(p.pairs, bands);
-}
-
-template <class T>
-Error fsd_forward(const Forward<T>& p, Stream stream) {
-  if (!fits_int(p.pairs)) return kBadProblem;
-  return p.gamma > 0 ? launch_fsd<T, true>(p, stream) : launch_fsd<T, false>(p, stream);
-}
-template <class T>
-Error lcs_forward(const Forward<T>& p, Stream stream) {
-  if (!fits_int(p.pairs)) return kBadProblem;
-  return p.gamma > 0 ? launch_lcs<T, true>(p, stream) : launch_lcs<T, false>(p, stream);
-}
-
-// ---- backward ------------------------------------------------------------------------------------------
+template <class Recurrence, class V, bool kSoft>
+struct ForwardSpace {
+  using State = typename Maxima<V, kSoft>::Wide::State;
+  BandSize band;
+  Chain<State> chain;
+  State* edges[2] = {};  // S on the boundary, where gaps count there
+  int64_t bytes;
+  explicit ForwardSpace(const Forward& p) : band(band_for<V>(p.pairs)) {
+    Workspace space(p.workspace);
+    chain = Chain<State>::in(space.take<char>(Chain<State>::bytes(p.pairs, band)), p.pairs, band);
+    if (Recurrence::kChargesBoundary) {
+      edges[kLeft] = space.take<State>(p.pairs.count * p.pairs.rows);
+      edges[kAbove] = space.take<State>(p.pairs.count * p.pairs.columns);
+    }
+    bytes = space.bytes();
+  }
+};
 
 // The strips' sums of gap i, numbers: 0 where there are none.
-template <class T>
-int64_t partial_size(const Backward<T>& p, int i) {
-  const Gradient<T>& g = p.gradients[i];
-  if (!g.data || g.every_row) return 0;
-  return p.pairs.count * strips_of(p.pairs.rows) * (g.every_column ? p.pairs.columns : 1);
+inline int64_t partial_size(const Backward& p, int i) {
+  const Sink& sink = p.sinks[i];
+  if (!sink.data || sink.every_row) return 0;
+  return p.pairs.count * strips_of(p.pairs.rows) * (sink.every_column ? p.pairs.columns : 1);
 }
-
-template <class T>
-int64_t chain_bytes(const Backward<T>& p) {
-  using V = typename Backward<T>::V;
-  return (Chain<V>::bytes(p.pairs, bands_for<V>(p.pairs)) + 15) / 16 * 16;
-}
-
-template <class T>
-int64_t workspace_bytes(const Backward<T>& p) {
-  if (is_tiny(p)) return 0;
-  return chain_bytes(p) +
-         (partial_size(p, 1) + partial_size(p, 2)) * int64_t(sizeof(typename Backward<T>::V));
-}
-
-template <class T>
-Error launch_scale(const Backward<T>& p, int planes, Stream stream) {
-  const ScaleArguments<T> arguments{p.pairs, p.grad_score, p.saved,
-                                    planes,  p.format,     {p.gradients[0], p.gradients[1], p.gradients[2]}};
-  return launch(scale_pairs<T>, p.pairs.count * planes, kScaleWarps * kRows, 0, stream, arguments);
-}
-
-template <class T, bool kLcs>
-Error launch_backward(const Backward<T>& p, Stream stream) {
-  using V = typename Backward<T>::V;
-  if (!fits_int(p.pairs)) return kBadProblem;
-  if (is_tiny(p)) return launch_scale(p, kLcs ? 1 : p.shared_gap ? 2 : 3, stream);
-  using Block = BandMemory<V, V>;
-  const Bands bands = bands_for<V>(p.pairs);
-  const int arrays = kLcs ? 1 : p.gradients[2].data && p.gradients[2].every_column ? 3 : 2;
-  BackwardArguments<T, kLcs> arguments{p.pairs,
-                                       p.grad_score,
-                                       p.saved,
-                                       p.format,
-                                       {p.gradients[0], p.gradients[1], p.gradients[2]},
-                                       p.shared_gap,
-                                       p.visits,
-                                       p.verdicts,
-                                       p.given,
-                                       p.handed,
-                                       arrays,
-                                       bands,
-                                       Chain<V>::in(p.workspace, p.pairs, bands),
-                                       {nullptr, nullptr}};
-  V* partial = reinterpret_cast<V*>(static_cast<char*>(p.workspace) + chain_bytes(p));
-  for (int i = 1; i < 3; i++) {
-    arguments.partial[i - 1] = partial;
-    partial += partial_size(p, i);
+template <class Recurrence, class V>
+struct BackwardSpace {
+  BandSize band;
+  Chain<V> chain;
+  V* partial[2];
+  BoundaryGradient<V> boundary;
+  int64_t bytes;
+  explicit BackwardSpace(const Backward& p) : band(band_for<V>(p.pairs)) {
+    Workspace space(p.workspace);
+    chain = Chain<V>::in(space.take<char>(Chain<V>::bytes(p.pairs, band)), p.pairs, band);
+    for (int i = 1; i < 3; i++) partial[i - 1] = space.take<V>(partial_size(p, i));
+    boundary.by_last_row = static_cast<const V*>(p.boundary.by_last_row);
+    boundary.by_above = static_cast<V*>(p.boundary.by_above);
+    if (Recurrence::kChargesBoundary) {
+      boundary.by_left = space.take<V>(p.pairs.count * p.pairs.rows);
+      boundary.by_left_diagonal = space.take<V>(p.pairs.count * p.pairs.rows);
+      boundary.by_above = space.take<V>(p.pairs.count * p.pairs.columns);
+    }
+    bytes = space.bytes();
   }
-  Error error = set_zero(p.workspace, size_t(Chain<V>::flag_bytes(p.pairs, bands)), stream);
-  if (error != cudaSuccess) return error;
-  error = launch(backward_bands<T, kLcs>, p.pairs.count * bands.of(p.pairs.rows), bands.rows(),
-                 Block::bytes(bands.warps, arrays), stream, arguments);
-  for (int i = 1; i < 3 && error == cudaSuccess; i++) {
-    const Gradient<T>& g = p.gradients[i];
-    if (!g.data || g.every_row) continue;
-    const int64_t columns = g.every_column ? p.pairs.columns : 1;
-    const ReduceArguments<T> sums{p.pairs,  p.grad_score, p.saved, kLcs ? 1 : 2, arguments.partial[i - 1],
-                                  p.format, g.data,       columns};
-    error = launch(reduce_strips<T>, (p.pairs.count * columns + kReduceThreads - 1) / kReduceThreads,
-                   kReduceThreads, 0, stream, sums);
+};
+
+template <class Recurrence, class V>
+struct TangentSpace {
+  static constexpr int kArrays = Recurrence::Packing::kNumbers + Recurrence::kTables;
+  BandSize band;
+  Chain<V> chain;
+  V* edges[2] = {};
+  int64_t bytes;
+  explicit TangentSpace(const TangentSweep& p) : band(band_for<V, V>(p.pairs, kArrays)) {
+    Workspace space(p.workspace);
+    chain = Chain<V>::in(space.take<char>(Chain<V>::bytes(p.pairs, band)), p.pairs, band);
+    if (Recurrence::kChargesBoundary) {
+      edges[kLeft] = space.take<V>(p.pairs.count * p.pairs.rows);
+      edges[kAbove] = space.take<V>(p.pairs.count * p.pairs.columns);
+    }
+    bytes = space.bytes();
   }
-  return error;
-}
+};
+template <class Recurrence, class V>
+struct ProductSpace {
+  static constexpr int kArrays = 2 * Recurrence::Packing::kNumbers;
+  BandSize band;
+  Chain<Dual<V>> chain;
+  BoundaryGradient<V> boundary;
+  Dual<V>* by_above = nullptr;
+  int64_t bytes;
+  explicit ProductSpace(const ProductSweep& p) : band(band_for<V, Dual<V>>(p.pairs, kArrays)) {
+    Workspace space(p.workspace);
+    chain = Chain<Dual<V>>::in(space.take<char>(Chain<Dual<V>>::bytes(p.pairs, band)), p.pairs, band);
+    if (Recurrence::kChargesBoundary) {
+      boundary.by_left = space.take<V>(p.pairs.count * p.pairs.rows);
+      boundary.by_left_diagonal = space.take<V>(p.pairs.count * p.pairs.rows);
+      by_above = space.take<Dual<V>>(p.pairs.count * p.pairs.columns);
+    }
+    bytes = space.bytes();
+  }
+};
 
-template <class T>
-Error fsd_backward(const Backward<T>& p, Stream stream) {
-  return launch_backward<T, false>(p, stream);
-}
-template <class T>
-Error lcs_backward(const Backward<T>& p, Stream stream) {
-  return launch_backward<T, true>(p, stream);
-}
-
-// ---- second order --------------------------------------------------------------------------------------
-
-template <class V, class Edge>
-int64_t chain_bytes(const Pairs& pairs, int arrays) {
-  return Chain<Edge>::bytes(pairs, bands_for<V, Edge>(pairs, arrays));
-}
-// The chain of either recurrence fits: LCS takes fewer arrays, so its bands are no narrower.
-template <class V>
-int64_t workspace_bytes(const TangentSweep<V>& p) {
-  return std::max(chain_bytes<V, V>(p.pairs, TangentArguments<V, false>::kArrays),
-                  chain_bytes<V, V>(p.pairs, TangentArguments<V, true>::kArrays));
-}
-template <class V>
-int64_t workspace_bytes(const ProductSweep<V>& p) {
-  return std::max(chain_bytes<V, Dual<V>>(p.pairs, ProductArguments<V, false>::kArrays),
-                  chain_bytes<V, Dual<V>>(p.pairs, ProductArguments<V, true>::kArrays));
-}
-
-template <class Edge, class Arguments, class Problem>
-Error launch_chain(void (*kernel)(Arguments), const Problem& p, Arguments arguments, Stream stream) {
-  using V = typename Arguments::V;
-  if (!fits_int(p.pairs)) return kBadProblem;
-  const Bands bands = bands_for<V, Edge>(p.pairs, Arguments::kArrays);
-  arguments.bands = bands;
-  arguments.chain = Chain<Edge>::in(p.workspace, p.pairs, bands);
-  const Error error = set_zero(p.workspace, size_t(Chain<Edge>::flag_bytes(p.pairs, bands)), stream);
+// Clears a chain's flags and launches its bands.
+template <class Arguments>
+Error launch_bands(void (*kernel)(Arguments), int arrays, const Arguments& a, Stream stream) {
+  using Edge = typename Arguments::Edge;
+  using Block = BandMemory<typename Arguments::V, Edge, Arguments::kColumns>;
+  const Error error = set_zero(a.chain.tickets, size_t(Chain<Edge>::flag_bytes(a.pairs, a.band)), stream);
   if (error != cudaSuccess) return error;
-  return launch(kernel, p.pairs.count * bands.of(p.pairs.rows), bands.rows(),
-                BandMemory<V, Edge>::bytes(bands.warps, Arguments::kArrays), stream, arguments);
+  return launch(kernel, a.pairs.count * a.band.bands_of(a.pairs.rows), a.band.rows(),
+                Block::bytes(a.band.warps, arrays), stream, a);
 }
 
-template <bool kLcs, class V>
-Error launch_tangents(const TangentSweep<V>& p, Stream stream) {
-  TangentArguments<V, kLcs> arguments{};
-  arguments.pairs = p.pairs;
-  arguments.curvature = V(p.gamma > 0 ? 1 / p.gamma : 0);
-  arguments.saved = p.saved;
-  for (int i = 0; i < 3; i++) arguments.directions[i] = p.directions[i];
-  arguments.tangent = p.tangent;
-  arguments.tangents = p.tangents;
-  const Error error = set_zero(p.tangent, size_t(p.pairs.count) * sizeof(V), stream);
-  if (error != cudaSuccess) return error;
-  return launch_chain<V>(tangent_bands<V, kLcs>, p, arguments, stream);
-}
-template <class V>
-Error sweep_tangents(const TangentSweep<V>& p, Recurrence recurrence, Stream stream) {
-  return recurrence == Recurrence::kLcs ? launch_tangents<true>(p, stream)
-                                        : launch_tangents<false>(p, stream);
-}
+// ---- what the .cu files compile ------------------------------------------------------------------------
 
-template <bool kLcs, class V>
-Error launch_products(const ProductSweep<V>& p, Stream stream) {
-  ProductArguments<V, kLcs> arguments{};
-  arguments.pairs = p.pairs;
-  arguments.grad_score = p.grad_score;
-  arguments.saved = p.saved;
-  arguments.tangent = p.tangent;
-  arguments.tangents = p.tangents;
-  for (int i = 0; i < 3; i++) arguments.gradients[i] = {kLcs && i > 0 ? nullptr : p.products[i], true, true};
-  arguments.shared_gap = p.shared_gap;
-  return launch_chain<Dual<V>>(product_bands<V, kLcs>, p, arguments, stream);
-}
-template <class V>
-Error sweep_products(const ProductSweep<V>& p, Recurrence recurrence, Stream stream) {
-  return recurrence == Recurrence::kLcs ? launch_products<true>(p, stream)
-                                        : launch_products<false>(p, stream);
-}
+template <class Recurrence, class T>
+Error sweep_forward(const Forward& problem, Stream stream);
+template <class Recurrence, class T>
+Error sweep_backward(const Backward& problem, Stream stream);
+template <class Recurrence, class V>
+Error sweep_tangents(const TangentSweep& problem, Stream stream);
+template <class Recurrence, class V>
+Error sweep_products(const ProductSweep& problem, Stream stream);
 
 }  // namespace softdp::cuda

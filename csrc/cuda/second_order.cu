@@ -1,12 +1,10 @@
-#include "launch.h"
+#include "launch_second_order.h"
 
 namespace softdp::cuda {
-template int64_t workspace_bytes(const TangentSweep<float>&);
-template Error sweep_tangents(const TangentSweep<float>&, Recurrence, Stream);
-template int64_t workspace_bytes(const ProductSweep<float>&);
-template Error sweep_products(const ProductSweep<float>&, Recurrence, Stream);
-template int64_t workspace_bytes(const TangentSweep<double>&);
-template Error sweep_tangents(const TangentSweep<double>&, Recurrence, Stream);
-template int64_t workspace_bytes(const ProductSweep<double>&);
-template Error sweep_products(const ProductSweep<double>&, Recurrence, Stream);
+#define SOFTDP_LAUNCHERS(Recurrence)                                              \
+  template Error sweep_tangents<Recurrence, float>(const TangentSweep&, Stream);  \
+  template Error sweep_tangents<Recurrence, double>(const TangentSweep&, Stream); \
+  template Error sweep_products<Recurrence, float>(const ProductSweep&, Stream);  \
+  template Error sweep_products<Recurrence, double>(const ProductSweep&, Stream);
+SOFTDP_RECURRENCES(SOFTDP_LAUNCHERS)
 }  // namespace softdp::cuda

@@ -1,23 +1,17 @@
-// Batched sweeps on the GPU: what the kernels take, and the launchers. No torch: pointers and a stream in, a
-// CUDA error out; nothing waits for the device, nothing is allocated.
+// Batched sweeps on the GPU: what they take, and the launchers. No torch: pointers and a stream in, a CUDA
+// error out. Nothing waits for the device, nothing is allocated.
 //
-// T is the type of the scores that come in (double, float, Sixteen), V that of the arithmetic and the results
-// (double for double, else float).
+// T is the type of the scores that come in: double, float or Sixteen. V is that of the arithmetic and of the
+// results: double for double, else float.
 #pragma once
 #include "../problem.h"
 #include "device.h"
 
 namespace softdp::cuda {
 
-// The bits of a float16 or of a bfloat16: one kernel reads and writes both, and its format says which.
+// The bits of a float16 or of a bfloat16: one kernel reads and writes both, and a Type says which.
 struct Sixteen {
   uint16_t bits;
-};
-template <class T>
-struct Format {};
-template <>
-struct Format<Sixteen> {
-  bool brain;  // bfloat16
 };
 
 template <class T>
@@ -28,116 +22,105 @@ template <>
 struct ValueOf<double> {
   using Type = double;
 };
+inline Type arithmetic(Type type) {
+  return type == Type::kFloat64 ? type : Type::kFloat32;
+}
 
-// The boundary of the table: S(0,0) = 0, and the rest 0, or -inf where anchored. Or states of the sweep
-// before, so that a pair can be swept in pieces: above S(0, 1..m), (B, M); left S(1..n, 0), (B, N); corner
-// S(0,0), (B,). last_row and last_column take S(n, 1..m) and S(1..n, m). All are States of Maxima's Wide;
-// null: none. A problem with any of these is not tiny.
-struct Boundary {
-  bool anchored = false;
-  const void *above = nullptr, *left = nullptr, *corner = nullptr;
-  void *last_row = nullptr, *last_column = nullptr;
-  bool plain() const { return !above && !left && !corner && !last_row && !last_column; }
-};
-
-// FSD and LCS forward: scores[0] is match or c, scores[1] and [2] insert and delete.
-template <class T>
+// The forward sweep. tables[0] is match, or the scores of a recurrence of one table; tables[1] and [2] are
+// insert and delete. Gaps have match's type, or that of the arithmetic, if they are the same in all columns.
+// The boundary's numbers are states of Maxima's Wide. Of costs S is swept on their negatives.
 struct Forward {
-  using V = typename ValueOf<T>::Type;
+  Recurrence recurrence;
   Pairs pairs;
   double gamma;
   double threshold;  // LCS
-  Boundary boundary;
-  Format<T> format;
-  Scores<T> scores[3];
+  Start start;
+  bool costs;  // the tables hold costs, and the score is the smooth minimum
+  Boundary<void> boundary;
+  Table tables[3];
   bool shared_gap;  // delete = insert, read once
-  bool wide_gaps;   // insert and delete hold V, not T
-  V* score;         // (B,)
-  V* saved;         // planes() of them, (B, planes, N, M); null: not wanted
+  void* score;      // V, (B,)
+  void* saved;      // V, planes() of them, (B, planes, N, M); null: not wanted
   bool weights;     // save weights also where the pair is tiny
-  bool is_piece;    // of a table: saved takes weights alone, no verdict on the pair
+  bool is_piece;    // of a larger table: saved takes weights only, no verdict on the pair
   void* workspace;  // workspace_bytes() of it
 };
 
-// Their backward: gradients[0] by match or c, [1] and [2] by insert and delete; T is their type. With a
+// The backward sweep: sinks[0] by match or a recurrence's one table, [1] and [2] by insert and delete. With a
 // shared gap insert receives the sum.
-template <class T>
+//
+// A piece of a larger table takes boundary.by_last_row from the piece below, where grad_score is 0, and
+// writes boundary.by_above for the piece above. Both are V, (B, M), their columns counted from the pair's
+// last one.
 struct Backward {
-  using V = typename ValueOf<T>::Type;
+  Recurrence recurrence;
   Pairs pairs;
-  const V* grad_score;  // (B,); null: 1, for weights and gradients of every row and column alone
-  const V* saved;
-  Format<T> format;
-  Gradient<T> gradients[3];
+  const void* grad_score;  // V, (B,); null: 1, for weights and gradients of every row and column only
+  const void* saved;
+  Sink sinks[3];
   bool shared_gap;
   bool weights;  // saved are weights, also where the pair is tiny
-  bool visits;   // LCS: the gradient by a plateau's cells too, A(i,j); takes weights
-  // A piece of a table, rows of it, is given what the rows below hand up, where grad_score is 0, and hands up
-  // what those above are to receive: of columns from the pair's last on, (B, M). verdicts, (B,), says which
-  // pairs are swept: those of 0 and more. One that is NaN has the gradient NaN, others 0.
-  const V* verdicts;
-  const V* given;
-  V* handed;
+  bool visits;   // the gradient by S itself, A(i,j), in place of that by match; takes weights
+  const void*
+      verdicts;  // V, (B,), of a piece: the pairs of 0 and more are swept. NaN: their gradient, else 0
+  BoundaryGradient<void> boundary;
+  // Needleman-Wunsch: whether insert is the same in all columns, and delete in all rows. A pair without cells
+  // then scores their sum.
+  bool sums_insert, sums_delete;
   void* workspace;
 };
 
-// What the weights become along a direction of the scores, and then what the gradients do: see recurrence.h,
-// second order. Both take weights, planes of them as Forward::weights saves.
-template <class V>
+// What the weights become along a direction of the scores, and then what the gradients do: recurrence.h,
+// second order. Both take weights, as Forward::weights saves them; all numbers are of `type`.
 struct TangentSweep {
+  Recurrence recurrence;
+  Type type;
   Pairs pairs;
   double gamma;
-  const V* saved;           // (B, planes, N, M)
-  Scores<V> directions[3];  // by match or c, insert, delete; data null: 0
-  V* tangent;               // (B,): the scores'
-  V* tangents;              // (B, planes, N, M): the weights'
+  bool costs;
+  const void* saved;              // (B, planes, N, M)
+  Table directions[3];            // by match or the one table, insert, delete; data null: 0
+  bool sums_insert, sums_delete;  // as in Backward
+  void* tangent;                  // (B,): the scores'
+  void* tangents;                 // (B, planes, N, M): the weights'
   void* workspace;
 };
-template <class V>
 struct ProductSweep {
+  Recurrence recurrence;
+  Type type;
   Pairs pairs;
-  const V* grad_score;  // (B,)
-  const V* saved;
-  const V* tangent;
-  const V* tangents;
-  V* products[3];   // by match or c, insert, delete, (B, N, M); null: not wanted
-  bool shared_gap;  // insert receives the sum
+  const void* grad_score;  // (B,)
+  const void* saved;
+  const void* tangent;
+  const void* tangents;
+  void* products[3];  // by match or the one table, insert, delete, (B, N, M); null: not wanted
+  bool shared_gap;    // insert receives the sum
   void* workspace;
 };
 
-enum class Recurrence { kFsd, kLcs };
-
-// Small pairs are swept there and back in one launch, and what is saved is the score's gradient itself, a
-// plane each for match, insert and delete (or their sum, where they share a gap). Others save the weights:
-// for FSD insert's and delete's, for LCS one number a cell (SavedStep).
-inline bool is_tiny(int64_t rows, int64_t columns) {
-  return rows <= 32 && columns <= 32;
+// Small pairs are swept forward and back in one launch, and what is saved is the score's gradient itself, a
+// plane each for match, insert and delete (or their sum, where they share a gap). Others save the weights of
+// their cells, as the recurrence packs them. So do all pairs whose gaps count on the boundary.
+inline bool is_tiny(Recurrence recurrence, int64_t rows, int64_t columns) {
+  return rows <= 32 && columns <= 32 &&
+         with_recurrence(recurrence, [](auto of) { return !decltype(of)::kChargesBoundary; });
 }
-inline int planes(Recurrence recurrence, bool shared_gap, int64_t rows, int64_t columns) {
-  if (recurrence == Recurrence::kLcs) return 1;
-  return is_tiny(rows, columns) && !shared_gap ? 3 : 2;
+inline int planes(Recurrence recurrence, bool shared_gap, bool weights, int64_t rows, int64_t columns) {
+  return with_recurrence(recurrence, [&](auto of) {
+    using Of = decltype(of);
+    if (weights || !is_tiny(recurrence, rows, columns)) return Of::Packing::kNumbers;
+    return Of::kTables - (Of::kTables == 3 && shared_gap);
+  });
 }
 
-template <class T>
-int64_t workspace_bytes(const Forward<T>& problem);
-template <class T>
-int64_t workspace_bytes(const Backward<T>& problem);
-template <class V>
-int64_t workspace_bytes(const TangentSweep<V>& problem);
-template <class V>
-int64_t workspace_bytes(const ProductSweep<V>& problem);
+int64_t workspace_bytes(const Forward& problem);
+int64_t workspace_bytes(const Backward& problem);
+int64_t workspace_bytes(const TangentSweep& problem);
+int64_t workspace_bytes(const ProductSweep& problem);
 
-template <class T>
-Error fsd_forward(const Forward<T>& problem, Stream stream);
-template <class T>
-Error lcs_forward(const Forward<T>& problem, Stream stream);
-template <class T>
-Error fsd_backward(const Backward<T>& problem, Stream stream);
-template <class T>
-Error lcs_backward(const Backward<T>& problem, Stream stream);
-template <class V>
-Error sweep_tangents(const TangentSweep<V>& problem, Recurrence recurrence, Stream stream);
-template <class V>
-Error sweep_products(const ProductSweep<V>& problem, Recurrence recurrence, Stream stream);
+Error forward(const Forward& problem, Stream stream);
+Error backward(const Backward& problem, Stream stream);
+Error sweep_tangents(const TangentSweep& problem, Stream stream);
+Error sweep_products(const ProductSweep& problem, Stream stream);
 
 }  // namespace softdp::cuda

@@ -1,4 +1,4 @@
-// CPU operators: tensors in, a problem for cpu/sweep.h out.
+// The CPU operators. They turn tensors into a problem for cpu/sweep.h.
 #include "cpu.h"
 
 #include <torch/csrc/stable/library.h>
@@ -11,67 +11,83 @@
 namespace softdp {
 namespace {
 
-cpu::Type type_of(ScalarType dtype, const char* name) {
-  switch (dtype) {
-    case ScalarType::Double:
-      return cpu::Type::kFloat64;
-    case ScalarType::Float:
-      return cpu::Type::kFloat32;
-    case ScalarType::Half:
-      return cpu::Type::kFloat16;
-    case ScalarType::BFloat16:
-      return cpu::Type::kBfloat16;
-    default:
-      STD_TORCH_CHECK(false, name, " must be float64, float32, float16 or bfloat16");
-  }
-}
-ScalarType arithmetic(ScalarType dtype) {
-  return dtype == ScalarType::Double ? dtype : ScalarType::Float;
-}
-
-// Tensors of scores, as the kernels take them.
-cpu::Table table(const Tensor& t, const char* name, const Sizes& size, ScalarType dtype) {
+// The table of a tensor of scores, as the kernels take it.
+Table table(const Tensor& t, const char* name, const Sizes& size, ScalarType dtype) {
   STD_TORCH_CHECK(t.is_cpu(), name, " must be on the scores' device");
   STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
   STD_TORCH_CHECK(arithmetic(t.scalar_type()) == arithmetic(dtype), name,
                   " must have the dtype of the scores");
-  int64_t stride[3];
-  strides_of(t, name, size, stride);
-  return {t.data_ptr(), type_of(t.scalar_type(), name), stride[0], stride[1], stride[2]};
+  return table_of(t, name, size);
 }
 
-// What the forward and the backward operators tell of a problem.
-cpu::Problem fsd_problem(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
-                         const Sizes& size, const LengthsOnCpu& lengths, double gamma, bool anchored) {
-  check_numbers(std::abs(gamma));
-  const ScalarType dtype = match.scalar_type();
-  cpu::Problem p{};
-  p.pairs = lengths.pairs(size);
-  p.anchored = anchored;
-  p.shared_gap = !del;
-  p.gamma = std::abs(gamma);
-  p.costs = gamma < 0;
-  p.scores[0] = table(match, "match", size, dtype);
-  p.scores[1] = table(insert, "insert", size, dtype);
-  p.scores[2] = del ? table(*del, "delete", size, dtype) : p.scores[1];
-  return p;
+// An operator's scores, lengths and options. With a recurrence of one table, insert is that table too.
+struct Arguments {
+  Recurrence recurrence;
+  Start start;
+  bool costs;
+  const Tensor &match, &insert;
+  const std::optional<Tensor>&del, &x_lengths, &y_lengths;
+  double gamma, threshold = 0;
+};
+const std::optional<Tensor> kNone;
+
+Arguments fsd(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
+              const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths, double gamma,
+              bool anchored, bool costs) {
+  return {
+      Fsd::kId, anchored ? Start::kAnchored : Start::kFree, costs, match, insert, del, x_lengths, y_lengths,
+      gamma};
 }
-cpu::Problem lcs_problem(const Tensor& similarity, const Sizes& size, const LengthsOnCpu& lengths,
-                         double threshold, double gamma) {
-  check_numbers(gamma, threshold);
-  cpu::Problem p{};
-  p.pairs = lengths.pairs(size);
-  p.lcs = p.shared_gap = true;
-  p.gamma = gamma;
-  p.threshold = threshold;
-  for (cpu::Table& scores : p.scores)
-    scores = table(similarity, "similarity", size, similarity.scalar_type());
-  return p;
+Arguments lcs(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
+              const std::optional<Tensor>& y_lengths, double threshold, double gamma) {
+  return {Lcs::kId, Start::kFree, false,     similarity, similarity,
+          kNone,    x_lengths,    y_lengths, gamma,      threshold};
+}
+// The arguments of a recurrence of three tables whose only option is gamma.
+template <Recurrence kRecurrence, Start kStart>
+Arguments with_gaps(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
+                    const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
+                    double gamma) {
+  return {kRecurrence, kStart, false, match, insert, del, x_lengths, y_lengths, gamma};
 }
 
-std::tuple<Tensor, Tensor> forward(cpu::Problem& p, ScalarType dtype, bool save) {
+// The part of a problem that is the same for all operators of a recurrence.
+struct Scores {
+  const Arguments& arguments;
+  ScalarType dtype;
+  Sizes size;
+  LengthsOnCpu lengths;
+  cpu::Problem problem{};
+
+  explicit Scores(const Arguments& a)
+      : arguments(a),
+        dtype(a.match.scalar_type()),
+        size(size_of(a.match, name(0))),
+        lengths(a.x_lengths, a.y_lengths, size) {
+    check_numbers(a.gamma, a.threshold);
+    problem.pairs = lengths.pairs(size);
+    problem.recurrence = a.recurrence;
+    problem.start = a.start;
+    problem.costs = a.costs;
+    problem.shared_gap = !a.del;
+    problem.gamma = a.gamma;
+    problem.threshold = a.threshold;
+    for (int i = 0; i < 3; i++) problem.scores[i] = table(tensor(i), name(i), size, dtype);
+  }
+  const Tensor& tensor(int i) const {
+    return i == 0 ? arguments.match : i == 2 && arguments.del ? *arguments.del : arguments.insert;
+  }
+  const char* name(int i) const {
+    if (tables_of(arguments.recurrence) == 1) return "similarity";
+    return i == 0 ? "match" : i == 1 ? "insert" : "delete";
+  }
+};
+
+std::tuple<Tensor, Tensor> forward(const Arguments& arguments, bool save) {
+  Scores scores(arguments);
+  cpu::Problem& p = scores.problem;
   const Pairs& pairs = p.pairs;
-  Tensor score = new_tensor({pairs.count}, arithmetic(dtype));
+  Tensor score = new_tensor({pairs.count}, arithmetic(scores.dtype));
   Tensor saved = new_tensor(
       save ? Sizes{pairs.count, cpu::saved_bytes(pairs.rows, pairs.columns, cpu::packs(p))} : Sizes{0},
       ScalarType::Byte);
@@ -81,176 +97,171 @@ std::tuple<Tensor, Tensor> forward(cpu::Problem& p, ScalarType dtype, bool save)
   return {score, saved};
 }
 
-std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert,
-                                       const std::optional<Tensor>& del,
-                                       const std::optional<Tensor>& x_lengths,
-                                       const std::optional<Tensor>& y_lengths, double gamma, bool anchored,
-                                       bool save) {
-  const Sizes size = size_of(match, "match");
-  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  cpu::Problem p = fsd_problem(match, insert, del, size, lengths, gamma, anchored);
-  return forward(p, match.scalar_type(), save);
-}
+using Gradients = std::tuple<Tensor, Tensor, Tensor>;
 
-std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
-                                       const std::optional<Tensor>& y_lengths, double threshold, double gamma,
-                                       bool save) {
-  const Sizes size = size_of(similarity, "similarity");
-  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  cpu::Problem p = lcs_problem(similarity, size, lengths, threshold, gamma);
-  return forward(p, similarity.scalar_type(), save);
-}
-
-// A gradient of the scores `of` in a problem of this size, empty where it is not needed.
-Tensor gradient(cpu::Sink& sink, bool needed, const Tensor& of, const Sizes& size, const char* name,
-                ScalarType dtype) {
-  const Sizes own = gradient_size(of, size, name);
-  Tensor t = new_tensor(needed ? own : Sizes{0}, dtype);
-  sink = {needed ? t.data_ptr() : nullptr, type_of(dtype, name), own[1] == size[1], own[2] == size[2]};
-  return t;
-}
-
-void backward(cpu::Problem& p, const Tensor& grad, const Tensor& saved, const Sizes& size, ScalarType dtype) {
+// The gradients by the tables that need one. The tensors of the others are empty.
+Gradients backward(const Arguments& arguments, const Tensor& grad, const Tensor& saved, bool visits,
+                   const bool (&needs)[3]) {
+  Scores scores(arguments);
+  cpu::Problem& p = scores.problem;
+  const Sizes& size = scores.size;
+  const auto gradient = [&](int i) {
+    const Sizes own = gradient_size(scores.tensor(i), size, scores.name(i));
+    const bool needed = needs[i] && (i < 2 || arguments.del);
+    Tensor t = new_tensor(needed ? own : Sizes{0}, scores.dtype);
+    p.gradients[i] = {needed ? t.data_ptr() : nullptr, type_of(scores.dtype, scores.name(i)),
+                      own[1] == size[1], own[2] == size[2]};
+    return t;
+  };
+  Gradients out{gradient(0), gradient(1), gradient(2)};
   STD_TORCH_CHECK(saved.is_cpu() && saved.is_contiguous() && saved.scalar_type() == ScalarType::Byte &&
                       saved.numel() == size[0] * cpu::saved_bytes(size[1], size[2], cpu::packs(p)) &&
                       saved.dim() == 2,
                   "the saved state does not belong to these scores: was it saved (save=True)?");
-  STD_TORCH_CHECK(
-      grad.is_cpu() && grad.dim() == 1 && grad.size(0) == size[0] && grad.scalar_type() == arithmetic(dtype),
-      "the scores' gradient must be a CPU tensor of shape (", size[0], ",) and their dtype");
+  STD_TORCH_CHECK(grad.is_cpu() && grad.dim() == 1 && grad.size(0) == size[0] &&
+                      grad.scalar_type() == arithmetic(scores.dtype),
+                  "the scores' gradient must be a CPU tensor of shape (", size[0], ",) and their dtype");
   const Tensor grad_score = torch::stable::contiguous(grad);
+  p.visits = visits;
   p.saved = data<unsigned char>(saved);
   p.grad_score = grad_score.data_ptr();
   cpu::backward(p, threads());
-}
-
-std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
-                                                const Tensor& insert, const std::optional<Tensor>& del,
-                                                const std::optional<Tensor>& x_lengths,
-                                                const std::optional<Tensor>& y_lengths, double gamma,
-                                                bool anchored, bool need_match, bool need_insert,
-                                                bool need_delete) {
-  const Sizes size = size_of(match, "match");
-  const ScalarType dtype = match.scalar_type();
-  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  cpu::Problem p = fsd_problem(match, insert, del, size, lengths, gamma, anchored);
-  std::tuple<Tensor, Tensor, Tensor> out{
-      gradient(p.gradients[0], need_match, match, size, "match", dtype),
-      gradient(p.gradients[1], need_insert, insert, size, "insert", dtype),
-      gradient(p.gradients[2], need_delete && del, del.value_or(insert), size, "delete", dtype)};
-  backward(p, grad, saved, size, dtype);
   return out;
 }
 
-Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const Tensor& similarity,
-                    const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
-                    double threshold, double gamma, bool visits) {
-  const Sizes size = size_of(similarity, "similarity");
-  const ScalarType dtype = similarity.scalar_type();
-  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  cpu::Problem p = lcs_problem(similarity, size, lengths, threshold, gamma);
-  p.visits = visits;
-  Tensor out = gradient(p.gradients[0], true, similarity, size, "similarity", dtype);
-  backward(p, grad, saved, size, dtype);
-  return out;
-}
-
-// ---- second order
-
-cpu::SecondOrder second_order_of(const cpu::Problem& p, const Tensor& grad_score) {
-  return {p.pairs,
-          p.lcs,
-          p.anchored,
-          p.shared_gap,
-          p.gamma,
-          p.threshold,
-          {p.scores[0], p.scores[1], p.scores[2]},
-          {},
-          grad_score.data_ptr(),
-          nullptr,
-          {}};
-}
-
-// A direction; the table of a null one is null.
-cpu::Table direction(const std::optional<Tensor>& t, const char* name, const Sizes& size, ScalarType dtype) {
+// The table of a direction; a null direction has a null table.
+Table direction(const std::optional<Tensor>& t, const char* name, const Sizes& size, ScalarType dtype) {
   if (!t) return {};
   STD_TORCH_CHECK(t->scalar_type() == dtype, name, " must have the dtype of the scores");
   return table(*t, name, size, dtype);
 }
 
-void check_second_order(const Tensor& grad, const Sizes& size, ScalarType dtype) {
+using Products = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+
+// The scores' derivatives along the directions, and the products that are needed. The tensors of the others
+// are empty.
+Products double_backward(const Arguments& arguments, const std::optional<Tensor>& v_match,
+                         const std::optional<Tensor>& v_insert, const std::optional<Tensor>& v_delete,
+                         const Tensor& grad, const bool (&needs)[3]) {
+  const Scores scores(arguments);
+  const cpu::Problem& of = scores.problem;
+  const Sizes& size = scores.size;
+  const ScalarType dtype = scores.dtype;
   STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
                   "the second order is computed in float64 or float32");
   STD_TORCH_CHECK(grad.is_cpu() && grad.dim() == 1 && grad.size(0) == size[0] && grad.scalar_type() == dtype,
                   "the scores' gradient must be a CPU tensor of shape (", size[0], ",) and their dtype");
-}
-
-std::tuple<Tensor, Tensor, Tensor, Tensor> fsd_double_backward(
-    const std::optional<Tensor>& v_match, const std::optional<Tensor>& v_insert,
-    const std::optional<Tensor>& v_delete, const Tensor& grad, const Tensor& match, const Tensor& insert,
-    const std::optional<Tensor>& del, const std::optional<Tensor>& x_lengths,
-    const std::optional<Tensor>& y_lengths, double gamma, bool anchored, bool need_match, bool need_insert,
-    bool need_delete) {
-  const Sizes size = size_of(match, "match");
-  const ScalarType dtype = match.scalar_type();
-  check_second_order(grad, size, dtype);
-  check_numbers(gamma);
-  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  const cpu::Problem scores = fsd_problem(match, insert, del, size, lengths, gamma, anchored);
-  STD_TORCH_CHECK(
-      scores.scores[1].type == scores.scores[0].type && scores.scores[2].type == scores.scores[0].type,
-      "the gaps must have the dtype of the scores");
+  STD_TORCH_CHECK(of.scores[1].type == of.scores[0].type && of.scores[2].type == of.scores[0].type,
+                  "the gaps must have the dtype of the scores");
   const Tensor grad_score = torch::stable::contiguous(grad);
-  cpu::SecondOrder p = second_order_of(scores, grad_score);
+  Tensor tangent = new_tensor({size[0]}, dtype);
+  cpu::SecondOrder p{};
+  p.pairs = of.pairs;
+  p.recurrence = of.recurrence;
+  p.start = of.start;
+  p.shared_gap = of.shared_gap;
+  p.costs = of.costs;
+  p.gamma = of.gamma;
+  p.threshold = of.threshold;
+  p.grad_score = grad_score.data_ptr();
+  p.tangent = tangent.data_ptr();
+  for (int i = 0; i < 3; i++) p.scores[i] = of.scores[i];
   p.directions[0] = direction(v_match, "v_match", size, dtype);
   p.directions[1] = direction(v_insert, "v_insert", size, dtype);
-  p.directions[2] = del ? direction(v_delete, "v_delete", size, dtype) : p.directions[1];
-  Tensor tangent = new_tensor({size[0]}, dtype);
-  p.tangent = tangent.data_ptr();
-  const auto product = [&](bool needed, int which) {
+  p.directions[2] = of.shared_gap ? p.directions[1] : direction(v_delete, "v_delete", size, dtype);
+  const auto product = [&](int i) {
+    const bool needed = needs[i] && (i < 2 || !of.shared_gap);
     Tensor t = new_tensor(needed ? size : Sizes{0}, dtype);
-    p.products[which] = needed ? t.data_ptr() : nullptr;
+    p.products[i] = needed ? t.data_ptr() : nullptr;
     return t;
   };
-  Tensor d_match = product(need_match, 0), d_insert = product(need_insert, 1),
-         d_delete = product(need_delete && del, 2);
+  Products out{tangent, product(0), product(1), product(2)};
   cpu::second_order(p, threads());
-  return {tangent, d_match, d_insert, d_delete};
+  return out;
 }
 
+// ---- the operators, as csrc/ops/library.cpp declares them ------------------------------------------------
+
+using Optional = const std::optional<Tensor>&;
+
+std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert, Optional del,
+                                       Optional x_lengths, Optional y_lengths, double gamma, bool anchored,
+                                       bool costs, bool save) {
+  return forward(fsd(match, insert, del, x_lengths, y_lengths, gamma, anchored, costs), save);
+}
+Gradients fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& match, const Tensor& insert,
+                       Optional del, Optional x_lengths, Optional y_lengths, double gamma, bool anchored,
+                       bool costs, bool need_match, bool need_insert, bool need_delete) {
+  return backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, anchored, costs), grad, saved, false,
+                  {need_match, need_insert, need_delete});
+}
+Products fsd_double_backward(Optional v_match, Optional v_insert, Optional v_delete, const Tensor& grad,
+                             const Tensor& match, const Tensor& insert, Optional del, Optional x_lengths,
+                             Optional y_lengths, double gamma, bool anchored, bool costs, bool need_match,
+                             bool need_insert, bool need_delete) {
+  return double_backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, anchored, costs), v_match,
+                         v_insert, v_delete, grad, {need_match, need_insert, need_delete});
+}
+
+std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, Optional x_lengths, Optional y_lengths,
+                                       double threshold, double gamma, bool save) {
+  return forward(lcs(similarity, x_lengths, y_lengths, threshold, gamma), save);
+}
+Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const Tensor& similarity, Optional x_lengths,
+                    Optional y_lengths, double threshold, double gamma, bool visits) {
+  return std::get<0>(backward(lcs(similarity, x_lengths, y_lengths, threshold, gamma), grad, saved, visits,
+                              {true, false, false}));
+}
 std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& grad, const Tensor& similarity,
-                                               const std::optional<Tensor>& x_lengths,
-                                               const std::optional<Tensor>& y_lengths, double threshold,
+                                               Optional x_lengths, Optional y_lengths, double threshold,
                                                double gamma) {
-  const Sizes size = size_of(similarity, "similarity");
-  const ScalarType dtype = similarity.scalar_type();
-  check_second_order(grad, size, dtype);
-  const LengthsOnCpu lengths(x_lengths, y_lengths, size);
-  const Tensor grad_score = torch::stable::contiguous(grad);
-  cpu::SecondOrder p = second_order_of(lcs_problem(similarity, size, lengths, threshold, gamma), grad_score);
-  p.directions[0] = direction(v, "v", size, dtype);
-  Tensor tangent = new_tensor({size[0]}, dtype), product = new_tensor(size, dtype);
-  p.tangent = tangent.data_ptr();
-  p.products[0] = product.data_ptr();
-  cpu::second_order(p, threads());
+  const auto& [tangent, product, insert, del] = double_backward(
+      lcs(similarity, x_lengths, y_lengths, threshold, gamma), v, kNone, kNone, grad, {true, false, false});
   return {tangent, product};
 }
+
+// The operators of the recurrences whose arguments with_gaps makes.
+template <Recurrence kRecurrence, Start kStart>
+struct Gapped {
+  static constexpr auto arguments = with_gaps<kRecurrence, kStart>;
+  static std::tuple<Tensor, Tensor> forward(const Tensor& match, const Tensor& insert, Optional del,
+                                            Optional x_lengths, Optional y_lengths, double gamma, bool save) {
+    return softdp::forward(arguments(match, insert, del, x_lengths, y_lengths, gamma), save);
+  }
+  static Gradients backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
+                            const Tensor& insert, Optional del, Optional x_lengths, Optional y_lengths,
+                            double gamma, bool need_match, bool need_insert, bool need_delete) {
+    return softdp::backward(arguments(match, insert, del, x_lengths, y_lengths, gamma), grad, saved, false,
+                            {need_match, need_insert, need_delete});
+  }
+  static Products double_backward(Optional v_match, Optional v_insert, Optional v_delete, const Tensor& grad,
+                                  const Tensor& match, const Tensor& insert, Optional del, Optional x_lengths,
+                                  Optional y_lengths, double gamma, bool need_match, bool need_insert,
+                                  bool need_delete) {
+    return softdp::double_backward(arguments(match, insert, del, x_lengths, y_lengths, gamma), v_match,
+                                   v_insert, v_delete, grad, {need_match, need_insert, need_delete});
+  }
+};
+using NeedlemanWunschOperators = Gapped<NeedlemanWunsch::kId, Start::kGaps>;
 
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(softdp, CPU, m) {
   m.impl("fsd_forward", TORCH_BOX(&fsd_forward));
   m.impl("fsd_backward", TORCH_BOX(&fsd_backward));
+  m.impl("fsd_double_backward", TORCH_BOX(&fsd_double_backward));
   m.impl("lcs_forward", TORCH_BOX(&lcs_forward));
   m.impl("lcs_backward", TORCH_BOX(&lcs_backward));
-  m.impl("fsd_double_backward", TORCH_BOX(&fsd_double_backward));
   m.impl("lcs_double_backward", TORCH_BOX(&lcs_double_backward));
+  m.impl("needleman_wunsch_forward", TORCH_BOX(&NeedlemanWunschOperators::forward));
+  m.impl("needleman_wunsch_backward", TORCH_BOX(&NeedlemanWunschOperators::backward));
+  m.impl("needleman_wunsch_double_backward", TORCH_BOX(&NeedlemanWunschOperators::double_backward));
 }
 
 }  // namespace softdp
 
-// The name of the instruction set in use or, after an exclamation mark, what is wrong with SOFTDP_CPU; for
-// ctypes.
+// For ctypes: the name of the instruction set in use, or an exclamation mark and the error that SOFTDP_CPU
+// causes.
 extern "C" __attribute__((visibility("default"))) const char* softdp_cpu() {
   static const std::string answer = [] {
     try {

@@ -1,4 +1,4 @@
-// What the CPU operators share: lengths, features and threads, as the kernels take them.
+// Helpers of the CPU operators: lengths, features and threads, as the kernels take them.
 #pragma once
 #include "../cpu/sweep.h"
 #include "tensors.h"
@@ -9,8 +9,8 @@
 
 namespace softdp {
 
-// A new CPU tensor, not initialised. A large one asks for huge pages: where the system gives them only to who
-// asks, fetching small ones takes up to twice as long as a sweep that fills them.
+// A new CPU tensor, not initialised. A large tensor asks for huge pages: some systems give them only on
+// request, and getting small pages takes up to twice as long as a sweep that fills them.
 inline Tensor new_tensor(const Sizes& size, ScalarType dtype) {
   Tensor t = torch::stable::empty(size, dtype);
 #if defined(MADV_HUGEPAGE)
@@ -18,7 +18,7 @@ inline Tensor new_tensor(const Sizes& size, ScalarType dtype) {
   if (const uintptr_t bytes = uintptr_t(t.numel()) * t.element_size(); bytes >= kMany) {
     const uintptr_t begin = reinterpret_cast<uintptr_t>(t.data_ptr()),
                     first = (begin + kPage - 1) / kPage * kPage;
-    madvise(reinterpret_cast<void*>(first), begin + bytes - first, MADV_HUGEPAGE);  // advice: may fail
+    madvise(reinterpret_cast<void*>(first), begin + bytes - first, MADV_HUGEPAGE);  // advice: it may fail
   }
 #endif
   return t;
@@ -49,7 +49,7 @@ struct LengthsOnCpu {
                const Sizes& size)
       : x(lengths_of(x_lengths, "x_lengths", size[0], size[1])),
         y(lengths_of(y_lengths, "y_lengths", size[0], size[2])) {}
-  // Of features (sequences, steps, features).
+  // The lengths of features (sequences, steps, features).
   LengthsOnCpu(const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
                const Tensor& of_x, const Tensor& of_y)
       : x(lengths_of(x_lengths, "x_lengths", of_x.size(0), of_x.size(1))),
@@ -81,7 +81,7 @@ struct Features {
   ScalarType dtype;
   cpu::Differences sizes{};
 
-  // every: every x beside every y, not pairs.
+  // every: every x is compared with every y, instead of in pairs.
   Features(const Tensor& given_x, const Tensor& given_y, bool every = false) : dtype(given_x.scalar_type()) {
     STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
                     "x must be float64 or float32");

@@ -7,323 +7,315 @@
 namespace softdp {
 namespace {
 
-// run(T()) with the type of the scores.
-template <class Run>
-void with_dtype(ScalarType dtype, Run run) {
-  switch (dtype) {
-    case ScalarType::Double:
-      return run(double());
-    case ScalarType::Float:
-      return run(float());
-    case ScalarType::Half:
-    case ScalarType::BFloat16:
-      return run(cuda::Sixteen());
-    default:
-      STD_TORCH_CHECK(false, "the scores must be float64, float32, float16 or bfloat16");
-  }
+using Optional = std::optional<Tensor>;
+
+// What an operator is asked for, beside its tensors.
+struct Options {
+  Recurrence recurrence;
+  double gamma;
+  double threshold = 0;
+  Start start = Start::kFree;
+  bool costs = false;
+};
+Options fsd(double gamma, bool anchored, bool costs) {
+  return {Fsd::kId, gamma, 0, anchored ? Start::kAnchored : Start::kFree, costs};
 }
-template <class T>
-cuda::Format<T> format_of(ScalarType dtype) {
-  if constexpr (std::is_same_v<T, cuda::Sixteen>)
-    return {dtype == ScalarType::BFloat16};
-  else
-    return {};
-}
-ScalarType arithmetic(ScalarType dtype) {
-  return dtype == ScalarType::Double ? dtype : ScalarType::Float;
+Options lcs(double gamma, double threshold) {
+  return {Lcs::kId, gamma, threshold};
 }
 
-struct Results {
-  Tensor score, saved;
+// The scores of a problem, checked. Those of a recurrence of one table have no gaps.
+struct Scores {
+  Options options;
+  Sizes size;
+  ScalarType dtype;
+  LengthsOnDevice lengths;
+  int count;             // of tables
+  const Tensor* own[3];  // match, insert, delete; a shared gap stands for both
+  Table tables[3] = {};
+  bool shared_gap = false;
+
+  // beside: a tensor on the device that all of them must be on.
+  Scores(const Options& options, const Tensor& beside, const Tensor& match, const char* name,
+         const Optional& x_lengths, const Optional& y_lengths)
+      : options(options),
+        size(size_of(match, name)),
+        dtype(match.scalar_type()),
+        lengths(x_lengths, y_lengths, beside, size[0]),
+        count(1),
+        own{&match, &match, &match} {
+    check_numbers(options.gamma, options.threshold);
+    STD_TORCH_CHECK(is_beside(match, beside), name, " must be on the device of what was saved");
+    tables[0] = table_of(match, name, size);
+  }
+  Scores(const Options& options, const Tensor& beside, const Tensor& match, const Tensor& insert,
+         const Optional& del, const Optional& x_lengths, const Optional& y_lengths)
+      : Scores(options, beside, match, "match", x_lengths, y_lengths) {
+    count = 3;
+    own[1] = &insert;
+    own[2] = del ? &*del : &insert;
+    shared_gap = !del;
+    const auto same_in_all_columns = [](const Tensor& gap) { return gap.dim() == 3 && gap.size(2) == 1; };
+    const ScalarType of_gaps = insert.scalar_type();
+    STD_TORCH_CHECK(of_gaps == dtype || (of_gaps == arithmetic(dtype) && same_in_all_columns(*own[1]) &&
+                                         same_in_all_columns(*own[2])),
+                    "insert must have match's dtype");
+    for (int i = 1; i < 3; i++) {
+      const char* const name = i == 1 ? "insert" : "delete";
+      check_scores(*own[i], name, is_beside(*own[i], match), of_gaps);
+      tables[i] = table_of(*own[i], name, size);
+      // A dimension without a step has no number that could be read.
+      if (own[i]->size(1) == 0) tables[i].row = 1;
+      if (own[i]->size(2) == 0) tables[i].column = 1;
+    }
+  }
+  Pairs pairs() const { return lengths.pairs(size); }
+  int planes(bool weights) const {
+    return cuda::planes(options.recurrence, shared_gap, weights, size[1], size[2]);
+  }
 };
 
-template <class Problem>
-int64_t planes_of(cuda::Recurrence recurrence, const Problem& problem, const Sizes& size) {
-  if (problem.weights) return recurrence == cuda::Recurrence::kLcs ? 1 : 2;
-  return cuda::planes(recurrence, problem.shared_gap, size[1], size[2]);
-}
-
-// Fills in what FSD and LCS have in common, and launches.
-template <class T, class Launch>
-Results forward(cuda::Forward<T>& problem, cuda::Recurrence recurrence, const Tensor& scores,
-                const Sizes& size, const LengthsOnDevice& lengths, double gamma, bool save, Launch launch) {
-  using V = typename cuda::ValueOf<T>::Type;
-  const ScalarType dtype = arithmetic(scores.scalar_type());
-  const int64_t planes = planes_of(recurrence, problem, size);
-  Results out{new_tensor(scores, {size[0]}, dtype),
-              new_tensor(scores, save ? Sizes{size[0], planes, size[1], size[2]} : Sizes{0}, dtype)};
-  problem.pairs = lengths.pairs(size);
-  problem.format = format_of<T>(scores.scalar_type());
-  problem.gamma = gamma;
-  problem.score = data<V>(out.score);
-  problem.saved = save ? data<V>(out.saved) : nullptr;
-  const Tensor workspace = workspace_for(problem, scores);
-  check_launch(launch(problem));
-  return out;
-}
+// ---- forward
 
 // weights: saved are weights, also of tiny pairs.
-Results sweep_fsd(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
-                  const Sizes& size, const LengthsOnDevice& lengths, double gamma, bool anchored, bool save,
-                  bool weights, cudaStream_t stream) {
-  check_numbers(gamma);
-  const ScalarType dtype = match.scalar_type();
-  const Tensor& second = del ? *del : insert;
-  const ScalarType gap_dtype = insert.scalar_type();
-  const bool along_rows =
-      insert.dim() == 3 && insert.size(2) == 1 && second.dim() == 3 && second.size(2) == 1;
-  STD_TORCH_CHECK(gap_dtype == dtype || (gap_dtype == arithmetic(dtype) && along_rows),
-                  "insert must have match's dtype");
-  check_scores(insert, "insert", is_beside(insert, match), gap_dtype);
-  check_scores(second, "delete", is_beside(second, match), gap_dtype);
-  std::optional<Results> out;
-  with_dtype(dtype, [&](auto type) {
-    using T = decltype(type);
-    cuda::Forward<T> problem{};
-    problem.boundary.anchored = anchored;
-    problem.scores[0] = scores_of<T>(match, "match", size);
-    problem.scores[1] = scores_of<T>(insert, "insert", size);
-    problem.scores[2] = scores_of<T>(second, "delete", size);
-    problem.shared_gap = !del;
-    problem.wide_gaps = gap_dtype != dtype;
-    problem.weights = weights;
-    out = forward(problem, cuda::Recurrence::kFsd, match, size, lengths, gamma, save,
-                  [&](const auto& p) { return cuda::fsd_forward(p, stream); });
-  });
-  return *out;
+std::tuple<Tensor, Tensor> forward(const Scores& scores, bool save, bool weights, cudaStream_t stream) {
+  const Options& options = scores.options;
+  const Sizes& size = scores.size;
+  const ScalarType dtype = arithmetic(scores.dtype);
+  Tensor score = new_tensor(*scores.own[0], {size[0]}, dtype);
+  Tensor saved = new_tensor(
+      *scores.own[0], save ? Sizes{size[0], scores.planes(weights), size[1], size[2]} : Sizes{0}, dtype);
+  cuda::Forward problem{};
+  problem.recurrence = options.recurrence;
+  problem.pairs = scores.pairs();
+  problem.gamma = options.gamma;
+  problem.threshold = options.threshold;
+  problem.start = options.start;
+  problem.costs = options.costs;
+  std::copy(scores.tables, scores.tables + 3, problem.tables);
+  problem.shared_gap = scores.shared_gap;
+  problem.score = score.data_ptr();
+  problem.saved = save ? saved.data_ptr() : nullptr;
+  problem.weights = weights;
+  const Tensor workspace = workspace_for(problem, score);
+  check_launch(cuda::forward(problem, stream));
+  return {score, saved};
 }
 
-Results sweep_lcs(const Tensor& similarity, const Sizes& size, const LengthsOnDevice& lengths,
-                  double threshold, double gamma, bool save, bool weights, cudaStream_t stream) {
-  check_numbers(gamma, threshold);
-  std::optional<Results> out;
-  with_dtype(similarity.scalar_type(), [&](auto type) {
-    using T = decltype(type);
-    cuda::Forward<T> problem{};
-    problem.threshold = threshold;
-    problem.scores[0] = scores_of<T>(similarity, "similarity", size);
-    problem.weights = weights;
-    out = forward(problem, cuda::Recurrence::kLcs, similarity, size, lengths, gamma, save,
-                  [&](const auto& p) { return cuda::lcs_forward(p, stream); });
-  });
-  return *out;
-}
-
-std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert,
-                                       const std::optional<Tensor>& del,
-                                       const std::optional<Tensor>& x_lengths,
-                                       const std::optional<Tensor>& y_lengths, double gamma, bool anchored,
-                                       bool save) {
+std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert, const Optional& del,
+                                       const Optional& x_lengths, const Optional& y_lengths, double gamma,
+                                       bool anchored, bool costs, bool save) {
   return on_device("softdp::fsd_forward", match, [&](cudaStream_t stream) {
-    const Sizes size = size_of(match, "match");
-    const LengthsOnDevice lengths(x_lengths, y_lengths, match, size[0]);
-    const Results out = sweep_fsd(match, insert, del, size, lengths, gamma, anchored, save, false, stream);
-    return std::make_tuple(out.score, out.saved);
+    const Scores scores(fsd(gamma, anchored, costs), match, match, insert, del, x_lengths, y_lengths);
+    return forward(scores, save, false, stream);
   });
 }
 
-std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
-                                       const std::optional<Tensor>& y_lengths, double threshold, double gamma,
-                                       bool save) {
+std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const Optional& x_lengths,
+                                       const Optional& y_lengths, double threshold, double gamma, bool save) {
   return on_device("softdp::lcs_forward", similarity, [&](cudaStream_t stream) {
-    const Sizes size = size_of(similarity, "similarity");
-    const LengthsOnDevice lengths(x_lengths, y_lengths, similarity, size[0]);
-    const Results out = sweep_lcs(similarity, size, lengths, threshold, gamma, save, false, stream);
-    return std::make_tuple(out.score, out.saved);
+    const Scores scores(lcs(gamma, threshold), similarity, similarity, "similarity", x_lengths, y_lengths);
+    return forward(scores, save, false, stream);
   });
 }
 
-// A gradient of the scores `of` in a problem of this size, empty where it is not needed.
-template <class T>
-struct Output {
-  Sizes own;
-  Tensor tensor;
-  Gradient<T> gradient;
-  Output(bool needed, const Tensor& of, const Sizes& size, const char* name, const Tensor& saved,
-         ScalarType dtype)
-      : own(gradient_size(of, size, name)),
-        tensor(new_tensor(saved, needed ? own : Sizes{0}, dtype)),
-        gradient{needed ? data<T>(tensor) : nullptr, own[1] == size[1], own[2] == size[2]} {}
-};
+// ---- backward
 
-// Fills in what FSD and LCS have in common, and launches.
-template <class T, class Launch>
-void backward(cuda::Backward<T>& problem, cuda::Recurrence recurrence, const Tensor& grad_score,
-              const Tensor& saved, ScalarType dtype, const Sizes& size, const LengthsOnDevice& lengths,
-              Launch launch) {
-  using V = typename cuda::ValueOf<T>::Type;
-  const int64_t planes = planes_of(recurrence, problem, size);
-  STD_TORCH_CHECK(saved.is_contiguous() && saved.numel() == size[0] * planes * size[1] * size[2],
-                  "the saved weights do not belong to these scores: were they saved (save=True)?");
-  STD_TORCH_CHECK(is_beside(grad_score, saved) && grad_score.dim() == 1 && grad_score.size(0) == size[0] &&
-                      grad_score.scalar_type() == saved.scalar_type(),
+using Gradients = std::tuple<Tensor, Tensor, Tensor>;
+
+void check_gradient(const Tensor& grad, const Tensor& saved, const Sizes& size) {
+  STD_TORCH_CHECK(is_beside(grad, saved) && grad.dim() == 1 && grad.size(0) == size[0] &&
+                      grad.scalar_type() == saved.scalar_type(),
                   "the scores' gradient must have shape (", size[0], ",), their dtype and their device");
-  problem.pairs = lengths.pairs(size);
-  problem.format = format_of<T>(dtype);
-  problem.grad_score = data<const V>(grad_score);
-  problem.saved = data<const V>(saved);
-  const Tensor workspace = workspace_for(problem, saved);
-  check_launch(launch(problem));
 }
 
-std::tuple<Tensor, Tensor, Tensor> fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& scores,
-                                                const Tensor& insert_scores,
-                                                const std::optional<Tensor>& delete_scores,
-                                                const std::optional<Tensor>& x_lengths,
-                                                const std::optional<Tensor>& y_lengths, double, bool,
-                                                bool need_match, bool need_insert, bool need_delete) {
+// By match, insert and delete; empty where not needed. visits: by S itself in place of match, from weights.
+Gradients backward(const Scores& scores, const Tensor& grad, const Tensor& saved, const bool (&needs)[3],
+                   bool visits, cudaStream_t stream) {
+  static constexpr const char* kNames[] = {"match", "insert", "delete"};
+  const Sizes& size = scores.size;
+  STD_TORCH_CHECK(saved.scalar_type() == arithmetic(scores.dtype), "the saved weights are of another dtype");
+  STD_TORCH_CHECK(
+      saved.is_contiguous() && saved.numel() == size[0] * scores.planes(visits) * size[1] * size[2],
+      "the saved weights do not belong to these scores: were they saved (save=True)?");
+  check_gradient(grad, saved, size);
+  const Tensor grad_score = torch::stable::contiguous(grad);
+  cuda::Backward problem{};
+  problem.recurrence = scores.options.recurrence;
+  problem.pairs = scores.pairs();
+  problem.grad_score = grad_score.data_ptr();
+  problem.saved = saved.data_ptr();
+  const auto output = [&](int i) {
+    const bool needed = needs[i] && i < scores.count - scores.shared_gap;
+    const Sizes own = gradient_size(*scores.own[i], size, kNames[i]);
+    Tensor out = new_tensor(saved, needed ? own : Sizes{0}, scores.dtype);
+    problem.sinks[i] = {needed ? out.data_ptr() : nullptr, type_of(scores.dtype, "the scores"),
+                        own[1] == size[1], own[2] == size[2]};
+    return out;
+  };
+  const Tensor match = output(0), insert = output(1), del = output(2);
+  problem.shared_gap = scores.shared_gap;
+  problem.weights = problem.visits = visits;
+  problem.sums_insert = scores.tables[1].column == 0;
+  problem.sums_delete = scores.tables[2].row == 0;
+  const Tensor workspace = workspace_for(problem, saved);
+  check_launch(cuda::backward(problem, stream));
+  return {match, insert, del};
+}
+
+Gradients fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& match, const Tensor& insert,
+                       const Optional& del, const Optional& x_lengths, const Optional& y_lengths,
+                       double gamma, bool anchored, bool costs, bool need_match, bool need_insert,
+                       bool need_delete) {
   return on_device("softdp::fsd_backward", saved, [&](cudaStream_t stream) {
-    const Sizes size = size_of(scores, "match");
-    const ScalarType dtype = scores.scalar_type();
-    STD_TORCH_CHECK(saved.scalar_type() == arithmetic(dtype), "the saved weights are of another dtype");
-    const Tensor grad_score = torch::stable::contiguous(grad);
-    const LengthsOnDevice lengths(x_lengths, y_lengths, saved, size[0]);
-    std::optional<std::tuple<Tensor, Tensor, Tensor>> out;
-    with_dtype(dtype, [&](auto type) {
-      using T = decltype(type);
-      Output<T> match(need_match, scores, size, "match", saved, dtype);
-      Output<T> insert(need_insert, insert_scores, size, "insert", saved, dtype);
-      Output<T> del(need_delete && delete_scores, delete_scores.value_or(insert_scores), size, "delete",
-                    saved, dtype);
-      cuda::Backward<T> problem{};
-      problem.gradients[0] = match.gradient;
-      problem.gradients[1] = insert.gradient;
-      problem.gradients[2] = del.gradient;
-      problem.shared_gap = !delete_scores;
-      backward(problem, cuda::Recurrence::kFsd, grad_score, saved, dtype, size, lengths,
-               [&](const auto& p) { return cuda::fsd_backward(p, stream); });
-      out.emplace(match.tensor, insert.tensor, del.tensor);
-    });
-    return *out;
+    const Scores scores(fsd(gamma, anchored, costs), saved, match, insert, del, x_lengths, y_lengths);
+    return backward(scores, grad, saved, {need_match, need_insert, need_delete}, false, stream);
   });
 }
 
 Tensor lcs_backward(const Tensor& grad, const Tensor& given, const Tensor& similarity,
-                    const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
-                    double threshold, double gamma, bool visits) {
+                    const Optional& x_lengths, const Optional& y_lengths, double threshold, double gamma,
+                    bool visits) {
   return on_device("softdp::lcs_backward", given, [&](cudaStream_t stream) {
-    const Sizes size = size_of(similarity, "similarity");
-    const ScalarType dtype = similarity.scalar_type();
-    STD_TORCH_CHECK(is_beside(similarity, given), "similarity must be on the device of what was saved");
-    const LengthsOnDevice lengths(x_lengths, y_lengths, given, size[0]);
+    const Scores scores(lcs(gamma, threshold), given, similarity, "similarity", x_lengths, y_lengths);
     // Of tiny pairs the gradient was saved; visits take weights.
-    const Tensor saved =
-        visits ? sweep_lcs(similarity, size, lengths, threshold, gamma, true, true, stream).saved : given;
-    STD_TORCH_CHECK(saved.scalar_type() == arithmetic(dtype), "the saved weights are of another dtype");
-    const Tensor grad_score = torch::stable::contiguous(grad);
-    std::optional<Tensor> out;
-    with_dtype(dtype, [&](auto type) {
-      using T = decltype(type);
-      Output<T> gradient(true, similarity, size, "similarity", saved, dtype);
-      cuda::Backward<T> problem{};
-      problem.gradients[0] = gradient.gradient;
-      problem.weights = problem.visits = visits;
-      backward(problem, cuda::Recurrence::kLcs, grad_score, saved, dtype, size, lengths,
-               [&](const auto& p) { return cuda::lcs_backward(p, stream); });
-      out.emplace(gradient.tensor);
-    });
-    return *out;
+    const Tensor saved = visits ? std::get<1>(forward(scores, true, true, stream)) : given;
+    return std::get<0>(backward(scores, grad, saved, {true, false, false}, visits, stream));
   });
 }
 
 // ---- second order
 
-struct Products {
-  Tensor tangent, match, insert, del;
-};
+using Products = std::tuple<Tensor, Tensor, Tensor, Tensor>;  // the tangent of the score first
 
-template <class V>
-Products second_order(cuda::Recurrence recurrence, const Tensor& weights, const Tensor& grad,
-                      const std::optional<Tensor> (&directions)[3], const bool (&needs)[3], bool shared_gap,
-                      const Sizes& size, const LengthsOnDevice& lengths, double gamma, cudaStream_t stream) {
+Products second_order(const Scores& scores, const Tensor& grad, const Optional (&directions)[3],
+                      const bool (&needs)[3], cudaStream_t stream) {
   static constexpr const char* kNames[] = {"v_match", "v_insert", "v_delete"};
-  const ScalarType dtype = weights.scalar_type();
-  STD_TORCH_CHECK(
-      is_beside(grad, weights) && grad.dim() == 1 && grad.size(0) == size[0] && grad.scalar_type() == dtype,
-      "the scores' gradient must have shape (", size[0], ",), their dtype and their device");
+  const Sizes& size = scores.size;
+  const ScalarType dtype = scores.dtype;
+  STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
+                  "the second order is computed in float64 or float32");
+  const Tensor weights = std::get<1>(forward(scores, true, true, stream));
+  check_gradient(grad, weights, size);
   const Tensor grad_score = torch::stable::contiguous(grad);
-  const auto product = [&](bool needed) { return new_tensor(weights, needed ? size : Sizes{0}, dtype); };
-  Products out{new_tensor(weights, {size[0]}, dtype), product(needs[0]), product(needs[1]),
-               product(needs[2])};
+  Tensor tangent = new_tensor(weights, {size[0]}, dtype);
   const Tensor tangents =
       new_tensor(weights, {weights.size(0), weights.size(1), weights.size(2), weights.size(3)}, dtype);
-  cuda::TangentSweep<V> there{};
-  there.pairs = lengths.pairs(size);
-  there.gamma = gamma;
-  there.saved = data<const V>(weights);
-  for (int i = 0; i < 3; i++) {
-    if (!directions[i]) continue;
-    check_scores(*directions[i], kNames[i], is_beside(*directions[i], weights), dtype);
-    there.directions[i] = scores_of<V>(*directions[i], kNames[i], size);
+  cuda::TangentSweep there{};
+  there.recurrence = scores.options.recurrence;
+  there.type = type_of(dtype, "the scores");
+  there.pairs = scores.pairs();
+  there.gamma = scores.options.gamma;
+  there.costs = scores.options.costs;
+  there.saved = weights.data_ptr();
+  for (int i = 0; i < scores.count; i++) {
+    const Optional& v = directions[i == 2 && scores.shared_gap ? 1 : i];
+    if (!v) continue;
+    check_scores(*v, kNames[i], is_beside(*v, weights), dtype);
+    there.directions[i] = table_of(*v, kNames[i], size);
   }
-  there.tangent = data<V>(out.tangent);
-  there.tangents = data<V>(tangents);
+  there.sums_insert = scores.tables[1].column == 0;
+  there.sums_delete = scores.tables[2].row == 0;
+  there.tangent = tangent.data_ptr();
+  there.tangents = tangents.data_ptr();
   const Tensor first = workspace_for(there, weights);
-  check_launch(cuda::sweep_tangents(there, recurrence, stream));
+  check_launch(cuda::sweep_tangents(there, stream));
 
-  cuda::ProductSweep<V> back{};
+  cuda::ProductSweep back{};
+  back.recurrence = there.recurrence;
+  back.type = there.type;
   back.pairs = there.pairs;
-  back.grad_score = data<const V>(grad_score);
+  back.grad_score = grad_score.data_ptr();
   back.saved = there.saved;
   back.tangent = there.tangent;
   back.tangents = there.tangents;
-  const Tensor* products[] = {&out.match, &out.insert, &out.del};
-  for (int i = 0; i < 3; i++) back.products[i] = needs[i] ? data<V>(*products[i]) : nullptr;
-  back.shared_gap = shared_gap;
+  const auto product = [&](int i) {
+    const bool needed = needs[i] && i < scores.count - scores.shared_gap;
+    Tensor out = new_tensor(weights, needed ? size : Sizes{0}, dtype);
+    back.products[i] = needed ? out.data_ptr() : nullptr;
+    return out;
+  };
+  const Tensor match = product(0), insert = product(1), del = product(2);
+  back.shared_gap = scores.shared_gap;
   const Tensor second = workspace_for(back, weights);
-  check_launch(cuda::sweep_products(back, recurrence, stream));
-  return out;
-}
-template <class... Arguments>
-Products second_order_of(ScalarType dtype, const Arguments&... arguments) {
-  STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
-                  "the second order is computed in float64 or float32");
-  return dtype == ScalarType::Double ? second_order<double>(arguments...) : second_order<float>(arguments...);
+  check_launch(cuda::sweep_products(back, stream));
+  return {tangent, match, insert, del};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> fsd_double_backward(
-    const std::optional<Tensor>& v_match, const std::optional<Tensor>& v_insert,
-    const std::optional<Tensor>& v_delete, const Tensor& grad, const Tensor& match, const Tensor& insert,
-    const std::optional<Tensor>& del, const std::optional<Tensor>& x_lengths,
-    const std::optional<Tensor>& y_lengths, double gamma, bool anchored, bool need_match, bool need_insert,
-    bool need_delete) {
+Products fsd_double_backward(const Optional& v_match, const Optional& v_insert, const Optional& v_delete,
+                             const Tensor& grad, const Tensor& match, const Tensor& insert,
+                             const Optional& del, const Optional& x_lengths, const Optional& y_lengths,
+                             double gamma, bool anchored, bool costs, bool need_match, bool need_insert,
+                             bool need_delete) {
   return on_device("softdp::fsd_double_backward", match, [&](cudaStream_t stream) {
-    const Sizes size = size_of(match, "match");
-    const LengthsOnDevice lengths(x_lengths, y_lengths, match, size[0]);
-    const Tensor weights =
-        sweep_fsd(match, insert, del, size, lengths, gamma, anchored, true, true, stream).saved;
-    const std::optional<Tensor> directions[] = {v_match, v_insert, del ? v_delete : v_insert};
-    const bool needs[] = {need_match, need_insert, need_delete && del};
-    const Products out = second_order_of(match.scalar_type(), cuda::Recurrence::kFsd, weights, grad,
-                                         directions, needs, !del, size, lengths, gamma, stream);
-    return std::make_tuple(out.tangent, out.match, out.insert, out.del);
+    const Scores scores(fsd(gamma, anchored, costs), match, match, insert, del, x_lengths, y_lengths);
+    return second_order(scores, grad, {v_match, v_insert, v_delete}, {need_match, need_insert, need_delete},
+                        stream);
   });
 }
 
 std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& grad, const Tensor& similarity,
-                                               const std::optional<Tensor>& x_lengths,
-                                               const std::optional<Tensor>& y_lengths, double threshold,
-                                               double gamma) {
+                                               const Optional& x_lengths, const Optional& y_lengths,
+                                               double threshold, double gamma) {
   return on_device("softdp::lcs_double_backward", similarity, [&](cudaStream_t stream) {
-    const Sizes size = size_of(similarity, "similarity");
-    const LengthsOnDevice lengths(x_lengths, y_lengths, similarity, size[0]);
-    const Tensor weights = sweep_lcs(similarity, size, lengths, threshold, gamma, true, true, stream).saved;
-    const std::optional<Tensor> directions[] = {v, std::nullopt, std::nullopt};
-    const bool needs[] = {true, false, false};
-    const Products out = second_order_of(similarity.scalar_type(), cuda::Recurrence::kLcs, weights, grad,
-                                         directions, needs, false, size, lengths, gamma, stream);
-    return std::make_tuple(out.tangent, out.match);
+    const Scores scores(lcs(gamma, threshold), similarity, similarity, "similarity", x_lengths, y_lengths);
+    const auto [tangent, product, _, __] =
+        second_order(scores, grad, {v, std::nullopt, std::nullopt}, {true, false, false}, stream);
+    return std::make_tuple(tangent, product);
   });
 }
+
+// The operators of a recurrence of three tables whose only option is gamma. Names has those that errors begin
+// with.
+template <class Names, Recurrence kRecurrence, Start kStart>
+struct Gapped {
+  static Options options(double gamma) { return {kRecurrence, gamma, 0, kStart}; }
+  static std::tuple<Tensor, Tensor> forward(const Tensor& match, const Tensor& insert, const Optional& del,
+                                            const Optional& x_lengths, const Optional& y_lengths,
+                                            double gamma, bool save) {
+    return on_device(Names::kForward, match, [&](cudaStream_t stream) {
+      const Scores scores(options(gamma), match, match, insert, del, x_lengths, y_lengths);
+      return softdp::forward(scores, save, false, stream);
+    });
+  }
+  static Gradients backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
+                            const Tensor& insert, const Optional& del, const Optional& x_lengths,
+                            const Optional& y_lengths, double gamma, bool need_match, bool need_insert,
+                            bool need_delete) {
+    return on_device(Names::kBackward, saved, [&](cudaStream_t stream) {
+      const Scores scores(options(gamma), saved, match, insert, del, x_lengths, y_lengths);
+      return softdp::backward(scores, grad, saved, {need_match, need_insert, need_delete}, false, stream);
+    });
+  }
+  static Products double_backward(const Optional& v_match, const Optional& v_insert, const Optional& v_delete,
+                                  const Tensor& grad, const Tensor& match, const Tensor& insert,
+                                  const Optional& del, const Optional& x_lengths, const Optional& y_lengths,
+                                  double gamma, bool need_match, bool need_insert, bool need_delete) {
+    return on_device(Names::kDoubleBackward, match, [&](cudaStream_t stream) {
+      const Scores scores(options(gamma), match, match, insert, del, x_lengths, y_lengths);
+      return second_order(scores, grad, {v_match, v_insert, v_delete}, {need_match, need_insert, need_delete},
+                          stream);
+    });
+  }
+};
+struct NeedlemanWunschNames {
+  static constexpr const char *kForward = "softdp::needleman_wunsch_forward",
+                              *kBackward = "softdp::needleman_wunsch_backward",
+                              *kDoubleBackward = "softdp::needleman_wunsch_double_backward";
+};
+using NeedlemanWunschOperators = Gapped<NeedlemanWunschNames, NeedlemanWunsch::kId, Start::kGaps>;
 
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(softdp, CUDA, m) {
   m.impl("fsd_forward", TORCH_BOX(&fsd_forward));
   m.impl("fsd_backward", TORCH_BOX(&fsd_backward));
+  m.impl("fsd_double_backward", TORCH_BOX(&fsd_double_backward));
+  m.impl("needleman_wunsch_forward", TORCH_BOX(&NeedlemanWunschOperators::forward));
+  m.impl("needleman_wunsch_backward", TORCH_BOX(&NeedlemanWunschOperators::backward));
+  m.impl("needleman_wunsch_double_backward", TORCH_BOX(&NeedlemanWunschOperators::double_backward));
   m.impl("lcs_forward", TORCH_BOX(&lcs_forward));
   m.impl("lcs_backward", TORCH_BOX(&lcs_backward));
-  m.impl("fsd_double_backward", TORCH_BOX(&fsd_double_backward));
   m.impl("lcs_double_backward", TORCH_BOX(&lcs_double_backward));
 }
 

@@ -1,4 +1,4 @@
-// CPU operators of cpu/distances.h: tensors in, parts for the kernels out.
+// The CPU operators of cpu/distances.h. They turn tensors into parts for the kernels.
 #include <torch/csrc/stable/library.h>
 
 #include <functional>
@@ -11,8 +11,8 @@ namespace {
 
 constexpr int64_t kFewProducts = 1 << 15;  // 5 us of work: less is not worth another thread
 
-// run(part) for all parts, on all threads where they are worth it; every part gets memory of its thread's,
-// for sums over so many columns.
+// Calls run(part, memory) for all parts, on all threads where that is worth it. The memory belongs to the
+// thread and suffices for sums over so many columns.
 void over_parts(const Features& f, int64_t parts, int64_t columns,
                 const std::function<void(int64_t, void*)>& run) {
   const cpu::Differences& p = f.sizes;
@@ -42,7 +42,7 @@ Tensor difference_products(const Tensor& given_x, const Tensor& given_y, const s
   Tensor out = new_tensor({p.pairs, p.rows, p.columns}, f.dtype);
   if (out.numel() == 0) return out;
   p.out = out.data_ptr();
-  // Every part transposes y; every thread shall have several.
+  // Every part transposes y, which costs time; every thread should have several parts.
   const int64_t wanted = p.pairs * p.rows / (4 * int64_t(torch::stable::get_num_threads())),
                 rows = std::min<int64_t>(std::max<int64_t>(wanted / 4 * 4, 32), cpu::kPartRows),
                 parts = (p.rows + rows - 1) / rows;
@@ -53,7 +53,7 @@ Tensor difference_products(const Tensor& given_x, const Tensor& given_y, const s
   return out;
 }
 
-// The sums of all splits, in their order, into the first.
+// Adds the sums of all splits, in their order, to the first.
 template <class T>
 void join_splits(const cpu::Differences& p, Tensor& sums) {
   const int64_t size = p.rows * p.features;
@@ -74,7 +74,8 @@ std::tuple<Tensor, Tensor> difference_sums(const Tensor& given_weights, const Te
                       given_weights.scalar_type() == f.dtype,
                   "weights must be a CPU tensor of shape (", B, ", ", N, ", ", M, ") and the dtype of x");
   const Tensor weights = torch::stable::contiguous(given_weights);
-  // By sizes only: results are the same bits at any number of threads. A split costs sums of its own.
+  // The number of splits depends on sizes only, so results are bitwise reproducible at any thread count. Each
+  // split needs sums of its own.
   constexpr int64_t kParts = 8, kFewest = 2 * cpu::kBlock;
   p.splits =
       std::max<int64_t>(std::min((kParts + B - 1) / std::max<int64_t>(B, 1), (M + kFewest - 1) / kFewest), 1);

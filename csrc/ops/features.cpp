@@ -1,4 +1,4 @@
-// CPU operators of cpu/features.h.
+// The CPU operators of cpu/features.h.
 #include "../cpu/features.h"
 
 #include <torch/csrc/stable/library.h>
@@ -12,7 +12,7 @@
 namespace softdp {
 namespace {
 
-// x and y, checked, and what is asked of them.
+// x and y, checked, and the problem that an operator asks to solve.
 struct Asked {
   Features features;
   LengthsOnCpu lengths;

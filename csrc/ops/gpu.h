@@ -81,9 +81,9 @@ struct LengthsOnDevice {
     Tensor values = torch::stable::contiguous(*lengths);
     out = Lengths();
     if (dtype == ScalarType::Long)
-      out.wide = data<const int64_t>(values);
+      out.as_int64 = data<const int64_t>(values);
     else
-      out.narrow = data<const int32_t>(values);
+      out.as_int32 = data<const int32_t>(values);
     return values;
   }
 };

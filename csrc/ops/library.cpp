@@ -1,18 +1,18 @@
-// The operators' schemas, each once. On the CPU the first two take a negative gamma too: the smooth minimum
-// with -gamma, of scores that are costs. Gaps have in each dimension of the scores (B, N, M) 1 or all;
-// gradients have the sizes of what they belong to, but for the pairs, of which they have all, and the dtype
-// of match. A gradient that is not needed is an empty tensor. What `saved` holds and its shape are each
-// device's own: cpu/kernels.h, cuda/wavefront.h. The backward operators are given the scores everywhere, for
-// their sizes and for their own derivatives; some sweeps read them again.
+// The operators' schemas, each once. A recurrence has three: <name>_forward, _backward and _double_backward.
+// `costs`: the tables are costs, and the score is their smooth minimum. Gaps have in each dimension of the
+// scores (B, N, M) 1 or all; gradients have the sizes of what they belong to, but for the pairs, of which
+// they have all, and the dtype of match. A gradient that is not needed is an empty tensor. What `saved` holds
+// and its shape are each device's own: cpu/kernels.h, cuda/wavefront.h. The backward operators are given the
+// scores everywhere, for their sizes and for their own derivatives; some sweeps read them again.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(softdp, m) {
   m.def(
       "fsd_forward(Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, "
-      "float gamma, bool anchored, bool save) -> (Tensor score, Tensor saved)");
+      "float gamma, bool anchored, bool costs, bool save) -> (Tensor score, Tensor saved)");
   m.def(
       "fsd_backward(Tensor grad_score, Tensor saved, Tensor match, Tensor insert, Tensor? delete, "
-      "Tensor? x_lengths, Tensor? y_lengths, float gamma, bool anchored, "
+      "Tensor? x_lengths, Tensor? y_lengths, float gamma, bool anchored, bool costs, "
       "bool need_match, bool need_insert, bool need_delete) "
       "-> (Tensor d_match, Tensor d_insert, Tensor d_delete)");
   m.def(
@@ -21,16 +21,29 @@ STABLE_TORCH_LIBRARY(softdp, m) {
   m.def(
       "lcs_backward(Tensor grad_score, Tensor saved, Tensor similarity, Tensor? x_lengths, "
       "Tensor? y_lengths, float threshold, float gamma, bool visits) -> Tensor");
+  m.def(
+      "needleman_wunsch_forward(Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, "
+      "Tensor? y_lengths, float gamma, bool save) -> (Tensor score, Tensor saved)");
+  m.def(
+      "needleman_wunsch_backward(Tensor grad_score, Tensor saved, Tensor match, Tensor insert, "
+      "Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, float gamma, "
+      "bool need_match, bool need_insert, bool need_delete) "
+      "-> (Tensor d_match, Tensor d_insert, Tensor d_delete)");
   // The derivatives of the backward operators: v_match, v_insert and v_delete are the gradients of their
   // results, dense or broadcast; everything is float64, or float32.
   m.def(
       "fsd_double_backward(Tensor? v_match, Tensor? v_insert, Tensor? v_delete, Tensor grad_score, "
       "Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, float gamma, "
-      "bool anchored, bool need_match, bool need_insert, bool need_delete) "
+      "bool anchored, bool costs, bool need_match, bool need_insert, bool need_delete) "
       "-> (Tensor tangent, Tensor d_match, Tensor d_insert, Tensor d_delete)");
   m.def(
       "lcs_double_backward(Tensor v, Tensor grad_score, Tensor similarity, Tensor? x_lengths, "
       "Tensor? y_lengths, float threshold, float gamma) -> (Tensor tangent, Tensor d_similarity)");
+  m.def(
+      "needleman_wunsch_double_backward(Tensor? v_match, Tensor? v_insert, Tensor? v_delete, "
+      "Tensor grad_score, Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, "
+      "Tensor? y_lengths, float gamma, bool need_match, bool need_insert, bool need_delete) "
+      "-> (Tensor tangent, Tensor d_match, Tensor d_insert, Tensor d_delete)");
   // Of features (B, N, D), (B, M, D); u and w null: x and y. cpu/distances.h.
   m.def("difference_products(Tensor x, Tensor y, Tensor? u, Tensor? w) -> Tensor");
   m.def(

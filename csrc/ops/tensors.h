@@ -1,5 +1,5 @@
-// What the operators of every device check and read of their tensors. What users see is validated in Python;
-// the checks here keep a direct call of an operator from reading or writing out of bounds.
+// How the operators of every device check and read their tensors. Python checks the arguments of public
+// functions. The checks here keep a direct call of an operator from reading or writing out of bounds.
 #pragma once
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -26,6 +26,11 @@ T* data(const Tensor& t) {
   return static_cast<T*>(t.data_ptr());
 }
 
+// The dtype of the arithmetic and of its results.
+inline ScalarType arithmetic(ScalarType dtype) {
+  return dtype == ScalarType::Double ? dtype : ScalarType::Float;
+}
+
 inline void check_scores(const Tensor& t, const char* name, bool on_device, ScalarType dtype) {
   STD_TORCH_CHECK(on_device, name, " must be on the scores' device");
   STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
@@ -40,14 +45,15 @@ inline void check_numbers(double gamma, double threshold = 0) {
 inline Sizes size_of(const Tensor& scores, const char* name) {
   STD_TORCH_CHECK(scores.dim() == 3, name, " must have 3 dimensions, got ", scores.dim());
   const Sizes size = {scores.size(0), scores.size(1), scores.size(2)};
-  // More than any memory has, as an expanded tensor can: what is computed from the sizes must not overflow.
+  // An expanded tensor can have more cells than any memory. Numbers computed from its sizes must not
+  // overflow.
   double cells = 1;
   for (const int64_t n : size) cells *= double(std::max<int64_t>(n, 1));
   STD_TORCH_CHECK(cells < 0x1p46, name, " has too many cells: ", size[0], " x ", size[1], " x ", size[2]);
   return size;
 }
 
-// Strides, 0 along a broadcast dimension.
+// The strides of a tensor, 0 along a broadcast dimension.
 inline void strides_of(const Tensor& t, const char* name, const Sizes& size, int64_t (&stride)[3]) {
   STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
   for (int d = 0; d < 3; d++) {
@@ -57,12 +63,25 @@ inline void strides_of(const Tensor& t, const char* name, const Sizes& size, int
     stride[d] = t.size(d) == 1 ? 0 : t.stride(d);
   }
 }
-// Checked already: T's dtype.
-template <class T>
-Scores<T> scores_of(const Tensor& t, const char* name, const Sizes& size) {
+inline Type type_of(ScalarType dtype, const char* name) {
+  switch (dtype) {
+    case ScalarType::Double:
+      return Type::kFloat64;
+    case ScalarType::Float:
+      return Type::kFloat32;
+    case ScalarType::Half:
+      return Type::kFloat16;
+    case ScalarType::BFloat16:
+      return Type::kBfloat16;
+    default:
+      STD_TORCH_CHECK(false, name, " must be float64, float32, float16 or bfloat16");
+  }
+}
+// The table of a tensor of scores, as the kernels take it. Its device and dtype are already checked.
+inline Table table_of(const Tensor& t, const char* name, const Sizes& size) {
   int64_t stride[3];
   strides_of(t, name, size, stride);
-  return {data<const T>(t), stride[0], stride[1], stride[2]};
+  return {t.data_ptr(), type_of(t.scalar_type(), name), stride[0], stride[1], stride[2]};
 }
 
 // The size of the gradient, (B, N or 1, M or 1), of scores that broadcast to `full`.

@@ -25,7 +25,7 @@ except ImportError as error:
     print(f"warp.py: error: {reason} (this example needs softdp, matplotlib and tqdm)", file=sys.stderr)
     raise SystemExit(2) from None
 
-EVENTS, SIGNAL, FEATURES = 16, 6, 32  # what a pair shares, in the first features before they are mixed
+EVENTS, SIGNAL, FEATURES = 16, 6, 32  # of a pair; features of an event; of a step, with noise
 TRAINING, HELD_OUT = 64, 32  # pairs
 GAMMA = 0.2
 
@@ -51,15 +51,15 @@ class Pairs(NamedTuple):
 
 
 def draw_pairs(count: int, mixing: Tensor) -> Pairs:
-    """Pairs of noise that hides a common signal; `mixing` spreads both over all features."""
-    # An event that lasts several steps in x lasts one in y, or the other way round: so the warp is one path.
+    """Draw pairs that hide a common signal in noise; `mixing` spreads both over all features."""
+    # An event that lasts several steps in x lasts one in y, or the reverse. The warp is then one path.
     lasts = torch.randint(1, 4, (count, EVENTS))
     in_x = torch.rand(count, EVENTS) < 0.5
     longest = int(lasts.sum(1).max())
     signals = torch.randn(count, EVENTS, SIGNAL)
     sides, events, lengths = [], [], []
     for steps in (torch.where(in_x, lasts, 1), torch.where(in_x, 1, lasts)):
-        # The event at a step is the number of events that ended before it; past the last, EVENTS.
+        # The event at a step is the number of events that ended before it. Past the last it is EVENTS.
         ends = steps.cumsum(1)
         event = (torch.arange(longest)[:, None] >= ends[:, None, :]).sum(2)
         shown = signals.gather(1, event.clamp(max=EVENTS - 1)[..., None].expand(-1, -1, SIGNAL))
@@ -81,20 +81,22 @@ class Aligner(torch.nn.Module):
         self.gap = torch.nn.Parameter(torch.zeros(()))
 
     def scores(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """What softdp takes: match, cosines of the encoded steps, (B, N, M), and the gap."""
+        """Scores for softdp: match (B, N, M), the cosines of the encoded steps, and the gap."""
         x, y = (torch.nn.functional.normalize(self.encoder(t), dim=2) for t in (pairs.x, pairs.y))
         return x @ y.mT, self.gap
 
 
 def errors(model: Aligner, pairs: Pairs) -> Tensor:
-    """(B,) squared error of the expected alignment, as a share of the warp's cells: 0 where they agree, 1
-    for an alignment that is 0 everywhere."""
+    """Squared error of each expected alignment, divided by the number of its warp's cells: (B,).
+
+    0 is perfect; 1 is an alignment of zeros.
+    """
     E = softdp.fsd_alignment(*model.scores(pairs), gamma=GAMMA, boundary="anchored", **pairs.lengths)
     return (E - pairs.warp).square().sum((1, 2)) / pairs.warp.sum((1, 2))
 
 
 def found(model: Aligner, pairs: Pairs) -> float:
-    """Share of the warps' cells that the best paths pass."""
+    """Share of the warps' cells that lie on the best paths."""
     paths = softdp.fsd_path(*model.scores(pairs), boundary="anchored", **pairs.lengths)
     hits = [pairs.warp[b, i, j] for b, path in enumerate(paths.tolist()) for i, j, _ in path]
     return float(sum(hits) / pairs.warp.sum())
@@ -112,7 +114,7 @@ def train(model: Aligner, pairs: Pairs, steps: int) -> None:
 
 
 def draw_row(panels: Sequence[Axes], model: Aligner, pairs: Pairs, when: str) -> None:
-    """The first pair's scores and expected alignment; over both its best path and its known warp."""
+    """Draw the first pair's scores and expected alignment, each with its best path and its known warp."""
     scores = model.scores(pairs)
     scored, aligned = plot.fsd_pair(*scores, gamma=GAMMA, boundary="anchored", **pairs.lengths, axes=panels)
     for panel in (scored, aligned):
@@ -131,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = Path("runs/alignment")
     parser.add_argument("--out", metavar="DIR", type=Path, default=out, help=f"results (default {out})")
     args = parser.parse_args(argv)
-    # The tensors are small: one thread is fastest, and its sums come out the same on any machine.
+    # One thread is fastest: the tensors are small. Its sums are the same on any machine.
     torch.set_num_threads(1)
     torch.manual_seed(args.seed)
     mixing, _ = torch.linalg.qr(torch.randn(FEATURES, FEATURES))
@@ -155,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{name:15}{error[0]:9.3f}{error[1]:11.3f}{share:20.1%}{gap:7.2f}")
     figure.suptitle("A pair that training did not see")
     legend = figure.legend(handles=panels[0, 0].get_lines(), loc="outside lower center", ncols=2)
-    legend.get_frame().set_facecolor("0.85")  # the path is white
+    legend.get_frame().set_facecolor("0.85")  # the best path is white
     args.out.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out / "warp.png", dpi=92)
     print(f"wrote {args.out / 'warp.png'}")

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def ablation_table(results: Mapping[str, np.ndarray], tiou: Sequence[float]) -> str:
-    """mAP in percent of each variant, (seeds, K), as rows of a table."""
+    """The table of each variant's mAP in percent, (seeds, K): a row for each variant."""
     shown = [k for k, threshold in enumerate(tiou) if round(10 * threshold) % 2 == 1]
     levels = " / ".join(f"{tiou[k]:g}" for k in shown)
     heads = ["variant", "average mAP", "minus base, paired", "seeds above base"]

@@ -25,7 +25,7 @@ def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> 
 
 
 def restore(model: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> int:
-    """Undo snapshot and return the epoch to go on with."""
+    """Restore a snapshot. Returns the epoch to continue with."""
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["rng"])
@@ -35,19 +35,19 @@ def restore(model: nn.Module, optimizer: torch.optim.Optimizer, state: State) ->
 
 
 def write_checkpoint(path: Path, checkpoint: State) -> None:
-    """Write the whole file or nothing: an interrupted run leaves the last checkpoint."""
+    """Write the whole file or nothing: an interrupted run keeps the last checkpoint."""
     temporary = path.with_suffix(".tmp")
     torch.save(checkpoint, temporary)
     temporary.replace(path)
 
 
 def read_checkpoint(path: Path, fresh: State, epochs: int) -> State:
-    """The checkpoint to resume, or ValueError with what is wrong with it."""
+    """Read the checkpoint to resume. Raises ValueError, with the reason, if that is not possible."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"no checkpoint to resume: {path} is not there") from None
-    except Exception:  # what torch.load raises on a foreign file depends on its bytes
+    except Exception:  # torch.load raises many kinds of errors on foreign files
         raise ValueError(f"{path} cannot be read as a checkpoint") from None
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of this example")

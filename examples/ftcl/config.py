@@ -16,7 +16,7 @@ class Config:
     instances: tuple[int, int] = (2, 5)
     instance_samples: tuple[int, int] = (20, 60)
     two_class_probability: float = 0.4
-    gap_concentration: float = 3.0  # of the Dirichlet that shares out the background
+    gap_concentration: float = 3.0  # of the Dirichlet distribution that divides the background
     test_seed: int = 7
     train_seed: int = 1000  # plus the run's seed
 
@@ -63,10 +63,10 @@ class Config:
 
     @property
     def classes(self) -> int:
-        """Actions and, last, the background."""
+        """The number of classes: the actions and, as the last class, the background."""
         return len(self.actions) + 1
 
     def warmup(self, epochs: int) -> int:
-        """Steps without contrasting; one epoch in a run that the full warm-up would use up."""
+        """Steps without contrasting: one epoch in a run that is no longer than the full warm-up."""
         short = epochs * self.epoch_steps <= self.warmup_steps
         return self.epoch_steps if short else self.warmup_steps

@@ -22,7 +22,7 @@ class Recording(NamedTuple):
 
 
 class TrainingSet(NamedTuple):
-    """What training may see: features (R, T, F) and video-level labels (R, C). No segments."""
+    """The data that training may see: features (R, T, F) and video-level labels (R, C). No segments."""
 
     features: Tensor
     labels: Tensor
@@ -50,7 +50,7 @@ class Scaling(NamedTuple):
 
 
 def load(seed: int, config: Config) -> tuple[TrainingSet, TestSet]:
-    """Compose both splits. The seed draws the training recordings; the test ones are fixed."""
+    """Compose both splits. The seed draws the training recordings; the test recordings are fixed."""
     train_clips, test_clips = load_clips("train"), load_clips("test")
     channels = Scaling.of(np.concatenate([np.hstack(c).T for c in train_clips.values()]))
     train = compose_split(train_clips, config.train_seed + seed, config)
@@ -78,7 +78,7 @@ def compose_split(clips: Clips, seed: int, config: Config) -> list[Recording]:
 
 
 def compose(clips: Clips, rng: np.random.Generator, config: Config) -> Recording:
-    """One recording: action crops of one or two classes with background between and around them."""
+    """Compose a recording: action crops of one or two classes, with background around each."""
     count = rng.integers(config.instances[0], config.instances[1] + 1)
     shortest, longest = config.instance_samples
     lengths = rng.integers(shortest, longest + 1, size=count)
@@ -93,7 +93,7 @@ def compose(clips: Clips, rng: np.random.Generator, config: Config) -> Recording
 
 
 def draw_labels(count: int, rng: np.random.Generator, config: Config) -> list[str]:
-    """The classes of a recording's instances, (count,); where there are two, both occur."""
+    """Draw the classes of a recording's instances, (count,). If two classes are drawn, both occur."""
     kinds = 2 if rng.random() < config.two_class_probability else 1
     chosen = rng.permutation(config.actions)[:kinds]
     labels = np.concatenate([chosen, rng.choice(chosen, count - kinds)])
@@ -101,7 +101,7 @@ def draw_labels(count: int, rng: np.random.Generator, config: Config) -> list[st
 
 
 def share_out(total: int, parts: int, rng: np.random.Generator, config: Config) -> np.ndarray:
-    """Split a number of samples at random: (parts,) non-negative integers that sum to it."""
+    """Split `total` samples at random into non-negative integers (parts,)."""
     shares = rng.dirichlet([config.gap_concentration] * parts)
     bounds = np.rint(np.cumsum(shares) * total).astype(int)
     bounds[-1] = total
@@ -115,7 +115,7 @@ def crop(clips: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray
 
 
 def background(clips: Clips, length: int, rng: np.random.Generator, config: Config) -> np.ndarray:
-    """Background of any length, (channels, length): as many crops as it takes."""
+    """Background of any length, (channels, length), composed of as many crops as needed."""
     pool = clips[config.background]
     longest = pool.shape[2]
     lengths = [longest] * (length // longest) + [length % longest]
@@ -154,6 +154,6 @@ class Pairs:
         self.target = torch.arange(count) < count // 2
 
     def draw(self) -> Tensor:
-        """Recording indices (pairs, 2), drawn from the global CPU generator; positives first."""
+        """Recording indices (pairs, 2), drawn with the global CPU generator; positives first."""
         wanted = [(self.positive, self.count // 2), (self.negative, self.count - self.count // 2)]
         return torch.cat([pool[torch.randint(len(pool), (count,))] for pool, count in wanted])

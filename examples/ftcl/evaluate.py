@@ -70,7 +70,7 @@ def average_precision(
         overlaps = temporal_iou(np.array(detection[:2]), truth[video])
         best_first = np.argsort(-overlaps, kind="stable")
         for level, threshold in enumerate(tiou):
-            # A detection may claim its second-best segment when the best one is already taken.
+            # If another detection has taken the best segment, this one may take the second best.
             free = (overlaps[best_first] >= threshold) & ~taken[video][level, best_first]
             if free.any():
                 taken[video][level, best_first[free.argmax()]] = True

@@ -37,7 +37,7 @@ def localize(
     fine_attention = upsample(attention, config.hop)
     detections = []
     for c in kept_classes(video[:-1], config.class_threshold):
-        # Not softmax(attention x activation): its floor, 1 / (C + 1), makes low thresholds idle.
+        # softmax(attention x activation) never falls below 1 / (C + 1): low thresholds would do nothing.
         score = upsample(attention * probability[:, c], config.hop)
         spans = proposals([score, fine_attention], config.thresholds)
         contrast = outer_inner_contrast(score, spans, config.outer_margin)
@@ -50,13 +50,13 @@ def localize(
 
 
 def kept_classes(video: np.ndarray, threshold: float) -> list[int]:
-    """The actions a recording is searched for: those above the threshold, or else the best one."""
+    """The actions to localize in a recording: those above the threshold, or else the best one."""
     kept = np.flatnonzero(video > threshold)
     return kept.tolist() or [int(video.argmax())]
 
 
 def upsample(curve: np.ndarray, factor: int) -> np.ndarray:
-    """Snippets to samples by linear interpolation between centres, (T,) -> (T * factor,)."""
+    """Interpolate linearly between the centres of snippets, (T,) -> samples (T * factor,)."""
     samples = (np.arange(len(curve) * factor) + 0.5) / factor
     return np.interp(samples, np.arange(len(curve)) + 0.5, curve)
 
@@ -79,7 +79,7 @@ def runs(mask: np.ndarray) -> np.ndarray:
 def outer_inner_contrast(curve: np.ndarray, spans: np.ndarray, margin: float) -> np.ndarray:
     """Mean inside each span minus the mean just outside it, (L,) and (K, 2) -> (K,).
 
-    Outside is that share of the span on either side, cut at the recording's ends.
+    Outside is `margin` times the span's length on either side, cut at the recording's ends.
     """
     total = np.concatenate([[0.0], np.cumsum(curve)])
     start, end = spans[:, 0], spans[:, 1]
@@ -92,7 +92,7 @@ def outer_inner_contrast(curve: np.ndarray, spans: np.ndarray, margin: float) ->
 
 
 def nms(spans: np.ndarray, score: np.ndarray, tiou: float) -> list[int]:
-    """Indices of the spans kept, best first; one that overlaps a better one by tiou goes."""
+    """Indices of the kept spans, best first. A span with this tIoU or more with a better one is dropped."""
     order = np.argsort(-score, kind="stable")
     kept = []
     while len(order):

@@ -37,7 +37,7 @@ def training_loss(
 
 
 def classification_loss(output: Output, labels: Tensor, config: Config) -> Tensor:
-    """Everything that video labels can teach without contrasting; labels (B, C)."""
+    """The losses from video labels (B, C) without contrasting."""
     return (
         multiple_instance_loss(output.video, labels)
         + config.guide_weight * guide_loss(output)
@@ -49,7 +49,7 @@ def classification_loss(output: Output, labels: Tensor, config: Config) -> Tenso
 def multiple_instance_loss(video: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of the three branches, video (B, 3, C + 1), labels (B, C).
 
-    Instances show the actions, background only background, context both.
+    Instances show the actions, background shows only background, and context shows both.
     """
     on, off = torch.ones_like(labels[:, :1]), torch.zeros_like(labels[:, :1])
     targets = torch.stack(
@@ -65,14 +65,14 @@ def multiple_instance_loss(video: Tensor, labels: Tensor) -> Tensor:
 
 
 def guide_loss(output: Output) -> Tensor:
-    """The class activation must call background what the instance attention leaves out."""
+    """The class activation must show background where the instance attention is low."""
     attention = output.attention[..., INSTANCE]
     background = (attention[..., None] * output.activation).softmax(2)[..., -1]
     return (1 - background - attention.detach()).abs().sum(1).mean()
 
 
 def feature_norm_loss(output: Output, margin: float) -> Tensor:
-    """Embeddings by length: instance above context above background, the last one short."""
+    """Embedding norms: instance above context above background, by a margin; background near 0."""
     norm = output.branch.norm(dim=2)
     instance, context, background = norm[:, INSTANCE], norm[:, CONTEXT], norm[:, BACKGROUND]
     too_close = (margin - instance + context).relu() + (margin - context + background).relu()
@@ -85,7 +85,7 @@ def sparsity_loss(output: Output) -> Tensor:
 
 
 def fsd_contrast(model: FTCL, x: Output, y: Output, same: Tensor, config: Config) -> Tensor:
-    """Actions aligned with actions (same label) against actions with action-like background."""
+    """Align actions with actions (same label), in contrast to actions with action-like background."""
     x, y = fsd_candidates(model, x, y, same, config)
     return config.fsd_weight * softdp.fsd_loss(x, y, same, gamma=config.fsd_gamma)
 
@@ -98,7 +98,7 @@ def lcs_contrast(model: FTCL, x: Output, y: Output, same: Tensor, config: Config
 
 
 def unordered_contrast(model: FTCL, x: Output, y: Output, same: Tensor, config: Config) -> Tensor:
-    """Control: both contrasts' candidates and weights, scored by K x mean cosine, no alignment."""
+    """Control: the candidates and weights of both contrasts, scored without alignment."""
     fsd_x, fsd_y = fsd_candidates(model, x, y, same, config)
     fsd = mean_cosine_loss(fsd_x, fsd_y, same)
     lcs = mean_cosine_loss(*lcs_candidates(x, y, config), same)
@@ -106,7 +106,7 @@ def unordered_contrast(model: FTCL, x: Output, y: Output, same: Tensor, config: 
 
 
 def mean_cosine_loss(x: Tensor, y: Tensor, same: Tensor) -> Tensor:
-    """K times the mean cosine, (P, K, D): at most K, as an LCS is, and blind to order."""
+    """Contrast of K times the mean cosine, (P, K, D). It is at most K, as an LCS is, and ignores order."""
     score = torch.einsum("pid,pjd->p", F.normalize(x, dim=2), F.normalize(y, dim=2)) / x.shape[1]
     return score[~same].mean() - score[same].mean()
 

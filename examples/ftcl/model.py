@@ -1,4 +1,4 @@
-"""Snippet features to embedding, three-branch attention and class activation sequence."""
+"""The model: embedding, three-branch attention and class activation sequence of snippet features."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ INSTANCE, CONTEXT, BACKGROUND = range(3)  # the attention's branches
 
 
 class Output(NamedTuple):
-    """What the losses and the localization read; the background is the last class."""
+    """The outputs that the losses and the localization read; the background is the last class."""
 
     embedding: Tensor  # (B, T, D)
     attention: Tensor  # (B, T, 3), sums to 1 over the branches
     activation: Tensor  # (B, T, C + 1), logits: the class activation sequence
-    video: Tensor  # (B, 3, C + 1), logits of the whole recording, one row a branch
+    video: Tensor  # (B, 3, C + 1), logits of the whole recording, one row for each branch
     branch: Tensor  # (B, 3, D), mean embedding of each branch's top snippets
 
 
 class FTCL(nn.Module):
-    """Localization by classification, with an extra head for the candidates that FSD aligns."""
+    """Localization by classification, with another head for the candidates that FSD aligns."""
 
     def __init__(self, features: int, config: Config) -> None:
         super().__init__()
@@ -56,6 +56,6 @@ def candidates(embedding: Tensor, attention: Tensor, first: int, last: int) -> T
 
 
 def ranked_snippets(attention: Tensor, first: int, last: int) -> Tensor:
-    """Their indices, ascending: (B, T) -> (B, last - first)."""
+    """Indices of these snippets, ascending: (B, T) -> (B, last - first)."""
     ranked = attention.argsort(dim=1, descending=True, stable=True)
     return ranked[:, first:last].sort(1).values

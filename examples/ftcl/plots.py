@@ -1,4 +1,4 @@
-"""The two pictures: what was found in time, and how FSD aligned two pairs."""
+"""The two pictures: the detections in time, and FSD's alignment of two pairs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from torch.nn import functional as F  # noqa: N812
 import softdp
 from softdp import plot
 
-# Okabe and Ito's colours, told apart by colour-blind readers.
+# Okabe and Ito's colours: colour-blind readers can tell them apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73")
-SHOWN = 6  # detections of a recording, the best; the many weak ones would hide them
+SHOWN = 6  # the best detections of a recording: many weak ones would hide them
 
 
 def plot_timeline(path: Path, model: FTCL, test: TestSet, config: Config) -> None:
-    """Ground truth, attention, class activations and detections: for each action, the first test
-    recording that starts with it."""
+    """Draw ground truth, attention, class activations and detections of some test recordings.
+
+    These are, for each action, the first recording that starts with it.
+    """
     first = [segments[0].label for segments in test.segments.values()]
     shown = [first.index(action) for action in config.actions if action in first]
     names = list(test.segments)
@@ -48,7 +50,7 @@ def plot_timeline(path: Path, model: FTCL, test: TestSet, config: Config) -> Non
 
 
 def draw_curves(panel: Axes, output: Output, row: int, config: Config) -> None:
-    """Instance attention and, in colours, the actions' class activations as probabilities."""
+    """Draw instance attention and, in colours, the actions' class activations as probabilities."""
     hop = config.hop / config.sample_rate
     time = (np.arange(output.attention.shape[1]) + 0.5) * hop
     attention = output.attention[row, :, INSTANCE].numpy()
@@ -62,7 +64,7 @@ def draw_curves(panel: Axes, output: Output, row: int, config: Config) -> None:
 
 
 def draw_bars(panel: Axes, truth: list[Segment], found: list[Detection], config: Config) -> None:
-    """Ground truth above the curves; below them detections, overlapping ones in lower lanes."""
+    """Draw ground truth above the curves and detections below; overlapping ones go to lower lanes."""
     colour_of = dict(zip(config.actions, COLOURS, strict=True))
     for s in truth:
         panel.broken_barh([(s.start, s.end - s.start)], (1.1, 0.2), color=colour_of[s.label])
@@ -83,7 +85,7 @@ def draw_bars(panel: Axes, truth: list[Segment], found: list[Detection], config:
 
 
 def plot_alignment(path: Path, model: FTCL, train: TrainingSet, config: Config) -> None:
-    """FSD's match scores and path mass for a positive and a negative pair of training data."""
+    """Draw FSD's match scores and path mass of a positive and a negative training pair."""
     pairs = Pairs(train.labels, config.pairs)
     drawn = torch.stack([pairs.positive[0], pairs.negative[0]])
     x, y = (predict(model, train.features[side]) for side in drawn.T)
@@ -102,7 +104,7 @@ def plot_alignment(path: Path, model: FTCL, train: TrainingSet, config: Config) 
         ):
             plot.matrix(table, panel, label=title, cmap=colours, vmin=low, vmax=1, values=".2f")
             panel.set_title(kind, fontsize=10)
-            # Candidates are picked here and there: their times are no multiples of a step.
+            # Candidates can be any snippets: their times are no multiples of a step.
             panel.set_yticks(range(len(x_times[p])), [f"{t:.1f}" for t in x_times[p]])
             panel.set_xticks(range(len(y_times[p])), [f"{t:.1f}" for t in y_times[p]])
             panel.set(ylabel="candidates of x: time (s)", xlabel="candidates of y: time (s)")
@@ -110,14 +112,14 @@ def plot_alignment(path: Path, model: FTCL, train: TrainingSet, config: Config) 
 
 
 def cosines(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """What fsd_loss scores: match from the first half of the features, gap from the second."""
+    """The scores of fsd_loss: match from the first half of the features, gap from the second."""
     halves = zip(x.chunk(2, dim=2), y.chunk(2, dim=2), strict=True)
     match, gap = (F.normalize(a, dim=2) @ F.normalize(b, dim=2).mT for a, b in halves)
     return match, gap
 
 
 def candidate_times(x: Output, y: Output, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Centres in seconds of a positive (row 0) and a negative pair's candidates, (2, K) each."""
+    """Centres, in seconds, of the candidates of a positive (row 0) and a negative pair: (2, K) each."""
     K = config.fsd_candidates
     hop = config.hop / config.sample_rate
     x_picked = ranked_snippets(x.attention[..., INSTANCE], 0, K)

@@ -1,7 +1,7 @@
 """FTCL end to end: train on video labels, localize actions in time, compare with the baseline.
 
 python examples/ftcl/train.py                       on one CPU core; writes runs/ftcl/
-python examples/ftcl/train.py --ablate --seeds 6    which of the two losses does what
+python examples/ftcl/train.py --ablate --seeds 6    what each of the two losses adds
 """
 
 from __future__ import annotations
@@ -45,8 +45,10 @@ def fit(
     save: Callable[[State], None] = lambda state: None,
     name: str | None = None,
 ) -> FTCL:
-    """Train one variant, from a checkpoint's state if given; save is called after each epoch. The progress
-    bar shows the name, or the variant."""
+    """Train one variant, from a checkpoint's state if that is given.
+
+    save is called after each epoch. The progress bar shows the name, or the variant.
+    """
     torch.manual_seed(seed)
     model = FTCL(train.features.shape[2], config).to(device).train()
     optimizer = torch.optim.Adam(
@@ -78,13 +80,13 @@ def score(model: FTCL, test: TestSet, config: Config) -> np.ndarray:
 
 
 def untrained(train: TrainingSet, seed: int, config: Config) -> FTCL:
-    """The model that a seed's training starts from: chance."""
+    """The model that a seed's training starts from. Its mAP is chance."""
     torch.manual_seed(seed)
     return FTCL(train.features.shape[2], config)
 
 
 def compare(args: argparse.Namespace, checkpoint: State, config: Config) -> None:
-    """The default run: FTCL beside its baseline; writes all that the README lists."""
+    """The default run: train FTCL and its baseline, and write the files that the README lists."""
     train, test = load(args.seed, config)
     runs = checkpoint["runs"]
     scores = {"untrained": score(untrained(train, args.seed, config), test, config)}
@@ -122,7 +124,7 @@ def compare(args: argparse.Namespace, checkpoint: State, config: Config) -> None
 
 
 def report(scores: dict[str, np.ndarray], config: Config) -> str:
-    """mAP at each tIoU, a column a model."""
+    """The table of mAP at each tIoU, with a column for each model."""
     lines = ["mAP in % at tIoU " + "".join(f"{name:>12}" for name in scores)]
     rows = [(f"{t:.1f}", [v[k] for v in scores.values()]) for k, t in enumerate(config.tiou)]
     rows.append(("average", [v.mean() for v in scores.values()]))
@@ -131,7 +133,7 @@ def report(scores: dict[str, np.ndarray], config: Config) -> str:
 
 
 def run_ablation(args: argparse.Namespace, config: Config) -> None:
-    """Every variant on every seed; prints the table and writes ablation.json."""
+    """Train every variant on every seed, print the table and write ablation.json."""
     names = ["untrained", *VARIANTS]
     results: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for seed in range(args.seed, args.seed + args.seeds):
@@ -149,7 +151,7 @@ def run_ablation(args: argparse.Namespace, config: Config) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     parser, args = parse(argv)
     config = Config()
-    # The tensors are small: one thread is fastest, and its sums come out the same on any machine.
+    # One thread is fastest: the tensors are small. Its sums are the same on any machine.
     torch.set_num_threads(1)
     checkpoint = {
         "format": FORMAT,

@@ -22,7 +22,7 @@ ORDER = {
     "diagonal": Setting(scale=20.0),
     "LCS": Setting(scale=5.0, threshold=0.7),
     "FSD": Setting(gamma=0.03),
-    "FSD, gap 0": Setting(gamma=0.03),  # what FSD has
+    "FSD, gap 0": Setting(gamma=0.03),  # the setting of FSD
     "soft-DTW": Setting(scale=5.0, gamma=0.01),
     "soft-DTW + gap": Setting(scale=5.0, gamma=0.01),
 }
@@ -42,13 +42,13 @@ class Config:
     # A sequence is a row of phases. A phase is a crop of a real clip. All orders hold the same phases.
     actions: tuple[str, ...] = ("standing", "walking", "running", "badminton")
     repeats: int = 1  # of each action in a sequence, never twice in a row
-    background: str | None = None  # between and around the phases
+    background: str | None = None  # before, between and after the phases
     background_snippets: float = 0.0  # mean length of each background part, exponentially distributed
     snippets: int | None = 24  # length of a sequence; None: the sum of its phases
     phase_snippets: float = 6.0  # before warping; unused where `snippets` is set
     shortest: int = 2  # snippets of a phase
-    warp: float = 1.4  # durations vary by exp(U(-warp, warp)), the tempo within by the square root of that
-    train_sequences: int = 30  # an order
+    warp: float = 1.4  # a factor exp(U(-warp, warp)) for durations, the square root of another for tempo
+    train_sequences: int = 30  # of each order
     test_sequences: int = 12
 
     # Snippets, in samples at 10 Hz.
@@ -59,7 +59,7 @@ class Config:
     width: int = 64
     steps: int = 250
     batch_orders: int = 6
-    batch_sequences: int = 3  # an order
+    batch_sequences: int = 3  # of each order
     weight_decay: float = 1e-4
     settings: Mapping[str, Setting] = field(default_factory=lambda: ORDER)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 Clips = dict[str, np.ndarray]  # action -> (K, channels, samples)
 Order = tuple[str, ...]
-BACKGROUND = -1  # in Sequences.phases; the padding too
+BACKGROUND = -1  # in Sequences.phases, also for padding
 
 
 class Sequences(NamedTuple):
@@ -30,7 +30,7 @@ def load(seed: int, config: Config, validate: bool = False) -> tuple[Sequences, 
     """Training and test sequences: different orders, and crops of different clips.
 
     The seed draws the split of the orders and all sequences. With validate, both come from the training
-    orders and the training clips, cut in two once more: what settings are chosen on.
+    orders and the training clips, which are split once more. Settings are chosen on these.
     """
     rng = np.random.default_rng(seed)
     orders = halves([tuple(order) for order in rng.permutation(all_orders(config))])
@@ -48,7 +48,7 @@ def load(seed: int, config: Config, validate: bool = False) -> tuple[Sequences, 
 
 
 def halves(items: Sequence) -> tuple[Sequence, Sequence]:
-    """The first half, the longer one, and the second."""
+    """The first half, which may be longer by one, and the second half."""
     middle = (len(items) + 1) // 2
     return items[:middle], items[middle:]
 
@@ -60,7 +60,7 @@ def load_clips(split: str) -> Clips:
 
 
 def all_orders(config: Config) -> list[Order]:
-    """Every order of the phases with no action twice in a row: its contents never tell a sequence's class."""
+    """Every order of the phases with no action twice in a row. All orders have the same contents."""
     orders = set(permutations(config.actions * config.repeats))
     return sorted(order for order in orders if all(a != b for a, b in pairwise(order)))
 
@@ -68,7 +68,7 @@ def all_orders(config: Config) -> list[Order]:
 def compose_split(
     orders: Sequence[Order], clips: Clips, count: int, rng: np.random.Generator, config: Config
 ) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """Snippet features, phases and order of count sequences an order; orders take turns."""
+    """Snippet features, phases and order of `count` sequences of each order; the orders take turns."""
     split = []
     for _ in range(count):
         for k, order in enumerate(orders):
@@ -96,7 +96,7 @@ def compose(
 
 
 def durations(count: int, rng: np.random.Generator, config: Config) -> np.ndarray:
-    """Warped snippets of a sequence's phases, (count,)."""
+    """Warped durations of a sequence's phases in snippets, (count,)."""
     weights = np.exp(rng.uniform(-config.warp, config.warp, count))
     if config.snippets is None:
         return np.maximum(np.rint(config.phase_snippets * weights).astype(int), config.shortest)
@@ -109,7 +109,7 @@ def durations(count: int, rng: np.random.Generator, config: Config) -> np.ndarra
 
 
 def backgrounds(count: int, rng: np.random.Generator, config: Config) -> np.ndarray:
-    """Snippets of background before, between and after the phases, (count,); some are 0."""
+    """Durations of the background parts in snippets, (count,); some are 0."""
     return np.rint(rng.exponential(config.background_snippets, count)).astype(int)
 
 

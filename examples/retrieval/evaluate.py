@@ -7,10 +7,11 @@ from torch import Tensor
 
 
 def average_precision(table: Tensor, orders: Tensor) -> Tensor:
-    """Of every sequence as the query, the others ranked by score: table (S, S), orders (S,) -> (S,).
+    """Average precision of every sequence as the query: table (S, S), orders (S,) -> (S,).
 
-    The mean, over the sequences of the query's order, of the share of that order among those ranked as high
-    or higher. A query is never ranked itself.
+    The query ranks all other sequences by score, not itself. The precision at a sequence is the share of the
+    query's order among the sequences ranked as high or higher. The result is the mean of the precision over
+    the sequences of the query's order.
     """
     S = len(orders)
     own = torch.eye(S, dtype=torch.bool)
@@ -21,9 +22,10 @@ def average_precision(table: Tensor, orders: Tensor) -> Tensor:
 
 
 def one_shot_accuracy(table: Tensor, orders: Tensor) -> float:
-    """Each order known by one sequence, the others classified by the best score; the mean over K episodes.
+    """Share of right classes when one sequence of each order is known: the mean over K episodes.
 
-    Episode k takes the k-th sequence of every order, of K each.
+    Every order has K sequences. Episode k knows the k-th of each. Every other sequence gets the order of the
+    known sequence with the best score.
     """
     known = orders.argsort(stable=True).view(int(orders.max()) + 1, -1)
     right = []

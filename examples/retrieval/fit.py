@@ -1,4 +1,4 @@
-"""Training an encoder through a score, and the table of scores that it gives."""
+"""Trains an encoder through a score, and makes the table of the scores of all pairs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def fit(
     config: Config,
     tick: Callable[[float], None] = lambda loss: None,
 ) -> nn.Module:
-    """Train an encoder; tick takes each step's loss. A seed's methods start alike and see the same pairs."""
+    """Train an encoder. tick takes the loss of each step.
+
+    With the same seed all methods start from the same weights and see the same pairs.
+    """
     model = untrained(train, seed, config)
     batches = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(
@@ -41,10 +44,10 @@ def fit(
 
 
 def untrained(train: Sequences, seed: int, config: Config) -> nn.Module:
-    """What a seed's training starts from.
+    """The encoder that a seed's training starts from.
 
-    Each snippet is embedded on its own: an encoder that saw its neighbours would let a score that is blind
-    to order see order.
+    It embeds each snippet by itself. If it saw the neighbours of a snippet, a score that ignores order would
+    still depend on the order.
     """
     torch.manual_seed(seed)
     features, width = train.features.shape[2], config.width
@@ -52,7 +55,7 @@ def untrained(train: Sequences, seed: int, config: Config) -> nn.Module:
 
 
 def draw(orders: Tensor, config: Config, generator: torch.Generator) -> Tensor:
-    """The sequences of a batch: some orders, and some sequences of each."""
+    """Draw the sequences of a batch: some orders, and some sequences of each."""
     chosen = torch.randperm(int(orders.max()) + 1, generator=generator)[: config.batch_orders]
     drawn = []
     for order in chosen:
@@ -69,8 +72,8 @@ def embed(model: nn.Module, sequences: Sequences, drawn: Tensor | slice = slice(
 def contrast(scores: Tensor, pairs: Tensor, orders: Tensor, setting: Setting) -> Tensor:
     """The loss of all pairs (P, 2) of a batch, with the orders of its sequences (S,).
 
-    FTCL's, the mean score of the pairs of two orders minus that of the pairs of one; or the supervised
-    contrastive loss (Khosla et al., NeurIPS 2020).
+    It is FTCL's loss or the supervised contrastive loss (Khosla et al., NeurIPS 2020). FTCL's loss is the
+    mean score of pairs with different orders minus the mean score of pairs with the same order.
     """
     if setting.scale is None:
         same = orders[pairs[:, 0]] == orders[pairs[:, 1]]
@@ -82,7 +85,7 @@ def contrast(scores: Tensor, pairs: Tensor, orders: Tensor, setting: Setting) ->
 
 @torch.no_grad()
 def score_table(method: str, model: nn.Module, sequences: Sequences, setting: Setting) -> Tensor:
-    """Scores of all sequences with all, (S, S)."""
+    """The scores of all pairs of sequences, (S, S)."""
     embedded = embed(model, sequences)
     pairs = all_pairs(len(sequences.lengths))
     scores = torch.cat([SCORES[method](embedded, chunk, setting) for chunk in pairs.split(CHUNK)])

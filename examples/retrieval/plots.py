@@ -1,4 +1,4 @@
-"""The two pictures: what a query finds under three scores, and where FSD aligns it."""
+"""The two pictures: a query's nearest sequences under three scores, and FSD's alignment of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import softdp
 
-# Okabe and Ito's colours, told apart by colour-blind readers.
+# Okabe and Ito's colours: colour-blind readers can tell them apart.
 COLOURS = {"standing": "#E69F00", "walking": "#0072B2", "running": "#D55E00", "badminton": "#009E73"}
 GREY = "#DDDDDD"  # background
 SAMPLE_RATE = 10  # Hz
@@ -27,10 +27,10 @@ COLUMNS = {"pool": "blind to order", "diagonal": "by index", "FSD": "aligned"}
 
 
 def plot_neighbours(path: Path, tables: dict[str, Tensor], test: Sequences, config: Config) -> int:
-    """A query and its nearest test sequences under each of COLUMNS; returns the query.
+    """Draw a query and its nearest test sequences under each of COLUMNS. Returns the query.
 
-    The query is neither the best nor the worst: its average precision under FSD is ahead of the diagonal's
-    by the median.
+    The query is a typical one: the lead of its average precision under FSD over that under the diagonal is
+    the median of all queries.
     """
     precision = {method: average_precision(tables[method], test.orders) for method in COLUMNS}
     gain = precision["FSD"] - precision["diagonal"]
@@ -69,7 +69,7 @@ def plot_neighbours(path: Path, tables: dict[str, Tensor], test: Sequences, conf
 def draw_phases(
     panel: Axes, sequence: int, row: int, test: Sequences, config: Config, framed: bool = False
 ) -> None:
-    """A sequence's phases over time, as a bar."""
+    """Draw a sequence's phases over time as a bar."""
     hop = config.hop / SAMPLE_RATE
     for start, end, colour in runs(sequence, test, config):
         panel.broken_barh([(start * hop, (end - start) * hop)], (row - 0.36, 0.72), color=colour, linewidth=0)
@@ -79,7 +79,7 @@ def draw_phases(
 
 
 def runs(sequence: int, test: Sequences, config: Config) -> list[tuple[int, int, str]]:
-    """First and last snippet and colour of each phase of a sequence; the last one excluded."""
+    """Start, end (excluded) and colour of each phase of a sequence, in snippets."""
     phases = test.phases[sequence, : test.lengths[sequence]].numpy()
     bounds = [0, *(np.flatnonzero(np.diff(phases)) + 1), len(phases)]
     colours = {k: COLOURS[action] for k, action in enumerate(config.actions)} | {BACKGROUND: GREY}
@@ -96,7 +96,7 @@ def legend(config: Config) -> list[Patch]:
 def plot_alignment(
     path: Path, query: int, model: nn.Module, table: Tensor, test: Sequences, config: Config
 ) -> None:
-    """FSD's expected alignment of the query with the nearest sequence of its order and of another one."""
+    """Draw FSD's alignment of the query with the nearest sequences of its own order and of another."""
     same = test.orders == test.orders[query]
     nearest = [int(table[query].masked_fill(~those, -torch.inf).argmax()) for those in (same, ~same)]
     pairs = torch.tensor([[query, other] for other in nearest])
@@ -117,7 +117,7 @@ def plot_alignment(
 
 
 def draw_alignment(panel: Axes, query: int, other: int, cells: Tensor, test: Sequences, config: Config):
-    """How much of all paths passes each cell, the phases of both sequences along the edges."""
+    """Draw the share of paths through each cell, with the phases of both sequences along the edges."""
     hop = config.hop / SAMPLE_RATE
     N, M = (int(test.lengths[s]) for s in (query, other))
     edge = 0.06 * max(N, M) * hop

@@ -1,4 +1,4 @@
-"""What was measured, as a table, and what it was measured with.
+"""The table of the results, and the machine and the versions that produced them.
 
 python examples/retrieval/report.py FILE    prints the table of a file that train.py wrote
 """
@@ -27,7 +27,7 @@ AGAINST = "diagonal", "soft-DTW"  # differences of mAP, seed by seed
 
 
 def table(results: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """A row a method, in Markdown; values in percent, mean and standard deviation over seeds."""
+    """A row for each method, in Markdown: percent, mean and standard deviation over seeds."""
     heads = [*HEADS, *(f"minus {other}, paired" for other in AGAINST)]
     rows = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for method, values in results.items():
@@ -40,7 +40,7 @@ def table(results: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
 
 
 def gap(results: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """FSD against itself without a gap."""
+    """The difference of FSD with and without its gap."""
     pairs = zip(results["FSD"]["mAP"], results["FSD, gap 0"]["mAP"], strict=True)
     return f"FSD minus FSD, gap 0, paired: {difference([a - b for a, b in pairs])}"
 
@@ -67,13 +67,13 @@ def provenance() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """What each package says of itself: torch's own string names its build, as in 2.14.1+cu130."""
+    """Each package's own version string: that of torch names its build, as in 2.14.1+cu130."""
     packages = softdp, torch, numpy, aeon
     return {"python": platform.python_version()} | {p.__name__: str(p.__version__) for p in packages}
 
 
 def cpu_model() -> str:
-    """The kernel's name for the CPU; Python's where there is none."""
+    """The CPU's name from the Linux kernel, or else from Python."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -83,7 +83,7 @@ def cpu_model() -> str:
 
 
 def commit() -> str | None:
-    """The checkout's commit, "+" where it has changes; None outside a git checkout."""
+    """The checkout's commit, with "+" if it has changes; None outside a git checkout."""
     command = ["git", "-C", str(Path(__file__).parent)]
     try:
         said = [

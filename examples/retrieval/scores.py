@@ -1,4 +1,4 @@
-"""How alike two embedded sequences are: two controls without alignment, and softdp's scores."""
+"""Scores of pairs of embedded sequences: two controls without alignment, and softdp's scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Embedded(NamedTuple):
 
 
 def pool(batch: Embedded, pairs: Tensor, setting: Setting) -> Tensor:
-    """Blind to order: the mean cosine of all snippets with all snippets."""
+    """Ignores order: the mean cosine of all snippets with all snippets."""
     inside = torch.arange(batch.embedding.shape[1]) < batch.lengths[:, None]
     total = (F.normalize(batch.embedding, dim=2) * inside[..., None]).sum(1)
     x, y = take(total / batch.lengths[:, None], pairs)
@@ -61,7 +61,7 @@ def fsd(batch: Embedded, pairs: Tensor, setting: Setting) -> Tensor:
 
 
 def fsd_without_gap(batch: Embedded, pairs: Tensor, setting: Setting) -> Tensor:
-    """FSD whose gaps score 0, all features scoring matches: what its gap adds."""
+    """FSD with gaps that score 0, and matches from all features: shows what FSD's gap adds."""
     (match,) = cosines(batch, pairs, heads=1)
     lengths = pair_lengths(batch, pairs)
     return per_snippet(softdp.fsd_score(match, 0.0, gamma=setting.gamma, **lengths), **lengths)
@@ -99,7 +99,7 @@ SCORES: dict[str, Score] = {
 
 
 def cosines(batch: Embedded, pairs: Tensor, heads: int) -> list[Tensor]:
-    """Cosines of all snippets with all snippets, (P, T, T), for each of so many parts of the features."""
+    """Cosines of all snippets with all snippets, (P, T, T), one for each of `heads` parts of the features."""
     units = (F.normalize(part, dim=2) for part in batch.embedding.chunk(heads, dim=2))
     return [x @ y.mT for x, y in (take(unit, pairs) for unit in units)]
 
@@ -116,7 +116,7 @@ def per_snippet(score: Tensor, x_lengths: Tensor, y_lengths: Tensor) -> Tensor:
 
 def take(rows: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
     """The rows (S, ...) of both sides of the pairs (P, 2)."""
-    x, y = (rows.index_select(0, side) for side in pairs.T)  # its gradient is faster than that of rows[side]
+    x, y = (rows.index_select(0, side) for side in pairs.T)  # with a faster gradient than rows[side]
     return x, y
 
 

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = VARIANTS[args.variant]
     settings = args.settings or config.settings
     config = replace(config, steps=args.steps or config.steps, settings=settings)
-    # The tensors are small: one thread is fastest, and its sums come out the same on any machine.
+    # One thread is fastest: the tensors are small. Its sums are the same on any machine.
     torch.set_num_threads(1)
     try:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Search settings for config.py, on training orders and training clips only: test data is not used.
+"""Search settings for config.py, with training orders and training clips only, no test data.
 
 python examples/retrieval/tune.py --variant order    writes runs/retrieval/tune-order.json
 
@@ -22,7 +22,7 @@ from fit import fit, score_table
 from report import provenance
 from tqdm import tqdm
 
-FIRST_SEED = 1000  # other seeds than those of the reported tables
+FIRST_SEED = 1000  # the reported tables use other seeds
 SCALES = None, 5.0, 10.0, 20.0  # None: FTCL's contrast
 WITHOUT_ALIGNMENT = [
     Setting(scale=scale, learning_rate=rate)

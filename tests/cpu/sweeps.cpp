@@ -1,7 +1,8 @@
-// The CPU sweeps without PyTorch, against sums of exponentials in double: for machines that CI only emulates.
+// Compares the CPU sweeps, without PyTorch, with sums of exponentials in double. It is for machines that CI
+// only emulates.
 //
-// zig c++ -target aarch64-linux-musl -static -O1 -std=c++17 -ffp-contract=off -DSOFTDP_ISA=baseline
-//     csrc/cpu/*.cpp tests/cpu/sweeps.cpp -o sweeps && qemu-aarch64 sweeps
+//   zig c++ -target aarch64-linux-musl -static -O1 -std=c++17 -ffp-contract=off -DSOFTDP_ISA=baseline
+//       csrc/cpu/*.cpp tests/cpu/sweeps.cpp -o sweeps && qemu-aarch64 sweeps
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -18,15 +19,18 @@
 namespace {
 using namespace softdp;
 using cpu::Problem;
-using cpu::Type;
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
 struct Case {
   const char* name;
-  bool lcs, anchored, double_scores;
+  Recurrence recurrence;
+  bool anchored, double_scores;
   double gamma;
   bool own_gap;  // a gap for each cell, or 0 for all
+  bool one_table() const { return tables_of(recurrence) == 1; }
+  bool charges() const { return recurrence == NeedlemanWunsch::kId; }
+  Start start() const { return charges() ? Start::kGaps : anchored ? Start::kAnchored : Start::kFree; }
 };
 struct Size {
   int64_t count, rows, columns;
@@ -47,20 +51,20 @@ cpu::Threads on_threads(int count) {
 
 template <class T>
 Result swept(const Case& c, const Size& size, const std::vector<double>& match,
-             const std::vector<double>& gap, int threads, const cpu::Edges& edges = {},
-             const std::vector<T>& weights = {}) {
+             const std::vector<double>& gap, int threads, const Boundary<double>& boundary = {},
+             const BoundaryGradient<double>& by_boundary = {}, const std::vector<T>& weights = {}) {
   const auto [B, N, M] = size;
   const std::vector<T> scores(match.begin(), match.end()), gaps(gap.begin(), gap.end());
   std::vector<T> score(B), gradient(match.size()), gap_gradient(gap.size()), ones(B, T(1));
   const Type type = sizeof(T) == 8 ? Type::kFloat64 : Type::kFloat32;
   Problem p{};
   p.pairs = {B, N, M, {}, {}};
-  p.lcs = c.lcs, p.anchored = c.anchored, p.shared_gap = true;
+  p.recurrence = c.recurrence, p.start = c.start(), p.shared_gap = true;
   p.gamma = c.gamma, p.threshold = 0.25;
   p.scores[0] = {scores.data(), type, N * M, M, 1};
-  p.scores[1] = c.lcs       ? p.scores[0]
-                : c.own_gap ? cpu::Table{gaps.data(), type, N * M, M, 1}
-                            : cpu::Table{gaps.data(), type, 0, 0, 0};
+  p.scores[1] = c.one_table() ? p.scores[0]
+                : c.own_gap   ? Table{gaps.data(), type, N * M, M, 1}
+                              : Table{gaps.data(), type, 0, 0, 0};
   p.scores[2] = p.scores[1];
   p.score = score.data();
   const int64_t bytes = cpu::saved_bytes(N, M, cpu::packs(p));
@@ -69,9 +73,10 @@ Result swept(const Case& c, const Size& size, const std::vector<double>& match,
   p.saved = saved;
   p.grad_score = weights.empty() ? ones.data() : weights.data();
   p.gradients[0] = {gradient.data(), type, true, true};
-  if (!c.lcs) p.gradients[1] = {gap_gradient.data(), type, c.own_gap, c.own_gap};
-  if (!c.lcs && !c.own_gap) p.gradients[1].data = nullptr;
-  p.edges = edges;
+  if (!c.one_table()) p.gradients[1] = {gap_gradient.data(), type, c.own_gap, c.own_gap};
+  if (!c.one_table() && !c.own_gap) p.gradients[1].data = nullptr;
+  p.boundary = boundary, p.by_boundary = by_boundary;
+  p.is_piece = boundary.any() || by_boundary.any();
   cpu::forward(p, on_threads(threads));
   cpu::backward(p, on_threads(threads));
   std::free(saved);
@@ -80,7 +85,7 @@ Result swept(const Case& c, const Size& size, const std::vector<double>& match,
           {gap_gradient.begin(), gap_gradient.end()}};
 }
 
-// Rows and columns of every pair's table, (pairs, rows, columns) of them, or of a gap's one number.
+// Some rows and columns of every pair's table, as (pairs, rows, columns). A gap of one number stays as it is.
 using Span = std::pair<int64_t, int64_t>;
 std::vector<double> cut(const std::vector<double>& table, const Size& size, Span rows, Span columns) {
   if (table.size() == 1) return table;
@@ -93,7 +98,7 @@ std::vector<double> cut(const std::vector<double>& table, const Size& size, Span
   return part;
 }
 
-// What cut() took, back into the table.
+// Puts a part that cut() took back into the table.
 void paste(const std::vector<double>& part, const Size& size, Span rows, Span columns,
            std::vector<double>& table) {
   if (table.size() == 1) return;
@@ -104,15 +109,15 @@ void paste(const std::vector<double>& part, const Size& size, Span rows, Span co
       std::copy(from, from + width, table.begin() + (b * size.rows + i) * size.columns + columns.first);
 }
 
-// Swept in four pieces: forward each from the last rows and columns of those before, backward each from what
-// those after it give by theirs.
+// Sweeps in four pieces. Forward, each piece starts from the last rows and columns of the pieces before it.
+// Backward, it starts from the gradients that the pieces after it give by these.
 template <class T>
 Result swept_in_pieces(const Case& c, const Size& size, int64_t row, int64_t column,
                        const std::vector<double>& match, const std::vector<double>& gap, int threads) {
   const auto [B, N, M] = size;
   const Span rows[] = {{0, row}, {row, N}}, columns[] = {{0, column}, {column, M}};
   std::vector<double> last_row[2][2], last_column[2][2], corner[2][2];
-  std::vector<double> by_above[2][2], by_left[2][2], by_corner[2][2];
+  std::vector<double> by_above[2][2], by_left[2][2], by_left_diagonal[2][2];
   Result joined{{}, std::vector<double>(match.size()), std::vector<double>(gap.size())};
   for (const bool backward : {false, true})
     for (int k = 0; k < 4; k++) {
@@ -123,32 +128,37 @@ Result swept_in_pieces(const Case& c, const Size& size, int64_t row, int64_t col
         for (int64_t b = 0; i && j && b < B; b++) corner[i][j][b] = last_row[0][0][b * column + column - 1];
         last_row[i][j].assign(B * part.columns, NAN), last_column[i][j].assign(B * part.rows, NAN);
       }
-      cpu::Edges edges{};
-      edges.above = i ? last_row[0][j].data() : nullptr, edges.left = j ? last_column[i][0].data() : nullptr;
-      edges.corner = corner[i][j].data();
-      edges.last_row = last_row[i][j].data(), edges.last_column = last_column[i][j].data();
+      Boundary<double> boundary;
+      boundary.above = i ? last_row[0][j].data() : nullptr;
+      boundary.left = j ? last_column[i][0].data() : nullptr;
+      boundary.corner = corner[i][j].data();
+      boundary.last_row = last_row[i][j].data(), boundary.last_column = last_column[i][j].data();
+      BoundaryGradient<double> by;
       if (backward) {
         by_above[i][j].assign(B * part.columns, NAN), by_left[i][j].assign(B * part.rows, NAN);
-        by_corner[i][j].assign(B, NAN);
-        edges.by_above = by_above[i][j].data(), edges.by_left = by_left[i][j].data();
-        edges.by_corner = by_corner[i][j].data();
-        for (int64_t b = 0; !i && !j && b < B; b++)  // the last of a row or column is one cell
-          by_above[1][0][b * column + column - 1] += by_corner[1][1][b];
-        edges.by_last_row = i ? nullptr : by_above[1][j].data();
-        edges.by_last_column = j ? nullptr : by_left[i][1].data();
+        by_left_diagonal[i][j].assign(B * part.rows, NAN);
+        by.by_above = by_above[i][j].data(), by.by_left = by_left[i][j].data();
+        by.by_left_diagonal = by_left_diagonal[i][j].data();
+        for (int64_t b = 0; !i && !j && b < B; b++)  // the last of its row and of its column: added once
+          by_above[1][0][b * column + column - 1] += by_left_diagonal[1][1][b * (N - row)];
+        by.by_last_row = i ? nullptr : by_above[1][j].data();
+        by.by_last_column = j ? nullptr : by_left[i][1].data();
       }
       const std::vector<T> weights(B, T(i && j));
       const Result found = swept<T>(c, part, cut(match, size, rows[i], columns[j]),
-                                    cut(gap, size, rows[i], columns[j]), threads, edges, weights);
+                                    cut(gap, size, rows[i], columns[j]), threads, boundary, by, weights);
       if (i && j) joined.score = found.score;
       if (!backward) continue;
+      for (int64_t b = 0; b < B; b++)
+        for (int64_t r = 1; r < part.rows; r++)
+          by_left[i][j][b * part.rows + r - 1] += by_left_diagonal[i][j][b * part.rows + r];
       paste(found.gradient, size, rows[i], columns[j], joined.gradient);
       paste(found.gap_gradient, size, rows[i], columns[j], joined.gap_gradient);
     }
   return joined;
 }
 
-// Whether pairs that hold a NaN have the gradient 0 where their scores receive 0, and NaN where they do not.
+// Whether the gradient of a pair that holds a NaN is 0 where its score receives 0, and NaN where it does not.
 template <class T>
 bool keeps_to_itself(const Case& c, const Size& size, std::vector<double> match,
                      const std::vector<double>& gap, int threads) {
@@ -158,7 +168,7 @@ bool keeps_to_itself(const Case& c, const Size& size, std::vector<double> match,
     if (b % 3) match[b * cells + cells / 2] = NAN;
     if (b % 3 == 1) weights[b] = b % 2 ? T(0) : T(-0.0);
   }
-  const Result found = swept<T>(c, size, match, gap, threads, {}, weights);
+  const Result found = swept<T>(c, size, match, gap, threads, {}, {}, weights);
   for (int64_t k = 0; k < size.count * cells; k++) {
     const double g = found.gradient[k];
     const int64_t kind = k / cells % 3;
@@ -189,14 +199,20 @@ Result expected(const Case& c, const Size& size, const std::vector<double>& matc
   for (int64_t b = 0; b < B; b++) {
     std::vector<double> S((N + 1) * W, c.anchored ? -kInf : 0.0), A((N + 1) * W, 0.0), w(3 * (N + 1) * W);
     S[0] = 0;
+    const auto gap_at = [&](int64_t i, int64_t j) {
+      return c.own_gap ? gap[(b * N + i - 1) * M + j - 1] : 0.0;
+    };
+    for (int64_t i = 1; c.charges() && i <= N; i++) S[i * W] = S[(i - 1) * W] + gap_at(i, 1);
+    for (int64_t j = 1; c.charges() && j <= M; j++) S[j] = S[j - 1] + gap_at(1, j);
     for (int64_t i = 1; i <= N; i++)
       for (int64_t j = 1; j <= M; j++) {
         const double m = match[(b * N + i - 1) * M + j - 1];
-        const double g = c.own_gap ? gap[(b * N + i - 1) * M + j - 1] : 0.0;
+        const double g = gap_at(i, j);
         double* const weights = &w[3 * (i * W + j)];
-        const double a[3] = {S[(i - 1) * W + j - 1], g + S[(i - 1) * W + j], g + S[i * W + j - 1]};
-        if (!c.lcs) {
-          S[i * W + j] = m + smooth_max(a, 3, c.gamma, weights);
+        const double a[3] = {S[(i - 1) * W + j - 1] + (c.charges() ? m : 0), g + S[(i - 1) * W + j],
+                             g + S[i * W + j - 1]};
+        if (!c.one_table()) {
+          S[i * W + j] = (c.charges() ? 0 : m) + smooth_max(a, 3, c.gamma, weights);
         } else if (m >= 0.25) {
           S[i * W + j] = m + a[0];
           weights[0] = 1;
@@ -214,9 +230,13 @@ Result expected(const Case& c, const Size& size, const std::vector<double>& matc
         A[(i - 1) * W + j - 1] += a * weights[0];
         A[(i - 1) * W + j] += a * weights[1];
         A[i * W + j - 1] += a * weights[2];
-        r.gradient[cell] = c.lcs ? a * weights[0] : a;
+        r.gradient[cell] = c.one_table() || c.charges() ? a * weights[0] : a;
         if (c.own_gap) r.gap_gradient[cell] = a * (weights[1] + weights[2]);
       }
+    double sum = 0;
+    for (int64_t i = N; c.charges() && i >= 1; i--) r.gap_gradient[(b * N + i - 1) * M] += sum += A[i * W];
+    sum = 0;
+    for (int64_t j = M; c.charges() && j >= 1; j--) r.gap_gradient[b * N * M + j - 1] += sum += A[j];
   }
   return r;
 }
@@ -231,14 +251,14 @@ double distance(const std::vector<double>& a, const std::vector<double>& b, bool
   return most;
 }
 
-// Whether one pair, swept with exponents in float and in int32, gives the same bits.
+// Whether one pair has the same bits with exponents in float and in int32.
 bool tiers_agree(const Case& c, const Size& size, const std::vector<double>& match,
                  const std::vector<double>& gap) {
   const auto [B, N, M] = size;
   const std::vector<float> scores(match.begin(), match.end()), gaps(gap.begin(), gap.end());
   Problem p{};
   p.pairs = {B, N, M, {}, {}};
-  p.lcs = c.lcs, p.anchored = c.anchored, p.shared_gap = true;
+  p.recurrence = c.recurrence, p.start = c.start(), p.shared_gap = true;
   p.gamma = c.gamma, p.threshold = 0.25;
   p.scores[0] = {scores.data(), Type::kFloat32, N * M, M, 1};
   p.scores[1] =
@@ -258,19 +278,24 @@ bool tiers_agree(const Case& c, const Size& size, const std::vector<double>& mat
 }  // namespace
 
 int main() {
-  const Case cases[] = {{"fsd", false, false, false, 0.1, true},
-                        {"fsd, anchored, no gap", false, true, false, 0.1, false},
-                        {"fsd, double", false, false, true, 0.1, true},
-                        {"fsd, gamma 0", false, true, false, 0, true},
-                        {"fsd, exponents in int32", false, false, false, 1e-5, true},
-                        {"fsd, anchored, exponents in int32", false, true, false, 1e-5, false},
-                        {"lcs, exponents in int32", true, false, false, 1e-5, false},
-                        {"fsd, sums past int32's range", false, false, false, 1.6e-6, true},
-                        {"fsd, out of float's range", false, false, false, 1e-7, true},
-                        {"lcs", true, false, false, 0.1, false},
-                        {"lcs, double", true, false, true, 0.1, false}};
+  const Case cases[] = {{"fsd", Fsd::kId, false, false, 0.1, true},
+                        {"fsd, anchored, no gap", Fsd::kId, true, false, 0.1, false},
+                        {"fsd, double", Fsd::kId, false, true, 0.1, true},
+                        {"fsd, gamma 0", Fsd::kId, true, false, 0, true},
+                        {"fsd, exponents in int32", Fsd::kId, false, false, 1e-5, true},
+                        {"fsd, anchored, exponents in int32", Fsd::kId, true, false, 1e-5, false},
+                        {"lcs, exponents in int32", Lcs::kId, false, false, 1e-5, false},
+                        {"fsd, sums past int32's range", Fsd::kId, false, false, 1.6e-6, true},
+                        {"fsd, out of float's range", Fsd::kId, false, false, 1e-7, true},
+                        {"lcs", Lcs::kId, false, false, 0.1, false},
+                        {"lcs, double", Lcs::kId, false, true, 0.1, false},
+                        {"nw", NeedlemanWunsch::kId, false, false, 0.1, true},
+                        {"nw, double", NeedlemanWunsch::kId, false, true, 0.1, true},
+                        {"nw, gamma 0", NeedlemanWunsch::kId, false, false, 0, true},
+                        {"nw, exponents in int32", NeedlemanWunsch::kId, false, false, 1e-5, true},
+                        {"nw, out of float's range", NeedlemanWunsch::kId, false, false, 1e-7, true}};
   const Size sizes[] = {{1, 1, 1},   {2, 1, 70},  {2, 70, 1},  {20, 5, 7},   {3, 17, 33},
-                        {2, 33, 17}, {2, 64, 64}, {3, 40, 50}, {1, 300, 900}};  // the last: in a chain
+                        {2, 33, 17}, {2, 64, 64}, {3, 40, 50}, {1, 300, 900}};  // the last: in bands
   std::mt19937 random(0);
   int failed = 0, checked = 0;
   const auto check = [&](const Case& c, const Size& size, const char* how, int threads, const Result& found,
@@ -314,7 +339,7 @@ int main() {
         const int64_t N = size.rows, M = size.columns;
         for (const auto& [row, column] :
              {Span{1, 1}, {N / 2, M / 3}, {N - 1, M - 1}, {16, 17}, {N - 17, 16}, {32, 32}}) {
-          if (row < 1 || row >= N || column < 1 || column >= M) continue;
+          if (c.charges() || row < 1 || row >= N || column < 1 || column >= M) continue;
           const Result pieces = c.double_scores
                                     ? swept_in_pieces<double>(c, size, row, column, match, gap, threads)
                                     : swept_in_pieces<float>(c, size, row, column, match, gap, threads);

@@ -6,6 +6,7 @@
 #include <array>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include "../../csrc/cuda/feature_scores.h"
 
@@ -26,27 +27,34 @@ T* pointer(uintptr_t address) {
 }
 Lengths lengths(const LengthsOf& given) {
   Lengths out;
-  (given.second ? (void)(out.wide = pointer<int64_t>(given.first))
-                : (void)(out.narrow = pointer<int32_t>(given.first)));
+  (given.second ? (void)(out.as_int64 = pointer<int64_t>(given.first))
+                : (void)(out.as_int32 = pointer<int32_t>(given.first)));
   return out;
 }
 Pairs pairs(const Sizes& size, const LengthsOf& x, const LengthsOf& y) {
   return {size[0], size[1], size[2], lengths(x), lengths(y)};
 }
 
-template <class Run>
-auto with_type(const std::string& dtype, Run run) {
-  if (dtype == "float64") return run(double());
-  if (dtype == "float32") return run(float());
-  if (dtype == "float16" || dtype == "bfloat16") return run(Sixteen());
+Type type_of(const std::string& dtype) {
+  if (dtype == "float64") return Type::kFloat64;
+  if (dtype == "float32") return Type::kFloat32;
+  if (dtype == "float16") return Type::kFloat16;
+  if (dtype == "bfloat16") return Type::kBfloat16;
   throw std::invalid_argument("dtype " + dtype);
 }
-template <class T>
-Format<T> format_of(const std::string& dtype) {
-  if constexpr (std::is_same_v<T, Sixteen>)
-    return {dtype == "bfloat16"};
-  else
-    return {};
+// run(V()) with the type of the arithmetic.
+template <class Run>
+auto with_value(const std::string& dtype, Run run) {
+  return type_of(dtype) == Type::kFloat64 ? run(double()) : run(float());
+}
+Recurrence recurrence_of(const std::string& name) {
+  if (name == "fsd") return Fsd::kId;
+  if (name == "lcs") return Lcs::kId;
+  if (name == "needleman_wunsch") return NeedlemanWunsch::kId;
+  throw std::invalid_argument("recurrence " + name);
+}
+Table table(const Strided& given, Type type) {
+  return {pointer<void>(uintptr_t(given[0])), type, given[1], given[2], given[3]};
 }
 
 // Calls `go(problem, workspace_bytes)` twice: for the size of the workspace, and to run with one.
@@ -60,103 +68,90 @@ void with_workspace(Problem& problem, uintptr_t workspace, int64_t bytes, Go go)
   if (error != cudaSuccess) throw std::runtime_error("error " + std::to_string(int(error)));
 }
 
-int64_t forward(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x, const LengthsOf& y,
-                double gamma, double threshold, bool anchored, const std::array<uintptr_t, 5>& boundary,
-                const std::array<Strided, 3>& scores, bool shared_gap, bool wide_gaps, uintptr_t score,
-                uintptr_t saved, bool weights, uintptr_t workspace, int64_t bytes) {
-  return with_type(dtype, [&](auto type) -> int64_t {
-    using T = decltype(type);
-    using V = typename ValueOf<T>::Type;
-    Forward<T> p{};
-    p.pairs = pairs(size, x, y);
-    p.format = format_of<T>(dtype);
-    p.gamma = gamma;
-    p.threshold = threshold;
-    p.boundary = {anchored,
-                  pointer<void>(boundary[0]),
-                  pointer<void>(boundary[1]),
-                  pointer<void>(boundary[2]),
-                  pointer<void>(boundary[3]),
-                  pointer<void>(boundary[4])};
-    for (int i = 0; i < 3; i++)
-      p.scores[i] = {pointer<const T>(uintptr_t(scores[i][0])), scores[i][1], scores[i][2], scores[i][3]};
-    p.shared_gap = shared_gap;
-    p.wide_gaps = wide_gaps;
-    p.score = pointer<V>(score);
-    p.saved = pointer<V>(saved);
-    p.weights = weights;
-    if (bytes < 0) return workspace_bytes(p);
-    with_workspace(p, workspace, bytes,
-                   [&] { return lcs ? lcs_forward(p, nullptr) : fsd_forward(p, nullptr); });
-    return 0;
-  });
+int64_t run_forward(const std::string& recurrence, const std::string& dtype, const Sizes& size,
+                    const LengthsOf& x, const LengthsOf& y, double gamma, double threshold,
+                    const std::string& start, bool costs, const std::array<uintptr_t, 5>& boundary,
+                    const std::array<Strided, 3>& tables, bool shared_gap, bool gaps_in_value_type,
+                    uintptr_t score, uintptr_t saved, bool weights, uintptr_t workspace, int64_t bytes) {
+  Forward p{};
+  p.recurrence = recurrence_of(recurrence);
+  p.pairs = pairs(size, x, y);
+  p.gamma = gamma;
+  p.threshold = threshold;
+  p.start = start == "anchored" ? Start::kAnchored : start == "gaps" ? Start::kGaps : Start::kFree;
+  p.costs = costs;
+  p.boundary = {pointer<void>(boundary[0]), pointer<void>(boundary[1]), pointer<void>(boundary[2]),
+                pointer<void>(boundary[3]), pointer<void>(boundary[4])};
+  const Type type = type_of(dtype);
+  for (int i = 0; i < 3; i++)
+    p.tables[i] = table(tables[i], i > 0 && gaps_in_value_type ? arithmetic(type) : type);
+  p.shared_gap = shared_gap;
+  p.score = pointer<void>(score);
+  p.saved = pointer<void>(saved);
+  p.weights = weights;
+  if (bytes < 0) return workspace_bytes(p);
+  with_workspace(p, workspace, bytes, [&] { return forward(p, nullptr); });
+  return 0;
 }
 
-int64_t backward(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x,
-                 const LengthsOf& y, uintptr_t grad_score, uintptr_t saved,
-                 const std::array<Written, 3>& gradients, bool shared_gap, bool visits, uintptr_t workspace,
-                 int64_t bytes) {
-  return with_type(dtype, [&](auto type) -> int64_t {
-    using T = decltype(type);
-    using V = typename ValueOf<T>::Type;
-    cuda::Backward<T> p{};
-    p.pairs = pairs(size, x, y);
-    p.format = format_of<T>(dtype);
-    p.grad_score = pointer<V>(grad_score);
-    p.saved = pointer<V>(saved);
-    for (int i = 0; i < 3; i++) {
-      const auto& [address, every_row, every_column] = gradients[i];
-      p.gradients[i] = {pointer<T>(address), every_row, every_column};
-    }
-    p.shared_gap = shared_gap;
-    p.weights = p.visits = visits;
-    if (bytes < 0) return workspace_bytes(p);
-    with_workspace(p, workspace, bytes,
-                   [&] { return lcs ? lcs_backward(p, nullptr) : fsd_backward(p, nullptr); });
-    return 0;
-  });
+int64_t run_backward(const std::string& recurrence, const std::string& dtype, const Sizes& size,
+                     const LengthsOf& x, const LengthsOf& y, uintptr_t grad_score, uintptr_t saved,
+                     const std::array<Written, 3>& sinks, bool shared_gap, bool visits,
+                     const std::pair<bool, bool>& sums, uintptr_t workspace, int64_t bytes) {
+  Backward p{};
+  p.recurrence = recurrence_of(recurrence);
+  p.pairs = pairs(size, x, y);
+  p.grad_score = pointer<void>(grad_score);
+  p.saved = pointer<void>(saved);
+  for (int i = 0; i < 3; i++) {
+    const auto& [address, every_row, every_column] = sinks[i];
+    p.sinks[i] = {pointer<void>(address), type_of(dtype), every_row, every_column};
+  }
+  p.shared_gap = shared_gap;
+  p.weights = p.visits = visits;
+  std::tie(p.sums_insert, p.sums_delete) = sums;
+  if (bytes < 0) return workspace_bytes(p);
+  with_workspace(p, workspace, bytes, [&] { return backward(p, nullptr); });
+  return 0;
 }
 
-int64_t tangents(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x,
-                 const LengthsOf& y, double gamma, uintptr_t saved, const std::array<Strided, 3>& directions,
+int64_t tangents(const std::string& recurrence, const std::string& dtype, const Sizes& size,
+                 const LengthsOf& x, const LengthsOf& y, double gamma, bool costs, uintptr_t saved,
+                 const std::array<Strided, 3>& directions, const std::pair<bool, bool>& sums,
                  uintptr_t tangent, uintptr_t out, uintptr_t workspace, int64_t bytes) {
-  return with_type(dtype, [&](auto type) -> int64_t {
-    using V = typename ValueOf<decltype(type)>::Type;
-    TangentSweep<V> p{};
-    p.pairs = pairs(size, x, y);
-    p.gamma = gamma;
-    p.saved = pointer<V>(saved);
-    for (int i = 0; i < 3; i++)
-      p.directions[i] = {pointer<const V>(uintptr_t(directions[i][0])), directions[i][1], directions[i][2],
-                         directions[i][3]};
-    p.tangent = pointer<V>(tangent);
-    p.tangents = pointer<V>(out);
-    if (bytes < 0) return workspace_bytes(p);
-    with_workspace(p, workspace, bytes,
-                   [&] { return sweep_tangents(p, lcs ? Recurrence::kLcs : Recurrence::kFsd, nullptr); });
-    return 0;
-  });
+  TangentSweep p{};
+  p.recurrence = recurrence_of(recurrence);
+  p.type = type_of(dtype);
+  p.pairs = pairs(size, x, y);
+  p.gamma = gamma;
+  p.costs = costs;
+  p.saved = pointer<void>(saved);
+  for (int i = 0; i < 3; i++) p.directions[i] = table(directions[i], p.type);
+  std::tie(p.sums_insert, p.sums_delete) = sums;
+  p.tangent = pointer<void>(tangent);
+  p.tangents = pointer<void>(out);
+  if (bytes < 0) return workspace_bytes(p);
+  with_workspace(p, workspace, bytes, [&] { return sweep_tangents(p, nullptr); });
+  return 0;
 }
 
-int64_t products(bool lcs, const std::string& dtype, const Sizes& size, const LengthsOf& x,
-                 const LengthsOf& y, uintptr_t grad_score, uintptr_t saved, uintptr_t tangent,
-                 uintptr_t tangents, const std::array<uintptr_t, 3>& products, bool shared_gap,
-                 uintptr_t workspace, int64_t bytes) {
-  return with_type(dtype, [&](auto type) -> int64_t {
-    using V = typename ValueOf<decltype(type)>::Type;
-    ProductSweep<V> p{};
-    p.pairs = pairs(size, x, y);
-    p.grad_score = pointer<V>(grad_score);
-    p.saved = pointer<V>(saved);
-    p.tangent = pointer<V>(tangent);
-    p.tangents = pointer<V>(tangents);
-    for (int i = 0; i < 3; i++) p.products[i] = pointer<V>(products[i]);
-    p.shared_gap = shared_gap;
-    if (bytes < 0) return workspace_bytes(p);
-    with_workspace(p, workspace, bytes,
-                   [&] { return sweep_products(p, lcs ? Recurrence::kLcs : Recurrence::kFsd, nullptr); });
-    return 0;
-  });
+int64_t products(const std::string& recurrence, const std::string& dtype, const Sizes& size,
+                 const LengthsOf& x, const LengthsOf& y, uintptr_t grad_score, uintptr_t saved,
+                 uintptr_t tangent, uintptr_t tangents, const std::array<uintptr_t, 3>& products,
+                 bool shared_gap, uintptr_t workspace, int64_t bytes) {
+  ProductSweep p{};
+  p.recurrence = recurrence_of(recurrence);
+  p.type = type_of(dtype);
+  p.pairs = pairs(size, x, y);
+  p.grad_score = pointer<void>(grad_score);
+  p.saved = pointer<void>(saved);
+  p.tangent = pointer<void>(tangent);
+  p.tangents = pointer<void>(tangents);
+  for (int i = 0; i < 3; i++) p.products[i] = pointer<void>(products[i]);
+  p.shared_gap = shared_gap;
+  if (bytes < 0) return workspace_bytes(p);
+  with_workspace(p, workspace, bytes, [&] { return sweep_products(p, nullptr); });
+  return 0;
 }
 
 int64_t features(const std::string& dtype, const Sizes& size, int64_t others, bool itself, int64_t count,
@@ -164,8 +159,8 @@ int64_t features(const std::string& dtype, const Sizes& size, int64_t others, bo
                  double threshold, const std::array<uintptr_t, 2>& features, uintptr_t score,
                  const std::array<uintptr_t, 2>& gradients, uintptr_t grad_score, int64_t table_bytes,
                  uintptr_t workspace, int64_t bytes) {
-  return with_type(dtype, [&](auto type) -> int64_t {
-    using T = typename ValueOf<decltype(type)>::Type;
+  return with_value(dtype, [&](auto value) -> int64_t {
+    using T = decltype(value);
     FeatureProblem<T> p{};
     p.pairs = pairs(size, x_lengths, y_lengths);
     p.others = others;
@@ -189,8 +184,8 @@ int64_t features(const std::string& dtype, const Sizes& size, int64_t others, bo
 
 void scale(const std::string& dtype, int64_t pairs, int64_t numbers, uintptr_t of_score, int64_t stride,
            uintptr_t score, uintptr_t made, uintptr_t out) {
-  with_type(dtype, [&](auto type) {
-    using T = typename ValueOf<decltype(type)>::Type;
+  with_value(dtype, [&](auto value) {
+    using T = decltype(value);
     const ScaledGradient<T> p{pairs,
                               numbers,
                               pointer<const T>(of_score),
@@ -207,15 +202,17 @@ void scale(const std::string& dtype, int64_t pairs, int64_t numbers, uintptr_t o
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
-  m.def("forward", &forward, "Runs a forward launcher; with bytes < 0, says how large a workspace it takes.");
-  m.def("backward", &backward, "Likewise, backward.");
+  m.def("forward", &run_forward,
+        "Runs a forward launcher; with bytes < 0, says how large a workspace it takes.");
+  m.def("backward", &run_backward, "Likewise, backward.");
   m.def("tangents", &tangents, "Likewise, the second order's way there.");
   m.def("products", &products, "Likewise, its way back.");
   m.def("features", &features, "Likewise, scores of features and their gradients.");
   m.def("scale", &scale, "Gradients times those of their scores.");
-  m.def("planes", [](bool lcs, bool shared_gap, int64_t rows, int64_t columns) {
-    return planes(lcs ? Recurrence::kLcs : Recurrence::kFsd, shared_gap, rows, columns);
-  });
+  m.def("planes",
+        [](const std::string& recurrence, bool shared_gap, bool weights, int64_t rows, int64_t columns) {
+          return planes(recurrence_of(recurrence), shared_gap, weights, rows, columns);
+        });
   m.def(
       "schedule",
       [](const std::string& order, unsigned resident, unsigned seed, size_t shared_kib) {

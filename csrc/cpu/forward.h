@@ -1,0 +1,255 @@
+// The forward sweep of a band.
+#pragma once
+#include "strips.h"
+
+namespace softdp::cpu::SOFTDP_ISA {
+
+// The states that lanes carry from step to step.
+template <class R>
+struct Front {
+  typename R::State left, diagonal, last;  // last: at the step of the pair's last cell
+  typename R::State ended;                 // the last states of lanes before they turned
+};
+// Where the last lane's states go: at step k to column first + k of `row`, if the pair has that column. In a
+// special block, before step `turn`, they go to `row_above`, that of the strip above, from column first_above
+// on.
+template <class R>
+struct Outgoing {
+  typename R::S::Row row, row_above;
+  int64_t first, first_above;
+  int turn;
+};
+
+// A score as an input of the cell. kFinite: the score is known to be within the range.
+template <class R, bool kFinite>
+SOFTDP_FN typename R::Max::Input input_of(const typename R::Value& score,
+                                          const typename Pair<R>::Factor& factor) {
+  if constexpr (kFinite && !R::kHard) {
+    typename R::Max::Input input;
+    R::A::split_finite(score, factor, input.p, input.e);
+    return input;
+  } else {
+    return R::Max::input(score, factor);
+  }
+}
+
+// The inputs of both gaps at step k. They come by row, or in tiles. A recurrence with one table does not use
+// them.
+template <class R, bool kFinite>
+SOFTDP_FN auto gap_inputs(const Vec<typename R::V> (*tiles)[R::L], int k, const typename R::Max::Input& match,
+                          const typename R::Max::Input& by_row0, const typename R::Max::Input& by_row1,
+                          const typename Pair<R>::Factor& factor) {
+  struct Gaps {
+    typename R::Max::Input insert, del;
+  };
+  if constexpr (R::kGaps == 0) {
+    return Gaps{match, match};
+  } else if constexpr (R::kByRow) {
+    return Gaps{by_row0, R::kShared ? by_row0 : by_row1};
+  } else {
+    const auto insert = input_of<R, kFinite>(tiles[1][k], factor);
+    return Gaps{insert, R::kShared ? insert : input_of<R, kFinite>(tiles[R::kTiles - 1][k], factor)};
+  }
+}
+
+template <class R, bool kSpecial, bool kKeep>
+SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<typename R::V> (*tiles)[R::L],
+                             const RowGaps<R>* gaps, const typename R::S::Few& above, const Special& special,
+                             const typename Strips<R>::Left& edge, const TilePlace& at,
+                             const Outgoing<R>& outgoing, Front<R>& front, typename R::Keeps::Element* kept) {
+  using Max = typename R::Max;
+  using Value = typename R::Value;
+  using V = typename R::V;
+  using S = typename R::S;
+  using I = Integer<V>;
+  const Pair<R>& pair = strips.pair;
+  const auto lane = lane_numbers<V>();
+  auto left = front.left, diagonal = front.diagonal;
+  const int64_t antidiagonal = at.row + at.column, antidiagonal_above = at.row - R::L + at.pitch;
+  float addends[R::L];
+  if constexpr (kKeep && R::Keeps::kPacks)
+    for (int k = 0; k < R::L; k++) addends[k] = addend_of(antidiagonal + k);
+#pragma GCC unroll 1
+  for (int k = 0; k < R::L; k++) {
+    const auto up = S::from_above(left, above, k);
+    auto gap0 = gaps[0].input[0], gap1 = gaps[0].input[1];
+    if constexpr (kSpecial) {
+      const Vec<I> starting(I(special.start + k));
+      const auto starts = lane == starting;
+      if (pair.boundary.last_column) front.ended = Max::select(starts, left, front.ended);
+      left = Max::select(starts, edge.beside, left);
+      diagonal = Max::select(starts, edge.above, diagonal);
+      if constexpr (R::kByRow) {  // lanes that have not yet started are in the strip above
+        const auto earlier = lane > starting;
+        gap0 = Max::select(earlier, gaps[1].input[0], gap0);
+        if constexpr (!R::kShared) gap1 = Max::select(earlier, gaps[1].input[1], gap1);
+      }
+    }
+    const auto match = input_of<R, !kSpecial>(tiles[0][k], pair.factor);
+    const auto [insert, del] = gap_inputs<R, !kSpecial>(tiles, k, match, gap0, gap1, pair.factor);
+    Weights<Value> w;
+    const auto ready = R::Cell::ready(tiles[0][k], Value(pair.threshold), match, insert, del);
+    const typename R::State s = R::Cell::cell(ready, diagonal, up, left, w);
+    if constexpr (kKeep) {
+      Rounding rounding;
+      if constexpr (R::Keeps::kPacks) {
+        rounding = Rounding(addends[k], oddness_of(antidiagonal + k));
+        if constexpr (kSpecial)  // for lanes that have not yet turned
+          rounding = select(lane > Words(special.start + k), Rounding(antidiagonal_above + k), rounding);
+      }
+      const auto weights = R::Keeps::keep(w, rounding);
+      auto* const to = kept + k * R::Keeps::kStep;
+      if (!kSpecial || special.keep == Special::kAll)
+        R::Keeps::store(weights, to);
+      else if (special.keep == Special::kOthers)
+        R::Keeps::store_part(weights, to, k + 1, R::L);
+      else if (special.keep == Special::kStarted)
+        R::Keeps::store_part(weights, to, 0, k + 1);
+      else
+        R::Keeps::store(R::Keeps::first(weights, k + 1), to);
+    }
+    if constexpr (kSpecial) {
+      if (k == special.last) front.last = s;
+      if (special.edges) strips.give_edges(strip, at.column + k, s);
+      const bool turned = k >= outgoing.turn;
+      const int64_t column = (turned ? outgoing.first : outgoing.first_above) + k;
+      if (0 <= column && column < pair.m)
+        S::store_last(s, turned ? outgoing.row : outgoing.row_above, column);
+    } else {
+      S::store_last(s, outgoing.row, outgoing.first + k);
+    }
+    diagonal = up;
+    left = s;
+  }
+  front.left = Max::normalized(left), front.diagonal = Max::normalized(diagonal);
+}
+
+// The rows of states that a band reads and writes. A row that the band does not need is not accessed.
+template <class R>
+struct StateRows {
+  typename R::S::Row above, inner, below;  // above the band, between its strips, of its last row
+};
+
+// Sweeps a band; with kKeep its weights go to `kept`. Returns true where the range of the arithmetic is too
+// small for the pair.
+template <class R, bool kKeep>
+bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Progress* before, Progress* own,
+                   typename R::Keeps::Element* kept, Front<R>& front, Findings& found) {
+  using S = typename R::S;
+  constexpr int L = R::L;
+  constexpr bool kNarrow = sizeof(typename R::V) == 4;
+  const Pair<R>& pair = strips.pair;
+  const int64_t m = pair.m, count = strips.count;
+  const typename R::State rest = S::boundary(pair.problem.start == Start::kFree);
+  front = {rest, rest, rest, rest};
+  typename Strips<R>::Left edge{rest, rest};
+  RowGaps<R> gaps[2];
+  gaps[0].load(pair, strips.begin, strips.rows(0), found);
+  typename S::Few above;
+  S::put(rest, above);
+  Vec<typename R::V> tiles[R::kTiles][L];
+  for (int64_t strip = 0; strip < count + strips.has_tail(); strip++) {
+    const bool through = strip == count;
+    for (int64_t column = 0; column < (through ? L : pair.pitch); column += L) {
+      const TilePlace at = strips.at(strip, column);
+      bool extreme = false;  // some score is infinite, or past the range
+      for (int i = 0; i < R::kTiles; i++)
+        extreme = pair.load[i](pair.cells[i], at, pair.factor, tiles[i], found) || extreme;
+      if (column == 0) {
+        gaps[1] = gaps[0];
+        if (strip > 0 && !through) gaps[0].load(pair, at.row, at.rows, found);
+        if (!through) edge = strips.left(strip, found);
+      }
+      const int few = clamped(m - column, 0, L);
+      if (through || few == 0) {
+        S::put(rest, above);
+      } else if (at.row == 0) {
+        if (pair.boundary.above) S::put(S::of(pair.boundary.above + column, few, pair.factor, found), above);
+      } else {
+        const auto& row = strip == 0 ? rows.above : rows.inner;
+        if (strip == 0) wait_for(before, column + few);
+        S::load(row, column, few, above);
+        if (before && strip == 0) S::prefetch(row, column + 4 * L);  // from another thread's cache
+      }
+      if (!R::kHard && (found.spoils || (kNarrow && found.hides))) return true;
+      // In a strip's first block the last lane is still in the strip above, except at the last step.
+      const auto& row = strip < count - 1 ? rows.inner : rows.below;
+      const Outgoing<R> outgoing{row, strip < count ? rows.inner : rows.below, through ? m : column - (L - 1),
+                                 strip > 0 ? pair.pitch - (L - 1) : m, column == 0 ? L - 1 : 0};
+      const int64_t step = strip * pair.pitch + column;
+      auto* const to = kKeep ? kept + step * R::Keeps::kStep : nullptr;
+      Special special = strips.special(strip, column);
+      if (special.at_all() || column >= m || extreme) {
+        // Where the lanes of the strip above run over, they share the first steps of this strip. Between two
+        // bands each band keeps the weights of its own lanes.
+        if (column == 0 && !runs_over(L, m, L))
+          special.keep = Special::kStartedAlone;
+        else if (column == 0 && strip == 0 && at.row > 0)
+          special.keep = Special::kStarted;
+        else if (through && strips.end < pair.n)
+          special.keep = Special::kOthers;
+        forward_steps<R, true, kKeep>(strips, strip, tiles, gaps, above, special, edge, at, outgoing, front,
+                                      to);
+      } else {
+        forward_steps<R, false, kKeep>(strips, strip, tiles, gaps, above, {}, edge, at, outgoing, front, to);
+      }
+      if (S::strays(front.left)) return true;
+      if (pair.boundary.last_column && column == 0 && strip > 0 && strips.column_is_kept())
+        strips.give_column(strip - 1, front.ended);
+      if (strip == count - 1) tell(own, column < m ? column + 1 : m);
+    }
+  }
+  if (pair.boundary.last_row && strips.end == pair.n && strips.row_is_kept()) strips.give_row(rows.below);
+  return false;
+}
+
+// The memory of the thread that sweeps a band.
+template <class R>
+struct Scratch {
+  typename R::S::Row row;            // between the band's strips
+  typename R::Keeps::Element* kept;  // the weights of a band that is swept again
+  Scratch(unsigned char* memory, int64_t columns) {
+    memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64);
+    row = R::S::row_at(memory, columns);
+    kept = reinterpret_cast<typename R::Keeps::Element*>(memory + (columns * kStateBytes + 63) / 64 * 64);
+  }
+};
+template <class R>
+StateRows<R> state_rows(const Pair<R>& pair, const Band& band, const Scratch<R>& scratch) {
+  const int64_t columns = pair.problem.pairs.columns;
+  const auto row_at = [&](unsigned char* at) { return at ? R::S::row_at(at, columns) : scratch.row; };
+  return {row_at(band.above), scratch.row, row_at(band.below)};
+}
+// Where the band's weights lie in the saved state of its pair.
+template <class R>
+typename R::Keeps::Element* saved_weights(const Strips<R>& strips, const Band& band) {
+  return reinterpret_cast<typename R::Keeps::Element*>(band.weights) + strips.step(0, 0) * R::Keeps::kStep;
+}
+
+template <class R>
+Outcome forward_band(const Problem& p, const Band& band) {
+  const Pair<R> pair(p, band.pair);
+  const Strips<R> strips(pair, band);
+  const Scratch<R> scratch(band.scratch, p.pairs.columns);
+  const StateRows<R> rows = state_rows(pair, band, scratch);
+  Outcome outcome;
+  Findings found;
+  Front<R> front;
+  constexpr bool kKeep = R::Keeps::kPacks;
+  typename R::Keeps::Element* const kept = kKeep ? saved_weights(strips, band) : nullptr;
+  outcome.escapes = forward_sweep<R, kKeep>(strips, rows, band.before, band.own, kept, front, found);
+  outcome.spoiled = found.spoils;
+  outcome.hidden = found.hides;
+  if (band.end == pair.n && !outcome.escapes) {
+    outcome.score = R::S::value(R::Max::normalized(front.last), strips.last_lane(), pair.factor);
+    // The score of a piece is not the pair's: the code that joins the pieces checks that.
+    outcome.escapes = outcome.coarse =
+        sizeof(typename R::V) == 4 && !p.is_piece && is_coarse(p.gamma, outcome.score);
+  }
+  if (outcome.escapes)
+    wait_for(band.before, pair.m);  // the next band may write where the one before still writes
+  tell(band.own, pair.m);
+  return outcome;
+}
+
+}  // namespace softdp::cpu::SOFTDP_ISA

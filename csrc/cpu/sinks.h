@@ -1,0 +1,80 @@
+// The gradients of pairs that are not swept, and the sums that a sweep collects.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "saved.h"
+
+namespace softdp::cpu {
+
+// The part of a sink that belongs to a pair.
+template <class T>
+struct PairSink {
+  T* data;
+  int64_t rows, columns, n, m;  // rows, columns: of the sink; n, m: of them, within the lengths
+  PairSink(const Problem& p, const Sink& s, int64_t pair)
+      : rows(s.every_row ? p.pairs.rows : 1), columns(s.every_column ? p.pairs.columns : 1) {
+    data = static_cast<T*>(s.data) + pair * rows * columns;
+    const bool empty = is_empty(p, pair);
+    n = empty ? 0 : s.every_row ? p.pairs.n(pair) : 1;
+    m = empty ? 0 : s.every_column ? p.pairs.m(pair) : 1;
+  }
+};
+template <class Run>
+inline void over_sinks(const Problem& p, int64_t pair, Run run) {
+  for (int i = 0; i < 3; i++)
+    if (p.gradients[i].data)
+      with_type(p.gradients[i].type, [&](auto t) { run(i, PairSink<decltype(t)>(p, p.gradients[i], pair)); });
+}
+// Whether the pair's score receives the gradient 0. The pair then has the gradient 0, whatever it holds, and
+// is not swept. The test looks at bits: a denormal number is not 0, but a comparison may take it for 0.
+inline bool receives_nothing(const Problem& p, int64_t pair) {
+  if (p.by_boundary.by_last_row || p.by_boundary.by_last_column) return false;
+  if (is_double(p)) {
+    uint64_t bits;
+    std::memcpy(&bits, static_cast<const double*>(p.grad_score) + pair, sizeof bits);
+    return bits << 1 == 0;
+  }
+  uint32_t bits;
+  std::memcpy(&bits, static_cast<const float*>(p.grad_score) + pair, sizeof bits);
+  return bits << 1 == 0;
+}
+// Writes `inside` within the lengths and 0 outside. With only_outside, cells within the lengths keep their
+// values.
+inline void fill(const Problem& p, int64_t pair, double inside, bool only_outside) {
+  over_sinks(p, pair, [&](int, auto sink) {
+    std::remove_reference_t<decltype(*sink.data)> zero, value;
+    put(zero, 0), put(value, inside);
+    for (int64_t i = 0; i < sink.rows; i++) {
+      const int64_t m = i < sink.n ? sink.m : 0;
+      auto* const row = sink.data + i * sink.columns;
+      if (!only_outside) std::fill(row, row + m, value);
+      std::fill(row + m, row + sink.columns, zero);
+    }
+  });
+}
+
+// The sums over rows, and over all cells, that a backward sweep collects.
+struct Sums {
+  std::vector<double> columns[3];
+  double totals[3] = {0, 0, 0};
+  Sums(const Problem& p) {
+    for (int i = 1; i < 3; i++)
+      if (p.gradients[i].data && !p.gradients[i].every_row && p.gradients[i].every_column)
+        columns[i].assign(p.pairs.columns, 0.0);
+  }
+  void hand_to(Band& band) {
+    for (int i = 0; i < 3; i++) band.column_sums[i] = columns[i].data();
+    band.totals = totals;
+  }
+  // Writes the sums within the pair's lengths; `whole`: all of them.
+  void write(const Problem& p, int64_t pair, bool whole = false) const {
+    over_sinks(p, pair, [&](int i, auto sink) {
+      if (p.gradients[i].every_row) return;
+      for (int64_t j = 0; j < (whole ? sink.columns : sink.m); j++)
+        put(sink.data[j], p.gradients[i].every_column ? columns[i][j] : totals[i]);
+    });
+  }
+};
+
+}  // namespace softdp::cpu

@@ -1,0 +1,224 @@
+// Sweeps of one pair, band by band. Lanes are rows: at step t of a strip of L rows, lane r is at column
+// t - r, so that
+//
+//   S(i, j-1)    is the lane's own last state
+//   S(i-1, j)    comes from the lane above, or, for the first lane, from the row above the strip
+//   S(i-1, j-1)  is the state that came from above at the last step
+//
+// A strip takes `pitch` steps, at least 2 L of them. A lane that has finished its row goes on with the row of
+// the next strip, so that lanes wait only at a band's ends. Scores are 0 in columns from m on, in rows from n
+// on, and before a lane's first row: there lanes compute finite values that are discarded.
+//
+// L steps are a block, and a strip starts with a block. The scores of a block come as tiles. States are
+// normalised at the end of a block, and where they enter a strip from the row above: a chain of moves
+// straight down can leave a strip before its block ends. Between two normalisations a mantissa grows by at
+// most 2^2.6 a step: it is a sum of three, each times two inputs of at most 2^1/2.
+#pragma once
+#include <algorithm>
+
+#include "states.h"
+#include "weights.h"
+
+namespace softdp::cpu::SOFTDP_ISA {
+
+// The choices that a kernel is compiled for. kShared: delete = insert, and it is read once. kByRow: each gap
+// has one number a row. kPacks: the weights are saved in four bytes, not computed again.
+template <class Recurrence_, class Max_, bool kShared_, bool kByRow_, bool kPacks_>
+struct Recipe {
+  using Recurrence = Recurrence_;
+  using Max = Max_;
+  using Cell = typename Recurrence::template Cell<Max>;
+  using A = typename Max::Arithmetic;
+  using Value = typename Max::Value;
+  using V = typename Value::Element;
+  using S = States<Max>;
+  using State = typename Max::State;
+  using Keeps = Kept<typename Recurrence::Packing, V, kPacks_>;
+  static constexpr int L = kLanes<V>;
+  static constexpr bool kShared = kShared_, kByRow = kByRow_;
+  static constexpr bool kHard = std::is_same_v<Max, HardMax<A>>;
+  static constexpr int kGaps = Recurrence::kTables == 1 ? 0 : kShared ? 1 : 2;
+  static constexpr int kTiles = kByRow ? 1 : 1 + kGaps;
+};
+
+// One pair's tables and numbers.
+template <class R>
+struct Pair {
+  using V = typename R::V;
+  using Factor = typename R::A::Factor;
+  static constexpr int L = R::L;
+  const Problem& problem;
+  int64_t pair, n, m, pitch;
+  Factor factor;
+  V threshold;
+  PairTable cells[3];
+  LoadTile<V> load[3];
+  Boundary<double> boundary;
+  BoundaryGradient<double> gradient;
+
+  Pair(const Problem& p, int64_t pair) : problem(p), pair(pair), n(p.pairs.n(pair)), m(p.pairs.m(pair)) {
+    pitch = pitch_of(m, L);
+    factor = R::kHard ? R::A::whole() : R::A::factor(p.gamma);
+    factor.sign = V(p.costs ? -1 : 1);
+    threshold = is_double(p) ? V(p.threshold) : V(float(p.threshold));
+    for (int i = 0; i <= R::kGaps; i++) {
+      const Table& t = p.scores[i];
+      cells[i] = {static_cast<const char*>(t.data) + pair * t.batch * bytes_of(t.type), t.row, t.column};
+      load[i] = tile_loader<V>(t.type);
+    }
+    const auto own = [](auto* all, int64_t at) { return all ? all + at : nullptr; };
+    const int64_t row = pair * p.pairs.columns, column = pair * p.pairs.rows;
+    const Boundary<double>& s = p.boundary;
+    boundary = {own(s.above, row), own(s.left, column), own(s.corner, pair), own(s.last_row, row),
+                own(s.last_column, column)};
+    const BoundaryGradient<double>& g = p.by_boundary;
+    gradient = {own(g.by_last_row, row), own(g.by_last_column, column), own(g.by_above, row),
+                own(g.by_left, column), own(g.by_left_diagonal, column)};
+  }
+};
+
+// How a block differs from most others.
+struct Special {
+  static constexpr int kNever = 1000;
+  int start = kNever;  // the lane that starts a row at step 0, the next one at step 1, ...
+  int last = kNever;   // the step of the pair's last cell
+  // Of which lanes the weights are kept. kAll: of all. kStarted: of those that have started the strip; the
+  // memory of the others does not change. kStartedAlone: the same, and the others, which were idle, get 0.
+  // kOthers: of those that have not started it.
+  enum Keep { kAll, kStarted, kStartedAlone, kOthers } keep = kAll;
+  bool edges = false;  // whether some of its cells, in the last row or column, use Boundary
+  bool at_all() const { return start != kNever || last != kNever || edges; }
+};
+
+// The strips of a band, and where in them a block is.
+template <class R>
+struct Strips {
+  static constexpr int L = R::L;
+  const Pair<R>& pair;
+  int64_t begin, end, count;  // rows; strips
+
+  Strips(const Pair<R>& pair, const Band& band)
+      : pair(pair), begin(band.begin), end(band.end), count(bands_of(band.end - band.begin, L)) {}
+  int rows(int64_t strip) const { return clamped(end - begin - strip * L, 0, L); }
+  TilePlace at(int64_t strip, int64_t column) const {
+    const int rows_above = column == 0 && strip > 0 ? rows(strip - 1) : 0;
+    return {begin + strip * L, column, rows(strip), rows_above, pair.m, pair.pitch};
+  }
+  // Whether lanes are still at work after the steps of all strips.
+  bool has_tail() const { return runs_over(rows(count - 1), pair.m, L); }
+  // The step of the pair's sweep at which the block begins.
+  int64_t step(int64_t strip, int64_t column) const { return (begin / L + strip) * pair.pitch + column; }
+  int last_lane() const { return rows(count - 1) - 1; }
+  Special special(int64_t strip, int64_t column) const {
+    Special s;
+    if (column == 0) s.start = 0;
+    const int64_t last = (count - 1 - strip) * pair.pitch + pair.m - 1 + last_lane() - column;
+    if (end == pair.n && 0 <= last && last < L) s.last = int(last);
+    const bool row = (pair.boundary.last_row && !row_is_kept()) || pair.gradient.by_last_row,
+               right = (pair.boundary.last_column && !column_is_kept()) || pair.gradient.by_last_column;
+    s.edges = (row && end == pair.n && strip >= count - 1) ||
+              (right && (column + L >= pair.m || column + pair.pitch < pair.m - 1 + L));
+    return s;
+  }
+  // Whether, at the end, the row below the band holds the states of the last row.
+  bool row_is_kept() const { return rows(count - 1) == L; }
+  // Whether all lanes turn, and turn straight from their row's last column.
+  bool column_is_kept() const { return pair.pitch == pair.m && has_tail(); }
+  // For step `column` of the strip, calls in_column(lane, row) for lanes in the last column, and in_row(lane,
+  // column) for the lane in the pair's last row.
+  template <class InColumn, class InRow>
+  SOFTDP_FN void over_edges(int64_t strip, int64_t column, InColumn in_column, InRow in_row) const {
+    for (int64_t t = strip > 0 ? strip - 1 : 0; t <= strip && t < count; t++) {  // where lanes may still be
+      const int64_t lane = column + (strip - t) * pair.pitch - (pair.m - 1);
+      if (0 <= lane && lane < rows(t)) in_column(int(lane), begin + t * L + lane);
+      const int64_t at = column + (strip - t) * pair.pitch - last_lane();
+      if (end == pair.n && t == count - 1 && 0 <= at && at < pair.m) in_row(last_lane(), at);
+    }
+  }
+  // Gives the states of a strip's last column, those of lanes before they turned, to Boundary::last_column.
+  void give_column(int64_t strip, const typename R::State& ended) const {
+    alignas(kVectorBytes) double values[L];
+    R::S::values(ended, pair.factor, values);
+    std::copy_n(values, rows(strip), pair.boundary.last_column + begin + strip * L);
+  }
+  // The same for the last row.
+  void give_row(const typename R::S::Row& row) const {
+    for (int64_t j = 0; j < pair.m; j += L) {
+      const int few = clamped(pair.m - j, 0, L);
+      alignas(kVectorBytes) double values[L];
+      R::S::values(R::S::load(row, j, few), pair.factor, values);
+      std::copy_n(values, few, pair.boundary.last_row + j);
+    }
+  }
+  // Gives the states of a step in the last row and column.
+  void give_edges(int64_t strip, int64_t column, const typename R::State& s) const {
+    const auto give = [&](double* to) {
+      return [&s, to, this](int lane, int64_t at) {
+        if (to) to[at] = R::S::value(s, lane, pair.factor);
+      };
+    };
+    over_edges(strip, column, give(column_is_kept() ? nullptr : pair.boundary.last_column),
+               give(row_is_kept() ? nullptr : pair.boundary.last_row));
+  }
+  // The gradients by the states of a step that come from outside the table.
+  typename R::Value by_edges(int64_t strip, int64_t column) const {
+    using V = typename R::V;
+    typename R::Value sum(V(0));
+    const auto add = [&](const double* from) {
+      return [&sum, from](int lane, int64_t at) {
+        if (from) sum.x[lane] += V(from[at]);
+      };
+    };
+    over_edges(strip, column, add(pair.gradient.by_last_column), add(pair.gradient.by_last_row));
+    return sum;
+  }
+  // Takes the shares that a lane hands to the left of its row's first cell.
+  void take_left(int64_t strip, int lane, double to_left, double to_diagonal) const {
+    if (lane >= rows(strip)) return;
+    const int64_t row = begin + strip * L + lane;
+    if (pair.gradient.by_left) pair.gradient.by_left[row] = to_left;
+    if (pair.gradient.by_left_diagonal) pair.gradient.by_left_diagonal[row] = to_diagonal;
+  }
+  // S to the left of each row of a strip, and S above that.
+  struct Left {
+    typename R::State beside, above;
+  };
+  Left left(int64_t strip, Findings& found) const {
+    using S = typename R::S;
+    const auto rest = S::boundary(pair.problem.start == Start::kFree);
+    const auto first = lane_numbers<typename R::V>() == Vec<Integer<typename R::V>>(0);
+    const int64_t row = begin + strip * L;
+    const double zero = 0;
+    const double* const corner = pair.boundary.corner ? pair.boundary.corner : &zero;
+    if (!pair.boundary.left) {
+      const auto above = row > 0 ? rest : S::of(corner, 1, pair.factor, found);
+      return {rest, R::Max::select(first, above, rest)};
+    }
+    const auto beside = S::of(pair.boundary.left + row, rows(strip), pair.factor, found);
+    double values[L] = {row > 0 ? pair.boundary.left[row - 1] : *corner};
+    for (int r = 1; r < rows(strip); r++) values[r] = pair.boundary.left[row + r - 1];
+    return {beside, S::of(values, rows(strip), pair.factor, found)};
+  }
+};
+
+// The inputs of gaps with one number a row, one row in each lane.
+template <class R>
+struct RowGaps {
+  typename R::Max::Input input[2];
+  void load(const Pair<R>& pair, int64_t row, int rows, Findings& found) {
+    using V = typename R::V;
+    if constexpr (R::kByRow)
+      for (int i = 0; i < R::kGaps; i++) {
+        const PairTable& gap = pair.cells[i + 1];
+        Vec<V> scores;  // the rows of the gap, read as columns of one row
+        with_type(pair.problem.scores[i + 1].type, [&](auto t) {
+          scores =
+              load_piece<V, decltype(t)>({gap.data, 0, gap.row}, 0, row, 0, rows) * Vec<V>(pair.factor.sign);
+        });
+        look_at(&scores, 1, pair.factor, found);
+        input[i] = R::Max::input(scores, pair.factor);
+      }
+  }
+};
+
+}  // namespace softdp::cpu::SOFTDP_ISA

@@ -1,0 +1,213 @@
+// The backward sweep of pairs of any size, and the sums of gaps' gradients over rows.
+#pragma once
+#include "backward_steps.h"
+#include "bands.h"
+
+namespace softdp::cuda {
+
+template <class T_, class Recurrence_>
+struct BackwardArguments {
+  using T = T_;
+  using V = typename ValueOf<T>::Type;
+  using Edge = V;
+  using Recurrence = Recurrence_;
+  static constexpr int kColumns = 0;
+  static constexpr int kPlanes = Recurrence::Packing::kNumbers;
+  static constexpr int kSinks = Recurrence::kTables;
+  Pairs pairs;
+  const V* grad_score;
+  const V* saved;
+  Sink sinks[3];
+  bool shared_gap, visits;
+  const V* verdicts;
+  BoundaryGradient<V> boundary;
+  int arrays;  // the third is for delete's gradient, where it is wanted cell by cell
+  BandSize band;
+  Chain<V> chain;
+  V* partial[2];  // of the gaps that are summed over rows: (B, strips, M) or (B, strips)
+};
+
+// What fills the gradients of the band's rows where nothing is swept: `value` in the pair's own cells, 0 in
+// the padding.
+template <class T>
+SOFTDP_DEVICE void fill_gradients(const Sink (&sinks)[3], const Pairs& pairs, BandSize band_size, int band,
+                                  int64_t pair, const Extent& size, float value, bool padding_only) {
+  const int64_t N = pairs.rows, M = pairs.columns;
+  const int n = size.n, m = size.m;
+#pragma unroll
+  for (int i = 0; i < 3; i++) {
+    const Sink& sink = sinks[i];
+    if (!sink.data || !sink.every_row) continue;
+    T* const data = static_cast<T*>(sink.data);
+    if (sink.every_column)
+      fill_rows(data + pair * N * M, sink.type, band_size, band, N, M, n, m, value, padding_only);
+    else
+      fill_rows(data + pair * N, sink.type, band_size, band, N, 1, m > 0 ? n : 0, 1, value, padding_only);
+  }
+}
+
+// Of pair: a pair whose score receives the gradient 0 gets it, whatever it holds, and is not swept.
+template <class V>
+SOFTDP_DEVICE V verdict_of(const V* saved, V grad_score, const Extent& size, int64_t columns) {
+  return grad_score != 0 ? verdict_of(saved, size, columns) : V(kNoPath);
+}
+
+SOFTDP_DEVICE Sum sum_of(const Sink& sink) {
+  return !sink.data ? Sum::kNone : sink.every_column ? Sum::kArray : Sum::kRow;
+}
+// The gaps' gradients over a strip's rows: a number a row, or the strip's sum.
+template <class A>
+SOFTDP_DEVICE void store_row_sum(const A& a, int i, double sum, int64_t pair, int n, int row0, int rows,
+                                 int lane) {
+  using V = typename A::V;
+  const Sink& sink = a.sinks[i];
+  if (sink.every_row) {
+    if (lane < rows)
+      static_cast<typename A::T*>(sink.data)[pair * a.pairs.rows + (n - 1 - row0 - lane)] =
+          value_to<typename A::T>(V(sum), sink.type);
+    return;
+  }
+  if (lane >= rows) sum = 0;
+  for (int other = 16; other > 0; other /= 2) sum += shuffle_xor(sum, other);
+  if (lane == 0) a.partial[i - 1][pair * strips_of(a.pairs.rows) + row0 / kStripRows] = V(sum);
+}
+
+// What a strip gives when its columns are through: to the boundary, and to the gaps that are summed over
+// columns.
+template <class A, class Strip>
+SOFTDP_DEVICE void end_strip(const A& a, const Strip& at, const Adjoints<typename A::V>& from,
+                             double insert_row, double del_row) {
+  const int n = at.size.n, row0 = at.row0, rows = at.rows, lane = at.lane;
+  if constexpr (A::Recurrence::kChargesBoundary)
+    if (lane < rows) {
+      const int64_t row = at.pair * a.pairs.rows + (n - 1 - row0 - lane);
+      a.boundary.by_left[row] = from.to_left;
+      a.boundary.by_left_diagonal[row] = from.to_diagonal;
+    }
+#pragma unroll
+  for (int i = 1; i < A::kSinks; i++)
+    if (sum_of(a.sinks[i]) == Sum::kRow)
+      store_row_sum(a, i, i == 1 ? insert_row : del_row, at.pair, n, row0, rows, lane);
+}
+
+template <class T, class Recurrence>
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (sizeof(typename ValueOf<T>::Type) == 4 ? 3 : 1))
+backward_bands(const BackwardArguments<T, Recurrence> a) {
+  using Arguments = BackwardArguments<T, Recurrence>;
+  using V = typename Arguments::V;
+  constexpr int kPlanes = Arguments::kPlanes, kSinks = Arguments::kSinks;
+  constexpr bool kHasGaps = kSinks > 1;
+  SOFTDP_SHARED(raw);
+  const BandStrip<Arguments> at(a, raw);
+  const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
+  const int n = at.size.n, m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
+  const V* const saved = a.saved + pair * kPlanes * N * M;
+  const V seed = a.grad_score ? a.grad_score[pair] : V(1);
+  const V verdict = n == 0 || m == 0 ? V(kNoPath)
+                    : a.verdicts     ? a.verdicts[pair]
+                                     : verdict_of(saved, seed, at.size, M);
+  const bool swept = verdict >= 0;
+  fill_gradients<T>(a.sinks, a.pairs, a.band, at.band, pair, at.size, swept || verdict < 0 ? 0.0f : NAN,
+                    swept);
+  if (!swept || rows <= 0) return;
+
+  V* array[3];
+#pragma unroll
+  for (int i = 0; i < 3; i++) array[i] = at.array(a.arrays, i < a.arrays ? i : 0);
+  const Lane where{lane, lane, lane < rows ? m : 0};
+  V* const above = reinterpret_cast<V*>(at.own().above);
+  V* const below = reinterpret_cast<V*>(at.own().below);
+
+  GapSums<V> gaps{kHasGaps ? sum_of(a.sinks[1]) : Sum::kNone, kHasGaps ? sum_of(a.sinks[2]) : Sum::kNone,
+                  a.shared_gap, a.visits};
+  double insert_row = 0, del_row = 0;  // sums over a row, chunk by chunk
+  Handover<V> in = at.in(), out = at.out();
+  if (row0 == 0 && a.boundary.by_last_row && seed == 0)
+    in.global = const_cast<V*>(a.boundary.by_last_row) + pair * M;
+  if (at.is_last() && a.boundary.by_above) out.global = a.boundary.by_above + pair * M;
+
+  const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
+  const Part part(lane);
+  BlockLoader<V, V, -1> loaders[kPlanes];
+  BlockStorer<T, V, -1> storers[kSinks];
+#pragma unroll
+  for (int plane = 0; plane < kPlanes; plane++)
+    loaders[plane] = BlockLoader<V, V, -1>({saved + plane * N * M + corner, -M, -1}, part);
+#pragma unroll
+  for (int i = 0; i < kSinks; i++)
+    if (a.sinks[i].data)
+      storers[i] =
+          BlockStorer<T, V, -1>({static_cast<T*>(a.sinks[i].data) + pair * N * M + corner, -M, -1}, part);
+  const auto start = [&](int block) {
+#pragma unroll
+    for (int plane = 0; plane < kPlanes; plane++) loaders[plane].start(part, rows, m, block, array[plane]);
+  };
+  const auto store = [&](int block) {
+#pragma unroll
+    for (int i = 0; i < kSinks; i++) {
+      const Sink& sink = a.sinks[i];
+      if (!sink.data || !sink.every_column) continue;
+      if (sink.every_row)
+        storers[i].store(part, rows, m, block, array[i], sink.type);
+      else
+        store_column_sums<-1>(a.partial[i - 1] + (pair * strips_of(N) + row0 / kStripRows) * M, part, lane,
+                              rows, m, block, array[i]);
+    }
+  };
+
+  Adjoints<V> from;
+  sweep_blocks(
+      lane, rows, m, row0 == 0 ? seed : V(0), in, out, above, below, start, store,
+      [&](int t0, int, bool full) {
+        const RingPlaces<-1> places(lane, t0);
+        if (full)
+          backward_chunk<false, Recurrence>(array, places, from, gaps, where, t0, above, below, rows - 1);
+        else
+          backward_chunk<true, Recurrence>(array, places, from, gaps, where, t0, above, below, rows - 1);
+        insert_row += double(gaps.insert_row);
+        del_row += double(gaps.del_row);
+        gaps.insert_row = gaps.del_row = 0;
+      });
+  end_strip(a, at, from, insert_row, del_row);
+}
+
+// ---- what is summed over rows: the strips' sums together, in their order --------------------------------
+
+template <class T>
+struct ReduceArguments {
+  using V = typename ValueOf<T>::Type;
+  Pairs pairs;
+  const V* grad_score;
+  const V* saved;
+  int planes;
+  const V* partial;
+  Sink sink;        // (B, columns)
+  int64_t columns;  // M, or 1
+};
+
+constexpr int kReduceThreads = 128;
+
+template <class T>
+SOFTDP_KERNEL(kReduceThreads)
+reduce_strips(const ReduceArguments<T> a) {
+  using V = typename ValueOf<T>::Type;
+  const int64_t N = a.pairs.rows, M = a.pairs.columns;
+  const int64_t at = int64_t(blockIdx.x) * kReduceThreads + threadIdx.x;
+  if (at >= a.pairs.count * a.columns) return;
+  const int64_t pair = at / a.columns, column = at % a.columns;
+  const Extent size = extent_of(a.pairs, pair);
+  const int n = size.n, m = size.m;
+  const V verdict = verdict_of(a.saved + pair * a.planes * N * M, a.grad_score[pair], size, M);
+  double sum = 0;
+  if (a.columns == 1 || column < m) {
+    if (verdict != verdict) sum = NAN;
+    // Strips go from the table's end, and so do their columns.
+    const int64_t mirrored = a.columns == 1 ? 0 : m - 1 - column;
+    if (verdict >= 0)
+      for (int64_t strip = 0; strip < strips_of(n); strip++)
+        sum += double(a.partial[(pair * strips_of(N) + strip) * a.columns + mirrored]);
+  }
+  static_cast<T*>(a.sink.data)[at] = value_to<T>(V(sum), a.sink.type);
+}
+
+}  // namespace softdp::cuda

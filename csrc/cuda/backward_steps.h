@@ -1,0 +1,87 @@
+// The steps of the backward sweep, on the table seen from its end: row 0 is x's last step, column 0 is y's.
+#pragma once
+#include "forward_steps.h"
+
+namespace softdp::cuda {
+
+// A lane's adjoints on their way: to the cell on its left, to the one on its upper left, and both that the
+// row above is to receive.
+template <class V>
+struct Adjoints {
+  V to_left{}, to_diagonal{}, to_above{};
+  // What a cell hands on; nothing where the lane is outside its columns. A lane that has left them keeps what
+  // its last cell handed to the boundary, where a recurrence charges that.
+  template <bool kChargesBoundary>
+  SOFTDP_DEVICE void hand_on(const Adjoint<V>& out, bool inside) {
+    to_above = out.to_above + to_diagonal;
+    if (kChargesBoundary && !inside) return;
+    to_left = out.to_left;
+    to_diagonal = out.to_diagonal;
+  }
+};
+
+// The weights of a cell at a place of the arrays; 0 is read where the lane is outside its columns.
+template <class Packing, class V>
+SOFTDP_DEVICE typename Packing::template Saved<V> saved_at(V* const* array, int at, bool inside) {
+  typename Packing::template Saved<V> saved;
+#pragma unroll
+  for (int plane = 0; plane < Packing::kNumbers; plane++)
+    saved.number[plane] = inside ? array[plane][at] : V(0);
+  return saved;
+}
+
+// What becomes of the two gaps' gradients.
+enum class Sum { kNone, kArray, kRow };  // not wanted; into the array, for the block's store; over the row
+
+template <class V>
+struct GapSums {
+  Sum insert, del;
+  bool shared;          // insert takes both
+  bool visits = false;  // the gradient by S itself, in place of that by match
+  V insert_row = 0, del_row = 0;
+};
+
+// The arrays hold what was saved and receive the gradients. kSome: some lane may be outside its columns.
+// above, below: as in the forward sweep. The score's gradient comes in as what the row above the table hands
+// to its first cell.
+template <bool kSome, class Recurrence, class V, class Places>
+SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Adjoints<V>& from,
+                                  GapSums<V>& gaps, const Lane& lane, int t0, const V* above, V* below,
+                                  int bottom) {
+  using Packing = typename Recurrence::Packing;
+  const int column = t0 - lane.r;
+  const auto place = [&](int q) { return places.template at<false>(q); };
+  const auto is_inside = [&](int q) { return !kSome || unsigned(column + q) < unsigned(lane.m); };
+  auto now = saved_at<Packing>(array, place(0), is_inside(0));
+  V edge = above[0];
+#pragma unroll
+  for (int q = 0; q < kChunk; q++) {
+    auto next = now;
+    V next_edge = edge;
+    if (q + 1 < kChunk) {
+      next = saved_at<Packing>(array, place(q + 1), is_inside(q + 1));
+      next_edge = above[q + 1];
+    }
+    const bool inside = is_inside(q);
+    V from_above = shuffle_up(from.to_above);
+    if (lane.r == 0) from_above = edge;
+    V a = from_above + from.to_left;
+    if (!inside) a = 0;
+    const Adjoint<V> out = Recurrence::adjoint(a, a, Packing::unpack(now));
+    from.template hand_on<Recurrence::kChargesBoundary>(out, inside);
+    const V insert = gaps.shared ? out.to_above + out.to_left : out.to_above;
+    if (gaps.insert == Sum::kRow) gaps.insert_row += insert;
+    if (gaps.del == Sum::kRow) gaps.del_row += out.to_left;
+    if (inside) {
+      const int at = place(q);
+      array[0][at] = !Recurrence::kEveryMove && gaps.visits ? a : out.score;
+      if (gaps.insert == Sum::kArray) array[1][at] = insert;
+      if (gaps.del == Sum::kArray) array[2][at] = out.to_left;
+    }
+    if (lane.row == bottom) below[q] = from.to_above;
+    now = next;
+    edge = next_edge;
+  }
+}
+
+}  // namespace softdp::cuda

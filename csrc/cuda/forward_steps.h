@@ -1,0 +1,184 @@
+// The steps of the forward sweep. A warp sweeps a strip of 32 rows: lane = row, and at step t the lane of row
+// r is at column t - r, so that
+//
+//   S(i, j-1)    is the lane's own last state
+//   S(i-1, j)    comes by a shuffle from the lane above
+//   S(i-1, j-1)  is what came by the last shuffle
+#pragma once
+#include "blocks.h"
+
+namespace softdp::cuda {
+
+// How a gap reaches the cells: an array like match's; one number a row (or a pair); a ring of one number a
+// column; delete as insert. What fits none of the kinds compiled is dense with strides of 0.
+enum class Gap { kNone, kDense, kRow, kColumn, kShared };
+
+// What a forward kernel is compiled for. kNone: a recurrence of one table.
+template <class Recurrence_, class T_, bool kSoft_, Gap kInsert_, Gap kDelete_>
+struct Recipe {
+  using Recurrence = Recurrence_;
+  using T = T_;
+  using V = typename ValueOf<T>::Type;
+  using Max = Maxima<V, kSoft_>;
+  static constexpr Gap kInsert = kInsert_, kDelete = kDelete_;
+  static constexpr bool kHasGaps = Recurrence::kTables > 1;
+  static constexpr int kPlanes = Recurrence::Packing::kNumbers;
+  static constexpr int kLoaded = 1 + (kInsert == Gap::kDense) + (kDelete == Gap::kDense);
+  static constexpr int kArrays = kLoaded > kPlanes ? kLoaded : kPlanes;
+  static constexpr int kColumns =
+      kInsert == Gap::kColumn || kDelete == Gap::kColumn ? 1 : 0;  // rings of them
+  // Blocks of four warps that a multiprocessor is to hold: as many as the arrays let it, and the registers in
+  // which halves wait.
+  static constexpr int kBlocks = sizeof(V) == 8                                     ? 1
+                                 : kArrays == 3 || (kArrays == 2 && sizeof(T) == 2) ? 2
+                                                                                    : 3;
+  // Whether array i holds scores, or only what is saved.
+  static constexpr SOFTDP_FN bool is_loaded(int i) {
+    return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);
+  }
+  static_assert(kHasGaps == (kInsert != Gap::kNone), "a recurrence of three tables has gaps");
+  static_assert(kDelete != Gap::kDense || kInsert == Gap::kDense, "a dense delete takes the third array");
+  static_assert(kInsert != Gap::kColumn || kDelete != Gap::kColumn, "there is one ring");
+};
+
+// What a strip's cells read and write in shared memory, and the numbers that they share.
+template <class V>
+struct Memory {
+  V* array[3];  // match, then what is saved first; insert, then what is saved second; delete
+  V* column;    // insert or delete by column
+  V row[2];     // insert and delete of this lane's row
+};
+
+// A lane's cells in the states of Max: their scores out of the arrays, their weights into them.
+template <class R, class Max>
+struct StripCells {
+  using V = typename R::V;
+  using Value = typename Max::Value;
+  using State = typename Max::State;
+  using Cell = typename R::Recurrence::template Cell<Max>;
+  using Packing = typename R::Recurrence::Packing;
+
+  // States kept in registers before they are stored: fewer where registers are short.
+  static constexpr int kKept = R::kInsert == Gap::kDense ? 4 : 8;
+
+  struct Raw {
+    V score, insert, del;
+  };
+  struct Ready {
+    typename Cell::Ready inputs;
+    V worst;  // what may spoil the pair: the largest of the raw scores, or NaN
+  };
+
+  const Memory<V>& memory;
+  typename Max::Arithmetic::Factor k;
+  V threshold;
+  typename Max::Input row[2];  // exponentiated once a chunk
+
+  SOFTDP_DEVICE StripCells(const Memory<V>& memory, typename Max::Arithmetic::Factor k, V threshold)
+      : memory(memory), k(k), threshold(threshold) {
+    if (R::kInsert == Gap::kRow) row[0] = Max::input(Value(memory.row[0]), k);
+    if (R::kDelete == Gap::kRow) row[1] = Max::input(Value(memory.row[1]), k);
+  }
+  // The raw scores of a place in the arrays, whose column is at `column` in the rings.
+  SOFTDP_DEVICE Raw read(int place, int column) const {
+    Raw x{memory.array[0][place], V(0), V(0)};
+    if (R::kInsert == Gap::kDense) x.insert = memory.array[1][place];
+    if (R::kInsert == Gap::kColumn) x.insert = memory.column[column & (kRing - 1)];
+    if (R::kDelete == Gap::kDense) x.del = memory.array[2][place];
+    if (R::kDelete == Gap::kColumn) x.del = memory.column[column & (kRing - 1)];
+    return x;
+  }
+  SOFTDP_DEVICE Ready ready(const Raw& x) const {
+    Ready y;
+    y.worst = x.score;
+    const auto match = Max::input(Value(x.score), k);
+    if constexpr (R::kHasGaps) {
+      const auto take = [&](V score) {
+        y.worst = max_or_nan(y.worst, score);
+        return Max::input(Value(score), k);
+      };
+      const auto insert = R::kInsert == Gap::kRow ? row[0] : take(x.insert);
+      const auto del = R::kDelete == Gap::kShared ? insert : R::kDelete == Gap::kRow ? row[1] : take(x.del);
+      y.inputs = Cell::ready(x.score, threshold, match, insert, del);
+    } else {
+      y.inputs = Cell::ready(x.score, threshold, match, match, match);
+    }
+    return y;
+  }
+  SOFTDP_DEVICE State cell(const Ready& x, State diagonal, State above, State left, Weights<Value>& w) const {
+    return Cell::cell(x.inputs, diagonal, above, left, w);
+  }
+  SOFTDP_DEVICE void save(int place, const Weights<Value>& w) const {
+    const auto packed = Packing::pack(Weights<V>{V(w.match), V(w.insert), V(w.del)});
+#pragma unroll
+    for (int plane = 0; plane < R::kPlanes; plane++) memory.array[plane][place] = packed.number[plane];
+  }
+};
+
+// Where a lane is: its row in the arrays, its row in the strip (its skew), and the columns of its row, 0
+// where the row is beyond the table.
+struct Lane {
+  int row, r, m;
+};
+
+// The steps of a chunk: all lanes inside their columns; some; or some, in a loop that takes little code,
+// where it is rare. What a lane does outside its columns, steps past the table's end among them, changes no
+// state, and what it saves there lies where nothing else does.
+enum class Steps { kAll, kSome, kRolled };
+
+// 16 steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ...; below receives the
+// states of the lane `bottom`, step by step.
+//
+// A warp may be the only one on its scheduler, so what the compiler makes of this loop decides the speed of
+// long pairs. Scores are read two steps ahead of their cell and exponentiated one step ahead, weights saved
+// one step behind; there are no branches; and the states for the strip below are kept in registers, since
+// stores to a second pointer would hold up the loads of the steps that follow.
+template <Steps kSteps, class StripCells, class Places>
+SOFTDP_DEVICE void forward_chunk(const StripCells& cells, const Places& places,
+                                 typename StripCells::State& left, typename StripCells::State& diagonal,
+                                 typename StripCells::V& worst, const Lane& lane, int t0,
+                                 const typename StripCells::State* above, typename StripCells::State* below,
+                                 int bottom) {
+  using State = typename StripCells::State;
+  constexpr int kKept = StripCells::kKept;
+  constexpr bool kRolled = kSteps == Steps::kRolled;
+  const int column = t0 - lane.r;
+  const auto place = [&](int q) { return places.template at<kRolled>(q); };
+  typename StripCells::Ready now = cells.ready(cells.read(place(0), column));
+  typename StripCells::Raw ahead = cells.read(place(1), column + 1);
+  State edge = above[0], kept[kKept];
+  Weights<typename StripCells::Value> weights{};
+#pragma unroll(kRolled ? kRolledUnroll : kChunk)
+  for (int q = 0; q < kChunk; q++) {
+    State from_above = shuffle_up_state(left);
+    typename StripCells::Ready next = now;
+    State next_edge = edge;
+    if (q + 1 < kChunk) {
+      next = cells.ready(ahead);
+      next_edge = above[q + 1];
+    }
+    if (q + 2 < kChunk) ahead = cells.read(place(q + 2), column + q + 2);
+    if (q > 0) cells.save(place(q - 1), weights);
+
+    if (lane.r == 0) from_above = edge;
+    const State state = cells.cell(now, diagonal, from_above, left, weights);
+    if (kSteps == Steps::kAll || unsigned(column + q) < unsigned(lane.m)) {
+      left = state;
+      worst = max_or_nan(worst, now.worst);
+    }
+    if (kRolled) {
+      if (lane.row == bottom) below[q] = state;
+    } else {
+      kept[q % kKept] = state;
+      if (q % kKept == kKept - 1 && lane.row == bottom)
+#pragma unroll
+        for (int i = 0; i < kKept; i++) below[q - kKept + 1 + i] = kept[i];
+    }
+    diagonal = from_above;
+    now = next;
+    edge = next_edge;
+  }
+  cells.save(place(kChunk - 1), weights);
+}
+
+}  // namespace softdp::cuda

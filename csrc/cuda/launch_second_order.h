@@ -1,0 +1,73 @@
+// Which kernels sweep the second order. Included by the .cu files that compile these kernels.
+#pragma once
+#include "launch.h"
+#include "launch_backward.h"
+#include "second_order.h"
+
+namespace softdp::cuda {
+
+template <class Recurrence, class V>
+Error sweep_tangents(const TangentSweep& p, Stream stream) {
+  const TangentSpace<Recurrence, V> space(p);
+  TangentArguments<V, Recurrence> arguments{};
+  arguments.pairs = p.pairs;
+  arguments.curvature = V(p.gamma > 0 ? (p.costs ? -1 : 1) / p.gamma : 0);
+  arguments.saved = static_cast<const V*>(p.saved);
+  for (int i = 0; i < 3; i++) arguments.directions[i] = p.directions[i];
+  arguments.tangent = static_cast<V*>(p.tangent);
+  arguments.tangents = static_cast<V*>(p.tangents);
+  arguments.band = space.band;
+  arguments.chain = space.chain;
+  Error error = set_zero(p.tangent, size_t(p.pairs.count) * sizeof(V), stream);
+  if constexpr (Recurrence::kChargesBoundary) {
+    arguments.boundary.left = space.edges[kLeft];
+    arguments.boundary.above = space.edges[kAbove];
+    const GapArguments<V, V> gaps{p.pairs,
+                                  {p.directions[1], p.directions[2]},
+                                  {p.sums_insert, p.sums_delete},
+                                  0,
+                                  {space.edges[kLeft], space.edges[kAbove]},
+                                  arguments.tangent,
+                                  0,
+                                  0};
+    if (error == cudaSuccess)
+      error = launch(sum_gaps<V, V>, (2 * p.pairs.count + kBoundaryWarps - 1) / kBoundaryWarps,
+                     kBoundaryWarps * kStripRows, 0, stream, gaps);
+  }
+  if (error != cudaSuccess) return error;
+  return launch_bands(tangent_bands<V, Recurrence>, space.kArrays, arguments, stream);
+}
+
+template <class Recurrence, class V>
+Error sweep_products(const ProductSweep& p, Stream stream) {
+  const ProductSpace<Recurrence, V> space(p);
+  ProductArguments<V, Recurrence> arguments{};
+  arguments.pairs = p.pairs;
+  arguments.grad_score = static_cast<const V*>(p.grad_score);
+  arguments.saved = static_cast<const V*>(p.saved);
+  arguments.tangent = static_cast<const V*>(p.tangent);
+  arguments.tangents = static_cast<const V*>(p.tangents);
+  for (int i = 0; i < Recurrence::kTables; i++) arguments.products[i] = {p.products[i], p.type, true, true};
+  arguments.boundary = space.boundary;
+  arguments.by_above = space.by_above;
+  arguments.shared_gap = p.shared_gap;
+  arguments.band = space.band;
+  arguments.chain = space.chain;
+  const Error error = launch_bands(product_bands<V, Recurrence>, space.kArrays, arguments, stream);
+  if constexpr (Recurrence::kChargesBoundary)
+    if (error == cudaSuccess)
+      return launch_charge(
+          ChargeArguments<V, Dual<V>>{p.pairs,
+                                      nullptr,
+                                      arguments.saved,
+                                      Recurrence::Packing::kNumbers,
+                                      space.boundary.by_left,
+                                      space.boundary.by_left_diagonal,
+                                      space.by_above,
+                                      {arguments.products[1], arguments.products[p.shared_gap ? 1 : 2]},
+                                      {}},
+          stream);
+  return error;
+}
+
+}  // namespace softdp::cuda

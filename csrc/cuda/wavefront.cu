@@ -1,0 +1,80 @@
+// The tables of launchers: by recurrence and by type.
+#include "launch.h"
+
+namespace softdp::cuda {
+namespace {
+
+// run(Recurrence(), T())
+template <class Run>
+auto with_both(Recurrence recurrence, Type type, Run run) {
+  return with_recurrence(recurrence, [&](auto of) {
+    switch (type) {
+      case Type::kFloat64:
+        return run(of, double());
+      case Type::kFloat32:
+        return run(of, float());
+      default:
+        return run(of, Sixteen());
+    }
+  });
+}
+// The second order is computed in float64 or float32.
+template <class Run>
+auto with_value(Recurrence recurrence, Type type, Run run) {
+  return with_recurrence(
+      recurrence, [&](auto of) { return type == Type::kFloat64 ? run(of, double()) : run(of, float()); });
+}
+
+}  // namespace
+
+int64_t workspace_bytes(const Forward& p) {
+  if (is_tiny(p)) return 0;
+  return with_value(p.recurrence, p.tables[0].type, [&](auto of, auto value) {
+    using Of = decltype(of);
+    using V = decltype(value);
+    return p.gamma > 0 ? ForwardSpace<Of, V, true>(p).bytes : ForwardSpace<Of, V, false>(p).bytes;
+  });
+}
+int64_t workspace_bytes(const Backward& p) {
+  if (is_tiny(p)) return 0;
+  return with_value(p.recurrence, p.sinks[0].type, [&](auto of, auto value) {
+    return BackwardSpace<decltype(of), decltype(value)>(p).bytes;
+  });
+}
+int64_t workspace_bytes(const TangentSweep& p) {
+  return with_value(p.recurrence, p.type, [&](auto of, auto value) {
+    return TangentSpace<decltype(of), decltype(value)>(p).bytes;
+  });
+}
+int64_t workspace_bytes(const ProductSweep& p) {
+  return with_value(p.recurrence, p.type, [&](auto of, auto value) {
+    return ProductSpace<decltype(of), decltype(value)>(p).bytes;
+  });
+}
+
+Error forward(const Forward& p, Stream stream) {
+  if (!fits_int(p.pairs)) return kBadProblem;
+  return with_both(p.recurrence, p.tables[0].type, [&](auto of, auto type) {
+    return sweep_forward<decltype(of), decltype(type)>(p, stream);
+  });
+}
+Error backward(const Backward& p, Stream stream) {
+  if (!fits_int(p.pairs)) return kBadProblem;
+  return with_both(p.recurrence, p.sinks[0].type, [&](auto of, auto type) {
+    return sweep_backward<decltype(of), decltype(type)>(p, stream);
+  });
+}
+Error sweep_tangents(const TangentSweep& p, Stream stream) {
+  if (!fits_int(p.pairs)) return kBadProblem;
+  return with_value(p.recurrence, p.type, [&](auto of, auto value) {
+    return sweep_tangents<decltype(of), decltype(value)>(p, stream);
+  });
+}
+Error sweep_products(const ProductSweep& p, Stream stream) {
+  if (!fits_int(p.pairs)) return kBadProblem;
+  return with_value(p.recurrence, p.type, [&](auto of, auto value) {
+    return sweep_products<decltype(of), decltype(value)>(p, stream);
+  });
+}
+
+}  // namespace softdp::cuda

@@ -1,0 +1,204 @@
+"""The operators themselves: opcheck, and calls with tensors that do not fit."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from devices import GPU, is_gpu, values
+
+STEPS = ("forward", "backward", "double_backward")
+OPERATORS = tuple(
+    f"{recurrence}_{step}" for recurrence in ("fsd", "lcs", "needleman_wunsch") for step in STEPS
+)
+MATCH = torch.zeros(2, 3, 4)
+
+
+def operator_calls(device):
+    """Names and arguments; `saved` comes from the forward operator, which alone knows its layout."""
+    n, m = torch.tensor([5, 2, 0], device=device), torch.tensor([7, 3, 4], dtype=torch.int32, device=device)
+    dtypes, sizes = (torch.float32, torch.float64), ((5, 7),)
+    if is_gpu(device):
+        dtypes, sizes = (*dtypes, torch.bfloat16), (*sizes, (33, 40))
+    for dtype, (N, M) in itertools.product(dtypes, sizes):
+        match, gaps = (values(*size, dtype=dtype).to(device) for size in ((3, N, M), (1, N, 1)))
+        for delete, lengths in itertools.product((None, match.clone()), ((None, None), (n, m))):
+            yield from fsd_calls(match, gaps, delete, lengths)
+            yield from needleman_wunsch_calls(match, gaps, delete, lengths)
+        yield from lcs_calls(match, n, m)
+
+
+def fsd_calls(match, gaps, delete, lengths):
+    for save in (False, True):
+        yield "fsd_forward", (match, gaps, delete, *lengths, 0.2, False, save, save)
+    score, saved = torch.ops.softdp.fsd_forward(match, gaps, delete, *lengths, 0.2, True, False, True)
+    scores = match, gaps, delete
+    for needs in ((True, True, True), (False, True, False)):
+        given = torch.ones_like(score), saved, *scores, *lengths, 0.2, True, False
+        yield "fsd_backward", (*given, *needs)
+    if match.dtype != torch.bfloat16:
+        for needs in ((True, True, True), (False, True, False), (True, False, delete is not None)):
+            directions = match.neg(), gaps if needs[0] else None, delete
+            given = *directions, torch.ones_like(score), *scores, *lengths, 0.2, needs[1], needs[2]
+            yield "fsd_double_backward", (*given, *needs)
+
+
+def needleman_wunsch_calls(match, gaps, delete, lengths):
+    scores = match, gaps, delete
+    for save in (False, True):
+        yield "needleman_wunsch_forward", (*scores, *lengths, 0.2, save)
+    score, saved = torch.ops.softdp.needleman_wunsch_forward(*scores, *lengths, 0.2, True)
+    for needs in ((True, True, True), (False, True, False)):
+        given = torch.ones_like(score), saved, *scores, *lengths, 0.2
+        yield "needleman_wunsch_backward", (*given, *needs)
+        if match.dtype != torch.bfloat16:
+            directions = match.neg(), gaps if needs[0] else None, delete
+            given = *directions, torch.ones_like(score), *scores, *lengths, 0.2
+            yield "needleman_wunsch_double_backward", (*given, *needs)
+
+
+def lcs_calls(match, n, m):
+    for save in (False, True):
+        yield "lcs_forward", (match, n, m, 0.4, 0.2, save)
+    score, saved = torch.ops.softdp.lcs_forward(match, n, m, 0.4, 0.2, True)
+    for visits in (False, True):
+        given = torch.ones_like(score), saved, match, n, m, 0.4, 0.2
+        yield "lcs_backward", (*given, visits)
+    if match.dtype != torch.bfloat16:
+        given = match.neg(), torch.ones_like(score), match, n, m, 0.4, 0.2
+        yield "lcs_double_backward", given
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_opcheck(name, device):
+    calls = [arguments for operator, arguments in operator_calls(device) if operator == name]
+    assert calls
+    for arguments in calls:
+        torch.library.opcheck(getattr(torch.ops.softdp, name).default, arguments)
+
+
+# The warning is opcheck's own.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.parametrize("name", [name for name in OPERATORS if "double" not in name])
+def test_opcheck_with_gradients(name, device):
+    checked = 0
+    for operator, arguments in operator_calls(device):
+        last = arguments[-1]
+        without = (name.endswith("forward") and not last) or (name == "lcs_backward" and last)  # save, visits
+        if operator == name and not without:
+            checked += 1
+            leaves = [
+                a.clone().requires_grad_() if torch.is_tensor(a) and a.is_floating_point() else a
+                for a in arguments
+            ]
+            torch.library.opcheck(getattr(torch.ops.softdp, name).default, tuple(leaves))
+    assert checked
+
+
+# ---- calls that do not fit -----------------------------------------------------------------------
+
+
+def forward(match=MATCH, insert=MATCH, delete=None, x=None, y=None, save=True, gamma=0.1):
+    return torch.ops.softdp.fsd_forward(match, insert, delete, x, y, gamma, False, False, save)
+
+
+def double_backward(gamma):
+    options = None, None, None, gamma, False, False, True, True, False
+    return torch.ops.softdp.fsd_double_backward(MATCH, MATCH, None, torch.ones(2), MATCH, MATCH, *options)
+
+
+def lcs_forward(threshold=0.5, gamma=0.1):
+    return torch.ops.softdp.lcs_forward(MATCH, None, None, threshold, gamma, True)
+
+
+def backward(save=True, grad=None, match=MATCH, insert=MATCH):
+    score, saved = forward(save=save)
+    grad = score if grad is None else grad
+    needs = True, True, False
+    return torch.ops.softdp.fsd_backward(
+        grad, saved, match, insert, None, None, None, 0.1, False, False, *needs
+    )
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: forward(match=MATCH[0]), "match must have 3 dimensions"),
+        (lambda: forward(match=MATCH.int()), "match must be float64, float32, float16 or bfloat16"),
+        (lambda: forward(insert=MATCH.double()), "insert must have the dtype of the scores"),
+        (lambda: forward(insert=torch.zeros(2, 3, 5)), "insert must be broadcastable"),
+        (lambda: forward(delete=torch.zeros(3, 3, 4)), "delete must be broadcastable"),
+        (lambda: forward(x=torch.tensor([1, 9])), r"x_lengths must lie in \[0, 3\], got 9"),
+        (lambda: forward(y=torch.tensor([1])), "y_lengths must be a CPU tensor of shape"),
+        (lambda: forward(y=torch.ones(2)), "y_lengths must be int32 or int64"),
+        (lambda: forward(gamma=-math.inf), "gamma must be finite and not negative, got -inf"),
+        (lambda: double_backward(gamma=-0.1), "gamma must be finite and not negative, got -0.1"),
+        (lambda: forward(gamma=math.nan), "gamma must be finite and not negative, got nan"),
+        (lambda: lcs_forward(gamma=math.inf), "gamma must be finite and not negative, got inf"),
+        (lambda: lcs_forward(threshold=math.nan), "threshold must not be NaN"),
+        (lambda: backward(save=False), "the saved state does not belong"),
+        (lambda: backward(match=MATCH.double()), "insert must have the dtype of the scores"),
+        (lambda: backward(match=MATCH.double(), insert=MATCH.double()), "gradient must be a CPU tensor"),
+        (lambda: backward(match=torch.zeros(2, 3, 40)), "insert must be broadcastable"),
+        (lambda: backward(match=torch.zeros(2, 30, 40), insert=MATCH[:, :1, :1]), "the saved state does not"),
+        (lambda: backward(match=MATCH[0]), "match must have 3 dimensions"),
+        (lambda: backward(insert=MATCH[:, :2]), "insert must be broadcastable"),
+        (lambda: backward(insert=MATCH[0]), "insert must have 3 dimensions"),
+        (lambda: backward(grad=torch.ones(3)), "gradient must be a CPU tensor of shape"),
+        (lambda: backward(grad=torch.ones(2).double()), "gradient must be a CPU tensor of shape"),
+    ],
+)
+def test_the_raw_operators_of_the_cpu_never_leave_their_tensors(call, message):
+    with pytest.raises(RuntimeError, match=message):
+        call()
+
+
+def test_the_raw_operators_never_leave_their_tensors(device):
+    match = MATCH.to(device)
+    forward, backward = torch.ops.softdp.fsd_forward, torch.ops.softdp.fsd_backward
+    three = torch.ones(3, dtype=torch.int32, device=device)
+    options = (0.1, False, False, True)
+    for call, message in (
+        (lambda: forward(match[0], match, None, None, None, *options), "match"),
+        (lambda: forward(match, match.double(), None, None, None, *options), "insert"),
+        (lambda: forward(match, match, match[:, :, :3], None, None, *options), "delete"),
+        (lambda: forward(match, match, None, None, None, math.nan, False, False, True), "gamma"),
+        (lambda: torch.ops.softdp.lcs_forward(match, None, None, math.nan, 0.1, True), "threshold"),
+        (lambda: forward(match, match, None, three, None, *options), "x_lengths"),
+        (lambda: forward(match, match, None, None, match[:, 0, 0], *options), "y_lengths"),
+    ):
+        with pytest.raises(RuntimeError, match=message):
+            call()
+    score, saved = forward(match, match, None, None, None, *options)
+    rest = None, None, None, 0.1, False, False, True, True, False
+    operator = "softdp::fsd_backward: .*" if is_gpu(device) else ""
+    for grad_score, weights in ((score, saved[:0]), (score[:1], saved), (score.double(), saved)):
+        with pytest.raises(RuntimeError, match=operator + "(saved|scores|gradient)"):
+            backward(grad_score, weights, match, match, *rest)
+    larger = torch.zeros(2, 40, 40, device=device)  # the CPU saves as much of all pairs of few steps
+    for table, gaps in ((larger, larger), (match, larger), (match.double(), match), (match[0], match)):
+        with pytest.raises(RuntimeError, match=operator + "(saved|insert|match|gradient)"):
+            backward(score, saved, table, gaps, *rest)
+    d_match, *_ = backward(torch.ones_like(score), saved, match, match, *rest)
+    assert d_match[0, -1, -1] == 1  # and the device is well
+
+
+@pytest.mark.cuda
+def test_the_raw_operators_of_a_gpu_never_leave_their_tensors():
+    """Half scores take no gaps of another half type; a tensor of the CPU does not fit a GPU's."""
+    match = MATCH.to(GPU)
+    forward, backward = torch.ops.softdp.fsd_forward, torch.ops.softdp.fsd_backward
+    with pytest.raises(RuntimeError, match="gamma"):
+        forward(match, match, None, None, None, -0.1, False, False, True)
+    with pytest.raises(RuntimeError, match="insert must have match's dtype"):
+        forward(match.half(), match, None, None, None, 0.1, False, False, True)
+    if GPU.type == "cuda":
+        with pytest.raises(RuntimeError, match="insert"):
+            forward(match, MATCH, None, None, None, 0.1, False, False, True)
+        score, saved = forward(match, match, None, None, None, 0.1, False, False, True)
+        rest = None, None, None, 0.1, False, False, True, True, False
+        for grad_score, weights in ((score, saved.cpu()), (score.cpu(), saved)):
+            with pytest.raises(RuntimeError, match="softdp::fsd_backward: .*(saved|scores)"):
+                backward(grad_score, weights, match, match, *rest)
