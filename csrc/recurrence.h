@@ -50,6 +50,7 @@
 //   kTables            how many tables of scores come in: 3 (match, insert, delete) or 1
 //   kEveryMove         whether every move adds the match score, whose gradient is A(i,j) then
 //   kChargesBoundary   whether S has sums of gaps on the boundary
+//   kTakesCosts        whether its tables may hold costs
 //   Packing            how a cell's weights are kept for the backward sweep
 //   Cell<Max>          ready() makes a Ready of a cell's scores, before its neighbours' states are known;
 //                      cell() makes the state and the weights of that
@@ -90,9 +91,8 @@ struct Tangent {
   Value state;
   Weights<Value> weights;
 };
-// The tangent of a cell with a match move, and that of a cell without one. Both are computed from
-// differences: the u of neighbours are close to each other, and a weighted sum of them would lose their
-// differences to rounding.
+// The tangents of a cell with a match move. They are computed from differences: the u of neighbours are close
+// to each other, and a weighted sum of them would lose their differences to rounding.
 template <class Value>
 SOFTDP_FN Tangent<Value> tangent_of(Weights<Value> w, Value diagonal, Value above, Value left,
                                     Value curvature) {
@@ -100,11 +100,6 @@ SOFTDP_FN Tangent<Value> tangent_of(Weights<Value> w, Value diagonal, Value abov
               mean = w.insert * to_above + w.del * to_left;
   return {diagonal + mean,
           {w.match * -mean * c, w.insert * (to_above - mean) * c, w.del * (to_left - mean) * c}};
-}
-template <class Value>
-SOFTDP_FN Tangent<Value> tangent_of(Weights<Value> w, Value above, Value left, Value curvature) {
-  const Value difference = left - above, product = w.insert * w.del * difference * curvature;
-  return {above + w.del * difference, {Value(0), -product, product}};
 }
 
 // ---- how weights are kept ------------------------------------------------------------------------------
@@ -220,7 +215,7 @@ enum class Recurrence { kFsd, kLcs, kNeedlemanWunsch };
 struct Fsd {
   static constexpr Recurrence kId = Recurrence::kFsd;
   static constexpr int kTables = 3;
-  static constexpr bool kEveryMove = true, kChargesBoundary = false;
+  static constexpr bool kEveryMove = true, kChargesBoundary = false, kTakesCosts = true;
   using Packing = TwoWeights;
 
   template <class Max>
@@ -253,7 +248,7 @@ struct Fsd {
 struct Lcs {
   static constexpr Recurrence kId = Recurrence::kLcs;
   static constexpr int kTables = 1;
-  static constexpr bool kEveryMove = false, kChargesBoundary = false;
+  static constexpr bool kEveryMove = false, kChargesBoundary = false, kTakesCosts = false;
   using Packing = OneWeight;
 
   template <class Max>
@@ -286,9 +281,10 @@ struct Lcs {
   template <class Value>
   static SOFTDP_FN Tangent<Value> tangent(Weights<Value> w, Weights<Value> v, Value diagonal, Value above,
                                           Value left, Value curvature) {
-    Tangent<Value> t = tangent_of(w, above, left, curvature);
-    t.state = w.match * (diagonal + v.match) + (Value(1) - w.match) * t.state;  // w.match is 1 or 0
-    return t;
+    // From differences, as above. At a hit w.match is 1 and the other terms are 0.
+    const Value by_left = w.del * (left - above), product = w.insert * by_left * curvature;
+    return {w.match * (v.match + diagonal) + (Value(1) - w.match) * above + by_left,
+            {Value(0), -product, product}};
   }
 };
 
@@ -296,7 +292,7 @@ struct Lcs {
 struct NeedlemanWunsch {
   static constexpr Recurrence kId = Recurrence::kNeedlemanWunsch;
   static constexpr int kTables = 3;
-  static constexpr bool kEveryMove = false, kChargesBoundary = true;
+  static constexpr bool kEveryMove = false, kChargesBoundary = true, kTakesCosts = false;
   using Packing = TwoWeights;
 
   template <class Max>

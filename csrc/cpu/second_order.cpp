@@ -13,8 +13,16 @@
 namespace softdp::cpu {
 namespace {
 
-using Soft = SmoothMax<Scalar<double>>;
-using Hard = HardMax<Scalar<double>>;
+// Which cells are hits follows no pattern: a choice by a branch would be foreseen badly.
+struct Arithmetic : Scalar<double> {
+  template <class T>
+  static SOFTDP_FN T select(bool m, T a, T b) {
+    const int64_t mask = -int64_t(m);
+    return bit_cast<T>((bit_cast<int64_t>(a) & mask) | (bit_cast<int64_t>(b) & ~mask));
+  }
+};
+using Soft = SmoothMax<Arithmetic>;
+using Hard = HardMax<Arithmetic>;
 
 // A row of a table: its first number, and the stride to the next column. Null: 0 everywhere.
 template <class V>
@@ -141,6 +149,7 @@ class PairSweep {
     State edge = boundary(true);  // S(i, 0)
     double d_edge = 0;
     bool spoiled = false;
+    const double sign = Recurrence::kTakesCosts ? sign_ : 1;
     for (int64_t i = 0; i < n; i++) {
       const Row<V> match(p_.scores[0], pair, i), insert(p_.scores[1], pair, i), del(p_.scores[2], pair, i);
       const Row<V> d_match(p_.directions[0], pair, i), d_insert(p_.directions[1], pair, i),
@@ -152,13 +161,13 @@ class PairSweep {
       double d_left = d_edge;
       for (int64_t j = 0; j < m; j++) {
         const State above = states_[size_t(j)];
-        const double d_above = tangents_[size_t(j)], score = sign_ * match[j];
+        const double d_above = tangents_[size_t(j)], score = sign * match[j];
         const auto input = [&](double x) {
           spoiled = spoiled || Max::spoils(x, k_);
           return Max::input(x, k_);
         };
-        const Input x = input(score), y = Recurrence::kTables > 1 ? input(sign_ * insert[j]) : x,
-                    z = Recurrence::kTables > 1 ? input(sign_ * del[j]) : x;
+        const Input x = input(score), y = Recurrence::kTables > 1 ? input(sign * insert[j]) : x,
+                    z = Recurrence::kTables > 1 ? input(sign * del[j]) : x;
         Weights<double> w;
         left = Cell::cell(Cell::ready(score, double(V(p_.threshold)), x, y, z), diagonal, above, left, w);
         left = Max::normalized(left);

@@ -58,7 +58,7 @@ SOFTDP_DEVICE Sum sum_of(const Sink& sink) {
 // The gaps' gradients over a strip's rows: a number a row, or the strip's sum.
 template <class A>
 SOFTDP_DEVICE void store_row_sum(const A& a, int i, double sum, int64_t pair, int n, int row0, int rows,
-                                 int lane) {
+                                 int lane, int64_t strip) {
   using V = typename A::V;
   const Sink& sink = a.sinks[i];
   if (sink.every_row) {
@@ -69,7 +69,7 @@ SOFTDP_DEVICE void store_row_sum(const A& a, int i, double sum, int64_t pair, in
   }
   if (lane >= rows) sum = 0;
   for (int other = 16; other > 0; other /= 2) sum += shuffle_xor(sum, other);
-  if (lane == 0) a.partial[i - 1][pair * strips_of(a.pairs.rows) + row0 / kStripRows] = V(sum);
+  if (lane == 0) a.partial[i - 1][strip] = V(sum);
 }
 
 // What a strip gives when its columns are through: to the boundary, and to the gaps that are summed over
@@ -87,11 +87,11 @@ SOFTDP_DEVICE void end_strip(const A& a, const Strip& at, const Adjoints<typenam
 #pragma unroll
   for (int i = 1; i < A::kSinks; i++)
     if (sum_of(a.sinks[i]) == Sum::kRow)
-      store_row_sum(a, i, i == 1 ? insert_row : del_row, at.pair, n, row0, rows, lane);
+      store_row_sum(a, i, i == 1 ? insert_row : del_row, at.pair, n, row0, rows, lane, at.strip());
 }
 
 template <class T, class Recurrence>
-SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (sizeof(typename ValueOf<T>::Type) == 4 ? 3 : 1))
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (sizeof(typename ValueOf<T>::Type) == 4 ? 4 : 1))
 backward_bands(const BackwardArguments<T, Recurrence> a) {
   using Arguments = BackwardArguments<T, Recurrence>;
   using V = typename Arguments::V;
@@ -150,8 +150,7 @@ backward_bands(const BackwardArguments<T, Recurrence> a) {
       if (sink.every_row)
         storers[i].store(part, rows, m, block, array[i], sink.type);
       else
-        store_column_sums<-1>(a.partial[i - 1] + (pair * strips_of(N) + row0 / kStripRows) * M, part, lane,
-                              rows, m, block, array[i]);
+        store_column_sums<-1>(a.partial[i - 1] + at.strip() * M, part, lane, rows, m, block, array[i]);
     }
   };
 

@@ -80,7 +80,11 @@ struct Handover {
       while (load_acquire_device(global_flag) < end) spin_device();
     sync_warp();
   }
-  SOFTDP_DEVICE Edge take(int column) const { return shared ? shared[column & (kRing - 1)] : global[column]; }
+  SOFTDP_DEVICE Edge take(int column) const {
+    if (!shared) return global[column];
+    assume_shared(shared);
+    return shared[column & (kRing - 1)];
+  }
   // All lanes have taken the columns up to `end`.
   SOFTDP_DEVICE void taken(int end, int lane) const {
     sync_warp();
@@ -171,16 +175,23 @@ struct BandStrip {
 
   SOFTDP_DEVICE auto& own() const { return block.warps[warp]; }
   SOFTDP_DEVICE V* array(int arrays, int i) const { return block.array(warp, arrays, i); }
+  // Among the strips of all pairs. The division is unsigned: it is a shift then.
+  SOFTDP_DEVICE int64_t strip() const { return pair * strips_of(a.pairs.rows) + unsigned(row0) / kStripRows; }
   SOFTDP_DEVICE bool is_last() const { return row0 + rows == size.n; }
 
   // From the strip above, and to the one below; nothing at the pair's ends.
   SOFTDP_DEVICE Handover<Edge> in() const {
-    if (warp > 0) return between_warps(block.warps[warp - 1]);
-    return row0 > 0 ? between_bands(band - 1) : Handover<Edge>();
+    Handover<Edge> from;
+    if (warp > 0)
+      from = between_warps(block.warps[warp - 1]);
+    else if (row0 > 0)
+      from = between_bands(band - 1);
+    return from;
   }
   SOFTDP_DEVICE Handover<Edge> out() const {
-    if (is_last()) return {};
-    return warp < a.band.warps - 1 ? between_warps(own()) : between_bands(band);
+    Handover<Edge> to;
+    if (!is_last()) to = warp < a.band.warps - 1 ? between_warps(own()) : between_bands(band);
+    return to;
   }
 
  private:

@@ -97,6 +97,11 @@ SOFTDP_DEVICE int first_set(unsigned mask) {
   return __ffs(int(mask)) - 1;
 }
 
+// Loads and stores by this pointer take the instructions for shared memory.
+SOFTDP_DEVICE void assume_shared(const void* pointer) {
+  __builtin_assume(__isShared(pointer));
+}
+
 // An access to more than a word at a misaligned address faults by itself.
 SOFTDP_DEVICE void demand_aligned(const void*, size_t) {}
 

@@ -24,6 +24,7 @@ struct ForwardArguments {
   V* saved;
   BandSize band;
   Chain<Edge> chain;
+  SOFTDP_DEVICE bool negates() const { return R::Recurrence::kTakesCosts && costs; }
 };
 
 template <class Max>
@@ -57,7 +58,7 @@ SOFTDP_DEVICE typename R::V score_at(const ForwardArguments<R>& a, int i, int64_
   const V x = i > 0 && table.type != a.tables[0].type
                   ? static_cast<const V*>(table.data)[at]
                   : value_from<V>(static_cast<const T*>(table.data)[at], table.type);
-  return a.costs ? -x : x;
+  return a.negates() ? -x : x;
 }
 // The score of S, where the tables hold costs or not.
 template <class V>
@@ -70,7 +71,7 @@ template <class R>
 SOFTDP_DEVICE typename R::V empty_score(const ForwardArguments<R>& a, const Extent& size) {
   using V = typename R::V;
   const bool apart = a.start == Start::kAnchored && size.n != size.m;
-  return size.unfit ? V(NAN) : score_of(V(apart ? -ScalarCommon::kInfinity : 0), a.costs);
+  return size.unfit ? V(NAN) : score_of(V(apart ? -ScalarCommon::kInfinity : 0), a.negates());
 }
 
 // Whether a finite score of the pair lies below what the arithmetic holds and was counted as -inf. Looked at
@@ -244,7 +245,7 @@ SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, cons
   sync_warp();  // after the other lanes' stores of the last block
   if (lane == at.rows - 1) {
     const V value = spoiled ? V(NAN) : at_end;
-    a.score[pair] = score_of(value, a.costs);
+    a.score[pair] = score_of(value, a.negates());
     const V verdict = value != value ? V(NAN) : V(kNoPath);
     if (saved && !a.is_piece && (value != value || value == -ScalarCommon::kInfinity)) {
 #pragma unroll
@@ -306,7 +307,7 @@ forward_bands(const ForwardArguments<R> a) {
     copy_async_wait();
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++)
-      if (R::is_loaded(i)) loaders[i].finish(part, block, memory.array[i], a.tables[i].type, a.costs);
+      if (R::is_loaded(i)) loaders[i].finish(part, block, memory.array[i], a.tables[i].type, a.negates());
     if (R::kColumns && lane < kChunk) memory.column[(block * kChunk + lane) & (kRing - 1)] = held;
     sync_warp();
   };

@@ -27,11 +27,14 @@ struct Recipe {
   static constexpr int kArrays = kLoaded > kPlanes ? kLoaded : kPlanes;
   static constexpr int kColumns =
       kInsert == Gap::kColumn || kDelete == Gap::kColumn ? 1 : 0;  // rings of them
-  // Blocks of four warps that a multiprocessor is to hold: as many as the arrays let it, and the registers in
-  // which halves wait.
-  static constexpr int kBlocks = sizeof(V) == 8                                     ? 1
+  // Blocks of four warps for whose registers a multiprocessor is to have room: as many as the arrays let it
+  // hold, and fewer where halves wait in registers.
+  static constexpr int kBlocks = !kHasGaps                                          ? 4
+                                 : sizeof(V) == 8                                   ? 1
                                  : kArrays == 3 || (kArrays == 2 && sizeof(T) == 2) ? 2
                                                                                     : 3;
+  // And warps, where a pair is tiny.
+  static constexpr int kTinyBlocks = !kSoft_ && kArrays == 2 ? 28 : 1;
   // Whether array i holds scores, or only what is saved.
   static constexpr SOFTDP_FN bool is_loaded(int i) {
     return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);

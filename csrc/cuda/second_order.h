@@ -72,8 +72,14 @@ SOFTDP_DEVICE bool is_directed(const A& a, int64_t pair, int band, const Extent&
   return found;
 }
 
+// Blocks for whose registers a multiprocessor is to have room.
 template <class V, class Recurrence>
-SOFTDP_KERNEL(kMostWarps* kStripRows)
+constexpr int kTangentBlocks = Recurrence::kTables == 1 ? 5
+                               : sizeof(V) == 8         ? 4
+                                                        : 1;
+
+template <class V, class Recurrence>
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (kTangentBlocks<V, Recurrence>))
 tangent_bands(const TangentArguments<V, Recurrence> a) {
   using Arguments = TangentArguments<V, Recurrence>;
   constexpr int kPlanes = Arguments::kPlanes, kArrays = Arguments::kArrays;
@@ -198,8 +204,11 @@ SOFTDP_DEVICE void product_chunk(V* const* array, Adjoints<Dual<V>>& from, bool 
   }
 }
 
+template <class Recurrence>
+constexpr int kProductBlocks = Recurrence::kTables == 1 ? 5 : 1;
+
 template <class V, class Recurrence>
-SOFTDP_KERNEL(kMostWarps* kStripRows)
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (kProductBlocks<Recurrence>))
 product_bands(const ProductArguments<V, Recurrence> a) {
   using Number = Dual<V>;
   using Arguments = ProductArguments<V, Recurrence>;

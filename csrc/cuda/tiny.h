@@ -60,7 +60,7 @@ SOFTDP_DEVICE void load_tiny(const TinyArguments<R>& a, const TinyPair& at, Arra
       }
     }
   copy_async_wait();
-  if (std::is_same_v<T, V> && a.costs)
+  if (std::is_same_v<T, V> && a.negates())
     for (int column = at.r; column < at.m; column += a.group)
 #pragma unroll 1
       for (int i = 0; i < kPlanes; i++) {
@@ -91,7 +91,7 @@ SOFTDP_DEVICE void store_tiny(const TinyArguments<R>& a, const TinyPair& at, typ
 }
 
 template <class R>
-SOFTDP_KERNEL(kStripRows)
+SOFTDP_KERNEL_BLOCKS(kStripRows, R::kTinyBlocks)
 tiny_pairs(const TinyArguments<R> a) {
   using V = typename R::V;
   using Wide = typename R::Max::Wide;
@@ -132,7 +132,7 @@ tiny_pairs(const TinyArguments<R> a) {
   const bool hides = at_end == -ScalarCommon::kInfinity && n > 0 && hides_a_score(a, pair, n, m, r, group);
   const bool spoiled = (ballot(strip.is_spoiled() || hides) & mine) != 0;
   const V value = n == 0 ? empty_score(a, size) : spoiled ? V(NAN) : at_end;
-  if (present && r == 0) a.score[pair] = n == 0 ? value : score_of(value, a.costs);
+  if (present && r == 0) a.score[pair] = n == 0 ? value : score_of(value, a.negates());
   if (!a.saved) return;
 
   V* array[3];

@@ -53,7 +53,7 @@ template <class T>
 Result swept(const Case& c, const Size& size, const std::vector<double>& match,
              const std::vector<double>& gap, int threads, const Boundary<double>& boundary = {},
              const BoundaryGradient<double>& by_boundary = {}, const std::vector<T>& weights = {}) {
-  const auto [B, N, M] = size;
+  const int64_t B = size.count, N = size.rows, M = size.columns;
   const std::vector<T> scores(match.begin(), match.end()), gaps(gap.begin(), gap.end());
   std::vector<T> score(B), gradient(match.size()), gap_gradient(gap.size()), ones(B, T(1));
   const Type type = sizeof(T) == 8 ? Type::kFloat64 : Type::kFloat32;
@@ -114,7 +114,7 @@ void paste(const std::vector<double>& part, const Size& size, Span rows, Span co
 template <class T>
 Result swept_in_pieces(const Case& c, const Size& size, int64_t row, int64_t column,
                        const std::vector<double>& match, const std::vector<double>& gap, int threads) {
-  const auto [B, N, M] = size;
+  const int64_t B = size.count, N = size.rows, M = size.columns;
   const Span rows[] = {{0, row}, {row, N}}, columns[] = {{0, column}, {column, M}};
   std::vector<double> last_row[2][2], last_column[2][2], corner[2][2];
   std::vector<double> by_above[2][2], by_left[2][2], by_left_diagonal[2][2];
@@ -193,7 +193,7 @@ double smooth_max(const double* a, int count, double gamma, double* w) {
 
 Result expected(const Case& c, const Size& size, const std::vector<double>& match,
                 const std::vector<double>& gap) {
-  const auto [B, N, M] = size;
+  const int64_t B = size.count, N = size.rows, M = size.columns;
   Result r{std::vector<double>(B), std::vector<double>(match.size()), std::vector<double>(gap.size())};
   const int64_t W = M + 1;
   for (int64_t b = 0; b < B; b++) {
@@ -254,7 +254,7 @@ double distance(const std::vector<double>& a, const std::vector<double>& b, bool
 // Whether one pair has the same bits with exponents in float and in int32.
 bool tiers_agree(const Case& c, const Size& size, const std::vector<double>& match,
                  const std::vector<double>& gap) {
-  const auto [B, N, M] = size;
+  const int64_t B = size.count, N = size.rows, M = size.columns;
   const std::vector<float> scores(match.begin(), match.end()), gaps(gap.begin(), gap.end());
   Problem p{};
   p.pairs = {B, N, M, {}, {}};

@@ -141,6 +141,7 @@ inline int first_set(unsigned mask) {
 }
 
 using shim::demand_aligned;
+inline void assume_shared(const void*) {}
 template <class T>
 void copy_async(T* shared, const T* global, bool valid) {
   shim::copy(shared, global, sizeof(T), valid);
