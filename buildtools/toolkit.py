@@ -125,9 +125,8 @@ OLD = ("Kepler", "Maxwell", "Maxwell+Tegra", "Pascal", "Volta", "Volta+Tegra", "
 def architectures(home: Path) -> list[str]:
     """What to compile for, as TORCH_CUDA_ARCH_LIST has it.
 
-    It is that variable, or the GPUs of this machine, or ARCHITECTURES. GPUs that are too old for the kernels
-    are
-    left out: the images of others set the variable to all GPUs that they serve.
+    It is that variable, or the GPUs of this machine, or ARCHITECTURES. GPUs that are too old for the
+    kernels are left out: the images of others set the variable to all GPUs that they serve.
     """
     asked = os.environ.get("TORCH_CUDA_ARCH_LIST", "")
     if asked not in ("", "native"):

@@ -50,6 +50,15 @@ struct Pairs {
 // The states S on the boundary of a table: recurrence.h has the equations. kGaps is for recurrences that
 // charge gaps there.
 enum class Start { kFree, kAnchored, kGaps };
+template <class Recurrence>
+constexpr Start kStartOf = Recurrence::kChargesBoundary ? Start::kGaps : Start::kFree;
+
+// Whether insert is one number for all steps of y, and delete one for all steps of x. A pair without cells,
+// of a recurrence that charges the boundary, then scores the sum of its gaps. Other gaps lie past its
+// lengths.
+struct OneForAll {
+  bool insert = false, del = false;
+};
 
 // The states S at the ends of a table.
 //

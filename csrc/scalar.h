@@ -1,4 +1,4 @@
-// The arithmetic of recurrence.h on plain double, with 64-bit exponents.
+// The arithmetic of smooth_max.h on plain double, with 64-bit exponents.
 //
 // Range of score log2(e) / gamma: an input above 2^28 makes its pair NaN, and an input below -2^50 counts as
 // -inf. A step adds two inputs. 2^20 steps therefore stay below 2^49, and live and dead exponents do not

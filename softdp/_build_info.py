@@ -19,7 +19,7 @@ def build_info() -> dict[str, Any]:
         - version: softdp's.
         - torch_built: the oldest PyTorch that this build runs with; torch_running: this process's.
         - platform: the operating system and processor of the build.
-        - cpu: the instruction sets of the _library.CPU kernels.
+        - cpu: the instruction sets of the CPU kernels.
         - cpu_selected: the one in use; the environment variable SOFTDP_CPU, set before the import, names
           another.
         - cpu_running: what PyTorch says of this processor.

@@ -19,6 +19,8 @@ TRAINED_SOFT_DTW = "g * softdp.soft_dtw(cost / {g}, gamma=1.0)"
 TRAINED_DIVERGENCE = "g * softdp.soft_dtw_divergence(x / {g}.sqrt(), y / {g}.sqrt(), gamma=1.0)"
 TRAINED_LOSS = 'g * softdp.soft_dtw_loss(x / {g}.sqrt(), y / {g}.sqrt(), gamma=1.0, reduction="none")'
 TRAINED_NEEDLEMAN_WUNSCH = "g * softdp.needleman_wunsch(match / {g}, gap / {g}, gamma=1.0)"
+# With one gap per pair, which has the dimension of g.
+TRAINED_GAPS_OF_PAIRS = "g * softdp.needleman_wunsch(match / {g}, gap / g, gamma=1.0)"
 
 
 class FsdArguments(NamedTuple):
@@ -111,7 +113,8 @@ def needleman_wunsch_arguments(
 ) -> FsdArguments:
     """Checked scores. The gap is insert, and has 3 dimensions."""
     _values.floating(match, "match", "(B, N, M)")
-    _values.gamma_number(gamma, TRAINED_NEEDLEMAN_WUNSCH)
+    of_pairs = isinstance(gap, Tensor) and gap.dim() == 1
+    _values.gamma_number(gamma, TRAINED_GAPS_OF_PAIRS if of_pairs else TRAINED_NEEDLEMAN_WUNSCH)
     gap = _values.gap_of_pairs(gap, match)
     B, N, M = match.shape
     _values.lengths(x_lengths, "x_lengths", B, N, "match", match.device)

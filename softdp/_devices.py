@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _checks, _library
+from ._dtypes import arithmetic
 
 Arguments = TypeVar("Arguments", _checks.FsdArguments, _checks.LcsArguments)
 
@@ -33,9 +34,9 @@ def taken(args: Arguments) -> Arguments:
     gaps: list[Tensor] = []
     if isinstance(args, _checks.FsdArguments):
         gaps = [t for t in (args.insert, args.delete) if t is not None]
-    if len({t.dtype for t in gaps}) > 1 or any(
-        t.dtype != scores.dtype and (t.numel() > 1 or t.requires_grad) for t in gaps
-    ):
+    kinds = {t.dtype for t in gaps}
+    as_they_are = len(kinds) <= 1 and kinds <= {scores.dtype, arithmetic(scores.dtype)}
+    if not as_they_are or any(t.dtype != scores.dtype and (t.numel() > 1 or t.requires_grad) for t in gaps):
         args = args.computed()
     x_lengths, y_lengths = following(args.x_lengths, args.y_lengths, scores.device)
     return args._replace(x_lengths=x_lengths, y_lengths=y_lengths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SQUARES, FSD, LCS, COSINES, ROOTS, ABSOLUTE = range(6)  # enum class Kind of csrc/problem.h
+SQUARES, FSD, LCS, COSINES, ROOTS, ABSOLUTE = range(6)  # enum class Kind of csrc/kinds.h
 
 KIND_OF_COST = {"squared_euclidean": SQUARES, "cosine": COSINES, "euclidean": ROOTS, "manhattan": ABSOLUTE}
 

@@ -152,17 +152,19 @@ def gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
 
 
 def gap_of_pairs(value: Tensor | float, match: Tensor) -> Tensor:
-    """A gap for all cells of a pair as a tensor (B, 1, 1) or (1, 1, 1)."""
+    """A gap with 3 dimensions, each 1 or that of match. With one dimension it is one number per pair."""
     value = _gap_tensor(value, "gap", match)
     B = match.shape[0]
-    if tuple(value.shape) in ((), (B,)):
+    if value.dim() < 2 and value.numel() in (1, B):
         return value.reshape(-1, 1, 1)
-    if value.dim() != 3 or any(s not in (1, full) for s, full in zip(value.shape, match.shape, strict=True)):
+    shape = (1,) * (3 - value.dim()) + tuple(value.shape)
+    fits = len(shape) == 3 and all(s == 1 or s == full for s, full in zip(shape, match.shape, strict=True))
+    if value.dim() < 2 or not fits:
         raise ValueError(
             f"gap must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), or broadcastable to "
             f"match's shape {tuple(match.shape)}, got shape {tuple(value.shape)}"
         )
-    return value
+    return value[None] if value.dim() == 2 else value
 
 
 def _gap_tensor(value: Tensor | float, name: str, match: Tensor) -> Tensor:

@@ -186,8 +186,9 @@ def needleman_wunsch(
     match = match.masked_fill(~_inside(n, m, N, M), 0)
     gap = args.insert.expand(B, -1, -1)
     by_row, by_column = gap.shape[1] != 1, gap.shape[2] != 1
-    rows = torch.where(n > 0, n, 1) if not by_row else n
-    columns = torch.where(m > 0, m, 1) if not by_column else m
+    # A pair without a step reads no gap, one without cells those that are one number for all steps.
+    one = (n + m > 0).to(n.dtype)
+    rows, columns = (n if by_row else torch.maximum(n, one)), (m if by_column else torch.maximum(m, one))
     gap = gap.masked_fill(~_inside(rows, columns, *gap.shape[1:]), 0)
     unknown = _has_unknown(match) | _has_unknown(gap)
     skewed_match, clean_gap = (

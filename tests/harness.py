@@ -122,20 +122,18 @@ def run(
         states[n].data_ptr() if n in states else 0
         for n in ("above", "left", "corner", "last_row", "last_column")
     ]
-    tables = [
-        strided(t, size)
-        for t in (match, match if lcs else insert, match if lcs else insert if shared else delete)
-    ]
+    each = (match, match, match) if lcs else (match, insert, insert if shared else delete)
+    tables = [strided(t, size) for t in each]
     score = poisoned((B,), value_type)
     weights = visits or directions is not None
     planes = kernels.planes(recurrence, shared, weights or bool(given or wanted), N, M)
-    sums = (tables[1][3] == 0, tables[2][2] == 0)
+    one_for_all = each[1].shape[2] == 1, each[2].shape[1] == 1
     saved = poisoned((B, planes, N, M), value_type)
 
     def forward(workspace: Tensor | None) -> int:
         return kernels.forward(
             recurrence, dtype, size, *lengths, gamma, threshold, start, costs, edges, tables, shared,
-            gaps_in_value_type, score.data_ptr(), saved.data_ptr() if save else 0, weights,
+            one_for_all, gaps_in_value_type, score.data_ptr(), saved.data_ptr() if save else 0, weights,
             *address(workspace),
         )  # fmt: skip
 
@@ -147,17 +145,19 @@ def run(
     grad = torch.ones(B, dtype=value_type) if grad is None else grad
     if directions is not None:
         return second_order(
-            recurrence, dtype, size, lengths, gamma, costs, saved, directions, sums, grad, needs, shared
-        )
+            recurrence, dtype, size, lengths, gamma, costs, (score, saved), directions, one_for_all, grad,
+            needs, shared,
+        )  # fmt: skip
     targets = [match] if lcs else [match, insert, None if shared else delete]
     options = recurrence, dtype, size, lengths
-    gradients = first_order(options, targets, needs, match.dtype, grad, saved, shared, visits, sums)
+    gaps = tables[1:], gaps_in_value_type, one_for_all
+    gradients = first_order(options, targets, needs, match.dtype, grad, saved, shared, visits, gaps)
     check_margins(score)
     return Result(score, saved, gradients, out)
 
 
 def first_order(
-    options, targets, needs, dtype, grad, saved, shared, visits, sums
+    options, targets, needs, dtype, grad, saved, shared, visits, gaps
 ) -> tuple[Tensor | None, ...]:
     """The gradients by the targets that are needed. options: recurrence, dtype, size and lengths."""
     recurrence, kernel_dtype, size, lengths = options
@@ -174,7 +174,7 @@ def first_order(
     def backward(workspace: Tensor | None) -> int:
         return module().backward(
             recurrence, kernel_dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), written, shared,
-            visits, sums, *address(workspace),
+            visits, *gaps, *address(workspace),
         )  # fmt: skip
 
     workspace = poisoned((backward(None),), torch.uint8)
@@ -184,8 +184,9 @@ def first_order(
 
 
 def second_order(
-    recurrence, dtype, size, lengths, gamma, costs, saved, directions, sums, grad, needs, shared
+    recurrence, dtype, size, lengths, gamma, costs, swept, directions, one_for_all, grad, needs, shared
 ) -> Result:
+    score, saved = swept
     kernels = module()
     lcs = recurrence == "lcs"
     tangent, tangents = poisoned(size[:1], saved.dtype), poisoned(saved.shape, saved.dtype)
@@ -196,8 +197,8 @@ def second_order(
 
     def there(workspace: Tensor | None) -> int:
         return kernels.tangents(
-            recurrence, dtype, size, *lengths, gamma, costs, saved.data_ptr(), along, sums,
-            tangent.data_ptr(), tangents.data_ptr(), *address(workspace),
+            recurrence, dtype, size, *lengths, gamma, costs, score.data_ptr(), saved.data_ptr(), along,
+            one_for_all, tangent.data_ptr(), tangents.data_ptr(), *address(workspace),
         )  # fmt: skip
 
     first = poisoned((there(None),), torch.uint8)

@@ -357,6 +357,17 @@ def test_a_gamma_to_train_gets_the_call_that_trains_it(name, shape):
     close(slope.sum(), quotient.sum(), 1e-4)
 
 
+def test_a_gamma_to_train_beside_one_gap_per_pair():
+    match, gap = torch.rand(3, 3, 3, dtype=torch.float64), torch.tensor([-0.3, -0.2, -0.1]).double()
+    g = torch.tensor([0.2, 0.4, 0.8], dtype=torch.float64, requires_grad=True)
+    with pytest.raises(TypeError, match="gamma must be a number, got a tensor of shape") as error:
+        softdp.needleman_wunsch(match, gap, gamma=g)
+    call = re.search("with g for it, write (.*)$", str(error.value))[1]
+    found = eval(call, {"softdp": softdp, "match": match, "gap": gap, "g": g})
+    each = [softdp.needleman_wunsch(match[i : i + 1], gap[i : i + 1], gamma=g[i].item()) for i in range(3)]
+    close(found, torch.cat(each), 1e-9)
+
+
 @pytest.mark.parametrize("loss", [softdp.FSDLoss, softdp.LCSLoss])
 def test_a_module_of_a_gamma_to_train_says_what_to_write(loss):
     with pytest.raises(TypeError, match=r"with g for it, write g \* softdp\.(fsd|lcs)_score\("):

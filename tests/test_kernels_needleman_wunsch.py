@@ -1,6 +1,7 @@
 """Needleman-Wunsch on the CUDA kernels' own sources: gaps that count on the boundary and differ by cell.
 
-The reference is written here, in PyTorch and float64, since softdp.reference has one gap a pair.
+The reference is written here, in PyTorch and float64, since softdp.reference has no gap of its own for
+delete.
 """
 
 import math
@@ -167,6 +168,28 @@ def test_tables_without_cells(size):
         ("pair", "row"),
     ):
         check(tables_of(2, *size, gaps=gaps), gamma=GAMMA)
+
+
+def test_pairs_without_cells_of_gaps_that_are_not_finite():
+    """A gap for each step of x and one for all steps of y: nothing is handed on without a path, NaN of a
+    spoiled pair, and nothing where the score receives 0. Along directions it is the same."""
+    N, M = 70, 5
+    match, insert, delete = torch.zeros(6, N, M), torch.full((6, N, 1), -0.5), torch.full((6, 1, 1), -0.25)
+    lengths = {"x_lengths": torch.full((6,), N), "y_lengths": torch.tensor([0, 0, 0, 0, 0, 1])}
+    insert[0, 66], insert[1, 66], insert[2, 66], insert[3, 66] = -math.inf, math.nan, math.inf, math.nan
+    grad = torch.tensor([2.0, 2.0, 2.0, 0.0, 2.0, 0.0])
+    found = run(NAME, (match, insert, delete), gamma=GAMMA, grad=grad, **lengths)
+    assert found.score[:5].nan_to_num(7).tolist() == [torch.finfo(F32).min, 7, 7, 7, -35]
+    by_insert, by_delete = found.gradients[1:]
+    assert by_insert.sum((1, 2)).nan_to_num(7).tolist() == [0, 7, 7, 0, 140, 0]
+    assert (by_insert[4] == 2).all() and (by_delete == 0).all()
+    delete[0], delete[1], delete[2] = -math.inf, math.nan, math.inf
+    lengths = {"x_lengths": torch.zeros(6, dtype=torch.int64), "y_lengths": torch.full((6,), M)}
+    by_delete = run(NAME, (match, insert, delete), gamma=GAMMA, grad=grad, **lengths).gradients[2]
+    assert by_delete.flatten().nan_to_num(7).tolist() == [0, 7, 7, 0, 10, 0]
+    directions = torch.zeros(6, N, M), torch.ones(6, N, 1), torch.tensor([1.0, 1, 0, 1, 1, 1]).view(6, 1, 1)
+    along = run(NAME, (match, insert, delete), gamma=GAMMA, grad=grad, directions=directions, **lengths)
+    assert along.score.nan_to_num(7).tolist() == [0, 7, 0, 5, 5, 5]
 
 
 def test_lengths_out_of_range_score_nan_and_touch_nothing():

@@ -40,16 +40,15 @@ class BoundaryGaps {
   int64_t step_;
 };
 
-// A pair without cells. Its path goes along the boundary. Its gaps are read only where they are the same for
-// all steps of the empty sequence. Otherwise they lie past the lengths, and the pair has no path.
+// A pair without cells. Its path goes along the boundary. Its gaps are read only where they are one
+// number for all steps of the empty sequence. Otherwise the pair has no path.
 struct EmptyPair {
   int64_t n, m;
   int gap;  // the gap of its steps
   bool has_path;
   EmptyPair(const Problem& p, int64_t pair)
       : n(p.pairs.n(pair)), m(p.pairs.m(pair)), gap(n > 0 ? kInsert : kDelete) {
-    const Table& table = p.scores[gap];
-    has_path = steps() == 0 || (gap == kInsert ? table.column : table.row) == 0;
+    has_path = steps() == 0 || (gap == kInsert ? p.one_for_all.insert : p.one_for_all.del);
   }
   int64_t steps() const { return n + m; }
   double score(const Problem& p, int64_t pair) const {

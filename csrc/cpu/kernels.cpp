@@ -1,6 +1,6 @@
-// The kernels of one instruction set. setup.py compiles this file once for each set, with the set's flags and
-// SOFTDP_ISA. All code is in the set's own namespace or inlined, so that no machine runs code of a set that
-// it lacks.
+// The kernels of one instruction set. buildtools/sources.py compiles this file once for each set, with the
+// set's flags and SOFTDP_ISA. All code is in the set's own namespace or inlined, so that no machine runs code
+// of a set that it lacks.
 #include <cmath>
 #include <limits>
 #include <type_traits>

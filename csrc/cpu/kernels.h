@@ -21,7 +21,7 @@ constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // `score` and `grad_score` are float64 where scores[0] is float64, and float32 for all other types. With a
-// recurrence of one table, scores[1] and scores[2] are that table too.
+// recurrence of one table, scores[1] and scores[2] are not read.
 struct Problem {
   Pairs pairs;
   Recurrence recurrence;
@@ -33,6 +33,7 @@ struct Problem {
   bool is_piece;    // a piece of a larger table: gives no verdict on the pair
   double gamma, threshold;
   Table scores[3];
+  OneForAll one_for_all;
   void* score;             // forward: (B,)
   unsigned char* saved;    // (B, saved_bytes()); forward: null where no gradient is wanted
   const void* grad_score;  // backward: (B,)

@@ -1,4 +1,4 @@
-// The arithmetic of recurrence.h on L pairs or rows at once, with three ranges.
+// The arithmetic of smooth_max.h on L pairs or rows at once, with three ranges.
 //
 // Exponents are whole numbers in the values' own type, so that no conversion stands between an exponent and a
 // mantissa. They are exact below 2^24 in float and 2^53 in double. The exponent of a dead state is so far

@@ -115,7 +115,7 @@ class PairSweep {
     if (!kCharges || n + m == 0) return;
     const int gap = n > 0 ? 1 : 2;
     const Table &scores = p_.scores[gap], &directions = p_.directions[gap];
-    if ((n > 0 ? scores.column : scores.row) != 0 || !directions.data) return;
+    if (!(n > 0 ? p_.one_for_all.insert : p_.one_for_all.del) || !directions.data) return;
     double sum = 0, score = 0;
     for (int64_t k = 0; k < n + m; k++) {
       sum += Row<V>(directions, pair, n > 0 ? k : 0)[n > 0 ? 0 : k];

@@ -14,6 +14,7 @@ struct SecondOrder {
   bool costs;
   double gamma, threshold;
   Table scores[3];
+  OneForAll one_for_all;
   Table directions[3];     // of match, insert and delete; null data: 0
   const void* grad_score;  // (B,)
   void* tangent;           // (B,): the scores' derivatives along the directions

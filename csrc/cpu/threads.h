@@ -54,7 +54,7 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
   for (int64_t i = whole; i < count; i++) together(pairs[i]);
 }
 
-Outcome combined(Outcome a, const Outcome& b) {
+inline Outcome combined(Outcome a, const Outcome& b) {
   // After a band that escaped, the outcomes of later bands mean nothing.
   return {a.escapes || b.escapes, a.coarse || (!a.escapes && b.coarse), a.spoiled || b.spoiled,
           a.hidden || b.hidden, b.score};

@@ -1,4 +1,4 @@
-// The arithmetic of recurrence.h on a GPU.
+// The arithmetic of smooth_max.h on a GPU.
 //
 // float: an input x is split by an fma of the unrounded product x * log2(e) / gamma, so that its fraction is
 // exact; |x| log2(e) / gamma must stay below 2^22. What lies above spoils its pair (NaN), what lies below

@@ -1,6 +1,6 @@
 // The boundary of tables whose gaps count there, S(i,0) = S(i-1,0) + insert(i,1) and S(0,j) = S(0,j-1) +
 // delete(1,j): the states that a sweep takes, before it, and the gaps' share of the gradient, after it. Sums
-// are in double and in the order of the steps, so that they are the CPU's.
+// are in double. States add up in the order of the steps, as the CPU's do.
 #pragma once
 #include "bands.h"
 
@@ -55,13 +55,23 @@ struct EdgeOf<float> {
 template <class Edge, class V>
 struct GapArguments {
   Pairs pairs;
-  Table gaps[2];    // of kLeft and kAbove: insert and delete; data null: 0
-  bool is_same[2];  // insert in all columns, delete in all rows: then pairs without cells score their sum
-  double k;         // log2(e) / gamma, of states
-  Edge* edges[2];   // (B, N) and (B, M)
-  V* score;         // of pairs without cells only
+  Table gaps[2];  // of kLeft and kAbove: insert and delete; data null: 0
+  bool one_for_all[2];
+  double k;           // log2(e) / gamma, of states
+  Edge* edges[2];     // (B, N) and (B, M)
+  const V* score_of;  // (B,), of tangents: the score that they belong to
+  V* score;           // (B,), or the score's tangent; written of pairs without cells only
   V unfit, apart;  // of pairs whose lengths do not fit, and of those whose gap differs where there is no step
 };
+
+// The score of a pair without cells from the sum of its gaps, or, where the score is given, its tangent from
+// the sum of the directions: 0 without a path, NaN of a spoiled pair.
+template <class V>
+SOFTDP_DEVICE double settled(double sum, const V* score) {
+  if (!score) return sum < ScalarCommon::kInfinity ? sum : double(NAN);
+  if (sum == 0 || *score == -ScalarCommon::kInfinity) return 0;
+  return *score == *score ? sum : double(NAN);
+}
 
 // A warp for each side of each pair.
 template <class Edge, class V>
@@ -76,7 +86,7 @@ sum_gaps(const GapArguments<Edge, V> a) {
   const int64_t full = side == kLeft ? a.pairs.rows : a.pairs.columns;
   const Table& gap = a.gaps[side];
   const int64_t step = side == kLeft ? gap.row : gap.column;
-  const bool is_read = other > 0 || a.is_same[side];  // past the lengths nothing is
+  const bool is_read = other > 0 || a.one_for_all[side];  // past the lengths nothing is
   Edge* const edges = a.edges[side] + pair * full;
   double sum = 0;
   for (int first = 0; first < own && is_read; first += kStripRows) {
@@ -85,10 +95,11 @@ sum_gaps(const GapArguments<Edge, V> a) {
     const double mine = sum_of_lanes(x, sum);
     if (at < own) edges[at] = EdgeOf<Edge>::make(mine, a.k);
   }
-  // Of a pair without a step on either side the last warp tells the score.
+  // Where there is no step on either side, the warp of kAbove writes the score.
   if (lane != 0 || other > 0 || (own == 0 && side == kLeft)) return;
-  const double score = sum == ScalarCommon::kInfinity ? sum + double(a.unfit) : sum;  // NaN, of scores
-  a.score[pair] = size.unfit ? a.unfit : is_read || own == 0 ? V(score) : a.apart;
+  const V found =
+      V(is_read || own == 0 ? settled<V>(sum, a.score_of ? a.score_of + pair : nullptr) : a.apart);
+  a.score[pair] = size.unfit ? a.unfit : found;
 }
 
 // ---- after the sweep back --------------------------------------------------------------------------------
@@ -105,7 +116,8 @@ struct ChargeArguments {
   const V *by_left, *by_left_diagonal;  // (B, N)
   const Edge* by_above;                 // (B, M), columns from the pair's last one on
   Sink sinks[2];                        // of insert and delete: one where they are shared
-  bool is_same[2];
+  Table gaps[2];
+  bool one_for_all[2];
 };
 template <class V>
 SOFTDP_DEVICE double counted(V x) {
@@ -116,6 +128,21 @@ SOFTDP_DEVICE double counted(const Dual<V>& x) {
   return double(x.tangent);
 }
 
+// What the score of a pair without cells hands to each of its gaps: nothing where no gradient arrives or no
+// path is left, NaN where the pair is spoiled.
+template <class A>
+SOFTDP_DEVICE double share_of_empty(const A& a, Side side, int64_t pair, int own, int lane) {
+  const Table& gap = a.gaps[side];
+  const int64_t step = side == kLeft ? gap.row : gap.column;
+  double sum = 0;
+  for (int first = 0; first < own; first += kStripRows) {
+    const int at = first + lane;
+    sum_of_lanes(at < own ? number_at(gap, pair * gap.batch + at * step) : 0, sum);
+  }
+  const double score = settled<typename A::V>(sum, nullptr);
+  return score == -ScalarCommon::kInfinity ? 0 : score == score ? double(a.grad_score[pair]) : double(NAN);
+}
+
 // Adds to d insert(i,1) the sum of A(k,0) over k >= i, and to d delete(1,j) that of A(0,k) over k >= j.
 template <class A>
 SOFTDP_DEVICE void charge_side(const A& a, Side side, int64_t pair, const Extent& size, int lane) {
@@ -123,7 +150,8 @@ SOFTDP_DEVICE void charge_side(const A& a, Side side, int64_t pair, const Extent
   using V = typename A::V;
   const Sink& sink = a.sinks[side];
   const int own = side == kLeft ? size.n : size.m, other = side == kLeft ? size.m : size.n;
-  if (!sink.data || own == 0 || (other == 0 && !(a.is_same[side] && a.grad_score))) return;
+  if (!sink.data || own == 0) return;
+  if (other == 0 && !(a.one_for_all[side] && a.grad_score && a.grad_score[pair] != 0)) return;
   const int64_t N = a.pairs.rows, rows = sink.every_row ? N : 1,
                 columns = sink.every_column ? a.pairs.columns : 1;
   T* const out = static_cast<T*>(sink.data) + pair * rows * columns;
@@ -131,9 +159,10 @@ SOFTDP_DEVICE void charge_side(const A& a, Side side, int64_t pair, const Extent
   const auto add = [&](int64_t at, double x) {
     out[at] = value_to<T>(V(double(value_from<V>(out[at], sink.type)) + x), sink.type);
   };
+  const double alone = other == 0 ? share_of_empty(a, side, pair, own, lane) : 0;
   // A(own - at, 0) or A(0, own - at); without cells the score is S at the last step.
   const auto adjoint = [&](int at) -> double {
-    if (other == 0) return at == 0 ? double(a.grad_score[pair]) : 0;
+    if (other == 0) return at == 0 ? alone : 0;
     if (side == kAbove) return counted(a.by_above[pair * a.pairs.columns + at]);
     const int64_t row = pair * N + own - 1 - at;
     return double(a.by_left[row]) + (at > 0 ? double(a.by_left_diagonal[row + 1]) : 0);

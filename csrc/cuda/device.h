@@ -38,7 +38,7 @@ SOFTDP_DEVICE uint16_t to_bfloat16(float x) {
   return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
 
-// Host and device only because recurrence.h, which calls them, is; the host never does.
+// smooth_max.h, which calls these, compiles for the host too. Only the device runs them.
 __host__ SOFTDP_DEVICE float exp2_fast(float x) {
 #ifdef __CUDA_ARCH__
   float y;

@@ -1,4 +1,4 @@
-// Pairs of features whose tables go in strips, or beside one another; and gradients times that of the score.
+// Pairs of features whose tables go in pieces, or beside one another; and gradients times that of the score.
 #pragma once
 #include "feature_tables.h"
 
@@ -6,14 +6,14 @@ namespace softdp::cuda {
 
 constexpr int kPairThreads = 128;
 
-// The lengths of a batch's pairs, strip by strip, and which strip holds a pair's last cell.
+// The lengths of a batch's pairs, piece by piece, and which piece holds a pair's last cell.
 template <class T>
 struct CutArguments {
   Batch batch;
   Pairs whole;  // lengths by x and by y
-  int64_t strips, height;
-  int64_t *n, *m;  // (strips, pairs), (pairs,); -1 where they do not fit
-  T* seeds;        // (strips, pairs): 1 where the pair's last cell is, else 0
+  int64_t pieces, height;
+  int64_t *n, *m;  // (pieces, pairs), (pairs,); -1 where they do not fit
+  T* seeds;        // (pieces, pairs): 1 where the pair's last cell is, else 0
 };
 template <class T>
 SOFTDP_KERNEL(kPairThreads)
@@ -24,20 +24,20 @@ cut_pairs(const CutArguments<T> a) {
                 m = a.whole.y_lengths(a.batch.y_of(pair), a.whole.columns);
   const bool fits = n >= 0 && m >= 0 && n <= a.whole.rows && m <= a.whole.columns;
   a.m[pair] = fits ? m : -1;
-  for (int64_t strip = 0; strip < a.strips; strip++) {
-    const int64_t left = n - strip * a.height;
-    a.n[strip * count + pair] = !fits ? -1 : left < 0 ? 0 : left < a.height ? left : a.height;
-    a.seeds[strip * count + pair] = T(fits && m > 0 && left > 0 && left <= a.height);
+  for (int64_t piece = 0; piece < a.pieces; piece++) {
+    const int64_t left = n - piece * a.height;
+    a.n[piece * count + pair] = !fits ? -1 : left < 0 ? 0 : left < a.height ? left : a.height;
+    a.seeds[piece * count + pair] = T(fits && m > 0 && left > 0 && left <= a.height);
   }
 }
 
-// The scores of a batch's pairs, of those of their strips.
+// The scores of a batch's pairs, of those of their pieces.
 template <class T>
 struct CollectArguments {
   Batch batch;
-  int64_t strips;
-  const T* strip_scores;  // (strips, pairs)
-  const T* seeds;         // null: one strip
+  int64_t pieces;
+  const T* piece_scores;  // (pieces, pairs)
+  const T* seeds;         // null: one piece
   bool costs;
   T* score;     // by the pairs' numbers; null: not wanted
   T* verdicts;  // (pairs,): NaN of a pair that is spoiled, -1 of one without a path, else 1; null: not wanted
@@ -47,13 +47,13 @@ SOFTDP_KERNEL(kPairThreads)
 collect_scores(const CollectArguments<T> a) {
   const int64_t pair = int64_t(blockIdx.x) * kPairThreads + threadIdx.x, count = a.batch.count();
   if (pair >= count) return;
-  T score = a.strip_scores[pair];
+  T score = a.piece_scores[pair];
   bool spoiled = false;
   if (a.seeds)
-    for (int64_t strip = 0; strip < a.strips; strip++) {
-      const T own = a.strip_scores[strip * count + pair];
+    for (int64_t piece = 0; piece < a.pieces; piece++) {
+      const T own = a.piece_scores[piece * count + pair];
       spoiled = spoiled || own != own;
-      if (a.seeds[strip * count + pair] == 0) continue;
+      if (a.seeds[piece * count + pair] == 0) continue;
       score = own;
       break;
     }

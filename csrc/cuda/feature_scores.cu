@@ -6,9 +6,9 @@
 namespace softdp::cuda {
 namespace {
 
-constexpr int64_t kLeastHeight = 128;  // rows of a strip: a band of four warps
+constexpr int64_t kLeastHeight = 128;  // rows of a piece: a band of four warps
 constexpr int64_t kBusyBlocks = 264;   // twice the multiprocessors of an H100
-constexpr int64_t kEdgeShare = 4;  // of table_bytes for the states between strips, unless one pair takes more
+constexpr int64_t kEdgeShare = 4;  // of table_bytes for the states between pieces, unless one pair takes more
 // Of a cell's gradient: what is left out. The gradients of a path's cells are 1 together, step by step.
 template <class T>
 constexpr double kNegligible = sizeof(T) == 8 ? 0x1p-60 : 0x1p-40;
@@ -28,8 +28,8 @@ struct Plan {
   int heads, planes;
   int64_t all_x, all_y;    // sequences
   int64_t xs, ys;          // of a batch
-  int64_t height, strips;  // rows of a strip; strips of a table
-  int64_t kept;            // rows of states between strips that are kept
+  int64_t height, pieces;  // rows of a piece; pieces of a table
+  int64_t kept;            // rows of states between pieces that are kept
   T *zero, *units, *lengths, *tables, *of_tables, *saved, *scores, *seeds, *verdicts, *handed[2], *parts[2];
   int64_t *n, *m;
   char *edges, *sweep;
@@ -57,16 +57,16 @@ struct Plan {
            cut())
         together /= 2;
     }
-    strips = height ? blocks_of(N, height) : 1;
+    pieces = height ? blocks_of(N, height) : 1;
     xs = p.others ? std::max<int64_t>(together / all_y, 1) : together,
     ys = p.others ? std::min(together, all_y) : 1;
-    tiny = strips == 1 && is_tiny(recurrence, N, M);
-    kept = gradients ? strips - 1 : std::min<int64_t>(strips - 1, 2);
+    tiny = pieces == 1 && is_tiny(recurrence, N, M);
+    kept = gradients ? pieces - 1 : std::min<int64_t>(pieces - 1, 2);
     place();
   }
 
   bool has_roots() const { return gradients && p.kind == Kind::kRoots; }
-  bool is_cut() const { return strips > 1 || (p.others && has_lengths()); }
+  bool is_cut() const { return pieces > 1 || (p.others && has_lengths()); }
   bool has_lengths() const {
     const Lengths &x = p.pairs.x_lengths, &y = p.pairs.y_lengths;
     return x.as_int64 || x.as_int32 || y.as_int64 || y.as_int32;
@@ -77,10 +77,10 @@ struct Plan {
   int64_t units_of_x() const { return all_x * p.pairs.rows * p.features; }
 
   // Rows first, first + 1, ... of a batch's pairs.
-  Pairs pairs(const Batch& batch, int64_t strip) const {
-    Pairs out{batch.count(), std::min(height, p.pairs.rows - strip * height), p.pairs.columns, {}, {}};
+  Pairs pairs(const Batch& batch, int64_t piece) const {
+    Pairs out{batch.count(), std::min(height, p.pairs.rows - piece * height), p.pairs.columns, {}, {}};
     if (is_cut()) {
-      out.x_lengths.as_int64 = n + strip * batch.count();
+      out.x_lengths.as_int64 = n + piece * batch.count();
       out.y_lengths.as_int64 = m;
     } else if (!p.others) {
       out.x_lengths = from(p.pairs.x_lengths, batch.x), out.y_lengths = from(p.pairs.y_lengths, batch.x);
@@ -88,10 +88,10 @@ struct Plan {
     return out;
   }
 
-  Forward forward(const Batch& batch, int64_t strip, bool saves) const {
+  Forward forward(const Batch& batch, int64_t piece, bool saves) const {
     Forward f{};
     f.recurrence = recurrence;
-    f.pairs = pairs(batch, strip);
+    f.pairs = pairs(batch, piece);
     f.gamma = p.gamma, f.threshold = p.threshold;
     const int64_t N = f.pairs.rows, M = f.pairs.columns;
     f.tables[0] = {tables, kType, N * M, M, 1};
@@ -100,37 +100,37 @@ struct Plan {
     f.tables[2] = f.tables[1];
     f.shared_gap = true;
     f.start = is_soft_dtw(p.kind) ? Start::kAnchored : Start::kFree;
-    f.score = scores + strip * batch.count();
+    f.score = scores + piece * batch.count();
     f.saved = saves ? saved : nullptr;
-    f.is_piece = strips > 1;
-    if (strip > 0) f.boundary.above = edge(batch, strip - 1);
-    if (strip + 1 < strips) f.boundary.last_row = edge(batch, strip);
+    f.is_piece = pieces > 1;
+    if (piece > 0) f.boundary.above = edge(batch, piece - 1);
+    if (piece + 1 < pieces) f.boundary.last_row = edge(batch, piece);
     f.workspace = sweep;
     return f;
   }
-  Backward backward(const Batch& batch, int64_t strip) const {
+  Backward backward(const Batch& batch, int64_t piece) const {
     Backward b{};
     b.recurrence = recurrence;
-    b.pairs = pairs(batch, strip);
+    b.pairs = pairs(batch, piece);
     b.saved = saved;
     const int64_t cells = b.pairs.rows * b.pairs.columns;
     for (int i = 0; i < heads; i++) b.sinks[i] = {of_tables + i * batch.count() * cells, kType, true, true};
     b.shared_gap = true;
     b.weights = true;
     b.workspace = sweep;
-    if (strips == 1) return b;
-    b.grad_score = seeds + strip * batch.count();
+    if (pieces == 1) return b;
+    b.grad_score = seeds + piece * batch.count();
     b.verdicts = verdicts;
-    if (strip + 1 < strips) b.boundary.by_last_row = handed[(strip + 1) % 2];
-    if (strip > 0) b.boundary.by_above = handed[strip % 2];
+    if (piece + 1 < pieces) b.boundary.by_last_row = handed[(piece + 1) % 2];
+    if (piece > 0) b.boundary.by_above = handed[piece % 2];
     return b;
   }
-  Tables<T> tables_of(const Batch& batch, int64_t strip) const {
+  Tables<T> tables_of(const Batch& batch, int64_t piece) const {
     Tables<T> t{};
     t.batch = batch;
-    t.pairs = pairs(batch, strip);
+    t.pairs = pairs(batch, piece);
     t.steps_x = p.pairs.rows, t.steps_y = p.pairs.columns;
-    t.first_row = strip * height;
+    t.first_row = piece * height;
     t.features = p.features / heads, t.pitch = p.features;
     t.heads = heads;
     t.kind = p.kind;
@@ -177,8 +177,8 @@ struct Plan {
                                   sizeof(typename Maxima<T, false>::Wide::State));
     return count * p.pairs.columns * int64_t(state);
   }
-  void* edge(const Batch& batch, int64_t strip) const {
-    return edges + strip % kept * edge_bytes(batch.count());
+  void* edge(const Batch& batch, int64_t piece) const {
+    return edges + piece % kept * edge_bytes(batch.count());
   }
 
   template <class Number>
@@ -195,11 +195,11 @@ struct Plan {
     take(of_tables, has_roots() && !tiny ? cells : 0);
     if (!has_roots()) of_tables = tables;
     take(saved, gradients ? planes * cells : 0);
-    take(scores, strips * count);
-    take(seeds, is_cut() ? strips * count : 0);
-    take(n, is_cut() ? strips * count : 0), take(m, is_cut() ? count : 0);
-    take(verdicts, strips > 1 ? count : 0);
-    for (T*& row : handed) take(row, strips > 1 && gradients ? count * p.pairs.columns : 0);
+    take(scores, pieces * count);
+    take(seeds, is_cut() ? pieces * count : 0);
+    take(n, is_cut() ? pieces * count : 0), take(m, is_cut() ? count : 0);
+    take(verdicts, pieces > 1 ? count : 0);
+    for (T*& row : handed) take(row, pieces > 1 && gradients ? count * p.pairs.columns : 0);
     take(edges, kept * edge_bytes(count));
     const Batch whole = batch(0, 0);
     for (bool of_y : {false, true}) {  // sequences times slices are no more than those of one with all slices
@@ -245,45 +245,45 @@ class Run {
   }
 
   void one(const Batch& batch) {
-    const int64_t strips = plan_.strips;
+    const int64_t pieces = plan_.pieces;
     if (plan_.is_cut())
       over_pairs(cut_pairs<T>, batch,
-                 CutArguments<T>{batch, p_.pairs, strips, plan_.height, plan_.n, plan_.m, plan_.seeds});
-    for (int64_t strip = 0; strip < strips; strip++)
-      forward(batch, strip, plan_.gradients && strip + 1 == strips);
-    if (p_.score || strips > 1)
+                 CutArguments<T>{batch, p_.pairs, pieces, plan_.height, plan_.n, plan_.m, plan_.seeds});
+    for (int64_t piece = 0; piece < pieces; piece++)
+      forward(batch, piece, plan_.gradients && piece + 1 == pieces);
+    if (p_.score || pieces > 1)
       over_pairs(collect_scores<T>, batch,
-                 CollectArguments<T>{batch, strips, plan_.scores, plan_.is_cut() ? plan_.seeds : nullptr,
-                                     is_soft_dtw(p_.kind), p_.score, strips > 1 ? plan_.verdicts : nullptr});
+                 CollectArguments<T>{batch, pieces, plan_.scores, plan_.is_cut() ? plan_.seeds : nullptr,
+                                     is_soft_dtw(p_.kind), p_.score, pieces > 1 ? plan_.verdicts : nullptr});
     if (!plan_.gradients) return;
-    for (int64_t strip = strips; strip-- > 0;) {
-      if (strip + 1 < strips) forward(batch, strip, true);
+    for (int64_t piece = pieces; piece-- > 0;) {
+      if (piece + 1 < pieces) forward(batch, piece, true);
       if (!plan_.tiny && error_ == cudaSuccess)
-        error_ = cuda::backward(plan_.backward(batch, strip), stream_);
-      weigh(batch, strip);
+        error_ = cuda::backward(plan_.backward(batch, piece), stream_);
+      weigh(batch, piece);
     }
   }
 
-  void forward(const Batch& batch, int64_t strip, bool saves) {
-    MakeArguments<T> make{plan_.tables_of(batch, strip), plan_.tables, plan_.zero};
+  void forward(const Batch& batch, int64_t piece, bool saves) {
+    MakeArguments<T> make{plan_.tables_of(batch, piece), plan_.tables, plan_.zero};
     const int64_t blocks =
         plan_.heads * batch.count() * sides_of(make.pairs.rows) * sides_of(make.pairs.columns);
     go(plan_.dots                   ? make_tables<T, Form::kDots>
        : p_.kind == Kind::kAbsolute ? make_tables<T, Form::kAbsolute>
                                     : make_tables<T, Form::kSquares>,
        std::max<int64_t>(blocks, 1), kFeatureThreads, sizeof(MakeMemory<T>), make);
-    if (error_ == cudaSuccess) error_ = cuda::forward(plan_.forward(batch, strip, saves), stream_);
+    if (error_ == cudaSuccess) error_ = cuda::forward(plan_.forward(batch, piece, saves), stream_);
   }
 
-  void weigh(const Batch& batch, int64_t strip) {
+  void weigh(const Batch& batch, int64_t piece) {
     WeighArguments<T> a{};
-    static_cast<Tables<T>&>(a) = plan_.tables_of(batch, strip);
+    static_cast<Tables<T>&>(a) = plan_.tables_of(batch, piece);
     const int64_t cells = a.pairs.rows * a.pairs.columns;
     a.gradients = plan_.tiny ? plan_.saved : plan_.of_tables;
     a.from_pair = plan_.tiny ? plan_.planes * cells : cells;
     a.from_head = plan_.tiny ? cells : batch.count() * cells;
     a.roots = plan_.has_roots() ? plan_.tables : nullptr;
-    a.spoils = p_.grad_score ? nullptr : plan_.strips > 1 ? plan_.verdicts : plan_.scores;
+    a.spoils = p_.grad_score ? nullptr : plan_.pieces > 1 ? plan_.verdicts : plan_.scores;
     a.weights = p_.grad_score;
     a.negligible = plan_.has_roots() ? T(0) : T(kNegligible<T>);
     a.factor = T((p_.kind == Kind::kSquares ? 2 : p_.kind == Kind::kCosines ? -1 : 1) * (p_.itself ? 2 : 1));
@@ -293,7 +293,7 @@ class Run {
                                 of_y ? a.pairs.columns : a.pairs.rows);
     };
     a.sides[0] = {p_.d_x, batch.y > 0, plan_.slices(batch, false), plan_.parts[0]};
-    a.sides[1] = {p_.d_y, (batch.x > 0 && p_.others) || strip + 1 < plan_.strips, plan_.slices(batch, true),
+    a.sides[1] = {p_.d_y, (batch.x > 0 && p_.others) || piece + 1 < plan_.pieces, plan_.slices(batch, true),
                   plan_.parts[1]};
     a.blocks_x = p_.d_x ? blocks(false) * a.sides[0].slices : 0;
     const int64_t blocks_y = p_.d_y ? blocks(true) * a.sides[1].slices : 0;

@@ -3,8 +3,8 @@
 //
 // The gradient of a pair's value only scales its gradients by the features. So these are made with the value,
 // for as many pairs at once as the tables have room for: their tables, a sweep forward and back, the
-// features' sums. Tables that are larger go in strips of rows, of some pairs at once: forward over all of
-// them, keeping the states between them, and backward from the last one, whose tables and weights are made
+// features' sums. Tables that are larger go in pieces, of whole rows, of some pairs at once: forward over all
+// of them, keeping the states between them, and backward from the last one, whose tables and weights are made
 // again.
 #pragma once
 #include "../kinds.h"

@@ -9,8 +9,8 @@
 
 namespace softdp::cuda {
 
-// How a gap reaches the cells: an array like match's; one number a row (or a pair); a ring of one number a
-// column; delete as insert. What fits none of the kinds compiled is dense with strides of 0.
+// How a gap reaches the cells: an array like match's; one number a row, or a pair; a ring of one number a
+// column; delete as insert. A gap of any other kind is read as kDense; its strides may be 0.
 enum class Gap { kNone, kDense, kRow, kColumn, kShared };
 
 // What a forward kernel is compiled for. kNone: a recurrence of one table.

@@ -72,7 +72,8 @@ Error sweep_backward(const Backward& p, Stream stream) {
                                                   space.boundary.by_left_diagonal,
                                                   space.boundary.by_above,
                                                   {p.sinks[1], p.sinks[p.shared_gap ? 1 : 2]},
-                                                  {p.sums_insert, p.sums_delete}},
+                                                  {p.gaps[0], p.gaps[1]},
+                                                  {p.one_for_all.insert, p.one_for_all.del}},
                             stream);
   return error;
 }

@@ -49,8 +49,8 @@ inline Gap kind_of(const Table& gap) {
   return gap.column == 0 ? Gap::kRow : gap.row == 0 ? Gap::kColumn : Gap::kDense;
 }
 
-// Kinds of gaps beyond the first two are worth their own kernels in soft float sweeps, and of FSD only; gaps
-// that are wider than the scores come by row only.
+// Kinds of gaps beyond the first two are worth kernels of their own in soft sweeps in float, and only of
+// recurrences that do not charge the boundary. Gaps that are wider than the scores come by row only.
 template <class Recurrence, class T, bool kSoft>
 Error launch_gaps(const Forward& p, Stream stream) {
   const Gap insert = kind_of(p.tables[1]), del = kind_of(p.tables[2]);
@@ -80,9 +80,10 @@ Error launch_charged(Forward p, Stream stream) {
   const double k = p.gamma > 0 ? kLog2e / p.gamma : 0;
   const GapArguments<typename Space::State, V> gaps{p.pairs,
                                                     {p.tables[1], p.tables[2]},
-                                                    {p.tables[1].column == 0, p.tables[2].row == 0},
+                                                    {p.one_for_all.insert, p.one_for_all.del},
                                                     1 / Maxima<V, kSoft>::unit(k),
                                                     {space.edges[kLeft], space.edges[kAbove]},
+                                                    nullptr,
                                                     static_cast<V*>(p.score),
                                                     V(NAN),
                                                     V(-ScalarCommon::kInfinity)};

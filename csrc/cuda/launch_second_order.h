@@ -24,9 +24,10 @@ Error sweep_tangents(const TangentSweep& p, Stream stream) {
     arguments.boundary.above = space.edges[kAbove];
     const GapArguments<V, V> gaps{p.pairs,
                                   {p.directions[1], p.directions[2]},
-                                  {p.sums_insert, p.sums_delete},
+                                  {p.one_for_all.insert, p.one_for_all.del},
                                   0,
                                   {space.edges[kLeft], space.edges[kAbove]},
+                                  static_cast<const V*>(p.score),
                                   arguments.tangent,
                                   0,
                                   0};
@@ -65,6 +66,7 @@ Error sweep_products(const ProductSweep& p, Stream stream) {
                                       space.boundary.by_left_diagonal,
                                       space.by_above,
                                       {arguments.products[1], arguments.products[p.shared_gap ? 1 : 2]},
+                                      {},
                                       {}},
           stream);
   return error;

@@ -15,8 +15,8 @@ struct ScaleArguments {
 };
 
 constexpr int kScaleWarps = 4;
-constexpr int kTogether =
-    8;  // numbers that a thread asks for at once: their way from memory is what takes time
+// Numbers that a thread asks for at once: their way from memory is what takes time.
+constexpr int kTogether = 8;
 
 // A block scales one plane of a pair, if it is wanted. Where the scale is 0 nothing is read: the pair may
 // hold NaN, and gets 0.

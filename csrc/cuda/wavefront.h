@@ -39,6 +39,7 @@ struct Forward {
   Boundary<void> boundary;
   Table tables[3];
   bool shared_gap;  // delete = insert, read once
+  OneForAll one_for_all;
   void* score;      // V, (B,)
   void* saved;      // V, planes() of them, (B, planes, N, M); null: not wanted
   bool weights;     // save weights also where the pair is tiny
@@ -64,9 +65,8 @@ struct Backward {
   const void*
       verdicts;  // V, (B,), of a piece: the pairs of 0 and more are swept. NaN: their gradient, else 0
   BoundaryGradient<void> boundary;
-  // Needleman-Wunsch: whether insert is the same in all columns, and delete in all rows. A pair without cells
-  // then scores their sum.
-  bool sums_insert, sums_delete;
+  Table gaps[2];  // insert and delete, of a recurrence that charges the boundary
+  OneForAll one_for_all;
   void* workspace;
 };
 
@@ -78,11 +78,12 @@ struct TangentSweep {
   Pairs pairs;
   double gamma;
   bool costs;
-  const void* saved;              // (B, planes, N, M)
-  Table directions[3];            // by match or the one table, insert, delete; data null: 0
-  bool sums_insert, sums_delete;  // as in Backward
-  void* tangent;                  // (B,): the scores'
-  void* tangents;                 // (B, planes, N, M): the weights'
+  const void* score;    // (B,)
+  const void* saved;    // (B, planes, N, M)
+  Table directions[3];  // by match or the one table, insert, delete; data null: 0
+  OneForAll one_for_all;
+  void* tangent;   // (B,): the scores'
+  void* tangents;  // (B, planes, N, M): the weights'
   void* workspace;
 };
 struct ProductSweep {

@@ -44,11 +44,11 @@ Arguments lcs(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
           kNone,    x_lengths,    y_lengths, gamma,      threshold};
 }
 // The arguments of a recurrence of three tables whose only option is gamma.
-template <Recurrence kRecurrence, Start kStart>
+template <class R>
 Arguments with_gaps(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
                     const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
                     double gamma) {
-  return {kRecurrence, kStart, false, match, insert, del, x_lengths, y_lengths, gamma};
+  return {R::kId, kStartOf<R>, false, match, insert, del, x_lengths, y_lengths, gamma};
 }
 
 // The part of a problem that is the same for all operators of a recurrence.
@@ -73,6 +73,7 @@ struct Scores {
     problem.gamma = a.gamma;
     problem.threshold = a.threshold;
     for (int i = 0; i < 3; i++) problem.scores[i] = table(tensor(i), name(i), size, dtype);
+    problem.one_for_all = one_for_all(tensor(1), tensor(2));
   }
   const Tensor& tensor(int i) const {
     return i == 0 ? arguments.match : i == 2 && arguments.del ? *arguments.del : arguments.insert;
@@ -163,6 +164,7 @@ Products double_backward(const Arguments& arguments, const std::optional<Tensor>
   p.costs = of.costs;
   p.gamma = of.gamma;
   p.threshold = of.threshold;
+  p.one_for_all = of.one_for_all;
   p.grad_score = grad_score.data_ptr();
   p.tangent = tangent.data_ptr();
   for (int i = 0; i < 3; i++) p.scores[i] = of.scores[i];
@@ -221,9 +223,9 @@ std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& gr
 }
 
 // The operators of the recurrences whose arguments with_gaps makes.
-template <Recurrence kRecurrence, Start kStart>
+template <class R>
 struct Gapped {
-  static constexpr auto arguments = with_gaps<kRecurrence, kStart>;
+  static constexpr auto arguments = with_gaps<R>;
   static std::tuple<Tensor, Tensor> forward(const Tensor& match, const Tensor& insert, Optional del,
                                             Optional x_lengths, Optional y_lengths, double gamma, bool save) {
     return softdp::forward(arguments(match, insert, del, x_lengths, y_lengths, gamma), save);
@@ -242,7 +244,7 @@ struct Gapped {
                                    v_insert, v_delete, grad, {need_match, need_insert, need_delete});
   }
 };
-using NeedlemanWunschOperators = Gapped<NeedlemanWunsch::kId, Start::kGaps>;
+using NeedlemanWunschOperators = Gapped<NeedlemanWunsch>;
 
 }  // namespace
 

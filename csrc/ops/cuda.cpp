@@ -64,9 +64,6 @@ struct Scores {
       const char* const name = i == 1 ? "insert" : "delete";
       check_scores(*own[i], name, is_beside(*own[i], match), of_gaps);
       tables[i] = table_of(*own[i], name, size);
-      // A dimension without a step has no number that could be read.
-      if (own[i]->size(1) == 0) tables[i].row = 1;
-      if (own[i]->size(2) == 0) tables[i].column = 1;
     }
   }
   Pairs pairs() const { return lengths.pairs(size); }
@@ -94,6 +91,7 @@ std::tuple<Tensor, Tensor> forward(const Scores& scores, bool save, bool weights
   problem.costs = options.costs;
   std::copy(scores.tables, scores.tables + 3, problem.tables);
   problem.shared_gap = scores.shared_gap;
+  problem.one_for_all = one_for_all(*scores.own[1], *scores.own[2]);
   problem.score = score.data_ptr();
   problem.saved = save ? saved.data_ptr() : nullptr;
   problem.weights = weights;
@@ -156,8 +154,8 @@ Gradients backward(const Scores& scores, const Tensor& grad, const Tensor& saved
   const Tensor match = output(0), insert = output(1), del = output(2);
   problem.shared_gap = scores.shared_gap;
   problem.weights = problem.visits = visits;
-  problem.sums_insert = scores.tables[1].column == 0;
-  problem.sums_delete = scores.tables[2].row == 0;
+  problem.gaps[0] = scores.tables[1], problem.gaps[1] = scores.tables[2];
+  problem.one_for_all = one_for_all(*scores.own[1], *scores.own[2]);
   const Tensor workspace = workspace_for(problem, saved);
   check_launch(cuda::backward(problem, stream));
   return {match, insert, del};
@@ -195,7 +193,7 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
   const ScalarType dtype = scores.dtype;
   STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
                   "the second order is computed in float64 or float32");
-  const Tensor weights = std::get<1>(forward(scores, true, true, stream));
+  const auto [score, weights] = forward(scores, true, true, stream);
   check_gradient(grad, weights, size);
   const Tensor grad_score = torch::stable::contiguous(grad);
   Tensor tangent = new_tensor(weights, {size[0]}, dtype);
@@ -214,8 +212,8 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
     check_scores(*v, kNames[i], is_beside(*v, weights), dtype);
     there.directions[i] = table_of(*v, kNames[i], size);
   }
-  there.sums_insert = scores.tables[1].column == 0;
-  there.sums_delete = scores.tables[2].row == 0;
+  there.one_for_all = one_for_all(*scores.own[1], *scores.own[2]);
+  there.score = score.data_ptr();
   there.tangent = tangent.data_ptr();
   there.tangents = tangents.data_ptr();
   const Tensor first = workspace_for(there, weights);
@@ -267,9 +265,9 @@ std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& gr
 
 // The operators of a recurrence of three tables whose only option is gamma. Names has those that errors begin
 // with.
-template <class Names, Recurrence kRecurrence, Start kStart>
+template <class R, class Names>
 struct Gapped {
-  static Options options(double gamma) { return {kRecurrence, gamma, 0, kStart}; }
+  static Options options(double gamma) { return {R::kId, gamma, 0, kStartOf<R>}; }
   static std::tuple<Tensor, Tensor> forward(const Tensor& match, const Tensor& insert, const Optional& del,
                                             const Optional& x_lengths, const Optional& y_lengths,
                                             double gamma, bool save) {
@@ -303,7 +301,7 @@ struct NeedlemanWunschNames {
                               *kBackward = "softdp::needleman_wunsch_backward",
                               *kDoubleBackward = "softdp::needleman_wunsch_double_backward";
 };
-using NeedlemanWunschOperators = Gapped<NeedlemanWunschNames, NeedlemanWunsch::kId, Start::kGaps>;
+using NeedlemanWunschOperators = Gapped<NeedlemanWunsch, NeedlemanWunschNames>;
 
 }  // namespace
 

@@ -40,12 +40,12 @@ inline Tensor new_tensor(const Tensor& like, const Sizes& size, ScalarType dtype
 
 inline void check_launch(cudaError_t error) {
   if (error == cudaSuccess) return;
-  cudaGetLastError();  // it is told here, and not again by whoever asks next
+  cudaGetLastError();  // clears the error: whoever asks next would get it again
   throw std::runtime_error(std::string("CUDA error: ") + cudaGetErrorString(error) + " (" +
                            cudaGetErrorName(error) + ")");
 }
 
-// Runs an operator on the scores' device, its name before whatever goes wrong.
+// Runs an operator on the scores' device. An error's message begins with the operator's name.
 template <class Run>
 auto on_device(const char* name, const Tensor& scores, Run run) {
   try {
@@ -61,7 +61,7 @@ inline bool is_beside(const Tensor& t, const Tensor& scores) {
   return t.is_cuda() && t.get_device_index() == scores.get_device_index();
 }
 
-// Lengths as the kernels take them, contiguous; the kernels check their values. Owns what it made contiguous.
+// Lengths as the kernels take them, contiguous. It owns the contiguous copies. The kernels check the values.
 struct LengthsOnDevice {
   Lengths x_lengths, y_lengths;  // before x and y, whose making fills them in
   std::optional<Tensor> x, y;

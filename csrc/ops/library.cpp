@@ -1,9 +1,9 @@
 // The operators' schemas, each once. A recurrence has three: <name>_forward, _backward and _double_backward.
-// `costs`: the tables are costs, and the score is their smooth minimum. Gaps have in each dimension of the
-// scores (B, N, M) 1 or all; gradients have the sizes of what they belong to, but for the pairs, of which
-// they have all, and the dtype of match. A gradient that is not needed is an empty tensor. What `saved` holds
-// and its shape are each device's own: cpu/kernels.h, cuda/wavefront.h. The backward operators are given the
-// scores everywhere, for their sizes and for their own derivatives; some sweeps read them again.
+// `costs`: the tables are costs, and the score is their smooth minimum. A gap has size 1 or that of the
+// scores in each dimension. A gradient has the size of its tensor, but always all B pairs, and match's dtype.
+// A gradient that is not needed is an empty tensor. What `saved` holds, and its shape, differ by device:
+// cpu/kernels.h, cuda/wavefront.h. The backward operators take the scores too, for their sizes and for the
+// derivatives of these operators. Some sweeps read them again.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(softdp, m) {

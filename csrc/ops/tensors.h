@@ -84,6 +84,11 @@ inline Table table_of(const Tensor& t, const char* name, const Sizes& size) {
   return {t.data_ptr(), type_of(t.scalar_type(), name), stride[0], stride[1], stride[2]};
 }
 
+// The sizes tell, not the strides: those of an expanded tensor are 0 too.
+inline OneForAll one_for_all(const Tensor& insert, const Tensor& del) {
+  return {insert.size(2) == 1, del.size(1) == 1};
+}
+
 // The size of the gradient, (B, N or 1, M or 1), of scores that broadcast to `full`.
 inline Sizes gradient_size(const Tensor& scores, const Sizes& full, const char* name) {
   int64_t stride[3];

@@ -71,8 +71,9 @@ void with_workspace(Problem& problem, uintptr_t workspace, int64_t bytes, Go go)
 int64_t run_forward(const std::string& recurrence, const std::string& dtype, const Sizes& size,
                     const LengthsOf& x, const LengthsOf& y, double gamma, double threshold,
                     const std::string& start, bool costs, const std::array<uintptr_t, 5>& boundary,
-                    const std::array<Strided, 3>& tables, bool shared_gap, bool gaps_in_value_type,
-                    uintptr_t score, uintptr_t saved, bool weights, uintptr_t workspace, int64_t bytes) {
+                    const std::array<Strided, 3>& tables, bool shared_gap,
+                    const std::pair<bool, bool>& one_for_all, bool gaps_in_value_type, uintptr_t score,
+                    uintptr_t saved, bool weights, uintptr_t workspace, int64_t bytes) {
   Forward p{};
   p.recurrence = recurrence_of(recurrence);
   p.pairs = pairs(size, x, y);
@@ -86,6 +87,7 @@ int64_t run_forward(const std::string& recurrence, const std::string& dtype, con
   for (int i = 0; i < 3; i++)
     p.tables[i] = table(tables[i], i > 0 && gaps_in_value_type ? arithmetic(type) : type);
   p.shared_gap = shared_gap;
+  p.one_for_all = {one_for_all.first, one_for_all.second};
   p.score = pointer<void>(score);
   p.saved = pointer<void>(saved);
   p.weights = weights;
@@ -97,7 +99,8 @@ int64_t run_forward(const std::string& recurrence, const std::string& dtype, con
 int64_t run_backward(const std::string& recurrence, const std::string& dtype, const Sizes& size,
                      const LengthsOf& x, const LengthsOf& y, uintptr_t grad_score, uintptr_t saved,
                      const std::array<Written, 3>& sinks, bool shared_gap, bool visits,
-                     const std::pair<bool, bool>& sums, uintptr_t workspace, int64_t bytes) {
+                     const std::array<Strided, 2>& gaps, bool gaps_in_value_type,
+                     const std::pair<bool, bool>& one_for_all, uintptr_t workspace, int64_t bytes) {
   Backward p{};
   p.recurrence = recurrence_of(recurrence);
   p.pairs = pairs(size, x, y);
@@ -109,16 +112,19 @@ int64_t run_backward(const std::string& recurrence, const std::string& dtype, co
   }
   p.shared_gap = shared_gap;
   p.weights = p.visits = visits;
-  std::tie(p.sums_insert, p.sums_delete) = sums;
+  const Type type = type_of(dtype);
+  for (int i = 0; i < 2; i++) p.gaps[i] = table(gaps[i], gaps_in_value_type ? arithmetic(type) : type);
+  p.one_for_all = {one_for_all.first, one_for_all.second};
   if (bytes < 0) return workspace_bytes(p);
   with_workspace(p, workspace, bytes, [&] { return backward(p, nullptr); });
   return 0;
 }
 
 int64_t tangents(const std::string& recurrence, const std::string& dtype, const Sizes& size,
-                 const LengthsOf& x, const LengthsOf& y, double gamma, bool costs, uintptr_t saved,
-                 const std::array<Strided, 3>& directions, const std::pair<bool, bool>& sums,
-                 uintptr_t tangent, uintptr_t out, uintptr_t workspace, int64_t bytes) {
+                 const LengthsOf& x, const LengthsOf& y, double gamma, bool costs, uintptr_t score,
+                 uintptr_t saved, const std::array<Strided, 3>& directions,
+                 const std::pair<bool, bool>& one_for_all, uintptr_t tangent, uintptr_t out,
+                 uintptr_t workspace, int64_t bytes) {
   TangentSweep p{};
   p.recurrence = recurrence_of(recurrence);
   p.type = type_of(dtype);
@@ -127,7 +133,8 @@ int64_t tangents(const std::string& recurrence, const std::string& dtype, const 
   p.costs = costs;
   p.saved = pointer<void>(saved);
   for (int i = 0; i < 3; i++) p.directions[i] = table(directions[i], p.type);
-  std::tie(p.sums_insert, p.sums_delete) = sums;
+  p.one_for_all = {one_for_all.first, one_for_all.second};
+  p.score = pointer<void>(score);
   p.tangent = pointer<void>(tangent);
   p.tangents = pointer<void>(out);
   if (bytes < 0) return workspace_bytes(p);
