@@ -132,9 +132,7 @@ OF_TABLES = {
     "anchored": lambda library, c, gap, **kw: library.fsd_score(c, gap, boundary="anchored", **kw),
     "lcs": lambda library, c, gap, **kw: library.lcs_score(c + gap, threshold=0.2, **kw),
     "soft-DTW": lambda library, c, gap, **kw: library.soft_dtw(c + gap, **kw),
-    "Needleman-Wunsch": lambda library, c, gap, **kw: library.needleman_wunsch(
-        c, gap.expand(len(c), *gap.shape[1:])[:, :1, :1], **kw
-    ),
+    "needleman_wunsch": lambda library, c, gap, **kw: library.needleman_wunsch(c, gap, **kw),
 }
 each_of_tables = pytest.mark.parametrize("name", OF_TABLES)
 

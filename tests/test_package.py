@@ -13,6 +13,7 @@ from helpers import run_python
 
 import softdp
 from softdp import _library
+from softdp._recurrences import RECURRENCES
 
 PACKAGE = Path(softdp.__file__).parent
 
@@ -64,9 +65,7 @@ def test_the_extension_needs_no_cuda_library():
 def test_cuda_operators_are_there_where_their_file_is_loaded():
     info = softdp.build_info()
     assert all(re.fullmatch(r"(sm|compute)_\d+[af]?", name) for name in info["cuda_archs"])
-    for name in (
-        f"{score}_{step}" for score in ("fsd", "lcs") for step in ("forward", "backward", "double_backward")
-    ):
+    for name in (name for row in RECURRENCES for name in row.operators):
         built = torch._C._dispatch_has_kernel_for_dispatch_key(f"softdp::{name}", "CUDA")
         assert built == (info["extension_cuda"] is not None)
 

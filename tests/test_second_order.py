@@ -181,7 +181,7 @@ BOTH = {
     "fsd": lambda library, m, g: library.fsd_score(m, g, gamma=0.3),
     "lcs": lambda library, m, g: library.lcs_score(m + g, threshold=0.2, gamma=0.3),
     "soft-DTW": lambda library, m, g: library.soft_dtw(m + g, gamma=0.3),
-    "Needleman-Wunsch": lambda library, m, g: library.needleman_wunsch(m, g[:, :1, :1], gamma=0.3),
+    "needleman_wunsch": lambda library, m, g: library.needleman_wunsch(m, g, gamma=0.3),
 }
 
 

@@ -1,5 +1,5 @@
 // Compares the CPU sweeps, without PyTorch, with sums of exponentials in double. It is for machines that CI
-// only emulates.
+// only emulates. On x86 it is linked with the objects of a build, build/objects/cpu_*.o, as .ci/run does.
 //
 //   zig c++ -target aarch64-linux-musl -static -O1 -std=c++17 -ffp-contract=off -DSOFTDP_ISA=baseline
 //       csrc/cpu/*.cpp tests/cpu/sweeps.cpp -o sweeps && qemu-aarch64 sweeps
@@ -29,7 +29,12 @@ struct Case {
   double gamma;
   bool own_gap;  // a gap for each cell, or 0 for all
   bool one_table() const { return tables_of(recurrence) == 1; }
-  bool charges() const { return recurrence == NeedlemanWunsch::kId; }
+  bool charges() const {
+    return with_recurrence(recurrence, [](auto of) { return decltype(of)::kChargesBoundary; });
+  }
+  bool every_move() const {  // adds the match score
+    return with_recurrence(recurrence, [](auto of) { return decltype(of)::kEveryMove; });
+  }
   Start start() const { return charges() ? Start::kGaps : anchored ? Start::kAnchored : Start::kFree; }
 };
 struct Size {
@@ -209,10 +214,10 @@ Result expected(const Case& c, const Size& size, const std::vector<double>& matc
         const double m = match[(b * N + i - 1) * M + j - 1];
         const double g = gap_at(i, j);
         double* const weights = &w[3 * (i * W + j)];
-        const double a[3] = {S[(i - 1) * W + j - 1] + (c.charges() ? m : 0), g + S[(i - 1) * W + j],
-                             g + S[i * W + j - 1]};
+        const double a[3] = {S[(i - 1) * W + j - 1] + (c.one_table() || c.every_move() ? 0 : m),
+                             g + S[(i - 1) * W + j], g + S[i * W + j - 1]};
         if (!c.one_table()) {
-          S[i * W + j] = (c.charges() ? 0 : m) + smooth_max(a, 3, c.gamma, weights);
+          S[i * W + j] = (c.every_move() ? m : 0) + smooth_max(a, 3, c.gamma, weights);
         } else if (m >= 0.25) {
           S[i * W + j] = m + a[0];
           weights[0] = 1;
@@ -230,7 +235,7 @@ Result expected(const Case& c, const Size& size, const std::vector<double>& matc
         A[(i - 1) * W + j - 1] += a * weights[0];
         A[(i - 1) * W + j] += a * weights[1];
         A[i * W + j - 1] += a * weights[2];
-        r.gradient[cell] = c.one_table() || c.charges() ? a * weights[0] : a;
+        r.gradient[cell] = c.every_move() ? a : a * weights[0];
         if (c.own_gap) r.gap_gradient[cell] = a * (weights[1] + weights[2]);
       }
     double sum = 0;
