@@ -31,15 +31,20 @@ def taken(args: Arguments) -> Arguments:
     waiting for the copy.
     """
     scores = args[0]
-    gaps: list[Tensor] = []
-    if isinstance(args, _checks.FsdArguments):
-        gaps = [t for t in (args.insert, args.delete) if t is not None]
-    kinds = {t.dtype for t in gaps}
-    as_they_are = len(kinds) <= 1 and kinds <= {scores.dtype, arithmetic(scores.dtype)}
-    if not as_they_are or any(t.dtype != scores.dtype and (t.numel() > 1 or t.requires_grad) for t in gaps):
+    if isinstance(args, _checks.FsdArguments) and not _read_as_they_are(args):
         args = args.computed()
     x_lengths, y_lengths = following(args.x_lengths, args.y_lengths, scores.device)
     return args._replace(x_lengths=x_lengths, y_lengths=y_lengths)
+
+
+def _read_as_they_are(args: _checks.FsdArguments) -> bool:
+    """Whether the operators read these gaps beside these scores without a conversion."""
+    dtype = args.match.dtype
+    gaps = (args.insert,) if args.delete is None else (args.insert, args.delete)
+    if all(t.dtype == dtype for t in gaps):
+        return True
+    wide = arithmetic(dtype)
+    return all(t.dtype == wide and t.numel() == 1 and not t.requires_grad for t in gaps)
 
 
 def following(

@@ -45,7 +45,7 @@ def needleman_wunsch(
         The scores, (B,), float64 for float64 inputs and float32 for all others. A pair that holds a NaN or
         +inf has the score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the
         gradient 0, whatever it holds. A pair whose one sequence is empty scores the sum of the other's gaps,
-        or -inf if gap differs from step to step of the empty sequence: such gaps lie past the lengths.
+        or -inf if gap has a number for each step of the empty sequence: those lie past the lengths.
 
     Raises:
         ValueError: shapes, devices, lengths, gap or gamma that do not fit.

@@ -98,23 +98,19 @@ std::tuple<Tensor, Tensor> forward(const Arguments& arguments, bool save) {
   return {score, saved};
 }
 
-using Gradients = std::tuple<Tensor, Tensor, Tensor>;
-
-// The gradients by the tables that need one. The tensors of the others are empty.
-Gradients backward(const Arguments& arguments, const Tensor& grad, const Tensor& saved, bool visits,
-                   const bool (&needs)[3]) {
-  Scores scores(arguments);
+// The gradient by the i-th table, which the sweep is to write; empty where it is not needed.
+Tensor gradient_of(Scores& scores, int i, bool needed) {
+  const Sizes own = gradient_size(scores.tensor(i), scores.size, scores.name(i));
+  if (i == 2 && !scores.arguments.del) needed = false;
+  Tensor t = new_tensor(needed ? own : Sizes{0}, scores.dtype);
+  scores.problem.gradients[i] = {needed ? t.data_ptr() : nullptr, type_of(scores.dtype, scores.name(i)),
+                                 own[1] == scores.size[1], own[2] == scores.size[2]};
+  return t;
+}
+// Writes the gradients that gradient_of has made.
+void sweep_back(Scores& scores, const Tensor& grad, const Tensor& saved, bool visits) {
   cpu::Problem& p = scores.problem;
   const Sizes& size = scores.size;
-  const auto gradient = [&](int i) {
-    const Sizes own = gradient_size(scores.tensor(i), size, scores.name(i));
-    const bool needed = needs[i] && (i < 2 || arguments.del);
-    Tensor t = new_tensor(needed ? own : Sizes{0}, scores.dtype);
-    p.gradients[i] = {needed ? t.data_ptr() : nullptr, type_of(scores.dtype, scores.name(i)),
-                      own[1] == size[1], own[2] == size[2]};
-    return t;
-  };
-  Gradients out{gradient(0), gradient(1), gradient(2)};
   STD_TORCH_CHECK(saved.is_cpu() && saved.is_contiguous() && saved.scalar_type() == ScalarType::Byte &&
                       saved.numel() == size[0] * cpu::saved_bytes(size[1], size[2], cpu::packs(p)) &&
                       saved.dim() == 2,
@@ -127,6 +123,17 @@ Gradients backward(const Arguments& arguments, const Tensor& grad, const Tensor&
   p.saved = data<unsigned char>(saved);
   p.grad_score = grad_score.data_ptr();
   cpu::backward(p, threads());
+}
+
+using Gradients = std::tuple<Tensor, Tensor, Tensor>;
+
+// The gradients by match, insert and delete.
+Gradients backward(const Arguments& arguments, const Tensor& grad, const Tensor& saved,
+                   const bool (&needs)[3]) {
+  Scores scores(arguments);
+  Gradients out{gradient_of(scores, 0, needs[0]), gradient_of(scores, 1, needs[1]),
+                gradient_of(scores, 2, needs[2])};
+  sweep_back(scores, grad, saved, false);
   return out;
 }
 
@@ -194,7 +201,7 @@ std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert
 Gradients fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& match, const Tensor& insert,
                        Optional del, Optional x_lengths, Optional y_lengths, double gamma, bool anchored,
                        bool costs, bool need_match, bool need_insert, bool need_delete) {
-  return backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, anchored, costs), grad, saved, false,
+  return backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, anchored, costs), grad, saved,
                   {need_match, need_insert, need_delete});
 }
 Products fsd_double_backward(Optional v_match, Optional v_insert, Optional v_delete, const Tensor& grad,
@@ -211,8 +218,11 @@ std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, Optional x_leng
 }
 Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const Tensor& similarity, Optional x_lengths,
                     Optional y_lengths, double threshold, double gamma, bool visits) {
-  return std::get<0>(backward(lcs(similarity, x_lengths, y_lengths, threshold, gamma), grad, saved, visits,
-                              {true, false, false}));
+  const Arguments arguments = lcs(similarity, x_lengths, y_lengths, threshold, gamma);
+  Scores scores(arguments);
+  Tensor out = gradient_of(scores, 0, true);
+  sweep_back(scores, grad, saved, visits);
+  return out;
 }
 std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& grad, const Tensor& similarity,
                                                Optional x_lengths, Optional y_lengths, double threshold,
@@ -233,7 +243,7 @@ struct Gapped {
   static Gradients backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
                             const Tensor& insert, Optional del, Optional x_lengths, Optional y_lengths,
                             double gamma, bool need_match, bool need_insert, bool need_delete) {
-    return softdp::backward(arguments(match, insert, del, x_lengths, y_lengths, gamma), grad, saved, false,
+    return softdp::backward(arguments(match, insert, del, x_lengths, y_lengths, gamma), grad, saved,
                             {need_match, need_insert, need_delete});
   }
   static Products double_backward(Optional v_match, Optional v_insert, Optional v_delete, const Tensor& grad,
