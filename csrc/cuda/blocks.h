@@ -179,20 +179,25 @@ struct BlockLoader : Blocks<const T, kStep> {
 template <>
 struct BlockLoader<Sixteen, float, 1> : Blocks<const Sixteen, 1> {
   using Blocks<const Sixteen, 1>::Blocks;
-  Four<Sixteen> held[kFour];
+  uint64_t held[kFour];  // four columns of a row each; unpacked only where they are used
   SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, float*) {
     const int left = part.left(m, block);
     const Sixteen* from = this->at(block);
+    if (this->by_four && (left >= kFour || left <= 0)) {
 #pragma unroll
-    for (int i = 0; i < kFour; i++) {
-      held[i] = {};
-      if (this->by_four && left >= kFour && part.row + i < rows)
-        held[i] = four_at(from);
-      else
+      for (int i = 0; i < kFour; i++) {
+        held[i] = load_ahead(from, left > 0 && part.row + i < rows);
+        from += this->row;
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < kFour; i++) {
+        held[i] = 0;
 #pragma unroll
         for (int k = 0; k < kFour; k++)
-          if (k < left && part.row + i < rows) held[i].x[k] = from[k * this->column];
-      from += this->row;
+          if (k < left && part.row + i < rows) held[i] |= uint64_t(from[k * this->column].bits) << (16 * k);
+        from += this->row;
+      }
     }
   }
   SOFTDP_DEVICE void finish(const Part& part, int block, float* array, Type type, bool negates) {
@@ -201,7 +206,7 @@ struct BlockLoader<Sixteen, float, 1> : Blocks<const Sixteen, 1> {
       Four<float> values;
 #pragma unroll
       for (int k = 0; k < kFour; k++) {
-        const float value = value_from<float>(held[i].x[k], type);
+        const float value = value_from<float>(Sixteen{uint16_t(held[i] >> (16 * k))}, type);
         values.x[k] = negates ? -value : value;
       }
       four_at(array + part.place<1>(block, i)) = values;

@@ -124,9 +124,18 @@ SOFTDP_DEVICE void copy_async_four(T* shared, const T* global, bool valid) {
   for (int i = 0; i < 4; i += kEach) {
     const unsigned to = unsigned(__cvta_generic_to_shared(shared + i));
     const int bytes = valid ? 16 : 0;
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global + i), "r"(bytes)
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(to), "l"(global + i),
+                 "r"(bytes)
                  : "memory");
   }
+}
+// Eight bytes; nothing waits for them before they are used. The address is a multiple of 8.
+SOFTDP_DEVICE uint64_t load_ahead(const void* global, bool valid) {
+  uint64_t x;
+  asm volatile("{ .reg .pred p; setp.ne.s32 p, %2, 0; mov.b64 %0, 0; @p ld.global.L2::128B.b64 %0, [%1]; }"
+               : "=l"(x)
+               : "l"(global), "r"(int(valid)));
+  return x;
 }
 // This thread's copies have landed; sync_warp() then shows them to its warp.
 SOFTDP_DEVICE void copy_async_wait() {
