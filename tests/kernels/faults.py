@@ -155,15 +155,17 @@ COUNTED = FULL.replace("steps", "count")
 FORWARD_LOOP = "    if (c + 1 < blocks) start(c + 1);\n    const int t0 = c * kChunk;\n    strip.chunk"
 BACKWARD_LOOP = "    if (c + 1 < blocks) start(c + 1);\n    const int t0 = c * kChunk, count"
 OWN = "a lane loads into the very places that it has stored from itself"
+BEYOND = "what lies beyond the table is read, which AddressSanitizer sees, and used by nobody"
+PAST = "a number past the pair's columns is read, and used by nobody"
 MEETS = "the warp meets again before anybody reads what was written"
 
 FAULTS = [
     # -- blocks of scores and results
     Fault(BLOCKS, "(block, i), from, «left > 0 && part.row + i < rows»);", "left > 0",
-          "rows beyond the table are read, which AddressSanitizer sees, and used by nobody"),
+          BEYOND),
     Fault(BLOCKS, "(block, i), from, «left > 0 && part.row + i < rows»);", "part.row + i < rows - 1"),
     Fault(BLOCKS, "(this->by_four && («left >= kFour || left <= 0»)) {\n const T*",
-          "left >= kFour - 1 || left <= 0"),
+          "left >= kFour - 1 || left <= 0", PAST),
     Fault(BLOCKS, "this->column, «k < left && part.row + i < rows»);", "k + 1 < left && part.row + i < rows"),
     Fault(BLOCKS, "this->column, «k < left && part.row + i < rows»);", "k < left && part.row + i + 1 < rows"),
     Fault(BLOCKS, "to + «in_memory<kStep>(k)», from + k", "k"),
@@ -171,9 +173,9 @@ FAULTS = [
     Fault(BLOCKS, "«fits(uintptr_t(view.row) * sizeof(T))» &&", "true"),
     Fault(BLOCKS, "&&\n «fits(reinterpret_cast<uintptr_t>(four(view.origin)))»;", "true"),
     Fault(BLOCKS, "if (this->by_four && («left >= kFour || left <= 0»)) {\n#pragma",
-          "left >= kFour - 1 || left <= 0"),
-    Fault(BLOCKS, "load_ahead(from, «left > 0 && part.row + i < rows»);", "part.row + i < rows"),
-    Fault(BLOCKS, "load_ahead(from, «left > 0 && part.row + i < rows»);", "left > 0"),
+          "left >= kFour - 1 || left <= 0", PAST),
+    Fault(BLOCKS, "load_ahead(from, «left > 0 && part.row + i < rows»);", "part.row + i < rows", BEYOND),
+    Fault(BLOCKS, "load_ahead(from, «left > 0 && part.row + i < rows»);", "left > 0", BEYOND),
     Fault(BLOCKS, "k < kFour; k++)\n if («k < left && part.row + i < rows») held",
           "k < left - 1 && part.row + i < rows"),
     Fault(BLOCKS, "column].bits) << («16 * k»);", "16 * (kFour - 1 - k)"),
