@@ -54,7 +54,11 @@ def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, 
     if value is None:
         return
     if not isinstance(value, Tensor):
-        instead = f": write torch.full(({pairs},), {value})" if is_number(value) else as_tensor(value, name)
+        instead = as_tensor(value, name)
+        if is_number(value):
+            whole = isinstance(value, numbers.Integral)
+            filled = f": write torch.full(({pairs},), {value})"
+            instead = filled if whole else "; gamma goes by name, to a module when it is made: gamma=0.1"
         expected = f"an int32 or int64 tensor of shape ({pairs},) or None"
         raise TypeError(f"{name} must be {expected}, got {kind(value)}{instead}")
     if value.dtype == torch.bool and value.dim() == 2:
@@ -161,10 +165,22 @@ def gap_of_pairs(value: Tensor | float, match: Tensor) -> Tensor:
     fits = len(shape) == 3 and all(s == 1 or s == full for s, full in zip(shape, match.shape, strict=True))
     if value.dim() < 2 or not fits:
         raise ValueError(
-            f"gap must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), or broadcastable to "
-            f"match's shape {tuple(match.shape)}, got shape {tuple(value.shape)}"
+            f"gap must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), or, with two or three "
+            f"dimensions, broadcastable to match's shape {tuple(match.shape)}, got shape {tuple(value.shape)}"
+            + _gap_of_steps(tuple(value.shape), match.shape)
         )
     return value[None] if value.dim() == 2 else value
+
+
+def _gap_of_steps(shape: tuple[int, ...], full: torch.Size) -> str:
+    """What to write if a gap has one number for each step of x or of y."""
+    written = {
+        (full[1],): "gap[None, :, None]",
+        (full[2],): "gap[None, None]",
+        (full[0], full[1]): "gap[:, :, None]",
+        (full[0], full[2]): "gap[:, None]",
+    }.get(shape)
+    return f": write {written}" if written else ""
 
 
 def _gap_tensor(value: Tensor | float, name: str, match: Tensor) -> Tensor:
@@ -194,6 +210,9 @@ def as_tensor(value: object, name: str) -> str:
     """What to write if an array or a list was given instead of a tensor."""
     if type(value).__module__ == "numpy":
         return f": write torch.as_tensor({name})"
+    if isinstance(value, torch.nn.utils.rnn.PackedSequence):
+        padded = f"torch.nn.utils.rnn.pad_packed_sequence({name}, batch_first=True)"
+        return f": write {padded}, which gives the tensor and its lengths"
     if not isinstance(value, (list, tuple)):
         return ""
     items = _items(value)

@@ -34,8 +34,9 @@ def needleman_wunsch(
 
     Args:
         match: score of matching x's step i with y's step j. -inf forbids the match, not the gaps.
-        gap: score of a step of x or of y without a partner: a number, one per pair, (B,), or a tensor that
-            broadcasts to match, such as (B, N, 1) for one per step of x. -inf forbids the gap.
+        gap: score of a step of x or of y without a partner: a number, one per pair, (B,), or a tensor of two
+            or three dimensions that broadcasts to match, such as (B, N, 1) for one per step of x. -inf
+            forbids the gap.
         gamma: smoothing, >= 0, by default 0.1. 0 gives Needleman-Wunsch itself. If several alignments are
             best, the gradient is that of one of them.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N

@@ -88,7 +88,7 @@ def soft_dtw_loss(
     Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns () or (B,).
 
     No matrix of costs is kept: the value and the gradients of the features are made piece by piece, in the
-    memory of the features and, on a GPU, a twelfth of its memory. A function as cost, and second derivatives,
+    memory of the features and, on a GPU, a sixteenth of its own. A function as cost, and second derivatives,
     need the matrix.
 
     Args:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import close
 from test_errors import LOSS, MATCH
+from torch.nn.utils.rnn import pack_sequence
 
 import softdp
 
@@ -48,6 +49,12 @@ SAYS_WHAT_TO_WRITE = [
     (lambda: softdp.fsd_score(MATCH, MATCH.int()), "got torch.int32: write insert.to(match.dtype)"),
     (lambda: softdp.soft_dtw(MATCH, x_lengths=[3, 2]), "got list: write torch.tensor(x_lengths)"),
     (lambda: softdp.soft_dtw(MATCH, x_lengths=3), "got int: write torch.full((2,), 3)"),
+    (lambda: softdp.SoftDTWLoss()(X, Y, 0.1), "got float; gamma goes by name, to a module when it is made"),
+    (lambda: softdp.soft_dtw_loss(pack_sequence(list(X)), Y), "pad_packed_sequence(x, batch_first=True)"),
+    (lambda: softdp.needleman_wunsch(MATCH, MATCH[0, 0]), "got shape (4,): write gap[None, None]"),
+    (lambda: softdp.needleman_wunsch(MATCH, MATCH[0, :, 0]), "got shape (3,): write gap[None, :, None]"),
+    (lambda: softdp.needleman_wunsch(MATCH, MATCH[:, :, 0]), "got shape (2, 3): write gap[:, :, None]"),
+    (lambda: softdp.needleman_wunsch(MATCH, MATCH[:, 0]), "got shape (2, 4): write gap[:, None]"),
     (lambda: softdp.soft_dtw(MATCH, y_lengths=torch.ones(2)), "got torch.float32: write y_lengths.long()"),
     (lambda: softdp.soft_dtw(MATCH, y_lengths=np.array([1, 2])), "write torch.as_tensor(y_lengths)"),
     # numbers as tensors

@@ -361,7 +361,8 @@ BAD_ALIGN = [
     (
         {"gap": torch.zeros(2, 2, 1)},
         ValueError,
-        "gap must be a number or one per pair, of shape (2,) or (2, 1, 1), or broadcastable to match's shape "
+        "gap must be a number or one per pair, of shape (2,) or (2, 1, 1), or, with two or three dimensions, "
+        "broadcastable to match's shape "
         "(2, 3, 4), got shape (2, 2, 1)",
     ),
     ({"gap": torch.zeros(3)}, ValueError, "gap must be a number or one per pair, of shape (2,)"),

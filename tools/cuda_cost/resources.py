@@ -1,6 +1,6 @@
 """Registers, shared memory and spills of every kernel in a built extension; exits 1 on a spill.
 
-    python .ci/resources.py softdp/_CUDA.abi3.so
+    python tools/cuda_cost/resources.py softdp/_CUDA.abi3.so
 
 Reads the file with cuobjdump (PyPI: nvidia-cuda-cuobjdump, or the CUDA toolkit's); needs no GPU.
 """
@@ -30,28 +30,25 @@ class Kernel(NamedTuple):
         return self.stack > 0 or self.local > 0
 
 
-def cuobjdump() -> str:
-    """The path of cuobjdump: in PATH, in CUDA_HOME, or in PyPI's package."""
-    places = [
-        shutil.which("cuobjdump"),
-        Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin/cuobjdump"),
-    ]
+def tool(name: str) -> str:
+    """The path of cuobjdump or nvdisasm: in PATH, in CUDA_HOME, or in PyPI's package."""
+    places = [shutil.which(name), Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin", name)]
     try:
-        files = importlib.metadata.files("nvidia-cuda-cuobjdump") or []
-        places += [file.locate() for file in files if file.name == "cuobjdump"]
+        files = importlib.metadata.files(f"nvidia-cuda-{name}") or []
+        places += [file.locate() for file in files if file.name == name]
     except importlib.metadata.PackageNotFoundError:
         pass
     for place in places:
         if place and Path(place).is_file():
             return str(place)
-    raise SystemExit("cuobjdump was not found: pip install nvidia-cuda-cuobjdump")
+    raise SystemExit(f"{name} was not found: pip install nvidia-cuda-{name}")
 
 
 def demangled(names: list[str]) -> list[str]:
-    tool = shutil.which("c++filt") or shutil.which("cu++filt")
-    if not tool:
+    command = shutil.which("c++filt") or shutil.which("cu++filt")
+    if not command:
         return names
-    done = subprocess.run([tool], input="\n".join(names), capture_output=True, text=True, check=True)
+    done = subprocess.run([command], input="\n".join(names), capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
@@ -64,7 +61,9 @@ def readable(name: str) -> str:
 
 
 def kernels(extension: str) -> list[Kernel]:
-    dump = subprocess.run([cuobjdump(), "--dump-resource-usage", extension], capture_output=True, text=True)
+    dump = subprocess.run(
+        [tool("cuobjdump"), "--dump-resource-usage", extension], capture_output=True, text=True
+    )
     if dump.returncode != 0:
         raise SystemExit(f"{extension}: {(dump.stderr + dump.stdout).strip()}")
     lines = re.findall(r"arch = (\w+)|Function (\S+):\s*\n\s*(REG:.*)", dump.stdout)

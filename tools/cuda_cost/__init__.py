@@ -1,0 +1,1 @@
+"""Predicts the times of the CUDA kernels from their machine code, without a GPU."""
