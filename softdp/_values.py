@@ -142,9 +142,7 @@ def agree(tensor: Tensor, name: str, other: Tensor, of: str) -> None:
 def gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
     """A gap as a tensor with 3 dimensions, each 1 or that of match."""
     value = _gap_tensor(value, name, match)
-    shape = (1,) * (3 - value.dim()) + tuple(value.shape)
-    fits = len(shape) == 3 and all(s == 1 or s == full for s, full in zip(shape, match.shape, strict=True))
-    if not fits:
+    if not _broadcasts(value, match):
         features = value.dim() == 3 and value.shape[::2] == match.shape[::2] and name == "insert"
         raise ValueError(
             f"{name} must be broadcastable to match's shape {tuple(match.shape)}, "
@@ -161,15 +159,19 @@ def gap_of_pairs(value: Tensor | float, match: Tensor) -> Tensor:
     B = match.shape[0]
     if value.dim() < 2 and value.numel() in (1, B):
         return value.reshape(-1, 1, 1)
-    shape = (1,) * (3 - value.dim()) + tuple(value.shape)
-    fits = len(shape) == 3 and all(s == 1 or s == full for s, full in zip(shape, match.shape, strict=True))
-    if value.dim() < 2 or not fits:
+    if value.dim() < 2 or not _broadcasts(value, match):
         raise ValueError(
             f"gap must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), or, with two or three "
             f"dimensions, broadcastable to match's shape {tuple(match.shape)}, got shape {tuple(value.shape)}"
             + _gap_of_steps(tuple(value.shape), match.shape)
         )
     return value[None] if value.dim() == 2 else value
+
+
+def _broadcasts(gap: Tensor, match: Tensor) -> bool:
+    """Whether a gap of up to three dimensions broadcasts to match."""
+    shape = (1,) * (3 - gap.dim()) + tuple(gap.shape)
+    return len(shape) == 3 and all(s in (1, full) for s, full in zip(shape, match.shape, strict=True))
 
 
 def _gap_of_steps(shape: tuple[int, ...], full: torch.Size) -> str:

@@ -170,3 +170,4 @@ def test_predictions_are_told_and_compared():
     kept = {"fsd": {"1x4096": 100.0, "264x512": 50.0}}
     assert slower(now, kept, 0.1) == ["fsd, 1x4096: 112.0 us, 100.0 us before"]
     assert slower(now, now, 0.1) == []
+    assert slower({}, kept, 0.1) == ["fsd: its kernel was not found"]

@@ -68,7 +68,7 @@ def main() -> None:
     if args.check:
         found = slower(now, json.loads(KEPT.read_text()), SHARE)
         if found:
-            raise SystemExit("predicted to be slower by more than 10%: " + "; ".join(found))
+            raise SystemExit("missing, or predicted to be slower by more than 10%: " + "; ".join(found))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ class _Launch:
 
     def __init__(self, pairs: int, rows: int, columns: int, chunk: Chunk, machine: Machine):
         self.strips = ceil(rows / STRIP)
-        self.chunks = ceil((columns + STRIP - 1) / CHUNK)
+        self.chunks = chunks_in_a_row(STRIP, columns)
         bands = ceil(self.strips / WARPS)
         self.tickets = [(band, pair) for band in range(bands) for pair in range(pairs)][::-1]
         self.machine = machine

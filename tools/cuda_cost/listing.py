@@ -12,7 +12,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-FUNCTION = re.compile(r"\.text\.(\S+):$")
+FUNCTION = re.compile(r"^\.text\.(\S+):$", re.MULTILINE)
 LABEL = re.compile(r"(\.L_x_\d+):$")
 FIRST_HALF = re.compile(
     r"/\*([0-9a-f]+)\*/\s+(@!?U?P\w+\s+)?(\S+)\s*(.*?)\s*;\s*/\* 0x[0-9a-f]{16} \*/$",
@@ -79,7 +79,7 @@ class Function:
 
 def names(listing: str) -> list[str]:
     """The mangled names of a listing's functions."""
-    return re.findall(r"^\.text\.(\S+):$", listing, re.MULTILINE)
+    return FUNCTION.findall(listing)
 
 
 def functions(listing: str, wanted: Container[str]) -> list[Function]:

@@ -129,8 +129,9 @@ def as_json(predictions: list[Prediction]) -> dict[str, dict[str, float]]:
 
 
 def slower(now: dict[str, dict[str, float]], kept: dict[str, dict[str, float]], share: float) -> list[str]:
-    """The predictions that are more than `share` above those that are kept, in words."""
-    return [
+    """The kept predictions that are missing now, or exceeded by more than `share`, in words."""
+    missing = [f"{name}: its kernel was not found" for name in kept if name not in now]
+    return missing + [
         f"{name}, {size}: {time} us, {kept[name][size]} us before"
         for name, times in now.items()
         for size, time in times.items()
