@@ -32,8 +32,9 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
         if _devices.on_gpu(table.device):
             shared_gap = any(t is None for t in args[:count])
             if save:
-                size = (B, row.planes(shared_gap, N, M), N, M)
-            return score, score.new_empty(size)
+                numbers = row.planes(shared_gap, N, M, score.dtype) * N * M
+                size = (B, numbers * score.dtype.itemsize)
+            return score, score.new_empty(size, dtype=torch.uint8)
         if save:
             size = (B, saved_bytes(N, M, table.dtype, args[gamma]))
         return score, table.new_empty(size, dtype=torch.uint8)

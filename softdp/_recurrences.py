@@ -36,7 +36,7 @@ class Recurrence(NamedTuple):
         scores: the score tensors, in the schemas' order.
         options: the numbers and bools after the lengths, in the schemas' order. One is "gamma".
         planes: how many numbers a cell the CUDA operators save. Its arguments: whether insert and delete are
-            one gap, N and M. planes() of csrc/cuda/wavefront.h says the same.
+            one gap, N, M, and the dtype. planes() of csrc/cuda/wavefront.h says the same.
         reference: which functions have the derivatives that the operators lack, of the same arguments.
         alignment: how the alignment follows from those functions.
         visits: whether the backward operator takes `visits`. With it the result is the visits of the cells,
@@ -46,7 +46,7 @@ class Recurrence(NamedTuple):
     name: str
     scores: tuple[str, ...]
     options: tuple[str, ...]
-    planes: Callable[[bool, int, int], int]
+    planes: Callable[[bool, int, int, torch.dtype], int]
     reference: str
     alignment: str
     visits: bool = False
@@ -62,15 +62,18 @@ class Recurrence(NamedTuple):
         return len(self.scores) == 1
 
 
-def _planes_with_gaps(shared_gap: bool, rows: int, columns: int) -> int:
-    return 2 if shared_gap else torch.sym_ite(torch.sym_max(rows, columns) <= TINY, 3, 2)
+def _weights(shared_gap: bool, rows: int, columns: int, dtype: torch.dtype) -> int:
+    return 2 if dtype == torch.float64 else 1
 
 
-def _two_planes(shared_gap: bool, rows: int, columns: int) -> int:
-    return 2
+def _planes_with_gaps(shared_gap: bool, rows: int, columns: int, dtype: torch.dtype) -> int:
+    weights = _weights(shared_gap, rows, columns, dtype)
+    gradients = 2 if shared_gap else 3
+    planes: int = torch.sym_ite(torch.sym_max(rows, columns) <= TINY, gradients, weights)
+    return planes
 
 
-def _planes_without_gaps(shared_gap: bool, rows: int, columns: int) -> int:
+def _planes_without_gaps(shared_gap: bool, rows: int, columns: int, dtype: torch.dtype) -> int:
     return 1
 
 
@@ -97,7 +100,7 @@ NEEDLEMAN_WUNSCH = Recurrence(
     name="needleman_wunsch",
     scores=("match", "insert", "delete"),
     options=("gamma",),
-    planes=_two_planes,
+    planes=_weights,
     reference="softdp.reference.needleman_wunsch",
     alignment="the alignment is its gradient by match, by torch.func.grad or "
     "torch.autograd.grad(..., create_graph=True)",

@@ -159,8 +159,8 @@ def agrees(score, tables, device: torch.device, **options):
         assert gradient.dtype == table.dtype and gradient.shape == table.shape
         assert gradient.device == table.device
         rounding = torch.finfo(table.dtype).eps if half else 0
-        if arithmetic == torch.float32 and gradient.numel() < tables[0].numel() and not is_gpu(device):
-            rounding += 1e-3  # a sum over many cells, whose weights the CPU saves in 16 bits
+        if arithmetic == torch.float32 and gradient.numel() < tables[0].numel():
+            rounding += 1e-3  # a sum over many cells, whose weights have 16 bits
         close(gradient.cpu(), wanted, gradient_tolerance + rounding)
     return found
 

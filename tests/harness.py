@@ -125,15 +125,15 @@ def run(
     each = (match, match, match) if lcs else (match, insert, insert if shared else delete)
     tables = [strided(t, size) for t in each]
     score = poisoned((B,), value_type)
-    weights = visits or directions is not None
-    planes = kernels.planes(recurrence, shared, weights or bool(given or wanted), N, M)
+    saves = 2 if directions is not None else 1 if visits or given or wanted else 0  # Saves of wavefront.h
+    planes = kernels.planes(recurrence, dtype, shared, saves, N, M)
     one_for_all = each[1].shape[2] == 1, each[2].shape[1] == 1
     saved = poisoned((B, planes, N, M), value_type)
 
     def forward(workspace: Tensor | None) -> int:
         return kernels.forward(
             recurrence, dtype, size, *lengths, gamma, threshold, start, costs, edges, tables, shared,
-            one_for_all, gaps_in_value_type, score.data_ptr(), saved.data_ptr() if save else 0, weights,
+            one_for_all, gaps_in_value_type, score.data_ptr(), saved.data_ptr() if save else 0, saves,
             *address(workspace),
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ ALL_BLOCKS = 1 << 30
 SCHEDULES = [("forward", ALL_BLOCKS, 1, 227), ("reverse", 2, 1, 99), ("random", 3, 7, 64)]
 REGIMES = [(11, 13), (70, 50), (150, 40)]  # one size each
 TOLERANCE = {torch.float64: 1e-10, F32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}
+ROUNDED_WEIGHTS = 5e-5  # of 16 bits, in float, of the recurrences that have gaps
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -65,6 +66,12 @@ def reduced(gradient, like):
     return gradient.sum(0, keepdim=True) if like.shape[0] == 1 else gradient
 
 
+def tolerance(recurrence, dtype):
+    """Of a gradient."""
+    rounded = ROUNDED_WEIGHTS if recurrence != "lcs" and dtype != torch.float64 else 0.0
+    return max(TOLERANCE[dtype], rounded)
+
+
 def check(recurrence, inputs, library=softdp.reference, schedules=SCHEDULES, slack=1.0, **options):
     """Runs the kernels and compares score and gradients with the library's in float64."""
     found = run(recurrence, inputs, schedules, **options)
@@ -76,7 +83,7 @@ def check(recurrence, inputs, library=softdp.reference, schedules=SCHEDULES, sla
         if wanted is None:
             assert gradient is None
         else:
-            close(reduced(gradient, inputs[i]), wanted, slack * TOLERANCE[dtype])
+            close(reduced(gradient, inputs[i]), wanted, slack * tolerance(recurrence, dtype))
     assert_padding_is_zero(found, inputs[0].shape, options)
     return found
 

@@ -18,7 +18,7 @@ import softdp
 F32 = torch.float32
 KINDS = ["squares", "fsd", "lcs", "cosines", "roots", "absolute"]  # enum class Kind
 THRESHOLD = 0.3
-TOLERANCE = {torch.float64: 1e-9, F32: 2e-5}
+TOLERANCE = {torch.float64: 1e-9, F32: 1e-4}
 each = pytest.mark.parametrize("kind", KINDS)
 
 SIZES = [
@@ -360,7 +360,7 @@ def test_sequences_with_themselves(kind):
     score, d_x, d_y = run(kind, x, x, gamma=0.5)
     again, both = run(kind, x, x, gamma=0.5, needs=(True, False), itself=True)
     assert torch.equal(again, score)
-    close(both, d_x + d_y, 1e-5)
+    close(both, d_x + d_y, 2e-4)
 
 
 def test_scaled_gradients():

@@ -20,7 +20,7 @@ GAMMA = 0.1
 NAME = "needleman_wunsch"
 SIZES = [(1, 1), (5, 8), (32, 32), (33, 1), (1, 33), (33, 128), (130, 20), (20, 130), (150, 40)]
 KINDS = ["dense", "row", "column", "pair", "number"]
-TOLERANCE = {torch.float64: 1e-9, F32: 2e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+TOLERANCE = {torch.float64: 1e-9, F32: 5e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
 
 def reference(match, insert, delete=None, *, gamma, x_lengths=None, y_lengths=None):

@@ -142,14 +142,15 @@ SOFTDP_DEVICE double shuffle_up_state(double s) {
   return shuffle_up(s);
 }
 
-// Narrow states and back, relative to a base.
+// Narrow states and back. The exponents of live ones are within kNear of 0.
 template <class Narrow, class Wide>
-SOFTDP_DEVICE typename Narrow::State narrowed(typename Wide::State s, int64_t base) {
-  return {s.p, is_live(s) ? int32_t(s.e - base) : kNothingNarrow};
+SOFTDP_DEVICE typename Narrow::State narrowed(typename Wide::State s) {
+  return {s.p, is_live(s) ? int32_t(s.e) : kNothingNarrow};
 }
 template <class Narrow, class Wide>
-SOFTDP_DEVICE typename Wide::State widened(typename Narrow::State s, int64_t base) {
-  return Wide::normalized({s.p, s.e > kDeadNarrow ? base + s.e : kNothing});
+SOFTDP_DEVICE typename Wide::State widened(typename Narrow::State s) {
+  Narrow::Arithmetic::normalize(s.p, s.e);
+  return {s.p, s.e > kDeadNarrow ? int64_t(s.e) : kNothing};
 }
 
 }  // namespace softdp::cuda

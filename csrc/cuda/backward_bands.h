@@ -11,9 +11,10 @@ struct BackwardArguments {
   using V = typename ValueOf<T>::Type;
   using Edge = V;
   using Recurrence = Recurrence_;
-  static constexpr int kColumns = 0;
-  static constexpr int kPlanes = Recurrence::Packing::kNumbers;
+  using Keeps = Kept<typename Recurrence::Packing, V, false>;
+  static constexpr int kPlanes = Keeps::kNumbers;
   static constexpr int kSinks = Recurrence::kTables;
+  static constexpr int kColumns = 0;
   Pairs pairs;
   const V* grad_score;
   const V* saved;
@@ -21,7 +22,7 @@ struct BackwardArguments {
   bool shared_gap, visits;
   const V* verdicts;
   BoundaryGradient<V> boundary;
-  int arrays;  // the third is for delete's gradient, where it is wanted cell by cell
+  int arrays;  // of weights and, where they are wanted cell by cell, of the gaps' gradients
   BandSize band;
   Chain<V> chain;
   V* partial[2];  // of the gaps that are summed over rows: (B, strips, M) or (B, strips)
@@ -47,9 +48,9 @@ SOFTDP_DEVICE void fill_gradients(const Sink (&sinks)[3], const Pairs& pairs, Ba
 }
 
 // Of pair: a pair whose score receives the gradient 0 gets it, whatever it holds, and is not swept.
-template <class V>
+template <class Keeps, class V>
 SOFTDP_DEVICE V verdict_of(const V* saved, V grad_score, const Extent& size, int64_t columns) {
-  return grad_score != 0 ? verdict_of(saved, size, columns) : V(kNoPath);
+  return grad_score != 0 ? verdict_of<Keeps>(saved, size, columns) : V(kNoPath);
 }
 
 SOFTDP_DEVICE Sum sum_of(const Sink& sink) {
@@ -90,84 +91,94 @@ SOFTDP_DEVICE void end_strip(const A& a, const Strip& at, const Adjoints<typenam
       store_row_sum(a, i, i == 1 ? insert_row : del_row, at.pair, n, row0, rows, lane, at.strip());
 }
 
+// Of a pair, or of the pair that a piece belongs to.
+template <class A, class V>
+SOFTDP_DEVICE V verdict_of_pair(const A& a, int64_t pair, V seed, const Extent& size) {
+  if (size.n == 0 || size.m == 0) return V(kNoPath);
+  if (a.verdicts) return a.verdicts[pair];
+  const V* const saved = a.saved + pair * A::kPlanes * a.pairs.rows * a.pairs.columns;
+  return verdict_of<typename A::Keeps>(saved, seed, size, a.pairs.columns);
+}
+
 template <class T, class Recurrence>
-SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (sizeof(typename ValueOf<T>::Type) == 4 ? 4 : 1))
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (sizeof(typename ValueOf<T>::Type) == 4 ? 5 : 2))
 backward_bands(const BackwardArguments<T, Recurrence> a) {
   using Arguments = BackwardArguments<T, Recurrence>;
   using V = typename Arguments::V;
+  using Keeps = typename Arguments::Keeps;
   constexpr int kPlanes = Arguments::kPlanes, kSinks = Arguments::kSinks;
   constexpr bool kHasGaps = kSinks > 1;
   SOFTDP_SHARED(raw);
-  const BandStrip<Arguments> at(a, raw);
+  BandStrip<Arguments> at(a, raw);
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
   const int n = at.size.n, m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
   const V* const saved = a.saved + pair * kPlanes * N * M;
-  const V seed = a.grad_score ? a.grad_score[pair] : V(1);
-  const V verdict = n == 0 || m == 0 ? V(kNoPath)
-                    : a.verdicts     ? a.verdicts[pair]
-                                     : verdict_of(saved, seed, at.size, M);
+  const V seed = a.grad_score ? a.grad_score[pair] : V(1), verdict = verdict_of_pair(a, pair, seed, at.size);
   const bool swept = verdict >= 0;
   fill_gradients<T>(a.sinks, a.pairs, a.band, at.band, pair, at.size, swept || verdict < 0 ? 0.0f : NAN,
                     swept);
-  if (!swept || rows <= 0) return;
+  if (!swept || !at.is_at_work()) return;
 
   V* array[3];
 #pragma unroll
   for (int i = 0; i < 3; i++) array[i] = at.array(a.arrays, i < a.arrays ? i : 0);
   const Lane where{lane, lane, lane < rows ? m : 0};
-  V* const above = reinterpret_cast<V*>(at.own().above);
-  V* const below = reinterpret_cast<V*>(at.own().below);
-
   GapSums<V> gaps{kHasGaps ? sum_of(a.sinks[1]) : Sum::kNone, kHasGaps ? sum_of(a.sinks[2]) : Sum::kNone,
                   a.shared_gap, a.visits};
   double insert_row = 0, del_row = 0;  // sums over a row, chunk by chunk
-  Handover<V> in = at.in(), out = at.out();
+  Row<V> in = at.in(), out = at.out();
   if (row0 == 0 && a.boundary.by_last_row && seed == 0)
-    in.global = const_cast<V*>(a.boundary.by_last_row) + pair * M;
-  if (at.is_last() && a.boundary.by_above) out.global = a.boundary.by_above + pair * M;
+    in.edges = const_cast<V*>(a.boundary.by_last_row) + pair * M;
+  if (at.is_last() && a.boundary.by_above) out.edges = a.boundary.by_above + pair * M;
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
   const Part part(lane);
   BlockLoader<V, V, -1> loaders[kPlanes];
-  BlockStorer<T, V, -1> storers[kSinks];
+  ColumnSums<V> sums[kSinks];  // the first one's are not wanted
 #pragma unroll
   for (int plane = 0; plane < kPlanes; plane++)
     loaders[plane] = BlockLoader<V, V, -1>({saved + plane * N * M + corner, -M, -1}, part);
 #pragma unroll
-  for (int i = 0; i < kSinks; i++)
-    if (a.sinks[i].data)
-      storers[i] =
-          BlockStorer<T, V, -1>({static_cast<T*>(a.sinks[i].data) + pair * N * M + corner, -M, -1}, part);
-  const auto start = [&](int block) {
+  for (int i = 0; i < kSinks; i++) {
+    const Sink& sink = a.sinks[i];
+    if (i > 0 && sink.data && sink.every_column && !sink.every_row)
+      sums[i].sums = a.partial[i - 1] + at.strip() * M;
+  }
+  const auto start = [&](int c) {
 #pragma unroll
-    for (int plane = 0; plane < kPlanes; plane++) loaders[plane].start(part, rows, m, block, array[plane]);
+    for (int plane = 0; plane < kPlanes; plane++) loaders[plane].start(part, rows, m, c, array[plane]);
   };
-  const auto store = [&](int block) {
+  const auto leave = [&](int c) {
 #pragma unroll
     for (int i = 0; i < kSinks; i++) {
       const Sink& sink = a.sinks[i];
-      if (!sink.data || !sink.every_column) continue;
-      if (sink.every_row)
-        storers[i].store(part, rows, m, block, array[i], sink.type);
-      else
-        store_column_sums<-1>(a.partial[i - 1] + at.strip() * M, part, lane, rows, m, block, array[i]);
+      if (!sink.data || !sink.every_row || !sink.every_column) continue;
+      T* const first = static_cast<T*>(sink.data) + pair * N * M + corner;
+      BlockStorer<T, V, -1>({first, -M, -1}, part).store(part, rows, m, c, array[i], sink.type);
     }
+    carry_over<-1, kSinks>(array, a.arrays, c, lane);
   };
-
   Adjoints<V> from;
-  sweep_blocks(
-      lane, rows, m, row0 == 0 ? seed : V(0), in, out, above, below, start, store,
-      [&](int t0, int, bool full) {
-        const RingPlaces<-1> places(lane, t0);
-        if (full)
-          backward_chunk<false, Recurrence>(array, places, from, gaps, where, t0, above, below, rows - 1);
-        else
-          backward_chunk<true, Recurrence>(array, places, from, gaps, where, t0, above, below, rows - 1);
-        insert_row += double(gaps.insert_row);
-        del_row += double(gaps.del_row);
-        gaps.insert_row = gaps.del_row = 0;
-      });
-  end_strip(a, at, from, insert_row, del_row);
+  const auto steps = [&](int c, bool full, const V* above, const Given<V>& below) {
+    const WindowPlaces<-1> places(lane, c);
+    if (full)
+      backward_chunk<false, Recurrence, Keeps>(array, places, from, gaps, where, c * kChunk, above, below,
+                                               rows - 1);
+    else
+      backward_chunk<true, Recurrence, Keeps>(array, places, from, gaps, where, c * kChunk, above, below,
+                                              rows - 1);
+#pragma unroll
+    for (int i = 1; i < kSinks; i++)
+      if (sums[i].sums) sums[i].add(array[i], places, lane, c, rows, m);
+    insert_row += double(gaps.insert_row);
+    del_row += double(gaps.del_row);
+    gaps.insert_row = gaps.del_row = 0;
+  };
+  at.go(
+      start, [](int) { copy_async_wait(); }, leave,
+      [&](int c) { sweep_edges(at, c, row0 == 0 ? seed : V(0), in, out, steps); });
+  at.find();
+  if (at.rows > 0) end_strip(a, at, from, insert_row, del_row);
 }
 
 // ---- what is summed over rows: the strips' sums together, in their order --------------------------------
@@ -175,10 +186,10 @@ backward_bands(const BackwardArguments<T, Recurrence> a) {
 template <class T>
 struct ReduceArguments {
   using V = typename ValueOf<T>::Type;
+  using Keeps = Kept<TwoWeights, V, false>;  // of every recurrence that has gaps
   Pairs pairs;
   const V* grad_score;
   const V* saved;
-  int planes;
   const V* partial;
   Sink sink;        // (B, columns)
   int64_t columns;  // M, or 1
@@ -196,7 +207,8 @@ reduce_strips(const ReduceArguments<T> a) {
   const int64_t pair = at / a.columns, column = at % a.columns;
   const Extent size = extent_of(a.pairs, pair);
   const int n = size.n, m = size.m;
-  const V verdict = verdict_of(a.saved + pair * a.planes * N * M, a.grad_score[pair], size, M);
+  using Keeps = typename ReduceArguments<T>::Keeps;
+  const V verdict = verdict_of<Keeps>(a.saved + pair * Keeps::kNumbers * N * M, a.grad_score[pair], size, M);
   double sum = 0;
   if (a.columns == 1 || column < m) {
     if (verdict != verdict) sum = NAN;

@@ -21,11 +21,11 @@ struct Adjoints {
 };
 
 // The weights of a cell at a place of the arrays; 0 is read where the lane is outside its columns.
-template <class Packing, class V>
-SOFTDP_DEVICE typename Packing::template Saved<V> saved_at(V* const* array, int at, bool inside) {
-  typename Packing::template Saved<V> saved;
+template <class Keeps, class V>
+SOFTDP_DEVICE typename Keeps::Saved saved_at(V* const* array, int at, bool inside) {
+  typename Keeps::Saved saved;
 #pragma unroll
-  for (int plane = 0; plane < Packing::kNumbers; plane++)
+  for (int plane = 0; plane < Keeps::kNumbers; plane++)
     saved.number[plane] = inside ? array[plane][at] : V(0);
   return saved;
 }
@@ -44,22 +44,20 @@ struct GapSums {
 // The arrays hold what was saved and receive the gradients. kSome: some lane may be outside its columns.
 // above, below: as in the forward sweep. The score's gradient comes in as what the row above the table hands
 // to its first cell.
-template <bool kSome, class Recurrence, class V, class Places>
+template <bool kSome, class Recurrence, class Keeps, class V, class Places, class Below>
 SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Adjoints<V>& from,
-                                  GapSums<V>& gaps, const Lane& lane, int t0, const V* above, V* below,
-                                  int bottom) {
-  using Packing = typename Recurrence::Packing;
+                                  GapSums<V>& gaps, const Lane& lane, int t0, const V* above,
+                                  const Below& below, int bottom) {
   const int column = t0 - lane.r;
-  const auto place = [&](int q) { return places.template at<false>(q); };
   const auto is_inside = [&](int q) { return !kSome || unsigned(column + q) < unsigned(lane.m); };
-  auto now = saved_at<Packing>(array, place(0), is_inside(0));
+  auto now = saved_at<Keeps>(array, places.at(0), is_inside(0));
   V edge = above[0];
 #pragma unroll
   for (int q = 0; q < kChunk; q++) {
     auto next = now;
     V next_edge = edge;
     if (q + 1 < kChunk) {
-      next = saved_at<Packing>(array, place(q + 1), is_inside(q + 1));
+      next = saved_at<Keeps>(array, places.at(q + 1), is_inside(q + 1));
       next_edge = above[q + 1];
     }
     const bool inside = is_inside(q);
@@ -67,13 +65,13 @@ SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Ad
     if (lane.r == 0) from_above = edge;
     V a = from_above + from.to_left;
     if (!inside) a = 0;
-    const Adjoint<V> out = Recurrence::adjoint(a, a, Packing::unpack(now));
+    const Adjoint<V> out = Recurrence::adjoint(a, Keeps::share(a), Keeps::unpack(now));
     from.template hand_on<Recurrence::kChargesBoundary>(out, inside);
     const V insert = gaps.shared ? out.to_above + out.to_left : out.to_above;
     if (gaps.insert == Sum::kRow) gaps.insert_row += insert;
     if (gaps.del == Sum::kRow) gaps.del_row += out.to_left;
     if (inside) {
-      const int at = place(q);
+      const int at = places.at(q);
       array[0][at] = !Recurrence::kEveryMove && gaps.visits ? a : out.score;
       if (gaps.insert == Sum::kArray) array[1][at] = insert;
       if (gaps.del == Sum::kArray) array[2][at] = out.to_left;

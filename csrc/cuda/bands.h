@@ -3,12 +3,18 @@
 // flag with every 16 columns. Bands take tickets, the first bands of all pairs before the second ones: the
 // band above is then always finished or at work, whatever order the device starts blocks in, and with many
 // pairs nobody waits.
+//
+// The warps of a block go in step, a barrier a round. In a round each makes one chunk, the strip below kLead
+// chunks behind the strip above: what it takes was handed down in a round before.
 #pragma once
 #include "blocks.h"
+#include "kept.h"
 
 namespace softdp::cuda {
 
 constexpr int kMostWarps = 4;
+// The last row of a strip gets to a chunk's last column in the second chunk after it.
+constexpr int kLead = 3;
 
 SOFTDP_FN int64_t strips_of(int64_t rows) {
   return (rows + kStripRows - 1) / kStripRows;
@@ -49,13 +55,14 @@ SOFTDP_DEVICE Extent extent_of(const Pairs& pairs, int64_t pair) {
   return {int(n), int(m), false};
 }
 
-// What the weights' last cell (n, m) of a pair without a gradient holds, in its first number: NaN where the
-// pair is spoiled, this where no path is left.
+// What the weights' last cell (n, m) of a pair without a gradient says: NaN where the pair is spoiled, this
+// where no path is left.
 constexpr float kNoPath = -1;
-// That number; kNoPath of a pair that has no cells.
-template <class V>
+// That verdict, 0 or more of a pair with a gradient; kNoPath of a pair that has no cells.
+template <class Keeps, class V>
 SOFTDP_DEVICE V verdict_of(const V* saved, const Extent& size, int64_t columns) {
-  return size.n > 0 && size.m > 0 ? saved[int64_t(size.n - 1) * columns + size.m - 1] : V(kNoPath);
+  if (size.n == 0 || size.m == 0) return V(kNoPath);
+  return Keeps::verdict(saved[int64_t(size.n - 1) * columns + size.m - 1]);
 }
 
 SOFTDP_DEVICE int clamp(int x, int low, int high) {
@@ -64,72 +71,58 @@ SOFTDP_DEVICE int clamp(int x, int low, int high) {
 
 // ---- the row between two strips --------------------------------------------------------------------------
 
-// Edges of the strip above come from one of three places, and those for the strip below go to one of three.
+// What goes to a strip from the one above it: three chunks' edges. Those that a chunk of the strip below
+// takes lie together. The strip above is 31 columns behind its first row, so its chunk c ends one column into
+// what the chunk c - 1 of the strip below takes.
 template <class Edge>
-struct Handover {
-  Edge* global = nullptr;  // a whole row, with a flag unless it was there before the launch
-  int* global_flag = nullptr;
-  Edge* shared = nullptr;  // a ring of kRing columns, with two flags
-  int *published = nullptr, *consumed = nullptr;
+struct EdgeRing {
+  alignas(16) Edge edges[kLead * kChunk];
+  // The 16 that chunk c of the strip below takes.
+  SOFTDP_DEVICE Edge* of_taker(int chunk) { return edges + (chunk + 2) % kLead * kChunk; }
+};
+// Where a strip puts the edges of a chunk's steps.
+template <class Edge>
+struct Given {
+  Edge *first, *last;  // step 0; the last step
+  SOFTDP_DEVICE Given(EdgeRing<Edge>& ring, int chunk)
+      : first(ring.edges + chunk % kLead * kChunk + 1), last(ring.edges + (chunk + 1) % kLead * kChunk) {}
+  SOFTDP_DEVICE Given(Edge* row) : first(row), last(row + kChunk - 1) {}
+  SOFTDP_DEVICE Edge& operator[](int step) const { return step < kChunk - 1 ? first[step] : *last; }
+};
 
+// A row in global memory: edges from above it or below. With a flag, unless it is there before the launch or
+// read after it; null: there is none.
+template <class Edge>
+struct Row {
+  Edge* edges = nullptr;
+  int* flag = nullptr;
   // Waits for columns up to `end`.
   SOFTDP_DEVICE void wait(int end, int lane) const {
-    if (lane == 0 && shared)
-      while (load_acquire_block(published) < end) spin_block();
-    if (lane == 0 && global_flag)
-      while (load_acquire_device(global_flag) < end) spin_device();
+    if (lane == 0 && flag)
+      while (load_acquire_device(flag) < end) spin_device();
     sync_warp();
-  }
-  SOFTDP_DEVICE Edge take(int column) const {
-    if (!shared) return global[column];
-    assume_shared(shared);
-    return shared[column & (kRing - 1)];
-  }
-  // All lanes have taken the columns up to `end`.
-  SOFTDP_DEVICE void taken(int end, int lane) const {
-    sync_warp();
-    if (lane == 0 && shared) store_release_block(consumed, end);
-  }
-  // Waits until the ring has room for columns up to `end`.
-  SOFTDP_DEVICE void wait_for_room(int end, int lane) const {
-    if (lane == 0 && shared)
-      while (load_acquire_block(consumed) < end - kRing) spin_block();
-    sync_warp();
-  }
-  SOFTDP_DEVICE void give(int column, const Edge& edge) const {
-    if (shared) shared[column & (kRing - 1)] = edge;
-    if (global) global[column] = edge;
   }
   // Columns up to `end` are there.
   SOFTDP_DEVICE void given(int end, int lane) const {
     sync_warp();
-    if (lane == 0 && shared) store_release_block(published, end);
-    if (lane == 0 && global_flag) store_release_device(global_flag, end);
+    if (lane == 0 && flag) store_release_device(flag, end);
   }
 };
 
 template <class V, int kColumns>
 struct Columns {
-  V ring[kRing];
+  V ring[kColumns][kColumnRing];
 };
 template <class V>
-struct Columns<V, 0> {
-  static constexpr V* ring = nullptr;
-};
-// A warp's part of its block's shared memory: its own arrays and what it hands on. The arrays lie behind the
-// block's, as many as the launch asked for: fewer bytes are more blocks a multiprocessor.
-template <class V, class Edge, int kColumns>
-struct BandWarp {
-  alignas(16) Edge ring[kRing];
-  alignas(16) unsigned char above[kChunk * sizeof(Edge)];  // Edges, or their narrow states
-  alignas(16) unsigned char below[kChunk * sizeof(Edge)];
-  int published, consumed;
-  Columns<V, kColumns> columns;
-};
+struct Columns<V, 0> {};
+// A block's part of shared memory. The warps' arrays lie behind it, as many as the launch asked for: fewer
+// bytes are more blocks a multiprocessor.
 template <class V, class Edge, int kColumns = 0>
-struct BandMemory {
-  alignas(16) unsigned ticket;
-  BandWarp<V, Edge, kColumns> warps[kMostWarps];
+struct alignas(16) BandMemory {
+  EdgeRing<Edge> rings[kMostWarps + 1];  // to each warp, and from the last one
+  alignas(16) float addends[kMostWarps][kChunk];
+  alignas(16) Columns<V, kColumns> columns[kMostWarps];
+  unsigned ticket;
   SOFTDP_DEVICE V* array(int warp, int arrays, int i) {
     return reinterpret_cast<V*>(this + 1) + (warp * arrays + i) * kArray;
   }
@@ -158,90 +151,101 @@ struct BandStrip {
         block(*reinterpret_cast<Block*>(shared)),
         warp(int(threadIdx.x) / kStripRows),
         lane(int(threadIdx.x) % kStripRows) {
-    if (lane == 0) own().published = own().consumed = 0;
-    unsigned ticket = blockIdx.x;
-    if (a.pairs.rows > a.band.rows()) {
+    if (takes_tickets()) {
       if (threadIdx.x == 0) block.ticket = take_ticket(a.chain.tickets);
       sync_block();
-      ticket = block.ticket;
     }
+    find();
+  }
+  // Where the block was before: registers are short between a kernel's beginning and its end.
+  SOFTDP_DEVICE void find() {
+    const unsigned ticket = takes_tickets() ? block.ticket : blockIdx.x;
     pair = ticket % a.pairs.count;
     band = int(ticket / a.pairs.count);
-    sync_block();
     size = extent_of(a.pairs, pair);
     row0 = band * a.band.rows() + warp * kStripRows;
     rows = size.n - row0 < kStripRows ? size.n - row0 : kStripRows;
   }
 
-  SOFTDP_DEVICE auto& own() const { return block.warps[warp]; }
   SOFTDP_DEVICE V* array(int arrays, int i) const { return block.array(warp, arrays, i); }
   // Among the strips of all pairs. The division is unsigned: it is a shift then.
   SOFTDP_DEVICE int64_t strip() const { return pair * strips_of(a.pairs.rows) + unsigned(row0) / kStripRows; }
-  SOFTDP_DEVICE bool is_last() const { return row0 + rows == size.n; }
+  SOFTDP_DEVICE bool is_last() const { return rows > 0 && row0 + rows == size.n; }
+  // Whether the band has rows of the pair at all.
+  SOFTDP_DEVICE bool is_at_work() const { return size.m > 0 && band * a.band.rows() < size.n; }
 
-  // From the strip above, and to the one below; nothing at the pair's ends.
-  SOFTDP_DEVICE Handover<Edge> in() const {
-    Handover<Edge> from;
-    if (warp > 0)
-      from = between_warps(block.warps[warp - 1]);
-    else if (row0 > 0)
-      from = between_bands(band - 1);
-    return from;
+  // From the strip above, and to the one below, within the block.
+  SOFTDP_DEVICE EdgeRing<Edge>& ring_in() const { return block.rings[warp]; }
+  SOFTDP_DEVICE EdgeRing<Edge>& ring_out() const { return block.rings[warp + 1]; }
+  // From the band above, and to the one below; nothing within the block and at the pair's ends.
+  SOFTDP_DEVICE Row<Edge> in() const { return warp == 0 && row0 > 0 ? between_bands(band - 1) : Row<Edge>(); }
+  SOFTDP_DEVICE Row<Edge> out() const {
+    return warp == a.band.warps - 1 && !is_last() ? between_bands(band) : Row<Edge>();
   }
-  SOFTDP_DEVICE Handover<Edge> out() const {
-    Handover<Edge> to;
-    if (!is_last()) to = warp < a.band.warps - 1 ? between_warps(own()) : between_bands(band);
-    return to;
+
+  // The block's way through its columns. All warps take part in the rounds' barriers; a warp's blocks come in
+  // one chunk ahead and leave one behind. arrive(c): the block of chunk c is there; leave(c) stores what
+  // chunk c has finished and carries the rest over; start(c) sets out to fetch; sweep(c) makes its steps.
+  // Blocks before the first chunk and after the last lie outside the table: nothing is read or written.
+  template <class Start, class Arrive, class Leave, class Sweep>
+  SOFTDP_DEVICE void go(Start start, Arrive arrive, Leave leave, Sweep sweep) const {
+    const int left = size.n - band * a.band.rows(), strips = (left + kStripRows - 1) / kStripRows,
+              warps = strips < a.band.warps ? strips : a.band.warps;
+    const int own = rows > 0 ? chunks_of(rows) : -kLead,
+              most = chunks_of(left < kStripRows ? left : kStripRows);
+    const int rounds = most + 2 + kLead * (warps - 1);  // the last window leaves in two parts
+    if (own > 0) start(0);
+    for (int c = -kLead * warp, round = 0; round < rounds; c++, round++) {
+      if (a.band.warps > 1) sync_block();
+      if (c < 0 || c > own + 1) continue;
+      arrive(c);
+      sync_warp();
+      leave(c - 1);
+      sync_warp();
+      start(c + 1);
+      if (c < own) sweep(c);
+    }
+    copy_async_wait();
+  }
+  SOFTDP_DEVICE int chunks_of(int strip_rows) const {
+    return (size.m + strip_rows - 1 + kChunk - 1) / kChunk;
   }
 
  private:
-  template <class Warp>
-  static SOFTDP_DEVICE Handover<Edge> between_warps(Warp& upper) {
-    return {nullptr, nullptr, upper.ring, &upper.published, &upper.consumed};
-  }
-  SOFTDP_DEVICE Handover<Edge> between_bands(int upper) const {
+  SOFTDP_DEVICE bool takes_tickets() const { return a.pairs.rows > a.band.rows(); }
+  SOFTDP_DEVICE Row<Edge> between_bands(int upper) const {
     const int64_t bands = a.band.bands_of(a.pairs.rows);
     return {a.chain.edges + (pair * (bands - 1) + upper) * a.pairs.columns,
             a.chain.flags + pair * bands + upper};
   }
 };
 
-// A strip's way through its columns, where edges are handed on as they are: blocks come in one ahead and
-// leave three behind, `above` receives the edges of the chunk's columns, and steps(t0, count, full) makes its
-// steps and leaves those of the strip's last row in `below`. first: the edge of column 0 where nothing is
-// above.
-template <class Edge, class Start, class Store, class Steps>
-SOFTDP_DEVICE void sweep_blocks(int lane, int rows, int m, const Edge& first, const Handover<Edge>& in,
-                                const Handover<Edge>& out, Edge* above, const Edge* below, Start start,
-                                Store store, Steps steps) {
-  const int total = m + rows - 1, chunks = (total + kChunk - 1) / kChunk, blocks = (m + kChunk - 1) / kChunk;
-  start(0);
-  for (int c = 0; c < chunks; c++) {
-    copy_async_wait();
-    sync_warp();
-    store(c - kBlocksBehind);
-    sync_warp();
-    if (c + 1 < blocks) start(c + 1);
-    const int t0 = c * kChunk, count = total - t0 < kChunk ? total - t0 : kChunk;
-    const int column = t0 + lane, end = t0 + kChunk < m ? t0 + kChunk : m;
+// The steps of a chunk where edges are handed on as they are. steps(chunk, full, above, below) makes them:
+// above holds the edges of the chunk's columns, below receives those of the strip's last row. first: the edge
+// of column 0 where nothing is above.
+template <class Strip, class Edge, class Steps>
+SOFTDP_DEVICE void sweep_edges(const Strip& at, int chunk, const Edge& first, const Row<Edge>& in,
+                               const Row<Edge>& out, Steps steps) {
+  const int t0 = chunk * kChunk, m = at.size.m, lane = at.lane, rows = at.rows;
+  Edge* const above = at.ring_in().of_taker(chunk);
+  if (at.warp == 0) {
+    const int column = t0 + lane;
     Edge edge = column == 0 ? first : Edge();
-    if (t0 < m && (in.shared || in.global)) {
-      in.wait(end, lane);
-      if (lane < kChunk && column < m) edge = in.take(column);
-      in.taken(end, lane);
+    if (t0 < m && in.edges) {
+      in.wait(t0 + kChunk < m ? t0 + kChunk : m, lane);
+      if (lane < kChunk && column < m) edge = in.edges[column];
     }
     if (lane < kChunk) above[lane] = edge;
     sync_warp();
-    steps(t0, count, rows == kStripRows && count == kChunk && t0 >= kStripRows - 1 && t0 + kChunk <= m);
-    sync_warp();
-    if (out.shared || out.global) {
-      const int given = t0 - (rows - 1), until = clamp(given + count, 0, m);
-      out.wait_for_room(until, lane);
-      if (lane < count && given + lane >= 0 && given + lane < m) out.give(given + lane, below[lane]);
-      out.given(until, lane);
-    }
   }
-  for (int c = chunks - kBlocksBehind; c < blocks; c++) store(c);
+  const Given<Edge> below(at.ring_out(), chunk);
+  steps(chunk, rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m, above, below);
+  if (out.edges) {
+    sync_warp();
+    const int given = t0 - (rows - 1), column = given + lane;
+    if (lane < kChunk && column >= 0 && column < m) out.edges[column] = below[lane];
+    out.given(clamp(given + kChunk, 0, m), lane);
+  }
 }
 
 }  // namespace softdp::cuda

@@ -1,15 +1,18 @@
 // A strip of 32 rows, which a warp sweeps, and the blocks of 16 columns by which its scores come in and its
 // results leave.
 //
-// Scores reach the lanes through arrays in shared memory that only this warp uses, 32 rows by a ring of 64
-// columns. Blocks come in one ahead of the sweep, 16 bytes at a time where the tensor's strides allow it.
-// Results overwrite the scores that they come from, and leave three blocks behind, when the last lane has
-// passed them.
+// Scores reach the lanes through arrays in shared memory that only this warp uses. Chunk c works on a window
+// of 20 columns of each row: the 16 that came in for it, and before them the last four of the window before.
+// An array has two buffers, which even and odd chunks take in turn: the next block comes in beside the chunk,
+// 16 bytes at a time where the tensor's strides allow it. Results overwrite the scores that they come from,
+// and the first 16 columns of a window leave when its chunk is done.
 //
-// In the ring, row r's column c lies at (c + turn) mod 64 with turn the next multiple of 4 from r on, so that
-// four columns stay together and at step t every lane reads within 3 places of t mod 64: a chunk's addresses
-// are one register plus constants, but for the last three where the ring may end. Rows of the same remainder
-// by 4 lie together. Then neither the lanes' steps nor the blocks' four columns ever meet in a bank.
+// At step t the lane of row r is at column t - r. Copies want columns by four, so the window of row r = 4 g +
+// s is shifted by 4 g: it begins at column 16 c - 4 g - 4, and step i of chunk c is at its place 4 + i - s. A
+// chunk's addresses are one register plus constants.
+//
+// Rows of the same remainder by 4 lie together. Then neither the lanes' steps nor the blocks' four columns
+// ever meet in a bank.
 #pragma once
 #include <type_traits>
 
@@ -19,33 +22,34 @@
 namespace softdp::cuda {
 
 constexpr int kStripRows = 32;
-constexpr int kRing = 64;
 constexpr int kFour = 4;  // columns that are copied together
-constexpr int kPitch = kRing + kFour;
-constexpr int kArray = kStripRows * kPitch - kFour;
-constexpr int kRolledUnroll = 4;
-constexpr int kBlocksBehind = 3;  // lanes are up to 31 columns apart: a block is done three chunks later
+constexpr int kWindow = kFour + kChunk;
+constexpr int kBuffer = kStripRows * kWindow;
+constexpr int kArray = 2 * kBuffer;
+constexpr int kRolledUnroll = 1;
+constexpr int kColumnRing = 64;  // a number a column, of columns that a strip is at
 
 SOFTDP_DEVICE int slot_of(int row) {
-  return ((row >> 2) + (row & 3) * (kStripRows / 4)) * kPitch;
+  return ((row >> 2) + (row & 3) * (kStripRows / 4)) * kWindow;
 }
-SOFTDP_DEVICE int turn_of(int row) {
-  return (row + kFour - 1) & -kFour;
+SOFTDP_DEVICE int buffer_of(int chunk) {
+  return (chunk & 1) * kBuffer;
+}
+// The place in a row's slot of the columns from a window's place `begin` on, `columns` of them in memory's
+// order. kStep -1: on the table seen from its end, whose columns keep their order in memory, a window lies
+// the other way round.
+template <int kStep>
+SOFTDP_FN constexpr int in_slot(int begin, int columns = 1) {
+  return kStep > 0 ? begin : kWindow - columns - begin;
 }
 
-// Where the lane of a row finds its cells of a chunk in the arrays. kStep -1: on the table seen from its end,
-// whose columns keep their order in memory, so that the ring runs backwards.
+// Where the lane of a row finds its cells of a chunk in the arrays.
 template <int kStep>
-struct RingPlaces {
-  int slot, first;
-  SOFTDP_DEVICE RingPlaces(int row, int t0)
-      : slot(slot_of(row)), first((t0 & (kRing - 1)) + turn_of(row) - row) {}
-  // Of step i, which is known when this is compiled unless kAnyStep.
-  template <bool kAnyStep>
-  SOFTDP_DEVICE int at(int i) const {
-    const int ring = kAnyStep || i > kChunk - kFour ? (first + i) & (kRing - 1) : first + i;
-    return slot + (kStep > 0 ? ring : kRing - 1 - ring);
-  }
+struct WindowPlaces {
+  int first;
+  SOFTDP_DEVICE WindowPlaces(int row, int chunk)
+      : first(buffer_of(chunk) + slot_of(row) + in_slot<kStep>(kFour - (row & 3))) {}
+  SOFTDP_DEVICE int at(int i) const { return first + kStep * i; }
 };
 
 template <class T>
@@ -99,18 +103,23 @@ struct Part {
   int row, column;  // column: of the block's 16
   SOFTDP_DEVICE explicit Part(int lane) {
     const int k = lane >> 2;
-    row = kFour * ((k & 4) | (k & 1) << 1 | (k >> 1 & 1));
+    row = kFour * (k >> 1 | (k & 1) << 2);
     column = kFour * (lane & 3);
   }
-  // Where the columns of row + i lie in the arrays, in memory's order.
+  // Where the columns of row + i lie in the arrays, in memory's order, of a block that begins at the window's
+  // place `begin`.
   template <int kStep>
-  SOFTDP_DEVICE int place(int block, int i) const {
-    const int ring = (block * kChunk + column + row + (i > 0 ? kFour : 0)) & (kRing - 1);
-    return slot_of(row) + i * (kStripRows / 4) * kPitch + (kStep > 0 ? ring : kRing - kFour - ring);
+  SOFTDP_DEVICE int place(int chunk, int begin, int i) const {
+    return buffer_of(chunk) + slot_of(row) + i * (kStripRows / 4) * kWindow +
+           in_slot<kStep>(begin + column, kFour);
   }
-  // How many columns there are from the lane's first on, of a table's m; more than four, or none, too.
-  SOFTDP_DEVICE int left(int m, int block) const { return m - column - block * kChunk; }
+  // The table's column that the lane's first one is; below 0 and past the table, too.
+  SOFTDP_DEVICE int first_of(int chunk, int begin) const {
+    return chunk * kChunk - row + column + begin - kFour;
+  }
 };
+// What comes in for a chunk lies behind the four columns of the chunk before; what leaves begins with them.
+constexpr int kIn = kFour, kOut = 0;
 // The k-th of four columns in memory's order.
 template <int kStep>
 SOFTDP_FN int in_memory(int k) {
@@ -118,8 +127,8 @@ SOFTDP_FN int in_memory(int k) {
 }
 
 // The lane's part of a view's blocks, and whether it can be moved four columns at once; kStep: the columns'
-// way through memory.
-template <class T, int kStep>
+// way through memory. kBegin: kIn or kOut.
+template <class T, int kStep, int kBegin>
 struct Blocks {
   using Bare = std::remove_const_t<T>;
   T* first = nullptr;  // of block 0
@@ -127,7 +136,7 @@ struct Blocks {
   bool by_four = false;
   Blocks() = default;
   SOFTDP_DEVICE Blocks(const View<T>& view, const Part& part)
-      : first(view.at(part.row, part.column)), row(view.row), column(view.column) {
+      : first(view.at(part.row, part.first_of(0, kBegin))), row(view.row), column(view.column) {
     const auto fits = [](uintptr_t bytes) { return bytes % alignof(Four<Bare>) == 0; };
     by_four = view.column == kStep && fits(uintptr_t(view.row) * sizeof(T)) &&
               fits(reinterpret_cast<uintptr_t>(four(view.origin)));
@@ -136,28 +145,33 @@ struct Blocks {
   static SOFTDP_DEVICE T* four(T* begin) { return kStep > 0 ? begin : begin - (kFour - 1); }
   SOFTDP_DEVICE T* four_of(int block) const { return four(first + kStep * block * kChunk); }
   SOFTDP_DEVICE T* at(int block) const { return first + int64_t(block) * kChunk * column; }
+  // How many of the columns from the lane's first one on lie in a table of m; more than four, or none, too.
+  static SOFTDP_DEVICE int left(const Part& part, int block, int m) {
+    const int column = part.first_of(block, kBegin);
+    return column < 0 ? 0 : m - column;
+  }
 };
 
 // start() sets out to fetch a block. Once copy_async_wait(), finish() and a sync_warp() have followed, it is
 // in the array, negated where that is asked for. A lane copies float and double asynchronously, and holds
 // halves in registers in between. Rows and columns beyond the table are 0.
 template <class T, class V, int kStep>
-struct BlockLoader : Blocks<const T, kStep> {
-  using Blocks<const T, kStep>::Blocks;
+struct BlockLoader : Blocks<const T, kStep, kIn> {
+  using Blocks<const T, kStep, kIn>::Blocks;
   SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, V* array) {
-    const int left = part.left(m, block);
+    const int left = this->left(part, block, m);
     if (this->by_four && (left >= kFour || left <= 0)) {
-      const T* from = this->four_of(block);
+      const T* from[kFour] = {this->four_of(block)};
 #pragma unroll
-      for (int i = 0; i < kFour; i++) {
-        copy_async_four(array + part.place<kStep>(block, i), from, left > 0 && part.row + i < rows);
-        from += this->row;
-      }
+      for (int i = 1; i < kFour; i++) from[i] = from[i - 1] + this->row;
+#pragma unroll
+      for (int i = 0; i < kFour; i++)
+        copy_async_four(array + part.place<kStep>(block, kIn, i), from[i], left > 0 && part.row + i < rows);
     } else {
       const T* from = this->at(block);
 #pragma unroll 1
       for (int i = 0; i < kFour; i++) {
-        V* const to = array + part.place<kStep>(block, i);
+        V* const to = array + part.place<kStep>(block, kIn, i);
 #pragma unroll
         for (int k = 0; k < kFour; k++)
           copy_async(to + in_memory<kStep>(k), from + k * this->column, k < left && part.row + i < rows);
@@ -169,7 +183,7 @@ struct BlockLoader : Blocks<const T, kStep> {
     if (!negates) return;
 #pragma unroll 1
     for (int i = 0; i < kFour; i++) {
-      Four<V>& four = four_at(array + part.place<kStep>(block, i));
+      Four<V>& four = four_at(array + part.place<kStep>(block, kIn, i));
 #pragma unroll
       for (int k = 0; k < kFour; k++) four.x[k] = -four.x[k];
     }
@@ -177,11 +191,11 @@ struct BlockLoader : Blocks<const T, kStep> {
 };
 
 template <>
-struct BlockLoader<Sixteen, float, 1> : Blocks<const Sixteen, 1> {
-  using Blocks<const Sixteen, 1>::Blocks;
+struct BlockLoader<Sixteen, float, 1> : Blocks<const Sixteen, 1, kIn> {
+  using Blocks<const Sixteen, 1, kIn>::Blocks;
   uint64_t held[kFour];  // four columns of a row each; unpacked only where they are used
   SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, float*) {
-    const int left = part.left(m, block);
+    const int left = this->left(part, block, m);
     const Sixteen* from = this->at(block);
     if (this->by_four && (left >= kFour || left <= 0)) {
 #pragma unroll
@@ -209,33 +223,34 @@ struct BlockLoader<Sixteen, float, 1> : Blocks<const Sixteen, 1> {
         const float value = value_from<float>(Sixteen{uint16_t(held[i] >> (16 * k))}, type);
         values.x[k] = negates ? -value : value;
       }
-      four_at(array + part.place<1>(block, i)) = values;
+      four_at(array + part.place<1>(block, kIn, i)) = values;
     }
   }
 };
 
 template <class T, class V, int kStep>
-struct BlockStorer : Blocks<T, kStep> {
-  using Blocks<T, kStep>::Blocks;
+struct BlockStorer : Blocks<T, kStep, kOut> {
+  using Blocks<T, kStep, kOut>::Blocks;
   SOFTDP_DEVICE void store(const Part& part, int rows, int m, int block, const V* array, Type type) const {
-    const int left = part.left(m, block);
-    if (block < 0 || left <= 0) return;
+    const int left = this->left(part, block, m);
+    if (left <= 0) return;
     if (this->by_four && left >= kFour) {
       T* to = this->four_of(block);
+      Four<V> from[kFour];
+#pragma unroll
+      for (int i = 0; i < kFour; i++) from[i] = four_at(array + part.place<kStep>(block, kOut, i));
 #pragma unroll
       for (int i = 0; i < kFour; i++) {
-        const Four<V> from = four_at(array + part.place<kStep>(block, i));
         Four<T> out;
 #pragma unroll
-        for (int k = 0; k < kFour; k++) out.x[k] = value_to<T>(from.x[k], type);
-        if (part.row + i < rows) four_at(to) = out;
-        to += this->row;
+        for (int k = 0; k < kFour; k++) out.x[k] = value_to<T>(from[i].x[k], type);
+        if (part.row + i < rows) four_at(to + i * this->row) = out;
       }
     } else {
       T* to = this->at(block);
 #pragma unroll 1
       for (int i = 0; i < kFour && part.row + i < rows; i++) {
-        const V* const from = array + part.place<kStep>(block, i);
+        const V* const from = array + part.place<kStep>(block, kOut, i);
 #pragma unroll
         for (int k = 0; k < kFour; k++)
           if (k < left) to[k * this->column] = value_to<T>(from[in_memory<kStep>(k)], type);
@@ -245,26 +260,39 @@ struct BlockStorer : Blocks<T, kStep> {
   }
 };
 
-// The sums of a block's columns over the strip's rows.
-template <int kStep, class V>
-SOFTDP_DEVICE void store_column_sums(V* sums, const Part& part, int lane, int rows, int m, int block,
-                                     const V* array) {
-  if (block < 0) return;
-  const int left = part.left(m, block);
-  V sum[kFour] = {};
+// The last four columns of a chunk's windows, into the first four of the next one's, in the first `arrays`
+// of kMost. Every lane takes a row.
+template <int kStep, int kMost, class V>
+SOFTDP_DEVICE void carry_over(V* const* array, int arrays, int chunk, int lane) {
+  const int slot = slot_of(kFour * (lane & 7) + (lane >> 3));  // eight lanes side by side meet in no bank
+  Four<V> carried[kMost];
 #pragma unroll
-  for (int i = 0; i < kFour; i++) {
-    const Four<V> row = four_at(array + part.place<kStep>(block, i));
+  for (int i = 0; i < kMost; i++)
+    if (i < arrays) carried[i] = four_at(array[i] + buffer_of(chunk) + slot + in_slot<kStep>(kChunk, kFour));
 #pragma unroll
-    for (int k = 0; k < kFour; k++)
-      if (part.row + i < rows && k < left) sum[k] += row.x[in_memory<kStep>(k)];
-  }
-#pragma unroll
-  for (int k = 0; k < kFour; k++) {
-    for (int other = kFour; other < kStripRows; other *= 2) sum[k] += shuffle_xor(sum[k], other);
-    if (lane < kFour && k < left) sums[block * kChunk + part.column + k] = sum[k];
-  }
+  for (int i = 0; i < kMost; i++)
+    if (i < arrays) four_at(array[i] + buffer_of(chunk + 1) + slot + in_slot<kStep>(0, kFour)) = carried[i];
 }
+
+// Sums of a table's columns over a strip's rows, on their way down the strip: a lane adds its own number to
+// what the lane above has.
+template <class V>
+struct ColumnSums {
+  V* sums = nullptr;
+  V running = 0;  // of the lane's last column
+  // Adds the numbers of chunk c in the array; the last row has the sums.
+  template <class Places>
+  SOFTDP_DEVICE void add(const V* array, const Places& places, int lane, int chunk, int rows, int m) {
+    const int column = chunk * kChunk - lane;
+#pragma unroll 4
+    for (int q = 0; q < kChunk; q++) {
+      const bool inside = unsigned(column + q) < unsigned(m);
+      const V own = inside && lane < rows ? array[places.at(q)] : V(0), above = shuffle_up(running);
+      running = lane == 0 ? own : above + own;
+      if (lane == rows - 1 && inside) sums[column + q] = running;
+    }
+  }
+};
 
 // How a table's rows are shared out: a block of `warps` warps takes a band of as many strips.
 struct BandSize {

@@ -109,10 +109,10 @@ template <class T_, class Edge>
 struct ChargeArguments {
   using T = T_;
   using V = typename ValueOf<T>::Type;
+  using Keeps = Kept<TwoWeights, V, !std::is_same_v<V, Edge>>;  // the second order takes weights in full
   Pairs pairs;
   const V* grad_score;  // null: that of the second order, which pairs without cells have not
   const V* saved;
-  int planes;
   const V *by_left, *by_left_diagonal;  // (B, N)
   const Edge* by_above;                 // (B, M), columns from the pair's last one on
   Sink sinks[2];                        // of insert and delete: one where they are shared
@@ -190,8 +190,9 @@ charge_boundary(const ChargeArguments<T, Edge> a) {
   const Extent size = extent_of(a.pairs, pair);
   const bool has_cells = size.n > 0 && size.m > 0;
   const V seed = a.grad_score ? a.grad_score[pair] : V(1);
-  const V* const saved = a.saved + pair * a.planes * a.pairs.rows * a.pairs.columns;
-  if (has_cells && !(seed != 0 && verdict_of(saved, size, a.pairs.columns) >= 0)) return;
+  using Keeps = typename ChargeArguments<T, Edge>::Keeps;
+  const V* const saved = a.saved + pair * Keeps::kNumbers * a.pairs.rows * a.pairs.columns;
+  if (has_cells && !(seed != 0 && verdict_of<Keeps>(saved, size, a.pairs.columns) >= 0)) return;
   charge_side(a, kLeft, pair, size, lane);
   sync_warp();
   charge_side(a, kAbove, pair, size, lane);

@@ -42,7 +42,7 @@ struct Plan {
     recurrence = recurrence_of(p.kind);
     heads = p.kind == Kind::kTwoCosines ? 2 : 1;
     all_x = p.others ? count / p.others : count, all_y = p.others ? p.others : count;
-    planes = cuda::planes(recurrence, true, false, N, M);
+    planes = cuda::planes(recurrence, kType, true, Saves::kGradients, N, M);
     const int64_t cell = (heads + (gradients ? planes : 0) + has_roots()) * int64_t(sizeof(T)),
                   most = std::max<int64_t>(p.table_bytes / std::max<int64_t>(cell * M, 1), 1);  // rows
     const int64_t abreast = std::max<int64_t>(p.others ? all_y : count, 1);

@@ -27,10 +27,13 @@ struct ForwardArguments {
   SOFTDP_DEVICE bool negates() const { return R::Recurrence::kTakesCosts && costs; }
 };
 
+// S where it is 0, or where no path arrives.
 template <class Max>
-SOFTDP_DEVICE typename Max::State boundary_state(typename Max::Arithmetic::Factor k, bool reached) {
-  using Value = typename Max::Value;
-  return Max::input(reached ? Value(0) : Value(-ScalarCommon::kInfinity), k);
+SOFTDP_DEVICE typename Max::State boundary_state(bool reached) {
+  if constexpr (std::is_same_v<typename Max::State, double>)
+    return reached ? 0 : -ScalarCommon::kInfinity;
+  else
+    return {1, reached ? 0 : kNothing};
 }
 SOFTDP_DEVICE bool is_nan(double x) {
   return x != x;
@@ -91,8 +94,21 @@ SOFTDP_DEVICE bool hides_a_score(const ForwardArguments<R>& a, int64_t pair, int
   return found;
 }
 
-// A strip's state from chunk to chunk; chunk(): its edges in, its steps, its edges out. kFull: chunks in
-// which all lanes are inside their columns occur.
+// The states of a chunk's steps, narrow or wide, in the places of edges.
+template <class State, class Edges>
+struct InPlace {
+  Edges edges;
+  SOFTDP_DEVICE State& operator()(int step) const {
+    static_assert(sizeof(State) <= sizeof(edges[step]), "a state takes the place of an edge");
+    return reinterpret_cast<State&>(edges[step]);
+  }
+};
+
+// A strip's state from chunk to chunk. kFull: chunks in which all lanes are inside their columns occur.
+//
+// Exponents are relative to `base` at rest, so that they have 32 bits in the steps of nearly every chunk. A
+// vote before the steps looks at that. Where it fails there is a new base, and where that does not help, the
+// chunk takes 64 bits.
 template <class R, bool kFull, class Places>
 struct ForwardStrip {
   using V = typename R::V;
@@ -102,234 +118,252 @@ struct ForwardStrip {
 
   const ForwardArguments<R>& arguments;
   const Memory<V>& memory;
-  Handover<State> in, out;
   Lane lane;
   int rows;  // of this strip
-  unsigned char *above, *below;
   State left, diagonal;
+  int64_t base = 0;
   V worst = 0;  // the largest score met, NaN where one was
 
   SOFTDP_DEVICE bool is_spoiled() const { return Wide::spoils(typename Wide::Value(worst), arguments.k); }
+  // S of the row at its last column so far.
+  SOFTDP_DEVICE State last() const { return shifted(left, base); }
 
-  SOFTDP_DEVICE void chunk(int t0, int steps, int m) {
-    const int column = t0 + lane.row, end = t0 + kChunk < m ? t0 + kChunk : m;
-    const bool takes = lane.row < kChunk && column < m;
-    State edge = boundary_state<Wide>(arguments.k, takes && arguments.start != Start::kAnchored);
-    if (t0 < m && (in.shared || in.global)) {
-      in.wait(end, lane.row);
-      if (takes) edge = in.take(column);
-      in.taken(end, lane.row);
-      if (is_nan(edge)) worst = NAN;
-    }
-    const bool full = rows == kStripRows && steps == kChunk && t0 >= kStripRows - 1 && t0 + kChunk <= m;
+  // Chunk c of a table of m columns. edge: S of the row above at column t0 + lane, in the first 16 lanes.
+  // above: where the steps find these; below: where they put their own. Gives back S of the strip's last row
+  // after step `lane`, in the first 16 lanes.
+  template <class Below>
+  SOFTDP_DEVICE State chunk(int c, int m, State edge, State* above, const Below& below) {
+    if (is_nan(edge)) worst = NAN;
     if constexpr (R::Max::kHasNarrow) {
-      int64_t base;
-      if (fits(edge, base))
-        narrow_steps(t0, steps, m, full, edge, base);
-      else
-        wide_steps(t0, steps, m, edge);
+      edge = shifted(edge, -base);
+      if (all(is_near(left) & is_near(edge) & is_near(diagonal)) || fits_anew(edge))
+        return narrow_steps(c, m, edge, above, below);
+      return wide_steps(c, shifted(edge, base), above, below);
     } else {
-      wide_steps(t0, steps, m, edge);
+      return wide_steps(c, edge, above, below);
     }
   }
 
-  // Whether all that is live lies near one exponent, and which.
-  SOFTDP_DEVICE bool fits(const State& edge, int64_t& base) const {
+ private:
+  static SOFTDP_DEVICE State shifted(State s, int64_t by) {
+    if constexpr (R::Max::kHasNarrow) s.e = is_live(s) ? s.e + by : kNothing;
+    return s;
+  }
+  static SOFTDP_DEVICE bool is_near(const State& s) {
+    return !is_live(s) | (uint64_t(s.e + (kNear - 1)) < uint64_t(2 * kNear - 1));
+  }
+
+  // Takes the exponent of one live state for a new base, and tells whether all are near it.
+  SOFTDP_DEVICE bool fits_anew(State& edge) {
     const State mine = is_live(left) ? left : is_live(edge) ? edge : diagonal;
     const unsigned live = ballot(is_live(mine));
-    base = live ? shuffle_from(mine.e, first_set(live)) : 0;
-    const auto near = [&](const State& s) {
-      return !is_live(s) || (s.e - base < kNear && base - s.e < kNear);
-    };
-    return all(near(left) && near(edge) && near(diagonal));
+    const int64_t by = live ? shuffle_from(mine.e, first_set(live)) : 0;
+    base += by;
+    left = shifted(left, -by), edge = shifted(edge, -by), diagonal = shifted(diagonal, -by);
+    return all(is_near(left) & is_near(edge) & is_near(diagonal));
   }
 
-  SOFTDP_DEVICE void narrow_steps(int t0, int steps, int m, bool full, const State& edge, int64_t base) {
+  template <class Below>
+  SOFTDP_DEVICE State narrow_steps(int c, int m, const State& edge, State* above, const Below& below) {
     using Small = typename Narrow::State;
-    auto* const in_steps = reinterpret_cast<Small*>(above);
-    auto* const out_steps = reinterpret_cast<Small*>(below);
-    if (lane.row < kChunk) in_steps[lane.row] = narrowed<Narrow, Wide>(edge, base);
+    const InPlace<Small, State*> in{above};
+    const InPlace<Small, Below> out{below};
+    if (lane.row < kChunk) in(lane.row) = narrowed<Narrow, Wide>(edge);
     sync_warp();
     const StripCells<R, Narrow> cells(memory, arguments.k, arguments.threshold);
-    Small now = narrowed<Narrow, Wide>(left, base), before = narrowed<Narrow, Wide>(diagonal, base);
-    const Places places(lane.row, t0);
-    if (kFull && full)
-      forward_chunk<kFull ? Steps::kAll : Steps::kSome>(cells, places, now, before, worst, lane, t0, in_steps,
-                                                        out_steps, rows - 1);
+    Small now = narrowed<Narrow, Wide>(left), before = narrowed<Narrow, Wide>(diagonal);
+    const Places places(lane.row, c);
+    const int t0 = c * kChunk;
+    if (kFull && rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m)
+      forward_chunk<kFull ? Steps::kAll : Steps::kRolled>(cells, places, now, before, worst, lane, t0, in,
+                                                          out, rows - 1);
     else
-      forward_chunk<Steps::kSome>(cells, places, now, before, worst, lane, t0, in_steps, out_steps, rows - 1);
-    left = widened<Narrow, Wide>(now, base);
-    diagonal = widened<Narrow, Wide>(before, base);
-    hand_down(t0, steps, m, [&](int q) { return widened<Narrow, Wide>(out_steps[q], base); });
+      forward_chunk<Steps::kRolled>(cells, places, now, before, worst, lane, t0, in, out, rows - 1);
+    left = widened<Narrow, Wide>(now);
+    diagonal = widened<Narrow, Wide>(before);
+    sync_warp();
+    return shifted(widened<Narrow, Wide>(out(lane.row & (kChunk - 1))), base);
   }
 
-  SOFTDP_DEVICE void wide_steps(int t0, int steps, int m, const State& edge) {
-    auto* const in_steps = reinterpret_cast<State*>(above);
-    auto* const out_steps = reinterpret_cast<State*>(below);
-    if (lane.row < kChunk) in_steps[lane.row] = edge;
+  template <class Below>
+  SOFTDP_DEVICE State wide_steps(int c, const State& edge, State* above, const Below& below) {
+    if (lane.row < kChunk) above[lane.row] = edge;
     sync_warp();
+    State now = shifted(left, base), before = shifted(diagonal, base);
     const StripCells<R, Wide> cells(memory, arguments.k, arguments.threshold);
-    forward_chunk<Steps::kRolled>(cells, Places(lane.row, t0), left, diagonal, worst, lane, t0, in_steps,
-                                  out_steps, rows - 1);
-    left = Wide::normalized(left);
-    diagonal = Wide::normalized(diagonal);
-    hand_down(t0, steps, m, [&](int q) { return Wide::normalized(out_steps[q]); });
-  }
-
-  // The chunk's states of the strip's last row. A strip that met a bad score poisons all that follow.
-  template <class Given>
-  SOFTDP_DEVICE void hand_down(int t0, int steps, int m, Given given) {
+    forward_chunk<Steps::kRolled>(cells, Places(lane.row, c), now, before, worst, lane, c * kChunk,
+                                  InPlace<State, State*>{above}, InPlace<State, Below>{below}, rows - 1);
+    left = shifted(Wide::normalized(now), -base);
+    diagonal = shifted(Wide::normalized(before), -base);
     sync_warp();
-    if (!out.shared && !out.global) return;
-    const int first = t0 - (rows - 1), end = clamp(first + steps, 0, m);
-    out.wait_for_room(end, lane.row);
-    const bool poisoned = ballot(is_spoiled()) != 0;
-    const int column = first + lane.row;
-    if (lane.row < steps && column >= 0 && column < m) {
-      State edge = given(lane.row);
-      if (poisoned) spoil(edge);
-      out.give(column, edge);
-    }
-    out.given(end, lane.row);
+    return Wide::normalized(below[lane.row & (kChunk - 1)]);
   }
 };
 
-// Where a strip begins: its states to the left, what it takes from above, what it gives.
+// Where a strip begins: its states to the left.
 template <class R, class Strip, class Place>
-SOFTDP_DEVICE void begin_strip(const ForwardArguments<R>& a, const Place& at,
-                               const Memory<typename R::V>& memory, Strip& strip) {
+SOFTDP_DEVICE void begin_strip(const ForwardArguments<R>& a, const Place& at, Strip& strip) {
   using Wide = typename R::Max::Wide;
   using State = typename Wide::State;
-  const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
+  const int64_t N = a.pairs.rows, pair = at.pair;
   const Boundary<void>& boundary = a.boundary;
   const bool is_reached = a.start != Start::kAnchored;
   const auto given = [&](const void* states, int64_t i, bool reached) {
-    return states ? static_cast<const State*>(states)[i] : boundary_state<Wide>(a.k, reached);
+    return states ? static_cast<const State*>(states)[i] : boundary_state<Wide>(reached);
   };
   const auto left_of = [&](int row) { return given(boundary.left, pair * N + row, is_reached); };
   strip.lane = {at.lane, at.lane, at.lane < at.rows ? at.size.m : 0};
   strip.rows = at.rows;
-  strip.above = at.own().above;
-  strip.below = at.own().below;
-  strip.left = at.lane < at.rows ? left_of(at.row0 + at.lane) : boundary_state<Wide>(a.k, false);
+  strip.left = at.lane < at.rows ? left_of(at.row0 + at.lane) : boundary_state<Wide>(false);
   const bool at_top = !boundary.above || is_reached;  // S(0,0), or below it on the boundary
   strip.diagonal = at.row0 == 0 ? given(boundary.corner, pair, at_top) : left_of(at.row0 - 1);
   if (is_nan(strip.left) || is_nan(strip.diagonal)) strip.worst = NAN;  // of the piece before
-  if (R::kInsert == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[0]);
-  if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, memory.row[1]);
-  strip.in = at.in();
-  if (at.row0 == 0 && boundary.above)
-    strip.in.global = static_cast<State*>(const_cast<void*>(boundary.above)) + pair * M;
-  strip.out = at.out();
-  if (at.is_last() && boundary.last_row) strip.out.global = static_cast<State*>(boundary.last_row) + pair * M;
+  if (R::kInsert == Gap::kRow) strip.worst = max_or_nan(strip.worst, strip.memory.row[0]);
+  if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, strip.memory.row[1]);
 }
 
 // And where it ends: its last column, and of the pair's last strip the score and the verdict.
 template <class R, class Strip, class Place>
-SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, const Strip& strip,
-                             typename R::V* saved) {
+SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, const Strip& strip) {
   using V = typename R::V;
   using State = typename R::Max::Wide::State;
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
   const int n = at.size.n, m = at.size.m, lane = at.lane;
   bool spoiled = ballot(strip.is_spoiled()) != 0;
   if (a.boundary.last_column && lane < at.rows) {
-    State edge = strip.left;
+    State edge = strip.last();
     if (spoiled) spoil(edge);
     static_cast<State*>(a.boundary.last_column)[pair * N + at.row0 + lane] = edge;
   }
   if (!at.is_last()) return;
-  const V at_end = shuffle_from(V(value_of(strip.left, a.unit)), at.rows - 1);
+  const V at_end = shuffle_from(V(value_of(strip.last(), a.unit)), at.rows - 1);
   if (at_end == -ScalarCommon::kInfinity)
     spoiled = ballot(hides_a_score(a, pair, n, m, lane, kStripRows)) != 0 || spoiled;
   sync_warp();  // after the other lanes' stores of the last block
   if (lane == at.rows - 1) {
     const V value = spoiled ? V(NAN) : at_end;
     a.score[pair] = score_of(value, a.negates());
-    const V verdict = value != value ? V(NAN) : V(kNoPath);
-    if (saved && !a.is_piece && (value != value || value == -ScalarCommon::kInfinity)) {
+    if (a.saved && !a.is_piece && (value != value || value == -ScalarCommon::kInfinity)) {
+      const V verdict = R::Keeps::marked(value != value ? V(NAN) : V(kNoPath));
 #pragma unroll
-      for (int plane = 0; plane < R::kPlanes; plane++) saved[plane * N * M + (n - 1) * M + m - 1] = verdict;
+      for (int plane = 0; plane < R::kPlanes; plane++)
+        a.saved[(pair * R::kPlanes + plane) * N * M + int64_t(n - 1) * M + m - 1] = verdict;
     }
   }
 }
 
+// A strip's scores on their way in, and its weights on their way out.
 template <class R>
-SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, R::kBlocks)
-forward_bands(const ForwardArguments<R> a) {
+struct ForwardBlocks {
   using T = typename R::T;
   using V = typename R::V;
-  SOFTDP_SHARED(raw);
-  const BandStrip<ForwardArguments<R>> at(a, raw);
-  const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
-  const int m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
-  V* const saved = a.saved ? a.saved + pair * R::kPlanes * N * M : nullptr;
-  if (saved)
-#pragma unroll
-    for (int plane = 0; plane < R::kPlanes; plane++)
-      fill_rows(saved + plane * N * M, Type(), a.band, at.band, N, M, at.size.n, m, V(0), true);
-  if constexpr (!R::Recurrence::kChargesBoundary)  // else boundary.h's
-    if ((at.size.n == 0 || m == 0) && at.band == 0 && threadIdx.x == 0)
-      a.score[pair] = empty_score(a, at.size);
-  if (rows <= 0 || m == 0) return;
-
+  const ForwardArguments<R>& a;
+  const BandStrip<ForwardArguments<R>>& at;
+  const Part part;
   Memory<V> memory{};
-#pragma unroll
-  for (int i = 0; i < R::kArrays; i++) memory.array[i] = at.array(R::kArrays, i);
-  memory.column = at.own().columns.ring;
-  if (lane < rows) {
-    if (R::kInsert == Gap::kRow) memory.row[0] = score_at(a, 1, pair, row0 + lane, 0);
-    if (R::kDelete == Gap::kRow) memory.row[1] = score_at(a, 2, pair, row0 + lane, 0);
-  }
-  ForwardStrip<R, true, RingPlaces<1>> strip{a, memory};
-  begin_strip(a, at, memory, strip);
+  BlockLoader<T, V, 1> loaders[R::kArrays];
+  BlockStorer<V, V, 1> storers[R::kPlanes];
+  V held{};  // a number of the ring of columns, on its way
 
-  const Part part(lane);
-  BlockLoader<T, V, 1> loaders[3];
-  BlockStorer<V, V, 1> storers[2];
-  V held = V(0);
+  SOFTDP_DEVICE ForwardBlocks(const ForwardArguments<R>& a, const BandStrip<ForwardArguments<R>>& at)
+      : a(a), at(at), part(at.lane) {
+    const int64_t M = a.pairs.columns;
 #pragma unroll
-  for (int i = 0; i < R::kArrays; i++)
-    if (R::is_loaded(i)) loaders[i] = BlockLoader<T, V, 1>(rows_of<T>(a.tables[i], pair, row0), part);
-  if (saved)
+    for (int i = 0; i < R::kArrays; i++) {
+      memory.array[i] = at.array(R::kArrays, i);
+      if (R::is_loaded(i)) loaders[i] = BlockLoader<T, V, 1>(rows_of<T>(a.tables[i], at.pair, at.row0), part);
+    }
+    if (a.saved)
 #pragma unroll
-    for (int plane = 0; plane < R::kPlanes; plane++)
-      storers[plane] = BlockStorer<V, V, 1>({saved + plane * N * M + row0 * M, M, 1}, part);
-  const auto start = [&](int block) {
+      for (int plane = 0; plane < R::kPlanes; plane++)
+        storers[plane] = BlockStorer<V, V, 1>({weights(plane) + at.row0 * M, M, 1}, part);
+    memory.addends = at.block.addends[at.warp];
+    if constexpr (R::kColumns > 0) memory.column = at.block.columns[at.warp].ring[0];
+    if (at.lane >= at.rows) return;
+    if (R::kInsert == Gap::kRow) memory.row[0] = score_at(a, 1, at.pair, at.row0 + at.lane, 0);
+    if (R::kDelete == Gap::kRow) memory.row[1] = score_at(a, 2, at.pair, at.row0 + at.lane, 0);
+  }
+  // The pair's.
+  SOFTDP_DEVICE V* weights(int plane) const {
+    return a.saved + (at.pair * R::kPlanes + plane) * a.pairs.rows * a.pairs.columns;
+  }
+  SOFTDP_DEVICE void start(int c) {
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++)
-      if (R::is_loaded(i)) loaders[i].start(part, rows, m, block, memory.array[i]);
-    const int column = block * kChunk + lane;
-    const bool valid = lane < kChunk && column < m;
-    if (R::kColumns) held = valid ? score_at(a, R::kInsert == Gap::kColumn ? 1 : 2, pair, 0, column) : V(0);
-  };
-  const auto finish = [&](int block) {
+      if (R::is_loaded(i)) loaders[i].start(part, at.rows, at.size.m, c, memory.array[i]);
+    if (!R::kColumns) return;
+    const int column = c * kChunk + at.lane;
+    const bool valid = at.lane < kChunk && column < at.size.m;
+    held = valid ? score_at(a, R::kInsert == Gap::kColumn ? 1 : 2, at.pair, 0, column) : V(0);
+  }
+  SOFTDP_DEVICE void arrive(int c) {
     copy_async_wait();
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++)
-      if (R::is_loaded(i)) loaders[i].finish(part, block, memory.array[i], a.tables[i].type, a.negates());
-    if (R::kColumns && lane < kChunk) memory.column[(block * kChunk + lane) & (kRing - 1)] = held;
-    sync_warp();
-  };
-  const auto store = [&](int block) {
-    if (!saved) return;
+      if (R::is_loaded(i)) loaders[i].finish(part, c, memory.array[i], a.tables[i].type, a.negates());
+    const int column = c * kChunk + at.lane;
+    if (at.lane >= kChunk) return;
+    if (R::kColumns) memory.column[column & (kColumnRing - 1)] = held;
+    if (R::kRounds) at.block.addends[at.warp][at.lane] = addend_of(at.row0 + column);
+  }
+  SOFTDP_DEVICE void leave(int c) const {
+    if (a.saved)
+#pragma unroll
+      for (int plane = 0; plane < R::kPlanes; plane++)
+        storers[plane].store(part, at.rows, at.size.m, c, memory.array[plane], {});
+    carry_over<1, R::kArrays>(memory.array, R::kArrays, c, at.lane);
+  }
+};
+
+template <class R>
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, R::kBlocks)
+forward_bands(const ForwardArguments<R> a) {
+  using Wide = typename R::Max::Wide;
+  using State = typename Wide::State;
+  SOFTDP_SHARED(raw);
+  BandStrip<ForwardArguments<R>> at(a, raw);
+  const int m = at.size.m, lane = at.lane, rows = at.rows;
+  ForwardBlocks<R> blocks(a, at);
+  if (a.saved)
 #pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++)
-      storers[plane].store(part, rows, m, block, memory.array[plane], {});
-  };
+      fill_rows(blocks.weights(plane), Type(), a.band, at.band, a.pairs.rows, a.pairs.columns, at.size.n, m,
+                typename R::V(0), true);
+  if constexpr (!R::Recurrence::kChargesBoundary)  // else boundary.h's
+    if ((at.size.n == 0 || m == 0) && at.band == 0 && threadIdx.x == 0)
+      a.score[at.pair] = empty_score(a, at.size);
+  if (!at.is_at_work()) return;
 
-  const int total = m + rows - 1, chunks = (total + kChunk - 1) / kChunk, blocks = (m + kChunk - 1) / kChunk;
-  start(0);
-  for (int c = 0; c < chunks; c++) {
-    finish(c);
-    store(c - kBlocksBehind);
-    sync_warp();
-    if (c + 1 < blocks) start(c + 1);
-    const int t0 = c * kChunk;
-    strip.chunk(t0, total - t0 < kChunk ? total - t0 : kChunk, m);
-  }
-  for (int c = chunks - kBlocksBehind; c < blocks; c++) store(c);
-  end_strip(a, at, strip, saved);
+  ForwardStrip<R, true, WindowPlaces<1>> strip{a, blocks.memory};
+  if (rows > 0) begin_strip(a, at, strip);
+  Row<State> in = at.in(), out = at.out();
+  const auto row_of = [&](void* row) { return static_cast<State*>(row) + at.pair * a.pairs.columns; };
+  if (at.row0 == 0 && a.boundary.above) in.edges = row_of(const_cast<void*>(a.boundary.above));
+  if (at.is_last() && a.boundary.last_row) out.edges = row_of(a.boundary.last_row);
+  const auto sweep = [&](int c) {
+    const int t0 = c * kChunk, column = t0 + lane, given = column - (rows - 1);
+    const bool takes = lane < kChunk && column < m;
+    State* const above = at.ring_in().of_taker(c);
+    State edge = boundary_state<Wide>(takes && a.start != Start::kAnchored);
+    if (at.warp > 0) {
+      if (takes) edge = above[lane];
+    } else if (t0 < m && in.edges) {
+      in.wait(t0 + kChunk < m ? t0 + kChunk : m, lane);
+      if (takes) edge = in.edges[column];
+    }
+    const Given<State> below(at.ring_out(), c);
+    edge = strip.chunk(c, m, edge, above, below);
+    if (ballot(strip.is_spoiled())) spoil(edge);  // and so all strips that follow
+    if (lane < kChunk) below[lane] = edge;
+    if (out.edges) {
+      if (lane < kChunk && given >= 0 && given < m) out.edges[given] = edge;
+      out.given(clamp(t0 + kChunk - (rows - 1), 0, m), lane);
+    }
+  };
+  at.go([&](int c) { blocks.start(c); }, [&](int c) { blocks.arrive(c); }, [&](int c) { blocks.leave(c); },
+        sweep);
+  at.find();
+  if (at.rows > 0) end_strip(a, at, strip);
 }
 
 }  // namespace softdp::cuda

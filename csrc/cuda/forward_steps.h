@@ -6,6 +6,7 @@
 //   S(i-1, j-1)  is what came by the last shuffle
 #pragma once
 #include "blocks.h"
+#include "kept.h"
 
 namespace softdp::cuda {
 
@@ -13,8 +14,8 @@ namespace softdp::cuda {
 // column; delete as insert. A gap of any other kind is read as kDense; its strides may be 0.
 enum class Gap { kNone, kDense, kRow, kColumn, kShared };
 
-// What a forward kernel is compiled for. kNone: a recurrence of one table.
-template <class Recurrence_, class T_, bool kSoft_, Gap kInsert_, Gap kDelete_>
+// What a forward kernel is compiled for. kNone: a recurrence of one table. kFull: weights are kept in full.
+template <class Recurrence_, class T_, bool kSoft_, Gap kInsert_, Gap kDelete_, bool kFull = false>
 struct Recipe {
   using Recurrence = Recurrence_;
   using T = T_;
@@ -22,23 +23,26 @@ struct Recipe {
   using Max = Maxima<V, kSoft_>;
   static constexpr Gap kInsert = kInsert_, kDelete = kDelete_;
   static constexpr bool kHasGaps = Recurrence::kTables > 1;
-  static constexpr int kPlanes = Recurrence::Packing::kNumbers;
+  using Keeps = Kept<typename Recurrence::Packing, V, kFull>;
+  static constexpr int kPlanes = Keeps::kNumbers;
+  static constexpr bool kRounds = Keeps::kRounds && kSoft_;  // of the hard maximum weights are 0 and 1
   static constexpr int kLoaded = 1 + (kInsert == Gap::kDense) + (kDelete == Gap::kDense);
   static constexpr int kArrays = kLoaded > kPlanes ? kLoaded : kPlanes;
   static constexpr int kColumns =
       kInsert == Gap::kColumn || kDelete == Gap::kColumn ? 1 : 0;  // rings of them
   // Blocks of four warps for whose registers a multiprocessor is to have room: as many as the arrays let it
   // hold, and fewer where halves wait in registers.
-  static constexpr int kBlocks = !kHasGaps                                          ? 4
-                                 : sizeof(V) == 8                                   ? 1
-                                 : kArrays == 3 || (kArrays == 2 && sizeof(T) == 2) ? 2
-                                                                                    : 3;
+  static constexpr int kBlocks = sizeof(V) == 8 ? (kHasGaps ? 2 : 4)
+                                 : kArrays == 1 ? (kInsert == Gap::kRow && kDelete == Gap::kRow ? 4 : 5)
+                                 : kArrays == 2 ? 5
+                                                : 3;
   // And warps, where a pair is tiny.
   static constexpr int kTinyBlocks = !kSoft_ && kArrays == 2 ? 28 : 1;
   // Whether array i holds scores, or only what is saved.
   static constexpr SOFTDP_FN bool is_loaded(int i) {
     return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);
   }
+  static_assert(!kFull || (std::is_same_v<V, float> && kHasGaps), "others are kept in full anyway");
   static_assert(kHasGaps == (kInsert != Gap::kNone), "a recurrence of three tables has gaps");
   static_assert(kDelete != Gap::kDense || kInsert == Gap::kDense, "a dense delete takes the third array");
   static_assert(kInsert != Gap::kColumn || kDelete != Gap::kColumn, "there is one ring");
@@ -47,9 +51,10 @@ struct Recipe {
 // What a strip's cells read and write in shared memory, and the numbers that they share.
 template <class V>
 struct Memory {
-  V* array[3];  // match, then what is saved first; insert, then what is saved second; delete
-  V* column;    // insert or delete by column
-  V row[2];     // insert and delete of this lane's row
+  V* array[3];           // match, then what is saved first; insert, then what is saved second; delete
+  V* column;             // insert or delete by column
+  const float* addends;  // of a chunk's steps, where weights are rounded
+  V row[2];              // insert and delete of this lane's row
 };
 
 // A lane's cells in the states of Max: their scores out of the arrays, their weights into them.
@@ -59,10 +64,10 @@ struct StripCells {
   using Value = typename Max::Value;
   using State = typename Max::State;
   using Cell = typename R::Recurrence::template Cell<Max>;
-  using Packing = typename R::Recurrence::Packing;
+  using Keeps = typename R::Keeps;
 
   // States kept in registers before they are stored: fewer where registers are short.
-  static constexpr int kKept = R::kInsert == Gap::kDense ? 4 : 8;
+  static constexpr int kKept = 4;
 
   struct Raw {
     V score, insert, del;
@@ -86,9 +91,9 @@ struct StripCells {
   SOFTDP_DEVICE Raw read(int place, int column) const {
     Raw x{memory.array[0][place], V(0), V(0)};
     if (R::kInsert == Gap::kDense) x.insert = memory.array[1][place];
-    if (R::kInsert == Gap::kColumn) x.insert = memory.column[column & (kRing - 1)];
+    if (R::kInsert == Gap::kColumn) x.insert = memory.column[column & (kColumnRing - 1)];
     if (R::kDelete == Gap::kDense) x.del = memory.array[2][place];
-    if (R::kDelete == Gap::kColumn) x.del = memory.column[column & (kRing - 1)];
+    if (R::kDelete == Gap::kColumn) x.del = memory.column[column & (kColumnRing - 1)];
     return x;
   }
   SOFTDP_DEVICE Ready ready(const Raw& x) const {
@@ -111,8 +116,10 @@ struct StripCells {
   SOFTDP_DEVICE State cell(const Ready& x, State diagonal, State above, State left, Weights<Value>& w) const {
     return Cell::cell(x.inputs, diagonal, above, left, w);
   }
-  SOFTDP_DEVICE void save(int place, const Weights<Value>& w) const {
-    const auto packed = Packing::pack(Weights<V>{V(w.match), V(w.insert), V(w.del)});
+  // Of a step of the chunk.
+  SOFTDP_DEVICE void save(int place, int step, const Weights<Value>& w) const {
+    const float addend = R::kRounds ? memory.addends[step] : 0;
+    const auto packed = Keeps::pack(Weights<V>{V(w.match), V(w.insert), V(w.del)}, addend);
 #pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++) memory.array[plane][place] = packed.number[plane];
   }
@@ -124,32 +131,30 @@ struct Lane {
   int row, r, m;
 };
 
-// The steps of a chunk: all lanes inside their columns; some; or some, in a loop that takes little code,
-// where it is rare. What a lane does outside its columns, steps past the table's end among them, changes no
-// state, and what it saves there lies where nothing else does.
-enum class Steps { kAll, kSome, kRolled };
+// The steps of a chunk: all lanes inside their columns; or some, in a loop that takes little code, where it
+// is rare. What a lane does outside its columns, steps past the table's end among them, changes no state, and
+// what it saves there lies where nothing else does.
+enum class Steps { kAll, kRolled };
 
-// 16 steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ...; below receives the
-// states of the lane `bottom`, step by step.
+// 16 steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ..., every kEdge bytes;
+// below receives the states of the lane `bottom`, step by step.
 //
 // A warp may be the only one on its scheduler, so what the compiler makes of this loop decides the speed of
 // long pairs. Scores are read two steps ahead of their cell and exponentiated one step ahead, weights saved
 // one step behind; there are no branches; and the states for the strip below are kept in registers, since
 // stores to a second pointer would hold up the loads of the steps that follow.
-template <Steps kSteps, class StripCells, class Places>
+template <Steps kSteps, class StripCells, class Places, class Above, class Below>
 SOFTDP_DEVICE void forward_chunk(const StripCells& cells, const Places& places,
                                  typename StripCells::State& left, typename StripCells::State& diagonal,
-                                 typename StripCells::V& worst, const Lane& lane, int t0,
-                                 const typename StripCells::State* above, typename StripCells::State* below,
-                                 int bottom) {
+                                 typename StripCells::V& worst, const Lane& lane, int t0, const Above& above,
+                                 const Below& below, int bottom) {
   using State = typename StripCells::State;
   constexpr int kKept = StripCells::kKept;
   constexpr bool kRolled = kSteps == Steps::kRolled;
   const int column = t0 - lane.r;
-  const auto place = [&](int q) { return places.template at<kRolled>(q); };
-  typename StripCells::Ready now = cells.ready(cells.read(place(0), column));
-  typename StripCells::Raw ahead = cells.read(place(1), column + 1);
-  State edge = above[0], kept[kKept];
+  typename StripCells::Ready now = cells.ready(cells.read(places.at(0), column));
+  typename StripCells::Raw ahead = cells.read(places.at(1), column + 1);
+  State edge = above(0), kept[kKept];
   Weights<typename StripCells::Value> weights{};
 #pragma unroll(kRolled ? kRolledUnroll : kChunk)
   for (int q = 0; q < kChunk; q++) {
@@ -158,30 +163,30 @@ SOFTDP_DEVICE void forward_chunk(const StripCells& cells, const Places& places,
     State next_edge = edge;
     if (q + 1 < kChunk) {
       next = cells.ready(ahead);
-      next_edge = above[q + 1];
+      next_edge = above(q + 1);
     }
-    if (q + 2 < kChunk) ahead = cells.read(place(q + 2), column + q + 2);
-    if (q > 0) cells.save(place(q - 1), weights);
+    if (q + 2 < kChunk) ahead = cells.read(places.at(q + 2), column + q + 2);
+    if (q > 0) cells.save(places.at(q - 1), q - 1, weights);
 
     if (lane.r == 0) from_above = edge;
     const State state = cells.cell(now, diagonal, from_above, left, weights);
-    if (kSteps == Steps::kAll || unsigned(column + q) < unsigned(lane.m)) {
+    if (!kRolled || unsigned(column + q) < unsigned(lane.m)) {
       left = state;
       worst = max_or_nan(worst, now.worst);
     }
     if (kRolled) {
-      if (lane.row == bottom) below[q] = state;
+      if (lane.row == bottom) below(q) = state;
     } else {
       kept[q % kKept] = state;
       if (q % kKept == kKept - 1 && lane.row == bottom)
 #pragma unroll
-        for (int i = 0; i < kKept; i++) below[q - kKept + 1 + i] = kept[i];
+        for (int i = 0; i < kKept; i++) below(q - kKept + 1 + i) = kept[i];
     }
     diagonal = from_above;
     now = next;
     edge = next_edge;
   }
-  cells.save(place(kChunk - 1), weights);
+  cells.save(places.at(kChunk - 1), kChunk - 1, weights);
 }
 
 }  // namespace softdp::cuda

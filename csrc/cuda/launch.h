@@ -47,7 +47,8 @@ class Workspace {
 };
 
 inline bool is_tiny(const Forward& p) {
-  return is_tiny(p.recurrence, p.pairs.rows, p.pairs.columns) && !p.boundary.any() && !p.weights;
+  return is_tiny(p.recurrence, p.pairs.rows, p.pairs.columns) && !p.boundary.any() &&
+         p.saves == Saves::kGradients;
 }
 inline bool is_tiny(const Backward& p) {
   return is_tiny(p.recurrence, p.pairs.rows, p.pairs.columns) && !p.weights;

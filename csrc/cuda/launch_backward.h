@@ -25,8 +25,7 @@ Error launch_reduce(const Arguments& a, Stream stream) {
     const Sink& sink = a.sinks[i];
     if (!sink.data || sink.every_row) continue;
     const int64_t columns = sink.every_column ? a.pairs.columns : 1;
-    const ReduceArguments<T> sums{a.pairs,          a.grad_score, a.saved, Arguments::kPlanes,
-                                  a.partial[i - 1], sink,         columns};
+    const ReduceArguments<T> sums{a.pairs, a.grad_score, a.saved, a.partial[i - 1], sink, columns};
     error = launch(reduce_strips<T>, (a.pairs.count * columns + kReduceThreads - 1) / kReduceThreads,
                    kReduceThreads, 0, stream, sums);
   }
@@ -44,10 +43,15 @@ Error sweep_backward(const Backward& p, Stream stream) {
   using Arguments = BackwardArguments<T, Recurrence>;
   using V = typename Arguments::V;
   if (is_tiny(p))
-    return launch_scale<T>(p, planes(p.recurrence, p.shared_gap, false, p.pairs.rows, p.pairs.columns),
-                           stream);
+    return launch_scale<T>(
+        p,
+        planes(p.recurrence, p.sinks[0].type, p.shared_gap, Saves::kGradients, p.pairs.rows, p.pairs.columns),
+        stream);
   const BackwardSpace<Recurrence, V> space(p);
-  const int arrays = Arguments::kSinks == 1 ? 1 : p.sinks[2].data && p.sinks[2].every_column ? 3 : 2;
+  const auto has_array = [&](int i) {
+    return i < Arguments::kSinks && p.sinks[i].data && p.sinks[i].every_column;
+  };
+  const int arrays = std::max(has_array(2) ? 3 : has_array(1) ? 2 : 1, Arguments::kPlanes);
   const Arguments arguments{p.pairs,
                             static_cast<const V*>(p.grad_score),
                             static_cast<const V*>(p.saved),
@@ -67,7 +71,6 @@ Error sweep_backward(const Backward& p, Stream stream) {
       error = launch_charge(ChargeArguments<T, V>{p.pairs,
                                                   arguments.grad_score,
                                                   arguments.saved,
-                                                  Arguments::kPlanes,
                                                   space.boundary.by_left,
                                                   space.boundary.by_left_diagonal,
                                                   space.boundary.by_above,

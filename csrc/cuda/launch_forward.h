@@ -53,6 +53,9 @@ inline Gap kind_of(const Table& gap) {
 // recurrences that do not charge the boundary. Gaps that are wider than the scores come by row only.
 template <class Recurrence, class T, bool kSoft>
 Error launch_gaps(const Forward& p, Stream stream) {
+  if constexpr (std::is_same_v<T, float>)
+    if (p.saves == Saves::kFullWeights)
+      return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense, true>>(p, stream);
   const Gap insert = kind_of(p.tables[1]), del = kind_of(p.tables[2]);
   if constexpr (!std::is_same_v<T, double>) {
     if (p.shared_gap && insert == Gap::kRow)
@@ -105,8 +108,10 @@ Error launch_recurrence(const Forward& p, Stream stream) {
     return launch_charged<Recurrence, T, kSoft>(p, stream);
   } else {
     if (!is_tiny(p)) return launch_gaps<Recurrence, T, kSoft>(p, stream);
-    return p.shared_gap ? launch_tiny<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kShared>>(p, stream)
-                        : launch_tiny<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense>>(p, stream);
+    constexpr bool kFull = !std::is_same_v<T, double>;
+    return p.shared_gap
+               ? launch_tiny<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kShared, kFull>>(p, stream)
+               : launch_tiny<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense, kFull>>(p, stream);
   }
 }
 template <class Recurrence, class T>

@@ -61,7 +61,6 @@ Error sweep_products(const ProductSweep& p, Stream stream) {
           ChargeArguments<V, Dual<V>>{p.pairs,
                                       nullptr,
                                       arguments.saved,
-                                      Recurrence::Packing::kNumbers,
                                       space.boundary.by_left,
                                       space.boundary.by_left_diagonal,
                                       space.by_above,

@@ -13,6 +13,7 @@ struct TangentArguments {
   using V = V_;
   using Edge = V;
   using Recurrence = Recurrence_;
+  using Keeps = Kept<typename Recurrence::Packing, V, true>;
   static constexpr int kColumns = 0;
   static constexpr int kPlanes = Recurrence::Packing::kNumbers, kDirections = Recurrence::kTables;
   static constexpr int kArrays = kPlanes + kDirections;  // tangents overwrite the weights
@@ -27,23 +28,24 @@ struct TangentArguments {
   Chain<V> chain;
 };
 
-// `steps` steps from t0 on, as in forward_steps.h; edges are the tangents of S in the row above.
+// The steps of a chunk, as in forward_steps.h; edges are the tangents of S in the row above.
 template <class Recurrence, class V>
-SOFTDP_DEVICE void tangent_chunk(V* const* array, V& left, V& diagonal, V curvature, const Lane& lane, int t0,
-                                 int steps, const V* above, V* below, int bottom) {
+SOFTDP_DEVICE void tangent_chunk(V* const* array, V& left, V& diagonal, V curvature, const Lane& lane,
+                                 int chunk, const V* above, const Given<V>& below, int bottom) {
   using Packing = typename Recurrence::Packing;
+  using Keeps = Kept<Packing, V, true>;
   V* const* const direction = array + Packing::kNumbers;
-  const RingPlaces<1> places(lane.row, t0);
-  const int column = t0 - lane.r;
+  const WindowPlaces<1> places(lane.row, chunk);
+  const int column = chunk * kChunk - lane.r;
 #pragma unroll 4
-  for (int q = 0; q < steps; q++) {
+  for (int q = 0; q < kChunk; q++) {
     V from_above = shuffle_up(left);
     if (lane.r == 0) from_above = above[q];
     if (unsigned(column + q) < unsigned(lane.m)) {
-      const int at = places.at<true>(q);
+      const int at = places.at(q);
       Weights<V> v{direction[0][at], V(0), V(0)};
       if constexpr (Recurrence::kTables > 1) v = {v.match, direction[1][at], direction[2][at]};
-      const Weights<V> w = Packing::unpack(saved_at<Packing>(array, at, true));
+      const Weights<V> w = Packing::unpack(saved_at<Keeps>(array, at, true));
       const Tangent<V> t = Recurrence::tangent(w, v, diagonal, from_above, left, curvature);
       const auto packed = Packing::pack_tangents(t.weights);
 #pragma unroll
@@ -88,24 +90,24 @@ tangent_bands(const TangentArguments<V, Recurrence> a) {
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
   const int m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
   const V* const saved = a.saved + pair * kPlanes * N * M;
-  const V verdict = verdict_of(saved, at.size, M);
+  const V verdict = verdict_of<typename Arguments::Keeps>(saved, at.size, M);
   if (!(verdict >= 0)) {
     if (verdict != verdict && is_directed(a, pair, at.band, at.size)) a.tangent[pair] = V(NAN);
     return;
   }
-  if (rows <= 0) return;
+  if (!at.is_at_work()) return;
 
   V* array[kArrays];
 #pragma unroll
   for (int i = 0; i < kArrays; i++) array[i] = at.array(kArrays, i);
-  Handover<V> in = at.in();
-  const Handover<V> out = at.out();
+  Row<V> in = at.in();
+  const Row<V> out = at.out();
   V left = 0, diagonal = 0;
   if constexpr (Recurrence::kChargesBoundary) {
     const V* const beside = a.boundary.left + pair * N + row0;
     if (lane < rows) left = beside[lane];
-    if (row0 > 0) diagonal = beside[-1];
-    if (row0 == 0) in.global = const_cast<V*>(a.boundary.above) + pair * M;
+    if (row0 > 0 && rows > 0) diagonal = beside[-1];
+    if (row0 == 0) in.edges = const_cast<V*>(a.boundary.above) + pair * M;
   }
 
   const Part part(lane);
@@ -123,24 +125,24 @@ tangent_bands(const TangentArguments<V, Recurrence> a) {
     loaders[kPlanes + i] =
         BlockLoader<V, V, 1>(v.data ? rows_of<V>(v, pair, row0) : View<const V>{saved, 0, 0}, part);
   }
-  const auto start = [&](int block) {
+  const auto start = [&](int c) {
 #pragma unroll
     for (int i = 0; i < kArrays; i++) {  // where there is no direction, rows = 0: zeros come in
       const bool given = i < kPlanes || a.directions[i - kPlanes].data;
-      loaders[i].start(part, given ? rows : 0, m, block, array[i]);
+      loaders[i].start(part, given ? rows : 0, m, c, array[i]);
     }
   };
-  const auto store = [&](int block) {
+  const auto leave = [&](int c) {
 #pragma unroll
-    for (int plane = 0; plane < kPlanes; plane++)
-      storers[plane].store(part, rows, m, block, array[plane], {});
+    for (int plane = 0; plane < kPlanes; plane++) storers[plane].store(part, rows, m, c, array[plane], {});
+    carry_over<1, kArrays>(array, kArrays, c, lane);
   };
   const Lane where{lane, lane, lane < rows ? m : 0};
-  V* const above = reinterpret_cast<V*>(at.own().above);
-  V* const below = reinterpret_cast<V*>(at.own().below);
-  sweep_blocks(lane, rows, m, V(0), in, out, above, below, start, store, [&](int t0, int steps, bool) {
-    tangent_chunk<Recurrence>(array, left, diagonal, a.curvature, where, t0, steps, above, below, rows - 1);
-  });
+  const auto steps = [&](int c, bool, const V* above, const Given<V>& below) {
+    tangent_chunk<Recurrence>(array, left, diagonal, a.curvature, where, c, above, below, rows - 1);
+  };
+  at.go(
+      start, [](int) { copy_async_wait(); }, leave, [&](int c) { sweep_edges(at, c, V(0), in, out, steps); });
   if (at.is_last() && lane == rows - 1) a.tangent[pair] = left;
 }
 
@@ -151,6 +153,7 @@ struct ProductArguments {
   using V = V_;
   using Edge = Dual<V>;
   using Recurrence = Recurrence_;
+  using Keeps = Kept<typename Recurrence::Packing, V, true>;
   static constexpr int kColumns = 0;
   static constexpr int kPlanes = Recurrence::Packing::kNumbers;
   static constexpr int kArrays = 2 * kPlanes;  // weights, their tangents; products overwrite both
@@ -175,21 +178,22 @@ SOFTDP_DEVICE Dual<V> shuffle_up(const Dual<V>& x) {
 // The table is seen from its end; edges are what the row above receives.
 template <class Recurrence, class V>
 SOFTDP_DEVICE void product_chunk(V* const* array, Adjoints<Dual<V>>& from, bool shared_gap, const Lane& lane,
-                                 int t0, int steps, const Dual<V>* above, Dual<V>* below, int bottom) {
+                                 int chunk, const Dual<V>* above, const Given<Dual<V>>& below, int bottom) {
   using Packing = typename Recurrence::Packing;
+  using Keeps = Kept<Packing, V, true>;
   using Number = Dual<V>;
-  const RingPlaces<-1> places(lane.row, t0);
-  const int column = t0 - lane.r;
+  const WindowPlaces<-1> places(lane.row, chunk);
+  const int column = chunk * kChunk - lane.r;
 #pragma unroll 4
-  for (int q = 0; q < steps; q++) {
+  for (int q = 0; q < kChunk; q++) {
     Number from_above = shuffle_up(from.to_above);
     if (lane.r == 0) from_above = above[q];
     Adjoint<Number> out{};
     const bool inside = unsigned(column + q) < unsigned(lane.m);
     if (inside) {
-      const int at = places.at<true>(q);
-      const Weights<V> w = Packing::unpack(saved_at<Packing>(array, at, true)),
-                       t = Packing::unpack_tangents(saved_at<Packing>(array + Packing::kNumbers, at, true));
+      const int at = places.at(q);
+      const Weights<V> w = Packing::unpack(saved_at<Keeps>(array, at, true)),
+                       t = Packing::unpack_tangents(saved_at<Keeps>(array + Packing::kNumbers, at, true));
       const Number a = from_above + from.to_left;
       out = Recurrence::adjoint(a, a,
                                 Weights<Number>{{w.match, t.match}, {w.insert, t.insert}, {w.del, t.del}});
@@ -219,17 +223,17 @@ product_bands(const ProductArguments<V, Recurrence> a) {
   const int n = at.size.n, m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
   const V* const saved = a.saved + pair * kPlanes * N * M;
   const V* const tangents = a.tangents + pair * kPlanes * N * M;
-  const bool swept = verdict_of(saved, at.size, M) >= 0;
+  const bool swept = verdict_of<typename Arguments::Keeps>(saved, at.size, M) >= 0;
   fill_gradients<V>(a.products, a.pairs, a.band, at.band, pair, at.size,
                     swept ? 0.0f : float(a.tangent[pair]), swept);
-  if (!swept || rows <= 0) return;
+  if (!swept || !at.is_at_work()) return;
 
   V* array[kArrays];
 #pragma unroll
   for (int i = 0; i < kArrays; i++) array[i] = at.array(kArrays, i);
-  const Handover<Number> in = at.in();
-  Handover<Number> out = at.out();
-  if (Recurrence::kChargesBoundary && at.is_last()) out.global = a.by_above + pair * M;
+  const Row<Number> in = at.in();
+  Row<Number> out = at.out();
+  if (Recurrence::kChargesBoundary && at.is_last()) out.edges = a.by_above + pair * M;
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
   const Part part(lane);
@@ -245,24 +249,26 @@ product_bands(const ProductArguments<V, Recurrence> a) {
     if (a.products[i].data)
       storers[i] =
           BlockStorer<V, V, -1>({static_cast<V*>(a.products[i].data) + pair * N * M + corner, -M, -1}, part);
-  const auto start = [&](int block) {
+  const auto start = [&](int c) {
 #pragma unroll
-    for (int i = 0; i < kArrays; i++) loaders[i].start(part, rows, m, block, array[i]);
+    for (int i = 0; i < kArrays; i++) loaders[i].start(part, rows, m, c, array[i]);
   };
-  const auto store = [&](int block) {
+  const auto leave = [&](int c) {
 #pragma unroll
     for (int i = 0; i < kProducts; i++)
-      if (a.products[i].data) storers[i].store(part, rows, m, block, array[i], {});
+      if (a.products[i].data) storers[i].store(part, rows, m, c, array[i], {});
+    carry_over<-1, kArrays>(array, kArrays, c, lane);
   };
   const Lane where{lane, lane, lane < rows ? m : 0};
-  Number* const above = reinterpret_cast<Number*>(at.own().above);
-  Number* const below = reinterpret_cast<Number*>(at.own().below);
   Number first;
   if (row0 == 0) first.value = a.grad_score[pair];
   Adjoints<Number> from;
-  sweep_blocks(lane, rows, m, first, in, out, above, below, start, store, [&](int t0, int steps, bool) {
-    product_chunk<Recurrence>(array, from, a.shared_gap, where, t0, steps, above, below, rows - 1);
-  });
+  const auto steps = [&](int c, bool, const Number* above, const Given<Number>& below) {
+    product_chunk<Recurrence>(array, from, a.shared_gap, where, c, above, below, rows - 1);
+  };
+  at.go(
+      start, [](int) { copy_async_wait(); }, leave,
+      [&](int c) { sweep_edges(at, c, first, in, out, steps); });
   if constexpr (Recurrence::kChargesBoundary)
     if (lane < rows) {
       const int64_t row = pair * N + (n - 1 - row0 - lane);

@@ -12,11 +12,8 @@ template <int kStep>
 struct TinyPlaces {
   int first;
   SOFTDP_DEVICE explicit TinyPlaces(int first) : first(first) {}
-  SOFTDP_DEVICE TinyPlaces(int row, int t0) : first(row * kTinyPitch + t0) {}
-  template <bool>
-  SOFTDP_DEVICE int at(int i) const {
-    return first + kStep * i;
-  }
+  SOFTDP_DEVICE TinyPlaces(int row, int chunk) : first(row * kTinyPitch + chunk * kChunk) {}
+  SOFTDP_DEVICE int at(int i) const { return first + kStep * i; }
 };
 
 template <class V, class State, int kArrays>
@@ -115,20 +112,21 @@ tiny_pairs(const TinyArguments<R> a) {
   ForwardStrip<R, false, TinyPlaces<1>> strip{a, memory};
   strip.lane = where;
   strip.rows = kStripRows;
-  strip.above = block.above;
-  strip.below = block.below;
-  strip.left = boundary_state<Wide>(a.k, r < n && a.start != Start::kAnchored);
-  strip.diagonal = boundary_state<Wide>(a.k, r == 0);
+  strip.left = boundary_state<Wide>(r < n && a.start != Start::kAnchored);
+  strip.diagonal = boundary_state<Wide>(r == 0);
   int total = n + m - 1;
   for (int other = kStripRows / 2; other > 0; other /= 2) {
     const int theirs = shuffle_xor(total, other);
     total = theirs > total ? theirs : total;
   }
-  for (int t0 = 0; t0 < total; t0 += kChunk)
-    strip.chunk(t0, total - t0 < kChunk ? total - t0 : kChunk, int(a.pairs.columns));
+  for (int c = 0; c * kChunk < total; c++) {
+    const bool reached = a.start != Start::kAnchored && c * kChunk + lane < int(a.pairs.columns);
+    strip.chunk(c, int(a.pairs.columns), boundary_state<Wide>(reached), reinterpret_cast<State*>(block.above),
+                Given<State>(reinterpret_cast<State*>(block.below)));
+  }
 
   const unsigned mine = (group == kStripRows ? 0xffffffffu : (1u << group) - 1) << first;
-  const V at_end = shuffle_from(V(value_of(strip.left, a.unit)), first + (n > 0 ? n - 1 : 0));
+  const V at_end = shuffle_from(V(value_of(strip.last(), a.unit)), first + (n > 0 ? n - 1 : 0));
   const bool hides = at_end == -ScalarCommon::kInfinity && n > 0 && hides_a_score(a, pair, n, m, r, group);
   const bool spoiled = (ballot(strip.is_spoiled() || hides) & mine) != 0;
   const V value = n == 0 ? empty_score(a, size) : spoiled ? V(NAN) : at_end;
@@ -149,8 +147,8 @@ tiny_pairs(const TinyArguments<R> a) {
     sync_warp();
     // Seen from its end: this lane's row is n-1-r, its column at step t m-1-(t-r).
     const TinyPlaces<-1> places((first + n - 1 - r) * kTinyPitch + n + m - 2 - t0);
-    backward_chunk<true, typename R::Recurrence>(array, places, from, gaps, where, t0, above, below,
-                                                 kStripRows - 1);
+    backward_chunk<true, typename R::Recurrence, typename R::Keeps>(array, places, from, gaps, where, t0,
+                                                                    above, Given<V>(below), kStripRows - 1);
   }
   sync_warp();
 

@@ -26,6 +26,13 @@ inline Type arithmetic(Type type) {
   return type == Type::kFloat64 ? type : Type::kFloat32;
 }
 
+// What is saved of a forward sweep.
+enum class Saves {
+  kGradients,  // of tiny pairs, else weights
+  kWeights,
+  kFullWeights  // not rounded to 16 bits: what the second order takes
+};
+
 // The forward sweep. tables[0] is match, or the scores of a recurrence of one table; tables[1] and [2] are
 // insert and delete. Gaps have match's type, or that of the arithmetic, if they are the same in all columns.
 // The boundary's numbers are states of Maxima's Wide. Of costs S is swept on their negatives.
@@ -40,9 +47,9 @@ struct Forward {
   Table tables[3];
   bool shared_gap;  // delete = insert, read once
   OneForAll one_for_all;
-  void* score;      // V, (B,)
-  void* saved;      // V, planes() of them, (B, planes, N, M); null: not wanted
-  bool weights;     // save weights also where the pair is tiny
+  void* score;  // V, (B,)
+  void* saved;  // V, planes() of them, (B, planes, N, M); null: not wanted
+  Saves saves;
   bool is_piece;    // of a larger table: saved takes weights only, no verdict on the pair
   void* workspace;  // workspace_bytes() of it
 };
@@ -71,7 +78,7 @@ struct Backward {
 };
 
 // What the weights become along a direction of the scores, and then what the gradients do: recurrence.h,
-// second order. Both take weights, as Forward::weights saves them; all numbers are of `type`.
+// second order. Both take weights, as Saves::kFullWeights keeps them; all numbers are of `type`.
 struct TangentSweep {
   Recurrence recurrence;
   Type type;
@@ -101,16 +108,19 @@ struct ProductSweep {
 
 // Small pairs are swept forward and back in one launch, and what is saved is the score's gradient itself, a
 // plane each for match, insert and delete (or their sum, where they share a gap). Others save the weights of
-// their cells, as the recurrence packs them. So do all pairs whose gaps count on the boundary.
+// their cells, as kept.h packs them. So do all pairs whose gaps count on the boundary.
 inline bool is_tiny(Recurrence recurrence, int64_t rows, int64_t columns) {
   return rows <= 32 && columns <= 32 &&
          with_recurrence(recurrence, [](auto of) { return !decltype(of)::kChargesBoundary; });
 }
-inline int planes(Recurrence recurrence, bool shared_gap, bool weights, int64_t rows, int64_t columns) {
+// Numbers a cell, of the arithmetic's type.
+inline int planes(Recurrence recurrence, Type type, bool shared_gap, Saves saves, int64_t rows,
+                  int64_t columns) {
   return with_recurrence(recurrence, [&](auto of) {
     using Of = decltype(of);
-    if (weights || !is_tiny(recurrence, rows, columns)) return Of::Packing::kNumbers;
-    return Of::kTables - (Of::kTables == 3 && shared_gap);
+    if (saves == Saves::kGradients && is_tiny(recurrence, rows, columns))
+      return Of::kTables - (Of::kTables == 3 && shared_gap);
+    return saves == Saves::kFullWeights || type == Type::kFloat64 ? Of::Packing::kNumbers : 1;
   });
 }
 

@@ -67,21 +67,24 @@ struct Scores {
     }
   }
   Pairs pairs() const { return lengths.pairs(size); }
-  int planes(bool weights) const {
-    return cuda::planes(options.recurrence, shared_gap, weights, size[1], size[2]);
+  // How many numbers a cell are saved, and in how many bytes a pair.
+  int planes(cuda::Saves saves) const {
+    return cuda::planes(options.recurrence, tables[0].type, shared_gap, saves, size[1], size[2]);
+  }
+  int64_t saved_bytes(cuda::Saves saves) const {
+    return planes(saves) * size[1] * size[2] * bytes_of(type_of(arithmetic(dtype), "the scores"));
   }
 };
 
 // ---- forward
 
-// weights: saved are weights, also of tiny pairs.
-std::tuple<Tensor, Tensor> forward(const Scores& scores, bool save, bool weights, cudaStream_t stream) {
+std::tuple<Tensor, Tensor> forward(const Scores& scores, bool save, cuda::Saves saves, cudaStream_t stream) {
   const Options& options = scores.options;
   const Sizes& size = scores.size;
   const ScalarType dtype = arithmetic(scores.dtype);
   Tensor score = new_tensor(*scores.own[0], {size[0]}, dtype);
-  Tensor saved = new_tensor(
-      *scores.own[0], save ? Sizes{size[0], scores.planes(weights), size[1], size[2]} : Sizes{0}, dtype);
+  Tensor saved = new_tensor(*scores.own[0], save ? Sizes{size[0], scores.saved_bytes(saves)} : Sizes{0},
+                            ScalarType::Byte);
   cuda::Forward problem{};
   problem.recurrence = options.recurrence;
   problem.pairs = scores.pairs();
@@ -94,7 +97,7 @@ std::tuple<Tensor, Tensor> forward(const Scores& scores, bool save, bool weights
   problem.one_for_all = one_for_all(*scores.own[1], *scores.own[2]);
   problem.score = score.data_ptr();
   problem.saved = save ? saved.data_ptr() : nullptr;
-  problem.weights = weights;
+  problem.saves = saves;
   const Tensor workspace = workspace_for(problem, score);
   check_launch(cuda::forward(problem, stream));
   return {score, saved};
@@ -105,7 +108,7 @@ std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert
                                        bool anchored, bool costs, bool save) {
   return on_device("softdp::fsd_forward", match, [&](cudaStream_t stream) {
     const Scores scores(fsd(gamma, anchored, costs), match, match, insert, del, x_lengths, y_lengths);
-    return forward(scores, save, false, stream);
+    return forward(scores, save, cuda::Saves::kGradients, stream);
   });
 }
 
@@ -113,7 +116,7 @@ std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const Optional&
                                        const Optional& y_lengths, double threshold, double gamma, bool save) {
   return on_device("softdp::lcs_forward", similarity, [&](cudaStream_t stream) {
     const Scores scores(lcs(gamma, threshold), similarity, similarity, "similarity", x_lengths, y_lengths);
-    return forward(scores, save, false, stream);
+    return forward(scores, save, cuda::Saves::kGradients, stream);
   });
 }
 
@@ -121,9 +124,9 @@ std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const Optional&
 
 using Gradients = std::tuple<Tensor, Tensor, Tensor>;
 
-void check_gradient(const Tensor& grad, const Tensor& saved, const Sizes& size) {
+void check_gradient(const Tensor& grad, const Tensor& saved, const Sizes& size, ScalarType dtype) {
   STD_TORCH_CHECK(is_beside(grad, saved) && grad.dim() == 1 && grad.size(0) == size[0] &&
-                      grad.scalar_type() == saved.scalar_type(),
+                      grad.scalar_type() == arithmetic(dtype),
                   "the scores' gradient must have shape (", size[0], ",), their dtype and their device");
 }
 
@@ -132,11 +135,11 @@ Gradients backward(const Scores& scores, const Tensor& grad, const Tensor& saved
                    bool visits, cudaStream_t stream) {
   static constexpr const char* kNames[] = {"match", "insert", "delete"};
   const Sizes& size = scores.size;
-  STD_TORCH_CHECK(saved.scalar_type() == arithmetic(scores.dtype), "the saved weights are of another dtype");
+  const int64_t bytes = scores.saved_bytes(visits ? cuda::Saves::kWeights : cuda::Saves::kGradients);
   STD_TORCH_CHECK(
-      saved.is_contiguous() && saved.numel() == size[0] * scores.planes(visits) * size[1] * size[2],
+      saved.scalar_type() == ScalarType::Byte && saved.is_contiguous() && saved.numel() == size[0] * bytes,
       "the saved weights do not belong to these scores: were they saved (save=True)?");
-  check_gradient(grad, saved, size);
+  check_gradient(grad, saved, size, scores.dtype);
   const Tensor grad_score = torch::stable::contiguous(grad);
   cuda::Backward problem{};
   problem.recurrence = scores.options.recurrence;
@@ -177,7 +180,7 @@ Tensor lcs_backward(const Tensor& grad, const Tensor& given, const Tensor& simil
   return on_device("softdp::lcs_backward", given, [&](cudaStream_t stream) {
     const Scores scores(lcs(gamma, threshold), given, similarity, "similarity", x_lengths, y_lengths);
     // Of tiny pairs the gradient was saved; visits take weights.
-    const Tensor saved = visits ? std::get<1>(forward(scores, true, true, stream)) : given;
+    const Tensor saved = visits ? std::get<1>(forward(scores, true, cuda::Saves::kWeights, stream)) : given;
     return std::get<0>(backward(scores, grad, saved, {true, false, false}, visits, stream));
   });
 }
@@ -193,12 +196,12 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
   const ScalarType dtype = scores.dtype;
   STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
                   "the second order is computed in float64 or float32");
-  const auto [score, weights] = forward(scores, true, true, stream);
-  check_gradient(grad, weights, size);
+  const auto [score, weights] = forward(scores, true, cuda::Saves::kFullWeights, stream);
+  check_gradient(grad, weights, size, dtype);
   const Tensor grad_score = torch::stable::contiguous(grad);
   Tensor tangent = new_tensor(weights, {size[0]}, dtype);
   const Tensor tangents =
-      new_tensor(weights, {weights.size(0), weights.size(1), weights.size(2), weights.size(3)}, dtype);
+      new_tensor(weights, {size[0], scores.saved_bytes(cuda::Saves::kFullWeights)}, ScalarType::Byte);
   cuda::TangentSweep there{};
   there.recurrence = scores.options.recurrence;
   there.type = type_of(dtype, "the scores");
@@ -273,7 +276,7 @@ struct Gapped {
                                             double gamma, bool save) {
     return on_device(Names::kForward, match, [&](cudaStream_t stream) {
       const Scores scores(options(gamma), match, match, insert, del, x_lengths, y_lengths);
-      return softdp::forward(scores, save, false, stream);
+      return softdp::forward(scores, save, cuda::Saves::kGradients, stream);
     });
   }
   static Gradients backward(const Tensor& grad, const Tensor& saved, const Tensor& match,

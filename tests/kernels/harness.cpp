@@ -73,7 +73,7 @@ int64_t run_forward(const std::string& recurrence, const std::string& dtype, con
                     const std::string& start, bool costs, const std::array<uintptr_t, 5>& boundary,
                     const std::array<Strided, 3>& tables, bool shared_gap,
                     const std::pair<bool, bool>& one_for_all, bool gaps_in_value_type, uintptr_t score,
-                    uintptr_t saved, bool weights, uintptr_t workspace, int64_t bytes) {
+                    uintptr_t saved, int saves, uintptr_t workspace, int64_t bytes) {
   Forward p{};
   p.recurrence = recurrence_of(recurrence);
   p.pairs = pairs(size, x, y);
@@ -90,7 +90,7 @@ int64_t run_forward(const std::string& recurrence, const std::string& dtype, con
   p.one_for_all = {one_for_all.first, one_for_all.second};
   p.score = pointer<void>(score);
   p.saved = pointer<void>(saved);
-  p.weights = weights;
+  p.saves = Saves(saves);
   if (bytes < 0) return workspace_bytes(p);
   with_workspace(p, workspace, bytes, [&] { return forward(p, nullptr); });
   return 0;
@@ -216,10 +216,10 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("products", &products, "Likewise, its way back.");
   m.def("features", &features, "Likewise, scores of features and their gradients.");
   m.def("scale", &scale, "Gradients times those of their scores.");
-  m.def("planes",
-        [](const std::string& recurrence, bool shared_gap, bool weights, int64_t rows, int64_t columns) {
-          return planes(recurrence_of(recurrence), shared_gap, weights, rows, columns);
-        });
+  m.def("planes", [](const std::string& recurrence, const std::string& type, bool shared_gap, int saves,
+                     int64_t rows, int64_t columns) {
+    return planes(recurrence_of(recurrence), type_of(type), shared_gap, Saves(saves), rows, columns);
+  });
   m.def(
       "schedule",
       [](const std::string& order, unsigned resident, unsigned seed, size_t shared_kib) {

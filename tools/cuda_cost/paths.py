@@ -1,8 +1,8 @@
 """The way that a warp usually takes through the loop over chunks of 16 steps.
 
 What the scores are decides which way a branch goes. The rules say what is usual: copies are wide, all lanes
-are inside the table, edges come from the warp above through shared memory, nobody has to wait, and scores are
-no costs.
+are inside the table, edges come from the warp above through shared memory, nobody has to wait, exponents keep
+their base, scores are no costs, and nothing is summed by column.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Paths:
     def chunk_loop(self) -> int | None:
         """Where the loop over chunks begins: the longest one that waits for copies and shuffles."""
         best, head = 0, None
-        for index, one in enumerate(self.code):
+        for index, one in enumerate(self.code[: self._end()]):
             if not one.is_branch or self.function.target(index) >= index:
                 continue
             begin = self.function.target(index)
@@ -53,6 +53,11 @@ class Paths:
                 best, head = index - begin, begin
         return head
 
+    def _end(self) -> int:
+        """Where the code begins that is taken by warps whose lanes are apart: it jumps back to all places."""
+        apart = [self.function.labels[one.label] for one in self.code if one.name == "BRA.DIV"]
+        return min(apart, default=len(self.code))
+
     def sides(self, index: int, head: int) -> tuple[list[Instruction], list[Instruction]]:
         """What only the way straight on does before the ways of a branch meet, and what only the other."""
         stop = {head, index}
@@ -60,15 +65,16 @@ class Paths:
         pick = lambda indices: [self.code[k] for k in sorted(indices)]  # noqa: E731
         return pick(on - away), pick(away - on)
 
-    def usual(self, head: int, longest: int = 6000) -> list[Instruction]:
-        """The instructions of one chunk, from the head of the loop to its next turn."""
+    def usual(self, head: int, stores: int, longest: int = 6000) -> list[Instruction]:
+        """The instructions of one chunk, from the head of the loop to its next turn, with so many stores."""
+        self.looped = self._inside_loops(head)
         way, index = [], head
         while len(way) < longest:
             one = self.code[index]
             way.append(one)
             if not one.is_branch:
                 index += 1
-            elif one.is_conditional and not self._is_taken(index, head):
+            elif one.is_conditional and not self._is_taken(index, head, _stores(way) >= 4 * stores):
                 index += 1
             else:
                 index = self.function.target(index)
@@ -76,39 +82,52 @@ class Paths:
                 return way
         raise ValueError(f"{self.function.name}: no way back to the head of the loop over chunks")
 
-    def _is_taken(self, index: int, head: int) -> bool:
-        """Whether the branch at `index` is taken, as a rule."""
+    def _inside_loops(self, head: int) -> set[int]:
+        """The addresses of instructions in loops inside the one that begins at `head`."""
+        inside: set[int] = set()
+        for index, one in enumerate(self.code[: self._end()]):
+            if one.is_branch and head < self.function.target(index) <= index:
+                inside |= {other.address for other in self.code[self.function.target(index) : index + 1]}
+        return inside
+
+    def _is_taken(self, index: int, head: int, has_stored: bool) -> bool:
+        """Whether the branch at `index` is taken, as a rule. has_stored: all stores of the chunk are done."""
         target = self.function.target(index)
         if target == head:
             return True
         on, away = self.sides(index, head)
+        if self._steps(on) != self._steps(away):
+            return self._steps(away)
+        if self._steps(on) and self._steps(away):
+            return len(away) < len(on)
+        if has_stored and _stores(on) != _stores(away) and min(_stores(on), _stores(away)) == 0:
+            return _stores(on) > 0
         if (_narrow(on) or _wide(on)) and (_narrow(away) or _wide(away)) and _narrow(on) != _narrow(away):
             return _narrow(away) < _narrow(on)
-        for rare in (_spins, _negates, _waits_for_the_device, _loads_an_edge):
+        for rare in (self._sums_columns, _waits, _negates, _changes_the_base, _takes_or_gives_an_edge):
             if rare(on) != rare(away):
                 return rare(on)
-        if _shuffles(on) >= 8 and _shuffles(away) >= 8:
-            if self._has_loop(on) != self._has_loop(away):
-                return self._has_loop(on)
-            return len(away) < len(on)
+        if _copies(on) != _copies(away):
+            return _copies(away)
         return not on and bool(away) and target > index
 
-    def _has_loop(self, side: list[Instruction]) -> bool:
-        """Whether it makes its steps in a loop."""
-        inside = {one.address for one in side}
-        for one in side:
-            if not one.is_branch:
-                continue
-            begin = self.code[self.function.labels[one.label]].address
-            if begin in inside and begin <= one.address:
-                if _shuffles([other for other in side if begin <= other.address <= one.address]):
-                    return True
-        return False
+    def _steps(self, side: list[Instruction]) -> bool:
+        """It makes the steps of a chunk, in no loop."""
+        return _shuffles([one for one in side if one.address not in self.looped]) >= 8
+
+    def _sums_columns(self, side: list[Instruction]) -> bool:
+        """It makes a few steps in a loop."""
+        return 0 < _shuffles(side) == _shuffles([one for one in side if one.address in self.looped])
 
 
-def _spins(side: list[Instruction]) -> bool:
-    """It sleeps, since a flag is not up yet. The first look at the flag is no part of it."""
-    return any(one.opcode == "NANOSLEEP" for one in side[:3])
+def _waits(side: list[Instruction]) -> bool:
+    """It sleeps, since a flag is not up yet."""
+    return any(one.opcode == "NANOSLEEP" for one in side) and not _shuffles(side)
+
+
+def _changes_the_base(side: list[Instruction]) -> bool:
+    """It looks for the first lane that is live."""
+    return any(one.opcode in ("FLO", "BREV") for one in side)
 
 
 def _negates(side: list[Instruction]) -> bool:
@@ -118,15 +137,19 @@ def _negates(side: list[Instruction]) -> bool:
     return len(side) < 200 and {"LDS", "STS"} <= opcodes and signs >= 4 and not opcodes & {"SHFL", *COPIES}
 
 
-def _waits_for_the_device(side: list[Instruction]) -> bool:
-    """It hands a row to another block."""
-    return len(side) < 40 and any(one.opcode == "MEMBAR" and "GPU" in one.name for one in side)
+def _takes_or_gives_an_edge(side: list[Instruction]) -> bool:
+    """It loads the row above from global memory, or hands its own to another block."""
+    moves = any(one.opcode in ("LDG", "LD", "STG", "ST", "MEMBAR") for one in side)
+    return len(side) <= 40 and moves and not _shuffles(side) and not _wide(side)
 
 
-def _loads_an_edge(side: list[Instruction]) -> bool:
-    """It loads the row above from global memory."""
-    loads = any(one.opcode in ("LDG", "LD") for one in side)
-    return len(side) <= 14 and loads and not any(one.opcode == "SHFL" for one in side)
+def _copies(side: list[Instruction]) -> bool:
+    """It fetches a block or stores one."""
+    return _wide(side) + _narrow(side) >= 4
+
+
+def _stores(side: list[Instruction]) -> int:
+    return sum(one.opcode == "STG" and (".128" in one.name or ".64" in one.name) for one in side)
 
 
 def _shuffles(side: list[Instruction]) -> int:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from .launches import CHUNK, STRIP, WARPS, Chunk, blocks_at_once, of_many_pairs, of_one_pair
+from .launches import CHUNK, LEAD, STRIP, WARPS, Chunk, blocks_at_once, of_many_pairs, of_one_pair
 from .listing import Function
 from .paths import Paths
 from .resources import Kernel
@@ -15,8 +15,7 @@ from .warp import chunk_cycles
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 LONG, MANY = (1, 4096), (264, 512)  # pairs, steps of both sequences
 
-RING, PITCH = 64, 68  # columns of an array in shared memory: csrc/cuda/blocks.h
-ARRAY = (STRIP * PITCH - 4) * 4  # bytes, of float
+ARRAY = 2 * STRIP * (CHUNK + 4) * 4  # bytes of two buffers of windows, of float: csrc/cuda/blocks.h
 EDGE = {"forward": 16, "backward": 4}  # bytes of what a strip hands down
 
 
@@ -31,21 +30,25 @@ class Case(NamedTuple):
     bytes: int  # of a cell in global memory, read and written
 
     @property
+    def stores(self) -> int:
+        """The tables that the sweep writes: weights, or the gradients by scores."""
+        return 2 if (self.case, self.sweep) == ("fsd", "backward") else 1
+
+    @property
     def shared(self) -> int:
         """Bytes of shared memory of a block: BandMemory of csrc/cuda/bands.h."""
-        edge = EDGE[self.sweep]
-        of_a_warp = RING * edge + 2 * CHUNK * edge + 16
-        return 16 + WARPS * (of_a_warp + self.arrays * ARRAY)
+        edges = (WARPS + 1) * LEAD * CHUNK * EDGE[self.sweep]
+        return edges + WARPS * (CHUNK * 4 + self.arrays * ARRAY) + 16
 
 
 CASES = [
-    Case("fsd", "float32", "forward", "forward_bands<Recipe<Fsd, float, true, 1, 4> >", 2, 16),
-    Case("fsd", "float32", "backward", "backward_bands<float, Fsd>", 2, 16),
-    Case("lcs", "float32", "forward", "forward_bands<Recipe<Lcs, float, true, 0, 0> >", 1, 8),
+    Case("fsd", "float32", "forward", "forward_bands<Recipe<Fsd, float, true, 1, 4, false> >", 2, 12),
+    Case("fsd", "float32", "backward", "backward_bands<float, Fsd>", 2, 12),
+    Case("lcs", "float32", "forward", "forward_bands<Recipe<Lcs, float, true, 0, 0, false> >", 1, 8),
     Case("lcs", "float32", "backward", "backward_bands<float, Lcs>", 1, 8),
-    Case("fsd", "bfloat16", "forward", "forward_bands<Recipe<Fsd, Sixteen, true, 1, 4> >", 2, 12),
-    Case("fsd", "bfloat16", "backward", "backward_bands<Sixteen, Fsd>", 2, 12),
-    Case("lcs", "bfloat16", "forward", "forward_bands<Recipe<Lcs, Sixteen, true, 0, 0> >", 1, 6),
+    Case("fsd", "bfloat16", "forward", "forward_bands<Recipe<Fsd, Sixteen, true, 1, 4, false> >", 2, 8),
+    Case("fsd", "bfloat16", "backward", "backward_bands<Sixteen, Fsd>", 2, 8),
+    Case("lcs", "bfloat16", "forward", "forward_bands<Recipe<Lcs, Sixteen, true, 0, 0, false> >", 1, 6),
     Case("lcs", "bfloat16", "backward", "backward_bands<Sixteen, Lcs>", 1, 6),
 ]
 
@@ -72,7 +75,7 @@ def predicted(functions: dict[str, Function], kernels: list[Kernel]) -> list[Pre
         head = paths.chunk_loop()
         if head is None:
             raise ValueError(f"{case.kernel}: no loop over chunks was found")
-        way = paths.usual(head)
+        way = paths.usual(head, case.stores)
         blocks = blocks_at_once(registers[case.kernel], case.shared)
         chunk = Chunk(len(way), chunk_cycles(way), case.bytes * STRIP * CHUNK)
         times = of_one_pair(*(LONG[1],) * 2, chunk), of_many_pairs(*MANY, MANY[1], chunk, blocks)
