@@ -32,7 +32,7 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
         if _devices.on_gpu(table.device):
             shared_gap = any(t is None for t in args[:count])
             if save:
-                size = (B, row.planes(shared_gap, N, M), N, M)
+                size = (B, row.planes(shared_gap, table.dtype, args[gamma], N, M), N, M)
             return score, score.new_empty(size)
         if save:
             size = (B, saved_bytes(N, M, table.dtype, args[gamma]))

@@ -46,11 +46,17 @@ class Workspace {
   int64_t bytes_ = 0;
 };
 
+inline Regime regime_of(const Forward& p) {
+  return {p.recurrence, p.tables[0].type, p.gamma, p.pairs.rows, p.pairs.columns};
+}
+inline Regime regime_of(const Backward& p) {
+  return {p.recurrence, p.sinks[0].type, p.gamma, p.pairs.rows, p.pairs.columns};
+}
 inline bool is_tiny(const Forward& p) {
-  return is_tiny(p.recurrence, p.pairs.rows, p.pairs.columns) && !p.boundary.any() && !p.weights;
+  return regime_of(p).is_tiny() && !p.boundary.any() && !p.weights;
 }
 inline bool is_tiny(const Backward& p) {
-  return is_tiny(p.recurrence, p.pairs.rows, p.pairs.columns) && !p.weights;
+  return regime_of(p).is_tiny() && !p.weights;
 }
 
 template <class Recurrence, class V, bool kSoft>
@@ -153,6 +159,8 @@ template <class Recurrence, class T>
 Error sweep_forward(const Forward& problem, Stream stream);
 template <class Recurrence, class T>
 Error sweep_backward(const Backward& problem, Stream stream);
+Error sweep_tiny_pairs(const Forward& problem, Stream stream);
+Error scale_tiny_pairs(const Backward& problem, Stream stream);
 template <class Recurrence, class V>
 Error sweep_tangents(const TangentSweep& problem, Stream stream);
 template <class Recurrence, class V>

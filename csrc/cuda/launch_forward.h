@@ -2,7 +2,6 @@
 #pragma once
 #include "forward_bands.h"
 #include "launch.h"
-#include "tiny.h"
 
 namespace softdp::cuda {
 
@@ -29,20 +28,6 @@ ForwardArguments<R> forward_arguments(const Forward& p) {
 template <class R>
 Error launch_forward(const Forward& p, Stream stream) {
   return launch_bands(forward_bands<R>, R::kArrays, forward_arguments<R>(p), stream);
-}
-
-template <class R>
-Error launch_tiny(const Forward& p, Stream stream) {
-  using State = typename R::Max::Wide::State;
-  const int group = p.pairs.rows <= 8    ? 8
-                    : p.pairs.rows <= 16 ? 16
-                                         : kStripRows,
-            together = kStripRows / group;
-  TinyArguments<R> arguments;
-  static_cast<ForwardArguments<R>&>(arguments) = forward_arguments<R>(p);
-  arguments.group = group;
-  return launch(tiny_pairs<R>, (p.pairs.count + together - 1) / together, kStripRows,
-                sizeof(TinyMemory<typename R::V, State, R::kArrays>), stream, arguments);
 }
 
 inline Gap kind_of(const Table& gap) {
@@ -98,16 +83,12 @@ Error launch_charged(Forward p, Stream stream) {
 
 template <class Recurrence, class T, bool kSoft>
 Error launch_recurrence(const Forward& p, Stream stream) {
-  if constexpr (Recurrence::kTables == 1) {
-    using R = Recipe<Recurrence, T, kSoft, Gap::kNone, Gap::kNone>;
-    return is_tiny(p) ? launch_tiny<R>(p, stream) : launch_forward<R>(p, stream);
-  } else if constexpr (Recurrence::kChargesBoundary) {
+  if constexpr (Recurrence::kTables == 1)
+    return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kNone, Gap::kNone>>(p, stream);
+  else if constexpr (Recurrence::kChargesBoundary)
     return launch_charged<Recurrence, T, kSoft>(p, stream);
-  } else {
-    if (!is_tiny(p)) return launch_gaps<Recurrence, T, kSoft>(p, stream);
-    return p.shared_gap ? launch_tiny<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kShared>>(p, stream)
-                        : launch_tiny<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense>>(p, stream);
-  }
+  else
+    return launch_gaps<Recurrence, T, kSoft>(p, stream);
 }
 template <class Recurrence, class T>
 Error sweep_forward(const Forward& p, Stream stream) {

@@ -1,161 +1,223 @@
-// Pairs of at most 32 by 32 cells: a warp, or a part of one, sweeps a pair forward and back in one launch,
-// all in shared memory. What is saved is the score's gradient, which the backward launch scales.
+// Soft sweeps in float of pairs of at most 32 by 32 cells: score and gradient in one launch.
+//
+// All threads of a block load the scores and exponentiate them. Then one warp sweeps the prefixes, and at the
+// same time another one the suffixes of the paths:
+//
+//   alpha(i,j) = D(i,j) alpha(i-1,j-1) + I(i,j) alpha(i-1,j) + L(i,j) alpha(i,j-1)
+//   beta(i,j)  = D(i+1,j+1) beta(i+1,j+1) + I(i+1,j) beta(i+1,j) + L(i,j+1) beta(i,j+1),   beta(n,m) = 1
+//
+// D, I and L are the exponentials of what the moves into a cell add: match, insert and delete. Then all
+// threads make the gradients, cell by cell: the share of the paths that make a move is alpha * move * beta /
+// Z, with Z = alpha(n,m). All of these numbers are positive, so that nothing cancels. The saved gradients are
+// those of the score; the backward launch scales them (scale.h).
+//
+// A block takes 1, 2 or 4 pairs, as many as have 32 rows together: `group` rows a pair, a power of two. A
+// pair has group + 1 rows of `pitch` places in every array, one more than it may have cells: D, I and L end
+// with a border of moves that nobody makes, alpha begins with the boundary.
 #pragma once
-#include "backward_steps.h"
-#include "forward_bands.h"
+#include "tiny_inputs.h"
 
 namespace softdp::cuda {
 
-// Row r's column c lies at c + r of its row, so that all lanes of a pair are at the same place.
-constexpr int kTinyPitch = 2 * kStripRows + 1;
+// ---- sweeps
+// ------------------------------------------------------------------------------------------------
+
+// Of a lane: its first cell's moves, where that cell's state goes, and where it is: r steps behind, in m
+// columns.
+struct TinyWay {
+  const Power *diagonal, *above, *left;
+  Power* states;
+  int r, m;
+};
+
+// What a cell's state is made of: factors of the three states before it, and its exponent.
+struct TinyStep {
+  float diagonal, above, left;
+  int32_t e;
+  bool is_inside;
+};
+
+// The exponents' sum wraps where a lane is beyond its pair and reads what nobody wrote.
+SOFTDP_DEVICE int32_t plus(int32_t a, int32_t b) {
+  return int32_t(uint32_t(a) + uint32_t(b));
+}
+// p * 2^d for p from 1/2 to 2; d below -124 counts as that. What it is added to has 2^-58 at least.
+SOFTDP_DEVICE float factor(float p, int32_t d) {
+  return bit_cast<float>(plus(bit_cast<int32_t>(p), int32_t(uint32_t(d) << 23)));
+}
+
+// Sweeps a warp's pairs, `steps` antidiagonals; `edge` is above the first row and left of the first column,
+// but for 1 in their corner. The last state of the lane's row.
+//
+// A step's exponent is known before its mantissa, so that two short chains run side by side: maxima of
+// exponents a step ahead, and sums of mantissas. Mantissas are normalised every kChunk steps.
 template <int kStep>
-struct TinyPlaces {
-  int first;
-  SOFTDP_DEVICE explicit TinyPlaces(int first) : first(first) {}
-  SOFTDP_DEVICE TinyPlaces(int row, int t0) : first(row * kTinyPitch + t0) {}
-  template <bool>
-  SOFTDP_DEVICE int at(int i) const {
-    return first + kStep * i;
-  }
-};
-
-template <class V, class State, int kArrays>
-struct TinyMemory {
-  alignas(16) V arrays[kArrays][kStripRows * kTinyPitch];
-  alignas(16) unsigned char above[kChunk * sizeof(State)];
-  alignas(16) unsigned char below[kChunk * sizeof(State)];
-};
-
-template <class R>
-struct TinyArguments : ForwardArguments<R> {
-  int group;  // lanes a pair: 8, 16 or 32, no fewer than its rows
-};
-
-// A lane's pair of n by m cells, its row there, and its group's first row in the arrays.
-struct TinyPair {
-  int64_t pair;
-  int n, m, r, first;
-  SOFTDP_DEVICE int slot(int row, int column) const { return (first + row) * kTinyPitch + column + row; }
-};
-
-// The pair's scores into the arrays.
-template <class R, class Arrays>
-SOFTDP_DEVICE void load_tiny(const TinyArguments<R>& a, const TinyPair& at, Arrays& arrays) {
-  using T = typename R::T;
-  using V = typename R::V;
-  constexpr int kPlanes = R::kArrays;
-  for (int column = at.r; column < at.m; column += a.group)
+SOFTDP_DEVICE Power sweep_tiny(const TinyWay& way, int steps, Power edge) {
+  Power left = edge, diagonal = way.r == 0 ? reached(true) : edge;
+  for (int t0 = 0; t0 < steps; t0 += kChunk) {
+    const int first = kStep * t0, column = t0 - way.r;
+    int32_t e_left = left.e, e_diagonal = diagonal.e;
+    const auto exponents = [&](int q) {
+      const Power d = way.diagonal[first + kStep * q], a = way.above[first + kStep * q],
+                  l = way.left[first + kStep * q];
+      int32_t up = shuffle_up(e_left);
+      if (way.r == 0) up = edge.e;
+      const int32_t by_d = plus(e_diagonal, d.e), by_l = plus(e_left, l.e), by_a = plus(up, a.e),
+                    e = larger(larger(bounded(by_d), by_l), by_a), least = plus(e, -124);
+      const auto scaled = [&](float p, int32_t by) { return factor(p, plus(larger(by, least), -e)); };
+      const bool is_inside = unsigned(column + q) < unsigned(way.m);
+      e_diagonal = up;
+      if (is_inside) e_left = e;
+      return TinyStep{scaled(d.p, by_d), scaled(a.p, by_a), scaled(l.p, by_l), e, is_inside};
+    };
+    TinyStep now = exponents(0);
 #pragma unroll
-    for (int i = 0; i < kPlanes; i++) {
-      V* to = &arrays[i][at.slot(0, column)];
-      if constexpr (std::is_same_v<T, V>) {
-        const Table& from = a.tables[i];
-        const T* first = static_cast<const T*>(from.data) + at.pair * from.batch + column * from.column;
-#pragma unroll 4
-        for (int row = 0; row < at.n; row++, first += from.row, to += kTinyPitch + 1)
-          copy_async(to, first, true);
-      } else {
-#pragma unroll 4
-        for (int row = 0; row < at.n; row++, to += kTinyPitch + 1) *to = score_at(a, i, at.pair, row, column);
+    for (int q = 0; q < kChunk; q++) {
+      TinyStep next = now;
+      if (q + 1 < kChunk) next = exponents(q + 1);
+      float up = shuffle_up(left.p);
+      if (way.r == 0) up = edge.p;
+      const float p = fmaf(up, now.above, fmaf(left.p, now.left, diagonal.p * now.diagonal));
+      diagonal.p = up;
+      if (now.is_inside) {
+        left.p = p;
+        way.states[first + kStep * q] = {p, now.e};
       }
+      now = next;
     }
-  copy_async_wait();
-  if (std::is_same_v<T, V> && a.negates())
-    for (int column = at.r; column < at.m; column += a.group)
+    left.e = e_left, diagonal.e = e_diagonal;
+    DeviceFloat<int32_t>::normalize(left.p, left.e);
+    DeviceFloat<int32_t>::normalize(diagonal.p, diagonal.e);
+  }
+  return left;
+}
+
+// kStep 1: prefixes, row by row from the first one; -1: suffixes, from the last one.
+template <class R, int kStep>
+SOFTDP_DEVICE void sweep_pairs(const TinyArguments& a, TinyMemory& memory) {
+  const TinyLayout& layout = a.layout;
+  const int lane = int(threadIdx.x) % kStripRows, pair = lane >> layout.log_group,
+            r = lane & ((1 << layout.log_group) - 1);
+  const Extent size = memory.extent[pair];
+  int steps = size.n + size.m - 1;
+  for (int other = 1 << layout.log_group; other < kStripRows; other *= 2)
+    steps = larger(steps, shuffle_xor(steps, other));
+  const bool has_row = r < size.n;
+  // Seen from the end, a cell's moves are those out of it. Lanes without a row stay near their pair's.
+  const int row = kStep > 0 ? r
+                  : has_row ? size.n - 1 - r
+                            : 0,
+            column = kStep > 0 ? -r : size.m - 1 + r, at = layout.at(pair, row, column), below = layout.pitch,
+            after = 1;
+  const int d = kStep > 0 ? at : at + below + after, i = kStep > 0 ? at : at + below,
+            l = kStep > 0 ? at : at + after, states = kStep > 0 ? at + below + after : at;
+  const Power edge = reached(kStep > 0 && !a.anchored);
+  const TinyWay way{memory.array(0, layout) + d,
+                    memory.array(1, layout) + i,
+                    memory.array(R::kMoves - 1, layout) + l,
+                    memory.array(kStep > 0 ? R::kMoves : R::kMoves + 1, layout) + states,
+                    r,
+                    has_row ? size.m : 0};
+  const Power last = sweep_tiny<kStep>(way, steps, edge);
+  if (kStep > 0 && r == size.n - 1) {
+    const unsigned flags =
+        (memory.flags[0] | memory.flags[1] | memory.flags[2] | memory.flags[3]) >> 2 * pair;
+    const bool dead = last.e <= kTinyDead, spoiled = flags & kSpoiled || (dead && flags & kHides);
+    memory.total[pair] = {last, DeviceFloat<int32_t>::reciprocal(last.p), spoiled ? NAN : 0.0f,
+                          spoiled || dead};
+  }
+}
+
+// ---- results
+// -----------------------------------------------------------------------------------------------
+
+SOFTDP_DEVICE void write_score(const TinyArguments& a, const TinyMemory& memory, int pair, int64_t of_batch,
+                               bool has_cells) {
+  constexpr float kInfinity = float(ScalarCommon::kInfinity);
+  const TinyTotal& total = memory.total[pair];
+  float s = 0;
+  if (!has_cells || memory.extent[pair].n == 0) {
+    const Extent size = extent_of(a.pairs, of_batch);
+    s = size.unfit ? NAN : a.anchored && size.n != size.m ? -kInfinity : 0;
+  } else if (total.is_filled) {
+    s = total.fill == 0 ? -kInfinity : total.fill;
+  } else {
+    s = float((double(log2f(total.z.p)) + double(total.z.e)) * a.unit);
+  }
+  a.score[of_batch] = a.costs ? 0.0f - s : s;  // of no cells 0, not -0
+}
+
+SOFTDP_DEVICE Power operator*(Power a, Power b) {
+  return {a.p * b.p, bounded(a.e + b.e)};
+}
+// x / Z, 0 where it is below what float holds. Of Z itself exactly 1.
+SOFTDP_DEVICE float share_of(Power x, const TinyTotal& total) {
+  const float about = x.p * total.reciprocal, p = fmaf(fmaf(-about, total.z.p, x.p), total.reciprocal, about);
+  const int32_t e = x.e - total.z.e, biased = (bit_cast<int32_t>(p) >> 23) + e;
+  return biased > 0 ? factor(p, e) : 0.0f;
+}
+
+// The gradients of a cell within its pair's lengths; of another one any numbers.
+template <class R>
+SOFTDP_DEVICE void gradients_of(const TinyArguments& a, TinyMemory& memory, const TinyCell& cell,
+                                float (&gradient)[R::kTables]) {
+  const TinyLayout& layout = a.layout;
+  const Power* const alpha = memory.array(R::kMoves, layout);
+  const TinyTotal total = memory.total[cell.pair];
+  const int at = cell.place(layout), below = at + layout.pitch;
+  const Power beta = memory.array(R::kMoves + 1, layout)[at];
+  const auto share = [&](int move, int before) {
+    return share_of(alpha[before] * memory.array(move, layout)[at] * beta, total);
+  };
+  gradient[0] = R::Recurrence::kEveryMove ? share_of(alpha[below + 1] * beta, total) : share(0, at);
+  if constexpr (R::kHasGaps) {
+    const float insert = share(1, at + 1), del = share(R::kMoves - 1, below);
+    gradient[1] = R::kTables == 2 ? insert + del : insert;
+    if (R::kTables == 3) gradient[R::kTables - 1] = del;
+  }
+#pragma unroll
+  for (int i = 0; i < R::kTables; i++)
+    if (total.is_filled) gradient[i] = total.fill;
+}
+
+// The gradients of every cell, 0 beyond the pair's lengths.
+template <class R>
+SOFTDP_DEVICE void store_tiny(const TinyArguments& a, TinyMemory& memory) {
+  const TinyLayout& layout = a.layout;
+  const int N = int(a.pairs.rows), M = int(a.pairs.columns);
 #pragma unroll 1
-      for (int i = 0; i < kPlanes; i++) {
-        V* to = &arrays[i][at.slot(0, column)];
-        for (int row = 0; row < at.n; row++, to += kTinyPitch + 1) *to = -*to;
-      }
-  sync_warp();
-}
-
-// The gradients of the pair's score out of them: 0 without a path, NaN of a spoiled pair.
-template <class R, class Arrays>
-SOFTDP_DEVICE void store_tiny(const TinyArguments<R>& a, const TinyPair& at, typename R::V value,
-                              const Arrays& arrays) {
-  using V = typename R::V;
-  constexpr int kPlanes = R::kArrays;
-  const int64_t N = a.pairs.rows, M = a.pairs.columns;
-  const bool dead = value == -ScalarCommon::kInfinity, bad = value != value;
-  for (int column = at.r; column < M; column += a.group)
+  for (int begin = 0; begin * layout.rows_at_once() < kStripRows; begin += kAbreast)
 #pragma unroll
-    for (int i = 0; i < kPlanes; i++) {
-      V* to = a.saved + (at.pair * kPlanes + i) * N * M + column;
-      const V* from = &arrays[i][at.slot(0, column)];
-      const int there = dead || column >= at.m ? 0 : at.n;
-#pragma unroll 4
-      for (int row = 0; row < int(N); row++, to += M, from += kTinyPitch + 1)
-        *to = row >= there ? V(0) : bad ? V(NAN) : *from;
+    for (int k = 0; k < kAbreast; k++) {
+      const TinyCell cell(a.pairs, layout, begin + k);
+      const bool is_in = cell.is_in(memory.extent[cell.pair]);
+      float gradient[R::kTables];
+      gradients_of<R>(a, memory, cell, gradient);
+      float* const to = a.saved + cell.of_batch * (R::kTables * N * M) + (cell.row * M + cell.column);
+#pragma unroll
+      for (int i = 0; i < R::kTables; i++) to[i * N * M] = is_in ? gradient[i] : 0.0f;
     }
 }
 
 template <class R>
-SOFTDP_KERNEL_BLOCKS(kStripRows, R::kTinyBlocks)
-tiny_pairs(const TinyArguments<R> a) {
-  using V = typename R::V;
-  using Wide = typename R::Max::Wide;
-  using State = typename Wide::State;
-  constexpr int kPlanes = R::kArrays;  // scores in, gradients out
-  using Block = TinyMemory<V, State, kPlanes>;
+SOFTDP_KERNEL(kTinyThreads)
+tiny_pairs(const TinyArguments a) {
   SOFTDP_SHARED(raw);
-  Block& block = *reinterpret_cast<Block*>(raw);
-
-  const int lane = int(threadIdx.x), group = a.group, r = lane % group, first = lane - r;
-  const int64_t pair = int64_t(blockIdx.x) * (kStripRows / group) + lane / group;
-  const bool present = pair < a.pairs.count;
-  const Extent size = present ? extent_of(a.pairs, pair) : Extent{0, 0, true};
-  const int n = size.m ? size.n : 0, m = size.n ? size.m : 0;
-  const TinyPair at{pair, n, m, r, first};
-  load_tiny(a, at, block.arrays);
-  Memory<V> memory{};
-#pragma unroll
-  for (int i = 0; i < kPlanes; i++) memory.array[i] = block.arrays[i];
-  const Lane where{lane, r, r < n ? m : 0};
-  ForwardStrip<R, false, TinyPlaces<1>> strip{a, memory};
-  strip.lane = where;
-  strip.rows = kStripRows;
-  strip.above = block.above;
-  strip.below = block.below;
-  strip.left = boundary_state<Wide>(a.k, r < n && a.start != Start::kAnchored);
-  strip.diagonal = boundary_state<Wide>(a.k, r == 0);
-  int total = n + m - 1;
-  for (int other = kStripRows / 2; other > 0; other /= 2) {
-    const int theirs = shuffle_xor(total, other);
-    total = theirs > total ? theirs : total;
+  TinyMemory& memory = *reinterpret_cast<TinyMemory*>(raw);
+  const int thread = int(threadIdx.x), warp = thread / kStripRows;
+  const bool has_cells = a.pairs.rows > 0 && a.pairs.columns > 0;
+  let_next_begin();
+  if (has_cells) {
+    load_tiny<R>(a, memory);
+    sync_block();
+    if (warp == 0) sweep_pairs<R, 1>(a, memory);
+    if (warp == 1 && a.saved) sweep_pairs<R, -1>(a, memory);
+    sync_block();
   }
-  for (int t0 = 0; t0 < total; t0 += kChunk)
-    strip.chunk(t0, total - t0 < kChunk ? total - t0 : kChunk, int(a.pairs.columns));
-
-  const unsigned mine = (group == kStripRows ? 0xffffffffu : (1u << group) - 1) << first;
-  const V at_end = shuffle_from(V(value_of(strip.left, a.unit)), first + (n > 0 ? n - 1 : 0));
-  const bool hides = at_end == -ScalarCommon::kInfinity && n > 0 && hides_a_score(a, pair, n, m, r, group);
-  const bool spoiled = (ballot(strip.is_spoiled() || hides) & mine) != 0;
-  const V value = n == 0 ? empty_score(a, size) : spoiled ? V(NAN) : at_end;
-  if (present && r == 0) a.score[pair] = n == 0 ? value : score_of(value, a.negates());
-  if (!a.saved) return;
-
-  V* array[3];
-#pragma unroll
-  for (int i = 0; i < 3; i++) array[i] = block.arrays[i < kPlanes ? i : 0];
-  GapSums<V> gaps{R::kHasGaps ? Sum::kArray : Sum::kNone, kPlanes == 3 ? Sum::kArray : Sum::kNone,
-                  kPlanes == 2};
-  Adjoints<V> from;
-  V* const above = reinterpret_cast<V*>(block.above);
-  V* const below = reinterpret_cast<V*>(block.below);
-  for (int t0 = 0; t0 < total; t0 += kChunk) {
-    sync_warp();
-    if (lane < kChunk) above[lane] = t0 + lane == 0 ? V(1) : V(0);
-    sync_warp();
-    // Seen from its end: this lane's row is n-1-r, its column at step t m-1-(t-r).
-    const TinyPlaces<-1> places((first + n - 1 - r) * kTinyPitch + n + m - 2 - t0);
-    backward_chunk<true, typename R::Recurrence>(array, places, from, gaps, where, t0, above, below,
-                                                 kStripRows - 1);
-  }
-  sync_warp();
-
-  if (!present) return;
-  store_tiny(a, at, value, block.arrays);
+  const int pair = kTinyThreads - 1 - thread;  // the last warp has no more rows than the others
+  const int64_t of_batch = int64_t(blockIdx.x) * a.layout.pairs() + pair;
+  if (pair < a.layout.pairs() && of_batch < a.pairs.count) write_score(a, memory, pair, of_batch, has_cells);
+  if (has_cells && a.saved) store_tiny<R>(a, memory);
 }
 
 }  // namespace softdp::cuda

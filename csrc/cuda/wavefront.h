@@ -56,6 +56,7 @@ struct Forward {
 struct Backward {
   Recurrence recurrence;
   Pairs pairs;
+  double gamma;            // the forward sweep's
   const void* grad_score;  // V, (B,); null: 1, for weights and gradients of every row and column only
   const void* saved;
   Sink sinks[3];
@@ -101,18 +102,25 @@ struct ProductSweep {
 
 // Small pairs are swept forward and back in one launch, and what is saved is the score's gradient itself, a
 // plane each for match, insert and delete (or their sum, where they share a gap). Others save the weights of
-// their cells, as the recurrence packs them. So do all pairs whose gaps count on the boundary.
-inline bool is_tiny(Recurrence recurrence, int64_t rows, int64_t columns) {
-  return rows <= 32 && columns <= 32 &&
-         with_recurrence(recurrence, [](auto of) { return !decltype(of)::kChargesBoundary; });
-}
-inline int planes(Recurrence recurrence, bool shared_gap, bool weights, int64_t rows, int64_t columns) {
-  return with_recurrence(recurrence, [&](auto of) {
-    using Of = decltype(of);
-    if (weights || !is_tiny(recurrence, rows, columns)) return Of::Packing::kNumbers;
-    return Of::kTables - (Of::kTables == 3 && shared_gap);
-  });
-}
+// their cells, as the recurrence packs them. So do pairs whose gaps count on the boundary, and hard and
+// float64 sweeps of any size.
+struct Regime {
+  Recurrence recurrence;
+  Type type;  // of the scores
+  double gamma;
+  int64_t rows, columns;
+  bool is_tiny() const {
+    return rows <= 32 && columns <= 32 && gamma > 0 && type != Type::kFloat64 &&
+           with_recurrence(recurrence, [](auto of) { return !decltype(of)::kChargesBoundary; });
+  }
+  int planes(bool shared_gap, bool weights) const {
+    return with_recurrence(recurrence, [&](auto of) {
+      using Of = decltype(of);
+      if (weights || !is_tiny()) return Of::Packing::kNumbers;
+      return Of::kTables - (Of::kTables == 3 && shared_gap);
+    });
+  }
+};
 
 int64_t workspace_bytes(const Forward& problem);
 int64_t workspace_bytes(const Backward& problem);

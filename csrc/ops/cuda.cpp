@@ -68,7 +68,8 @@ struct Scores {
   }
   Pairs pairs() const { return lengths.pairs(size); }
   int planes(bool weights) const {
-    return cuda::planes(options.recurrence, shared_gap, weights, size[1], size[2]);
+    const cuda::Regime regime{options.recurrence, tables[0].type, options.gamma, size[1], size[2]};
+    return regime.planes(shared_gap, weights);
   }
 };
 
@@ -141,6 +142,7 @@ Gradients backward(const Scores& scores, const Tensor& grad, const Tensor& saved
   cuda::Backward problem{};
   problem.recurrence = scores.options.recurrence;
   problem.pairs = scores.pairs();
+  problem.gamma = scores.options.gamma;
   problem.grad_score = grad_score.data_ptr();
   problem.saved = saved.data_ptr();
   const auto output = [&](int i) {

@@ -1,0 +1,256 @@
+// Tiny pairs (tiny.h): their numbers, what lies where in shared memory, and the scores' way into it.
+#pragma once
+#include "bands.h"
+
+namespace softdp::cuda {
+
+constexpr int kTinyWarps = 4;
+constexpr int kTinyThreads = kTinyWarps * kStripRows;
+constexpr int kTinyCells = kStripRows * kStripRows / kTinyThreads;  // of a thread, at most
+constexpr int kAbreast = 4;  // cells of a thread that are computed together, without a branch
+constexpr int kMostTogether = 4;
+constexpr int kTinyPad = 2 * kStripRows;  // places before and after the arrays, read by lanes beyond a pair
+
+// A number p * 2^e. An input counts for less than 2^22 in an exponent, and a cell adds two of them, kMove.
+// A live path has at most 63 cells, so that its exponent is above -63 kMove; one of a path that is not
+// allowed is at most kNone + 62 kMove. kTinyDead lies between the two. States are kept at kNone or above, so
+// that the sum of two exponents fits 32 bits.
+struct alignas(8) Power {
+  float p;
+  int32_t e;
+};
+constexpr int32_t kMove = 2 * 4194001;
+constexpr int32_t kNone = -(1 << 30) + (1 << 24);
+constexpr int32_t kTinyDead = -(1 << 29) + (1 << 22);
+// Room for what mantissas add: 2^42 in a chunk.
+static_assert(kNone + 62 * kMove + 256 < kTinyDead && kTinyDead < -63 * kMove - 256, "live is above dead");
+static_assert(int64_t(kNone) - 63 * kMove - 256 > INT32_MIN && 2 * int64_t(kNone) > INT32_MIN, "sums fit");
+
+SOFTDP_DEVICE int32_t larger(int32_t a, int32_t b) {
+  return a > b ? a : b;
+}
+SOFTDP_DEVICE int32_t lesser(int32_t a, int32_t b) {
+  return a < b ? a : b;
+}
+SOFTDP_DEVICE int32_t bounded(int32_t e) {
+  return larger(e, kNone);
+}
+SOFTDP_DEVICE Power no_path() {
+  return {1.0f, kNone};
+}
+SOFTDP_DEVICE Power reached(bool is) {
+  return {1.0f, is ? 0 : kNone};
+}
+
+// kTables: read, and gradients written. kMoves: D, and I and L, together where they are the same.
+template <class Recurrence_, class T_, bool kSharedGap>
+struct TinyRecipe {
+  using Recurrence = Recurrence_;
+  using T = T_;
+  static constexpr int kTables = Recurrence::kTables - (Recurrence::kTables == 3 && kSharedGap);
+  static constexpr int kMoves = kTables == 3 ? 3 : 2;
+  static constexpr bool kHasGaps = Recurrence::kTables > 1;
+  static_assert(!Recurrence::kChargesBoundary, "the boundary is free or anchored");
+};
+
+struct TinyLayout {
+  int log_group, log_width;  // width: a power of two, no less than the columns
+  int pitch;
+  explicit TinyLayout(const Pairs& pairs)
+      : log_group(log_of(pairs.rows)),
+        log_width(log_of(pairs.columns)),
+        pitch((int(pairs.columns) + 2) & -2) {}  // odd less one: rows that lanes read lie in other banks
+  SOFTDP_FN int pairs() const { return kStripRows >> log_group; }
+  SOFTDP_FN int rows_of_pair() const { return (1 << log_group) + 1; }
+  SOFTDP_FN int rows_at_once() const { return kTinyThreads >> log_width; }
+  SOFTDP_FN int places() const { return pairs() * rows_of_pair() * pitch; }
+  SOFTDP_FN int at(int pair, int row, int column) const {
+    return (pair * rows_of_pair() + row) * pitch + column;
+  }
+
+ private:
+  static int log_of(int64_t steps) { return steps <= 8 ? 3 : steps <= 16 ? 4 : 5; }
+};
+
+struct TinyArguments {
+  Pairs pairs;
+  FloatFactor k;
+  double unit;
+  float threshold;
+  bool anchored, costs;
+  Table tables[3];
+  float* score;
+  float* saved;
+  TinyLayout layout;
+};
+
+// Of a pair: Z, the reciprocal of its mantissa, and whether the gradient is `fill` instead of what the sums
+// say.
+struct TinyTotal {
+  Power z;
+  float reciprocal, fill;
+  bool is_filled;
+};
+
+// What the threads of a block share. The arrays lie behind it: D, I, L (or D and both gaps), alpha, beta.
+struct TinyMemory {
+  Extent extent[kMostTogether];
+  TinyTotal total[kMostTogether];
+  unsigned flags[kTinyWarps];  // by pair two bits, kSpoiled and kHides
+  Power before[kTinyPad];
+  SOFTDP_DEVICE Power* array(int i, const TinyLayout& layout) {
+    return reinterpret_cast<Power*>(this + 1) + i * layout.places();
+  }
+  static size_t bytes(int arrays, const TinyLayout& layout) {
+    return sizeof(TinyMemory) + (size_t(arrays) * layout.places() + kTinyPad) * sizeof(Power);
+  }
+};
+constexpr unsigned kSpoiled = 1, kHides = 2;  // a score is NaN or too large; is finite and counts as -inf
+
+// A thread's k-th cell. Threads side by side take columns side by side. Threads that would lie beyond the
+// table or the batch, and a k beyond the last row, take a cell that another one takes too: they read and
+// write the same numbers at the same places, so that no thread branches.
+struct TinyCell {
+  int pair, row, column;  // pair: of the block's
+  int64_t of_batch;       // the pair
+  SOFTDP_DEVICE TinyCell(const Pairs& pairs, const TinyLayout& layout, int k) {
+    const int thread = int(threadIdx.x), at = thread >> layout.log_width, on = k * layout.rows_at_once(),
+              mask = (1 << layout.log_group) - 1;
+    const int64_t first = int64_t(blockIdx.x) * layout.pairs(), left = pairs.count - first;
+    const int present = left < layout.pairs() ? int(left) : layout.pairs();
+    pair = lesser(((at >> layout.log_group) + (on >> layout.log_group)) & (layout.pairs() - 1), present - 1);
+    row = lesser((at & mask) + (on & mask), int(pairs.rows) - 1);
+    column = lesser(thread & ((1 << layout.log_width) - 1), int(pairs.columns) - 1);
+    of_batch = first + pair;
+  }
+  SOFTDP_DEVICE bool is_in(const Extent& size) const { return (row < size.n) & (column < size.m); }
+  SOFTDP_DEVICE int place(const TinyLayout& layout) const { return layout.at(pair, row, column); }
+};
+
+// ---- scores
+// ------------------------------------------------------------------------------------------------
+
+// A table's bits, and the scores in them. Gaps beside halves may be floats.
+template <class T>
+struct TinyTable {
+  const char* data;
+  int64_t batch, row, column;  // in bytes
+  Type type;
+  SOFTDP_DEVICE explicit TinyTable(const Table& table) : type(table.type) {
+    const int size = is_float() ? 4 : 2;
+    data = static_cast<const char*>(table.data);
+    batch = table.batch * size, row = table.row * size, column = table.column * size;
+  }
+  SOFTDP_DEVICE bool is_float() const { return std::is_same_v<T, float> || type == Type::kFloat32; }
+  SOFTDP_DEVICE uint32_t bits(const TinyCell& cell) const {
+    const char* const at = data + cell.of_batch * batch + cell.column * column + cell.row * row;
+    return is_float() ? *reinterpret_cast<const uint32_t*>(at) : *reinterpret_cast<const uint16_t*>(at);
+  }
+  SOFTDP_DEVICE float score(uint32_t bits) const {
+    return is_float() ? bit_cast<float>(bits) : value_from<float>(Sixteen{uint16_t(bits)}, type);
+  }
+};
+
+// D, I and L of a cell's scores.
+template <class R>
+SOFTDP_DEVICE void moves_of(const TinyArguments& a, const float (&score)[R::kTables],
+                            Power (&move)[R::kMoves], unsigned& flags) {
+  using Max = typename Maxima<float, true>::Narrow;
+  using Cell = typename R::Recurrence::template Cell<Max>;
+  typename Max::Input input[R::kTables];
+#pragma unroll
+  for (int i = 0; i < R::kTables; i++) {
+    input[i] = Max::input(score[i], a.k);
+    if (Max::spoils(score[i], a.k)) flags |= kSpoiled;
+    if (score[i] < a.k.lowest && score[i] > -float(ScalarCommon::kInfinity)) flags |= kHides;
+  }
+  const auto power = [](typename Max::Input x) {
+    return Power{x.p, x.e > -(1 << 24) ? x.e : kNone};  // two live inputs add up to more, one of -inf to less
+  };
+  const auto ready = Cell::ready(score[0], a.threshold, input[0], input[R::kTables > 1 ? 1 : 0],
+                                 input[R::kTables > 1 ? R::kTables - 1 : 0]);
+  if constexpr (R::kHasGaps) {
+    move[0] = power(ready.match);
+    move[1] = power(ready.insert);
+    if (R::kMoves == 3) move[R::kMoves - 1] = power(ready.del);
+  } else {
+    move[0] = ready.hit ? power(ready.c) : no_path();
+    move[1] = reached(!ready.hit);
+  }
+}
+
+// Instead of D where a cell is beyond the pair's lengths: nobody makes that move, but for the one out of the
+// last cell, into beta(n,m).
+SOFTDP_DEVICE Power move_beyond(int move, const Extent& size, int row, int column) {
+  return reached(move == 0 && row == size.n && column == size.m);
+}
+
+// Moves beyond the table, and alpha's boundary.
+template <class R>
+SOFTDP_DEVICE void make_borders(const TinyArguments& a, TinyMemory& memory, int pair, int first, int step) {
+  const int N = int(a.pairs.rows), M = int(a.pairs.columns);
+  const Extent size = memory.extent[pair];
+  Power* const alpha = memory.array(R::kMoves, a.layout);
+  for (int i = first; i <= kStripRows; i += step) {
+    const int row = a.layout.at(pair, lesser(i, N), 0), column = a.layout.at(pair, 0, lesser(i, M)),
+              below = a.layout.at(pair, N, 0) - a.layout.at(pair, 0, 0);
+#pragma unroll
+    for (int k = 0; k < R::kMoves; k++) {
+      memory.array(k, a.layout)[row + M] = move_beyond(k, size, lesser(i, N), M);
+      memory.array(k, a.layout)[column + below] = move_beyond(k, size, N, lesser(i, M));
+    }
+    alpha[row] = reached(!a.anchored || row == a.layout.at(pair, 0, 0));
+    alpha[column] = reached(!a.anchored || column == row);
+  }
+}
+
+// All scores at once, as exponentials, into the arrays.
+template <class R>
+SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
+  using Scores = TinyTable<typename R::T>;
+  const TinyLayout& layout = a.layout;
+  const int thread = int(threadIdx.x), together = layout.pairs(), share = kTinyWarps << layout.log_group;
+  uint32_t bits[kTinyCells][R::kTables];
+#pragma unroll
+  for (int k = 0; k < kTinyCells; k++)
+#pragma unroll
+    for (int i = 0; i < R::kTables; i++) bits[k][i] = Scores(a.tables[i]).bits(TinyCell(a.pairs, layout, k));
+  if (thread < together) {
+    const int64_t pair = int64_t(blockIdx.x) * together + thread;
+    const Extent size = pair < a.pairs.count ? extent_of(a.pairs, pair) : Extent{0, 0, true};
+    memory.extent[thread] = {size.m ? size.n : 0, size.n ? size.m : 0, size.unfit};
+  }
+  sync_block();
+  make_borders<R>(a, memory, thread / kTinyWarps >> layout.log_group, thread & (share - 1), share);
+  unsigned flags = 0;
+#pragma unroll
+  for (int begin = 0; begin < kTinyCells; begin += kAbreast) {
+    if (begin * layout.rows_at_once() >= kStripRows) break;
+#pragma unroll
+    for (int k = begin; k < begin + kAbreast; k++) {
+      const TinyCell cell(a.pairs, layout, k);
+      const Extent size = memory.extent[cell.pair];
+      const bool is_in = cell.is_in(size);
+      float score[R::kTables];
+#pragma unroll
+      for (int i = 0; i < R::kTables; i++) {
+        score[i] = Scores(a.tables[i]).score(bits[k][i]);
+        if (R::Recurrence::kTakesCosts && a.costs) score[i] = -score[i];
+      }
+      Power move[R::kMoves];
+      unsigned found = 0;
+      moves_of<R>(a, score, move, found);
+      flags |= is_in ? found << 2 * cell.pair : 0;
+#pragma unroll
+      for (int i = 0; i < R::kMoves; i++) {
+        const Power beyond = move_beyond(i, size, cell.row, cell.column);
+        memory.array(i, layout)[cell.place(layout)] = {is_in ? move[i].p : beyond.p,
+                                                       is_in ? move[i].e : beyond.e};
+      }
+    }
+  }
+  flags = any_bits(flags);
+  if (thread % kStripRows == 0) memory.flags[thread / kStripRows] = flags;
+}
+
+}  // namespace softdp::cuda
