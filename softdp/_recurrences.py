@@ -66,7 +66,8 @@ class Recurrence(NamedTuple):
 def _planes_with_gaps(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: int, columns: int) -> int:
     if shared_gap or dtype == torch.float64 or not gamma > 0:
         return 2
-    return torch.sym_ite(torch.sym_max(rows, columns) <= TINY, 3, 2)
+    count: int = torch.sym_ite(torch.sym_max(rows, columns) <= TINY, 3, 2)
+    return count
 
 
 def _two_planes(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: int, columns: int) -> int:

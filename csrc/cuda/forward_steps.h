@@ -33,6 +33,8 @@ struct Recipe {
                                  : sizeof(V) == 8                                   ? 1
                                  : kArrays == 3 || (kArrays == 2 && sizeof(T) == 2) ? 2
                                                                                     : 3;
+  // And warps, where a pair is tiny.
+  static constexpr int kTinyBlocks = !kSoft_ && kArrays == 2 ? 28 : 1;
   // Whether array i holds scores, or only what is saved.
   static constexpr SOFTDP_FN bool is_loaded(int i) {
     return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);

@@ -19,8 +19,7 @@
 
 namespace softdp::cuda {
 
-// ---- sweeps
-// ------------------------------------------------------------------------------------------------
+// ---- sweeps -------------------------------------------------------------------------------------------
 
 // Of a lane: its first cell's moves, where that cell's state goes, and where it is: r steps behind, in m
 // columns.
@@ -34,62 +33,64 @@ struct TinyWay {
 struct TinyStep {
   float diagonal, above, left;
   int32_t e;
-  bool is_inside;
 };
 
 // The exponents' sum wraps where a lane is beyond its pair and reads what nobody wrote.
 SOFTDP_DEVICE int32_t plus(int32_t a, int32_t b) {
   return int32_t(uint32_t(a) + uint32_t(b));
 }
-// p * 2^d for p from 1/2 to 2; d below -124 counts as that. What it is added to has 2^-58 at least.
-SOFTDP_DEVICE float factor(float p, int32_t d) {
-  return bit_cast<float>(plus(bit_cast<int32_t>(p), int32_t(uint32_t(d) << 23)));
+// p * 2^(by - e) for by <= e; p is between 1/2 and 2. Less than 2^-124 p counts as that, which changes
+// nothing: what it is added to has 2^-17 at least.
+SOFTDP_DEVICE float factor(float p, int32_t by, int32_t e) {
+  const uint32_t apart = uint32_t(e) - uint32_t(by), least = apart < 124u ? apart : 124u;
+  return bit_cast<float>(bit_cast<uint32_t>(p) - (least << 23));
 }
 
 // Sweeps a warp's pairs, `steps` antidiagonals; `edge` is above the first row and left of the first column,
-// but for 1 in their corner. The last state of the lane's row.
+// but for 1 in their corner.
 //
 // A step's exponent is known before its mantissa, so that two short chains run side by side: maxima of
-// exponents a step ahead, and sums of mantissas. Mantissas are normalised every kChunk steps.
+// exponents a step ahead, and sums of mantissas. Mantissas are normalised every kTinyChunk steps.
 template <int kStep>
-SOFTDP_DEVICE Power sweep_tiny(const TinyWay& way, int steps, Power edge) {
-  Power left = edge, diagonal = way.r == 0 ? reached(true) : edge;
-  for (int t0 = 0; t0 < steps; t0 += kChunk) {
-    const int first = kStep * t0, column = t0 - way.r;
-    int32_t e_left = left.e, e_diagonal = diagonal.e;
+SOFTDP_DEVICE void sweep_tiny(const TinyWay& way, int steps, Power edge) {
+  // A lane that has not begun keeps its left and diagonal states. `last` is for the lane below.
+  Power left = edge, diagonal = way.r == 0 ? reached(true) : edge, last = edge;
+  const uint64_t inside = ((uint64_t(1) << way.m) - 1) << way.r;  // by steps
+  for (int t0 = 0; t0 < steps; t0 += kTinyChunk) {
+    const int first = kStep * t0;
+    const uint32_t now_inside = uint32_t(inside >> t0);
+    int32_t e_left = left.e, e_diagonal = diagonal.e, e_last = last.e;
     const auto exponents = [&](int q) {
       const Power d = way.diagonal[first + kStep * q], a = way.above[first + kStep * q],
                   l = way.left[first + kStep * q];
-      int32_t up = shuffle_up(e_left);
+      int32_t up = shuffle_up(e_last);
       if (way.r == 0) up = edge.e;
       const int32_t by_d = plus(e_diagonal, d.e), by_l = plus(e_left, l.e), by_a = plus(up, a.e),
-                    e = larger(larger(bounded(by_d), by_l), by_a), least = plus(e, -124);
-      const auto scaled = [&](float p, int32_t by) { return factor(p, plus(larger(by, least), -e)); };
-      const bool is_inside = unsigned(column + q) < unsigned(way.m);
-      e_diagonal = up;
-      if (is_inside) e_left = e;
-      return TinyStep{scaled(d.p, by_d), scaled(a.p, by_a), scaled(l.p, by_l), e, is_inside};
+                    e = larger(larger(bounded(by_d), by_l), by_a);
+      e_diagonal = now_inside & 1u << q ? up : e_diagonal;
+      e_left = now_inside & 1u << q ? e : e_left;
+      e_last = e;
+      return TinyStep{factor(d.p, by_d, e), factor(a.p, by_a, e), factor(l.p, by_l, e), e};
     };
     TinyStep now = exponents(0);
 #pragma unroll
-    for (int q = 0; q < kChunk; q++) {
+    for (int q = 0; q < kTinyChunk; q++) {
       TinyStep next = now;
-      if (q + 1 < kChunk) next = exponents(q + 1);
-      float up = shuffle_up(left.p);
+      if (q + 1 < kTinyChunk) next = exponents(q + 1);
+      float up = shuffle_up(last.p);
       if (way.r == 0) up = edge.p;
       const float p = fmaf(up, now.above, fmaf(left.p, now.left, diagonal.p * now.diagonal));
-      diagonal.p = up;
-      if (now.is_inside) {
-        left.p = p;
-        way.states[first + kStep * q] = {p, now.e};
-      }
+      diagonal.p = now_inside & 1u << q ? up : diagonal.p;
+      left.p = now_inside & 1u << q ? p : left.p;
+      last.p = p;
+      if (now_inside & 1u << q) way.states[first + kStep * q] = {p, now.e};
       now = next;
     }
     left.e = e_left, diagonal.e = e_diagonal;
     DeviceFloat<int32_t>::normalize(left.p, left.e);
     DeviceFloat<int32_t>::normalize(diagonal.p, diagonal.e);
+    last = left;  // the two differ where nobody asks
   }
-  return left;
 }
 
 // kStep 1: prefixes, row by row from the first one; -1: suffixes, from the last one.
@@ -118,8 +119,9 @@ SOFTDP_DEVICE void sweep_pairs(const TinyArguments& a, TinyMemory& memory) {
                     memory.array(kStep > 0 ? R::kMoves : R::kMoves + 1, layout) + states,
                     r,
                     has_row ? size.m : 0};
-  const Power last = sweep_tiny<kStep>(way, steps, edge);
+  sweep_tiny<kStep>(way, steps, edge);
   if (kStep > 0 && r == size.n - 1) {
+    const Power last = way.states[r + size.m - 1];
     const unsigned flags =
         (memory.flags[0] | memory.flags[1] | memory.flags[2] | memory.flags[3]) >> 2 * pair;
     const bool dead = last.e <= kTinyDead, spoiled = flags & kSpoiled || (dead && flags & kHides);
@@ -128,8 +130,7 @@ SOFTDP_DEVICE void sweep_pairs(const TinyArguments& a, TinyMemory& memory) {
   }
 }
 
-// ---- results
-// -----------------------------------------------------------------------------------------------
+// ---- results ------------------------------------------------------------------------------------------
 
 SOFTDP_DEVICE void write_score(const TinyArguments& a, const TinyMemory& memory, int pair, int64_t of_batch,
                                bool has_cells) {
@@ -147,14 +148,10 @@ SOFTDP_DEVICE void write_score(const TinyArguments& a, const TinyMemory& memory,
   a.score[of_batch] = a.costs ? 0.0f - s : s;  // of no cells 0, not -0
 }
 
-SOFTDP_DEVICE Power operator*(Power a, Power b) {
-  return {a.p * b.p, bounded(a.e + b.e)};
-}
-// x / Z, 0 where it is below what float holds. Of Z itself exactly 1.
-SOFTDP_DEVICE float share_of(Power x, const TinyTotal& total) {
-  const float about = x.p * total.reciprocal, p = fmaf(fmaf(-about, total.z.p, x.p), total.reciprocal, about);
-  const int32_t e = x.e - total.z.e, biased = (bit_cast<int32_t>(p) >> 23) + e;
-  return biased > 0 ? factor(p, e) : 0.0f;
+// p * 2^e, 0 where that is below what float holds.
+SOFTDP_DEVICE float number_of(float p, int32_t e) {
+  const int32_t bits = bit_cast<int32_t>(p);
+  return (bits >> 23) + e > 0 ? bit_cast<float>(plus(bits, int32_t(uint32_t(e) << 23))) : 0.0f;
 }
 
 // The gradients of a cell within its pair's lengths; of another one any numbers.
@@ -166,18 +163,26 @@ SOFTDP_DEVICE void gradients_of(const TinyArguments& a, TinyMemory& memory, cons
   const TinyTotal total = memory.total[cell.pair];
   const int at = cell.place(layout), below = at + layout.pitch;
   const Power beta = memory.array(R::kMoves + 1, layout)[at];
-  const auto share = [&](int move, int before) {
-    return share_of(alpha[before] * memory.array(move, layout)[at] * beta, total);
+  const int32_t e = bounded(beta.e - total.z.e);
+  const auto by_move = [&](int move, int before) {
+    const Power from = alpha[before], by = memory.array(move, layout)[at];
+    return number_of(from.p * by.p * (beta.p * total.reciprocal), bounded(from.e + by.e) + e);
   };
-  gradient[0] = R::Recurrence::kEveryMove ? share_of(alpha[below + 1] * beta, total) : share(0, at);
+  if (R::Recurrence::kEveryMove) {
+    const Power through = alpha[below + 1];  // divided so that the last cell's share is exactly 1
+    const float p = through.p * beta.p, about = p * total.reciprocal,
+                exact = fmaf(fmaf(-about, total.z.p, p), total.reciprocal, about);
+    gradient[0] = number_of(exact, through.e + e);
+  } else {
+    gradient[0] = by_move(0, at);
+  }
   if constexpr (R::kHasGaps) {
-    const float insert = share(1, at + 1), del = share(R::kMoves - 1, below);
+    const float insert = by_move(1, at + 1), del = by_move(R::kMoves - 1, below);
     gradient[1] = R::kTables == 2 ? insert + del : insert;
     if (R::kTables == 3) gradient[R::kTables - 1] = del;
   }
 #pragma unroll
-  for (int i = 0; i < R::kTables; i++)
-    if (total.is_filled) gradient[i] = total.fill;
+  for (int i = 0; i < R::kTables; i++) gradient[i] = total.is_filled ? total.fill : gradient[i];
 }
 
 // The gradients of every cell, 0 beyond the pair's lengths.
@@ -185,6 +190,7 @@ template <class R>
 SOFTDP_DEVICE void store_tiny(const TinyArguments& a, TinyMemory& memory) {
   const TinyLayout& layout = a.layout;
   const int N = int(a.pairs.rows), M = int(a.pairs.columns);
+  float* const saved = a.saved + int64_t(blockIdx.x) * (layout.pairs() * R::kTables * N * M);
 #pragma unroll 1
   for (int begin = 0; begin * layout.rows_at_once() < kStripRows; begin += kAbreast)
 #pragma unroll
@@ -193,7 +199,7 @@ SOFTDP_DEVICE void store_tiny(const TinyArguments& a, TinyMemory& memory) {
       const bool is_in = cell.is_in(memory.extent[cell.pair]);
       float gradient[R::kTables];
       gradients_of<R>(a, memory, cell, gradient);
-      float* const to = a.saved + cell.of_batch * (R::kTables * N * M) + (cell.row * M + cell.column);
+      float* const to = saved + ((cell.pair * R::kTables * N + cell.row) * M + cell.column);
 #pragma unroll
       for (int i = 0; i < R::kTables; i++) to[i * N * M] = is_in ? gradient[i] : 0.0f;
     }

@@ -9,7 +9,8 @@ constexpr int kTinyThreads = kTinyWarps * kStripRows;
 constexpr int kTinyCells = kStripRows * kStripRows / kTinyThreads;  // of a thread, at most
 constexpr int kAbreast = 4;  // cells of a thread that are computed together, without a branch
 constexpr int kMostTogether = 4;
-constexpr int kTinyPad = 2 * kStripRows;  // places before and after the arrays, read by lanes beyond a pair
+constexpr int kTinyChunk = 12;  // steps between two looks at mantissas
+constexpr int kTinyPad = 80;    // places before and after the arrays, read by lanes beyond a pair
 
 // A number p * 2^e. An input counts for less than 2^22 in an exponent, and a cell adds two of them, kMove.
 // A live path has at most 63 cells, so that its exponent is above -63 kMove; one of a path that is not
@@ -22,7 +23,7 @@ struct alignas(8) Power {
 constexpr int32_t kMove = 2 * 4194001;
 constexpr int32_t kNone = -(1 << 30) + (1 << 24);
 constexpr int32_t kTinyDead = -(1 << 29) + (1 << 22);
-// Room for what mantissas add: 2^42 in a chunk.
+// Room for what mantissas add.
 static_assert(kNone + 62 * kMove + 256 < kTinyDead && kTinyDead < -63 * kMove - 256, "live is above dead");
 static_assert(int64_t(kNone) - 63 * kMove - 256 > INT32_MIN && 2 * int64_t(kNone) > INT32_MIN, "sums fit");
 
@@ -112,42 +113,43 @@ constexpr unsigned kSpoiled = 1, kHides = 2;  // a score is NaN or too large; is
 // write the same numbers at the same places, so that no thread branches.
 struct TinyCell {
   int pair, row, column;  // pair: of the block's
-  int64_t of_batch;       // the pair
   SOFTDP_DEVICE TinyCell(const Pairs& pairs, const TinyLayout& layout, int k) {
     const int thread = int(threadIdx.x), at = thread >> layout.log_width, on = k * layout.rows_at_once(),
               mask = (1 << layout.log_group) - 1;
-    const int64_t first = int64_t(blockIdx.x) * layout.pairs(), left = pairs.count - first;
+    const int64_t left = pairs.count - int64_t(blockIdx.x) * layout.pairs();
     const int present = left < layout.pairs() ? int(left) : layout.pairs();
     pair = lesser(((at >> layout.log_group) + (on >> layout.log_group)) & (layout.pairs() - 1), present - 1);
     row = lesser((at & mask) + (on & mask), int(pairs.rows) - 1);
     column = lesser(thread & ((1 << layout.log_width) - 1), int(pairs.columns) - 1);
-    of_batch = first + pair;
   }
   SOFTDP_DEVICE bool is_in(const Extent& size) const { return (row < size.n) & (column < size.m); }
   SOFTDP_DEVICE int place(const TinyLayout& layout) const { return layout.at(pair, row, column); }
 };
 
-// ---- scores
-// ------------------------------------------------------------------------------------------------
+// ---- scores -------------------------------------------------------------------------------------------
 
 // A table's bits, and the scores in them. Gaps beside halves may be floats.
 template <class T>
 struct TinyTable {
-  const char* data;
+  const char* data;            // of the block's first pair
   int64_t batch, row, column;  // in bytes
   Type type;
-  SOFTDP_DEVICE explicit TinyTable(const Table& table) : type(table.type) {
+  SOFTDP_DEVICE TinyTable(const Table& table, const TinyLayout& layout) : type(table.type) {
     const int size = is_float() ? 4 : 2;
-    data = static_cast<const char*>(table.data);
     batch = table.batch * size, row = table.row * size, column = table.column * size;
+    data = static_cast<const char*>(table.data) + int64_t(blockIdx.x) * layout.pairs() * batch;
   }
   SOFTDP_DEVICE bool is_float() const { return std::is_same_v<T, float> || type == Type::kFloat32; }
   SOFTDP_DEVICE uint32_t bits(const TinyCell& cell) const {
-    const char* const at = data + cell.of_batch * batch + cell.column * column + cell.row * row;
+    const char* const at =
+        data + unsigned(cell.column) * column + unsigned(cell.pair) * batch + unsigned(cell.row) * row;
     return is_float() ? *reinterpret_cast<const uint32_t*>(at) : *reinterpret_cast<const uint16_t*>(at);
   }
-  SOFTDP_DEVICE float score(uint32_t bits) const {
-    return is_float() ? bit_cast<float>(bits) : value_from<float>(Sixteen{uint16_t(bits)}, type);
+  // sign: the highest bit is set where costs are to be negated.
+  SOFTDP_DEVICE float score(uint32_t bits, uint32_t sign) const {
+    const uint32_t x =
+        is_float() ? bits : bit_cast<uint32_t>(value_from<float>(Sixteen{uint16_t(bits)}, type));
+    return bit_cast<float>(x ^ sign);
   }
 };
 
@@ -161,8 +163,8 @@ SOFTDP_DEVICE void moves_of(const TinyArguments& a, const float (&score)[R::kTab
 #pragma unroll
   for (int i = 0; i < R::kTables; i++) {
     input[i] = Max::input(score[i], a.k);
-    if (Max::spoils(score[i], a.k)) flags |= kSpoiled;
-    if (score[i] < a.k.lowest && score[i] > -float(ScalarCommon::kInfinity)) flags |= kHides;
+    flags |= Max::spoils(score[i], a.k) ? kSpoiled : 0;
+    flags |= !(score[i] > a.k.lowest) & (score[i] > -float(ScalarCommon::kInfinity)) ? kHides : 0;
   }
   const auto power = [](typename Max::Input x) {
     return Power{x.p, x.e > -(1 << 24) ? x.e : kNone};  // two live inputs add up to more, one of -inf to less
@@ -214,7 +216,8 @@ SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
 #pragma unroll
   for (int k = 0; k < kTinyCells; k++)
 #pragma unroll
-    for (int i = 0; i < R::kTables; i++) bits[k][i] = Scores(a.tables[i]).bits(TinyCell(a.pairs, layout, k));
+    for (int i = 0; i < R::kTables; i++)
+      bits[k][i] = Scores(a.tables[i], layout).bits(TinyCell(a.pairs, layout, k));
   if (thread < together) {
     const int64_t pair = int64_t(blockIdx.x) * together + thread;
     const Extent size = pair < a.pairs.count ? extent_of(a.pairs, pair) : Extent{0, 0, true};
@@ -234,18 +237,18 @@ SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
       float score[R::kTables];
 #pragma unroll
       for (int i = 0; i < R::kTables; i++) {
-        score[i] = Scores(a.tables[i]).score(bits[k][i]);
-        if (R::Recurrence::kTakesCosts && a.costs) score[i] = -score[i];
+        score[i] = Scores(a.tables[i], layout).score(bits[k][i], a.costs ? 0x80000000u : 0u);
       }
       Power move[R::kMoves];
       unsigned found = 0;
       moves_of<R>(a, score, move, found);
       flags |= is_in ? found << 2 * cell.pair : 0;
+// The mantissa of a move that nobody makes may be any.
 #pragma unroll
       for (int i = 0; i < R::kMoves; i++) {
         const Power beyond = move_beyond(i, size, cell.row, cell.column);
-        memory.array(i, layout)[cell.place(layout)] = {is_in ? move[i].p : beyond.p,
-                                                       is_in ? move[i].e : beyond.e};
+        if (i == 0) move[i].p = is_in ? move[i].p : beyond.p;
+        memory.array(i, layout)[cell.place(layout)] = {move[i].p, is_in ? move[i].e : beyond.e};
       }
     }
   }
