@@ -106,6 +106,15 @@ SOFTDP_DEVICE void assume_shared(const void* pointer) {
   __builtin_assume(__isShared(pointer));
 }
 
+// A pointer to global memory, of whose sum the compiler then knows nothing: what all threads share is added
+// once.
+template <class T>
+SOFTDP_DEVICE T* computed_here(T* pointer) {
+  asm("" : "+l"(pointer));
+  __builtin_assume(__isGlobal(pointer));
+  return pointer;
+}
+
 // An access to more than a word at a misaligned address faults by itself.
 SOFTDP_DEVICE void demand_aligned(const void*, size_t) {}
 

@@ -17,7 +17,7 @@ Error launch_tiny(const Forward& p, Stream stream) {
                                 float(p.threshold),
                                 p.start == Start::kAnchored,
                                 R::Recurrence::kTakesCosts && p.costs,
-                                {p.tables[0], p.tables[1], p.tables[2]},
+                                {TinyTable(p.tables[0]), TinyTable(p.tables[1]), TinyTable(p.tables[2])},
                                 static_cast<float*>(p.score),
                                 static_cast<float*>(p.saved),
                                 layout};

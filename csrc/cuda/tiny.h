@@ -99,7 +99,7 @@ SOFTDP_DEVICE void sweep_pairs(const TinyArguments& a, TinyMemory& memory) {
   const TinyLayout& layout = a.layout;
   const int lane = int(threadIdx.x) % kStripRows, pair = lane >> layout.log_group,
             r = lane & ((1 << layout.log_group) - 1);
-  const Extent size = memory.extent[pair];
+  const TinySize size = memory.size[pair];
   int steps = size.n + size.m - 1;
   for (int other = 1 << layout.log_group; other < kStripRows; other *= 2)
     steps = larger(steps, shuffle_xor(steps, other));
@@ -137,7 +137,7 @@ SOFTDP_DEVICE void write_score(const TinyArguments& a, const TinyMemory& memory,
   constexpr float kInfinity = float(ScalarCommon::kInfinity);
   const TinyTotal& total = memory.total[pair];
   float s = 0;
-  if (!has_cells || memory.extent[pair].n == 0) {
+  if (!has_cells || memory.size[pair].n == 0) {
     const Extent size = extent_of(a.pairs, of_batch);
     s = size.unfit ? NAN : a.anchored && size.n != size.m ? -kInfinity : 0;
   } else if (total.is_filled) {
@@ -196,7 +196,7 @@ SOFTDP_DEVICE void store_tiny(const TinyArguments& a, TinyMemory& memory) {
 #pragma unroll
     for (int k = 0; k < kAbreast; k++) {
       const TinyCell cell(a.pairs, layout, begin + k);
-      const bool is_in = cell.is_in(memory.extent[cell.pair]);
+      const bool is_in = cell.is_in(memory.size[cell.pair]);
       float gradient[R::kTables];
       gradients_of<R>(a, memory, cell, gradient);
       float* const to = saved + ((cell.pair * R::kTables * N + cell.row) * M + cell.column);

@@ -73,13 +73,26 @@ struct TinyLayout {
   static int log_of(int64_t steps) { return steps <= 8 ? 3 : steps <= 16 ? 4 : 5; }
 };
 
+// Scores to read; strides are in bytes. Gaps beside halves may be floats.
+struct TinyTable {
+  const char* data;
+  int64_t batch, row, column;
+  Type type;
+  explicit TinyTable(const Table& table)
+      : data(static_cast<const char*>(table.data)),
+        batch(table.batch * bytes_of(table.type)),
+        row(table.row * bytes_of(table.type)),
+        column(table.column * bytes_of(table.type)),
+        type(table.type) {}
+};
+
 struct TinyArguments {
   Pairs pairs;
   FloatFactor k;
   double unit;
   float threshold;
   bool anchored, costs;
-  Table tables[3];
+  TinyTable tables[3];
   float* score;
   float* saved;
   TinyLayout layout;
@@ -93,9 +106,14 @@ struct TinyTotal {
   bool is_filled;
 };
 
+// A pair's lengths; of one that is beyond the batch, or whose lengths do not fit, 0.
+struct alignas(8) TinySize {
+  int n, m;
+};
+
 // What the threads of a block share. The arrays lie behind it: D, I, L (or D and both gaps), alpha, beta.
 struct TinyMemory {
-  Extent extent[kMostTogether];
+  TinySize size[kMostTogether];
   TinyTotal total[kMostTogether];
   unsigned flags[kTinyWarps];  // by pair two bits, kSpoiled and kHides
   Power before[kTinyPad];
@@ -122,36 +140,26 @@ struct TinyCell {
     row = lesser((at & mask) + (on & mask), int(pairs.rows) - 1);
     column = lesser(thread & ((1 << layout.log_width) - 1), int(pairs.columns) - 1);
   }
-  SOFTDP_DEVICE bool is_in(const Extent& size) const { return (row < size.n) & (column < size.m); }
+  SOFTDP_DEVICE bool is_in(const TinySize& size) const { return (row < size.n) & (column < size.m); }
   SOFTDP_DEVICE int place(const TinyLayout& layout) const { return layout.at(pair, row, column); }
 };
 
 // ---- scores -------------------------------------------------------------------------------------------
 
-// A table's bits, and the scores in them. Gaps beside halves may be floats.
+// The bits of a cell's score, and the score in them; of costs its negative.
 template <class T>
-struct TinyTable {
-  const char* data;            // of the block's first pair
-  int64_t batch, row, column;  // in bytes
-  Type type;
-  SOFTDP_DEVICE TinyTable(const Table& table, const TinyLayout& layout) : type(table.type) {
-    const int size = is_float() ? 4 : 2;
-    batch = table.batch * size, row = table.row * size, column = table.column * size;
-    data = static_cast<const char*>(table.data) + int64_t(blockIdx.x) * layout.pairs() * batch;
-  }
-  SOFTDP_DEVICE bool is_float() const { return std::is_same_v<T, float> || type == Type::kFloat32; }
-  SOFTDP_DEVICE uint32_t bits(const TinyCell& cell) const {
-    const char* const at =
-        data + unsigned(cell.column) * column + unsigned(cell.pair) * batch + unsigned(cell.row) * row;
-    return is_float() ? *reinterpret_cast<const uint32_t*>(at) : *reinterpret_cast<const uint16_t*>(at);
-  }
-  // sign: the highest bit is set where costs are to be negated.
-  SOFTDP_DEVICE float score(uint32_t bits, uint32_t sign) const {
-    const uint32_t x =
-        is_float() ? bits : bit_cast<uint32_t>(value_from<float>(Sixteen{uint16_t(bits)}, type));
-    return bit_cast<float>(x ^ sign);
-  }
-};
+SOFTDP_DEVICE uint32_t bits_at(const TinyTable& table, const char* first, const TinyCell& cell) {
+  const char* const at = first + unsigned(cell.column) * table.column + unsigned(cell.pair) * table.batch +
+                         unsigned(cell.row) * table.row;
+  if (std::is_same_v<T, float> || table.type == Type::kFloat32) return *reinterpret_cast<const uint32_t*>(at);
+  return *reinterpret_cast<const uint16_t*>(at);
+}
+template <class T>
+SOFTDP_DEVICE float score_in(uint32_t bits, Type type, bool costs) {
+  if (!(std::is_same_v<T, float> || type == Type::kFloat32))
+    bits = bit_cast<uint32_t>(value_from<float>(Sixteen{uint16_t(bits)}, type));
+  return bit_cast<float>(bits ^ (costs ? 0x80000000u : 0u));
+}
 
 // D, I and L of a cell's scores.
 template <class R>
@@ -183,7 +191,7 @@ SOFTDP_DEVICE void moves_of(const TinyArguments& a, const float (&score)[R::kTab
 
 // Instead of D where a cell is beyond the pair's lengths: nobody makes that move, but for the one out of the
 // last cell, into beta(n,m).
-SOFTDP_DEVICE Power move_beyond(int move, const Extent& size, int row, int column) {
+SOFTDP_DEVICE Power move_beyond(int move, const TinySize& size, int row, int column) {
   return reached(move == 0 && row == size.n && column == size.m);
 }
 
@@ -191,7 +199,7 @@ SOFTDP_DEVICE Power move_beyond(int move, const Extent& size, int row, int colum
 template <class R>
 SOFTDP_DEVICE void make_borders(const TinyArguments& a, TinyMemory& memory, int pair, int first, int step) {
   const int N = int(a.pairs.rows), M = int(a.pairs.columns);
-  const Extent size = memory.extent[pair];
+  const TinySize size = memory.size[pair];
   Power* const alpha = memory.array(R::kMoves, a.layout);
   for (int i = first; i <= kStripRows; i += step) {
     const int row = a.layout.at(pair, lesser(i, N), 0), column = a.layout.at(pair, 0, lesser(i, M)),
@@ -209,19 +217,27 @@ SOFTDP_DEVICE void make_borders(const TinyArguments& a, TinyMemory& memory, int 
 // All scores at once, as exponentials, into the arrays.
 template <class R>
 SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
-  using Scores = TinyTable<typename R::T>;
+  using T = typename R::T;
   const TinyLayout& layout = a.layout;
   const int thread = int(threadIdx.x), together = layout.pairs(), share = kTinyWarps << layout.log_group;
-  uint32_t bits[kTinyCells][R::kTables];
+  const char* first[R::kTables];
 #pragma unroll
-  for (int k = 0; k < kTinyCells; k++)
+  for (int i = 0; i < R::kTables; i++)
+    first[i] = computed_here(a.tables[i].data + int64_t(blockIdx.x) * together * a.tables[i].batch);
+  uint32_t bits[kTinyCells][R::kTables] = {};
 #pragma unroll
-    for (int i = 0; i < R::kTables; i++)
-      bits[k][i] = Scores(a.tables[i], layout).bits(TinyCell(a.pairs, layout, k));
+  for (int begin = 0; begin < kTinyCells; begin += kAbreast) {
+    if (begin * layout.rows_at_once() >= kStripRows) break;
+#pragma unroll
+    for (int k = begin; k < begin + kAbreast; k++)
+#pragma unroll
+      for (int i = 0; i < R::kTables; i++)
+        bits[k][i] = bits_at<T>(a.tables[i], first[i], TinyCell(a.pairs, layout, k));
+  }
   if (thread < together) {
     const int64_t pair = int64_t(blockIdx.x) * together + thread;
     const Extent size = pair < a.pairs.count ? extent_of(a.pairs, pair) : Extent{0, 0, true};
-    memory.extent[thread] = {size.m ? size.n : 0, size.n ? size.m : 0, size.unfit};
+    memory.size[thread] = {size.m ? size.n : 0, size.n ? size.m : 0};
   }
   sync_block();
   make_borders<R>(a, memory, thread / kTinyWarps >> layout.log_group, thread & (share - 1), share);
@@ -232,12 +248,12 @@ SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
 #pragma unroll
     for (int k = begin; k < begin + kAbreast; k++) {
       const TinyCell cell(a.pairs, layout, k);
-      const Extent size = memory.extent[cell.pair];
+      const TinySize size = memory.size[cell.pair];
       const bool is_in = cell.is_in(size);
       float score[R::kTables];
 #pragma unroll
       for (int i = 0; i < R::kTables; i++) {
-        score[i] = Scores(a.tables[i], layout).score(bits[k][i], a.costs ? 0x80000000u : 0u);
+        score[i] = score_in<T>(bits[k][i], a.tables[i].type, a.costs);
       }
       Power move[R::kMoves];
       unsigned found = 0;

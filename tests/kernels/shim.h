@@ -151,6 +151,10 @@ inline int first_set(unsigned mask) {
 using shim::demand_aligned;
 inline void assume_shared(const void*) {}
 template <class T>
+T* computed_here(T* pointer) {
+  return pointer;
+}
+template <class T>
 void copy_async(T* shared, const T* global, bool valid) {
   shim::copy(shared, global, sizeof(T), valid);
 }

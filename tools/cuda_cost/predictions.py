@@ -83,12 +83,12 @@ def predicted(functions: dict[str, Function], kernels: list[Kernel]) -> list[Pre
     return found
 
 
-def measured() -> dict[tuple[str, str, str, tuple[int, int]], float]:
+def measured(mode: str = "eager") -> dict[tuple[str, str, str, tuple[int, int]], float]:
     """Microseconds of the last GPU run that is committed, by case, dtype, sweep and size."""
     found = {}
     for path in sorted(RESULTS.glob("gpu-nvidia-*.json")):
         for run in json.loads(path.read_text())["results"]:
-            if run["implementation"] != "softdp" or run.get("mode") != "eager":
+            if run["implementation"] != "softdp" or run.get("mode") != mode:
                 continue
             for sweep, seconds in run["seconds"].items():
                 key = run["case"], run["dtype"], sweep, (run["B"], run["N"])

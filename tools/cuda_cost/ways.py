@@ -1,7 +1,7 @@
-"""The ways of a tiny pair's warps through csrc/cuda/tiny.h and scale.h, from the first instruction to the last.
+"""The ways of tiny pairs' warps through csrc/cuda/tiny.h and scale.h, from the first instruction to the last.
 
-One warp sweeps prefixes, another one suffixes, and two only help before and after. Lengths are not given, scores
-are no costs, and the gradient is wanted.
+One warp sweeps prefixes, another one suffixes, and two only help before and after. Lengths are not given,
+scores are no costs, and the gradient is wanted.
 """
 
 from __future__ import annotations
