@@ -50,8 +50,40 @@ def test_the_longest_path_of_the_largest_scores(sign, gamma):
         check("fsd", (match, gap, gap.clone()), gamma=gamma, boundary=boundary, slack=100)
     check("lcs", (match.abs(),), gamma=gamma, threshold=0.0, slack=100)
     holes = match.masked_fill(torch.rand(2, 32, 32) < 0.1, -math.inf)
+    holes[:, 9:12, 9:12] = -math.inf
+    holes[:, 10, 10] = 0  # out of reach from either end
     found = check("fsd", (holes, gap, None), gamma=gamma, slack=100)
     assert (found.gradients[0][holes == -math.inf] == 0).all()
+    assert all((g[:, 10, 10] == 0).all() for g in found.gradients[:1])
+
+
+@pytest.mark.parametrize("gamma", [1e-2, 1.0])
+def test_as_many_paths_as_there_can_be(gamma):
+    """All scores the same: the sums of paths grow by 2^81."""
+    for gap in (0.0, 1e-3):
+        inputs = torch.zeros(2, 32, 32), torch.full((1, 1, 1), gap), None
+        check("fsd", inputs, gamma=gamma, slack=30)
+        check("fsd", (*inputs[:2], torch.full((2, 32, 32), gap)), gamma=gamma, boundary="anchored", slack=30)
+
+
+def test_the_last_cell_has_all_paths():
+    for size in ((8, 8), (7, 30)):
+        found = run("fsd", tables_of(64, *size), SCHEDULES[:1], gamma=0.1)
+        assert (found.gradients[0][:, -1, -1] == 1).all()
+
+
+def test_many_pairs():
+    """From 1024 on blocks of small pairs have two warps instead of four. The numbers are the same."""
+    for N, M in ((3, 4), (9, 12), (20, 5)):
+        inputs = tables_of(1025 if N == 3 else 1024, N, M)
+        lengths = {"x_lengths": torch.randint(0, N + 1, inputs[0].shape[:1])}
+        whole = run("fsd", inputs, SCHEDULES[1:2], gamma=0.1, **lengths)
+        for some in (slice(0, 7), slice(1017, 1025)):
+            part = run("fsd", tuple(t[some] for t in inputs), SCHEDULES[:1], gamma=0.1,
+                       x_lengths=lengths["x_lengths"][some])  # fmt: skip
+            assert torch.equal(whole.score[some], part.score)
+            for found, wanted in zip(whole.gradients, part.gradients, strict=True):
+                assert torch.equal(found[some], wanted)
 
 
 def corridor(low):

@@ -21,7 +21,7 @@ Error launch_tiny(const Forward& p, Stream stream) {
                                 static_cast<float*>(p.score),
                                 static_cast<float*>(p.saved),
                                 layout};
-  return launch(tiny_pairs<R>, (p.pairs.count + layout.pairs() - 1) / layout.pairs(), kTinyThreads,
+  return launch(tiny_pairs<R>, (p.pairs.count + layout.pairs() - 1) / layout.pairs(), layout.threads(),
                 TinyMemory::bytes(R::kMoves + 2, layout), stream, arguments);
 }
 

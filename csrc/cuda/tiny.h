@@ -93,6 +93,38 @@ SOFTDP_DEVICE void sweep_tiny(const TinyWay& way, int steps, Power edge) {
   }
 }
 
+// Whether a finite score of the lane's row lies below the range and was counted as -inf. Looked at only where
+// no path was left: such a pair is NaN, not -inf.
+template <class R>
+SOFTDP_DEVICE bool hides_a_score(const TinyArguments& a, int pair, int row, const TinySize& size) {
+  const TinyScores<R> scores(a);
+  bool found = false;
+  for (int column = 0; column < (row < size.n ? size.m : 0); column++)
+#pragma unroll
+    for (int i = 0; i < R::kTables; i++) {
+      const float x = scores.score(i, scores.bits(i, pair, row, column));
+      found = found || (!(x > a.k.lowest) && x > -float(ScalarCommon::kInfinity));
+    }
+  return found;
+}
+
+// The lane of a pair's last row, whose last state is `last`, says what the sums are divided by.
+template <class R>
+SOFTDP_DEVICE void sum_up(const TinyArguments& a, TinyMemory& memory, int pair, int r, Power last) {
+  const TinySize size = memory.size[pair];
+  const bool is_last = r == size.n - 1, dead = last.e <= kTinyDead;
+  unsigned spoiled = memory.spoiled[0] | memory.spoiled[1] | memory.spoiled[2] | memory.spoiled[3];
+  if (ballot(is_last && dead)) {
+    const unsigned without = any_bits(is_last && dead ? 1u << pair : 0u);
+    const bool hides = without >> pair & 1 && hides_a_score<R>(a, pair, r, size);
+    spoiled |= any_bits(hides ? 1u << pair : 0u);
+  }
+  const bool is_spoiled = spoiled >> pair & 1;
+  if (is_last)
+    memory.total[pair] = {last, DeviceFloat<int32_t>::reciprocal(last.p), is_spoiled ? NAN : 0.0f,
+                          is_spoiled || dead};
+}
+
 // kStep 1: prefixes, row by row from the first one; -1: suffixes, from the last one.
 template <class R, int kStep>
 SOFTDP_DEVICE void sweep_pairs(const TinyArguments& a, TinyMemory& memory) {
@@ -120,14 +152,7 @@ SOFTDP_DEVICE void sweep_pairs(const TinyArguments& a, TinyMemory& memory) {
                     r,
                     has_row ? size.m : 0};
   sweep_tiny<kStep>(way, steps, edge);
-  if (kStep > 0 && r == size.n - 1) {
-    const Power last = way.states[r + size.m - 1];
-    const unsigned flags =
-        (memory.flags[0] | memory.flags[1] | memory.flags[2] | memory.flags[3]) >> 2 * pair;
-    const bool dead = last.e <= kTinyDead, spoiled = flags & kSpoiled || (dead && flags & kHides);
-    memory.total[pair] = {last, DeviceFloat<int32_t>::reciprocal(last.p), spoiled ? NAN : 0.0f,
-                          spoiled || dead};
-  }
+  if (kStep > 0) sum_up<R>(a, memory, pair, r, way.states[has_row ? r + size.m - 1 : 0]);
 }
 
 // ---- results ------------------------------------------------------------------------------------------
@@ -220,7 +245,7 @@ tiny_pairs(const TinyArguments a) {
     if (warp == 1 && a.saved) sweep_pairs<R, -1>(a, memory);
     sync_block();
   }
-  const int pair = kTinyThreads - 1 - thread;  // the last warp has no more rows than the others
+  const int pair = a.layout.threads() - 1 - thread;  // the last warp has no more rows than the others
   const int64_t of_batch = int64_t(blockIdx.x) * a.layout.pairs() + pair;
   if (pair < a.layout.pairs() && of_batch < a.pairs.count) write_score(a, memory, pair, of_batch, has_cells);
   if (has_cells && a.saved) store_tiny<R>(a, memory);

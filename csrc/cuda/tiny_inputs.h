@@ -4,27 +4,29 @@
 
 namespace softdp::cuda {
 
-constexpr int kTinyWarps = 4;
+constexpr int kTinyWarps = 4;  // at most
 constexpr int kTinyThreads = kTinyWarps * kStripRows;
 constexpr int kTinyCells = kStripRows * kStripRows / kTinyThreads;  // of a thread, at most
-constexpr int kAbreast = 4;  // cells of a thread that are computed together, without a branch
+constexpr int64_t kManyPairs = 1024;  // from which on a block's two sweeping warps do the rest, too
+constexpr int kAbreast = 4;           // cells of a thread that are computed together, without a branch
 constexpr int kMostTogether = 4;
 constexpr int kTinyChunk = 12;  // steps between two looks at mantissas
 constexpr int kTinyPad = 80;    // places before and after the arrays, read by lanes beyond a pair
 
-// A number p * 2^e. An input counts for less than 2^22 in an exponent, and a cell adds two of them, kMove.
-// A live path has at most 63 cells, so that its exponent is above -63 kMove; one of a path that is not
-// allowed is at most kNone + 62 kMove. kTinyDead lies between the two. States are kept at kNone or above, so
-// that the sum of two exponents fits 32 bits.
+// A number p * 2^e. An input counts for less than 2^22 in an exponent, and a cell adds two of them, kMove. A
+// live path has at most 63 cells, so that its exponent is above -63 kMove. A move that is not allowed has
+// kNone + kMove / 2 at most, and a path with one of them 62 kMove more. kTinyDead lies between the two.
+// States and moves are kept at kNone or above, so that the sum of two exponents fits 32 bits.
 struct alignas(8) Power {
   float p;
   int32_t e;
 };
 constexpr int32_t kMove = 2 * 4194001;
-constexpr int32_t kNone = -(1 << 30) + (1 << 24);
+constexpr int32_t kNone = -(1 << 30) + (1 << 23);
 constexpr int32_t kTinyDead = -(1 << 29) + (1 << 22);
 // Room for what mantissas add.
-static_assert(kNone + 62 * kMove + 256 < kTinyDead && kTinyDead < -63 * kMove - 256, "live is above dead");
+static_assert(kNone + kMove / 2 + 62 * kMove + 256 < kTinyDead && kTinyDead < -63 * kMove - 256,
+              "live is above dead");
 static_assert(int64_t(kNone) - 63 * kMove - 256 > INT32_MIN && 2 * int64_t(kNone) > INT32_MIN, "sums fit");
 
 SOFTDP_DEVICE int32_t larger(int32_t a, int32_t b) {
@@ -55,15 +57,17 @@ struct TinyRecipe {
 };
 
 struct TinyLayout {
-  int log_group, log_width;  // width: a power of two, no less than the columns
+  int log_group, log_width, log_warps;  // width: a power of two, no less than the columns
   int pitch;
   explicit TinyLayout(const Pairs& pairs)
       : log_group(log_of(pairs.rows)),
         log_width(log_of(pairs.columns)),
+        log_warps(log_width < 5 && pairs.count >= kManyPairs ? 1 : 2),
         pitch((int(pairs.columns) + 2) & -2) {}  // odd less one: rows that lanes read lie in other banks
   SOFTDP_FN int pairs() const { return kStripRows >> log_group; }
   SOFTDP_FN int rows_of_pair() const { return (1 << log_group) + 1; }
-  SOFTDP_FN int rows_at_once() const { return kTinyThreads >> log_width; }
+  SOFTDP_FN int threads() const { return kStripRows << log_warps; }
+  SOFTDP_FN int rows_at_once() const { return threads() >> log_width; }
   SOFTDP_FN int places() const { return pairs() * rows_of_pair() * pitch; }
   SOFTDP_FN int at(int pair, int row, int column) const {
     return (pair * rows_of_pair() + row) * pitch + column;
@@ -100,7 +104,7 @@ struct TinyArguments {
 
 // Of a pair: Z, the reciprocal of its mantissa, and whether the gradient is `fill` instead of what the sums
 // say.
-struct TinyTotal {
+struct alignas(16) TinyTotal {
   Power z;
   float reciprocal, fill;
   bool is_filled;
@@ -115,7 +119,7 @@ struct alignas(8) TinySize {
 struct TinyMemory {
   TinySize size[kMostTogether];
   TinyTotal total[kMostTogether];
-  unsigned flags[kTinyWarps];  // by pair two bits, kSpoiled and kHides
+  alignas(16) unsigned spoiled[kTinyWarps];  // pairs by bits, of a score that is NaN or too large
   Power before[kTinyPad];
   SOFTDP_DEVICE Power* array(int i, const TinyLayout& layout) {
     return reinterpret_cast<Power*>(this + 1) + i * layout.places();
@@ -124,8 +128,6 @@ struct TinyMemory {
     return sizeof(TinyMemory) + (size_t(arrays) * layout.places() + kTinyPad) * sizeof(Power);
   }
 };
-constexpr unsigned kSpoiled = 1, kHides = 2;  // a score is NaN or too large; is finite and counts as -inf
-
 // A thread's k-th cell. Threads side by side take columns side by side. Threads that would lie beyond the
 // table or the batch, and a k beyond the last row, take a cell that another one takes too: they read and
 // write the same numbers at the same places, so that no thread branches.
@@ -148,9 +150,9 @@ struct TinyCell {
 
 // The bits of a cell's score, and the score in them; of costs its negative.
 template <class T>
-SOFTDP_DEVICE uint32_t bits_at(const TinyTable& table, const char* first, const TinyCell& cell) {
-  const char* const at = first + unsigned(cell.column) * table.column + unsigned(cell.pair) * table.batch +
-                         unsigned(cell.row) * table.row;
+SOFTDP_DEVICE uint32_t bits_at(const TinyTable& table, const char* first, int pair, int row, int column) {
+  const char* const at =
+      first + unsigned(column) * table.column + unsigned(pair) * table.batch + unsigned(row) * table.row;
   if (std::is_same_v<T, float> || table.type == Type::kFloat32) return *reinterpret_cast<const uint32_t*>(at);
   return *reinterpret_cast<const uint16_t*>(at);
 }
@@ -164,27 +166,25 @@ SOFTDP_DEVICE float score_in(uint32_t bits, Type type, bool costs) {
 // D, I and L of a cell's scores.
 template <class R>
 SOFTDP_DEVICE void moves_of(const TinyArguments& a, const float (&score)[R::kTables],
-                            Power (&move)[R::kMoves], unsigned& flags) {
-  using Max = typename Maxima<float, true>::Narrow;
+                            Power (&move)[R::kMoves], bool& spoils) {
+  using Max = SmoothMax<DeviceFloat<int32_t, kNone>>;
   using Cell = typename R::Recurrence::template Cell<Max>;
   typename Max::Input input[R::kTables];
+  float worst = score[0];  // the largest, or NaN
 #pragma unroll
   for (int i = 0; i < R::kTables; i++) {
     input[i] = Max::input(score[i], a.k);
-    flags |= Max::spoils(score[i], a.k) ? kSpoiled : 0;
-    flags |= !(score[i] > a.k.lowest) & (score[i] > -float(ScalarCommon::kInfinity)) ? kHides : 0;
+    if (i > 0) worst = max_or_nan(worst, score[i]);
   }
-  const auto power = [](typename Max::Input x) {
-    return Power{x.p, x.e > -(1 << 24) ? x.e : kNone};  // two live inputs add up to more, one of -inf to less
-  };
+  spoils = Max::spoils(worst, a.k);
   const auto ready = Cell::ready(score[0], a.threshold, input[0], input[R::kTables > 1 ? 1 : 0],
                                  input[R::kTables > 1 ? R::kTables - 1 : 0]);
   if constexpr (R::kHasGaps) {
-    move[0] = power(ready.match);
-    move[1] = power(ready.insert);
-    if (R::kMoves == 3) move[R::kMoves - 1] = power(ready.del);
+    move[0] = {ready.match.p, ready.match.e};
+    move[1] = {ready.insert.p, bounded(ready.insert.e)};
+    if (R::kMoves == 3) move[R::kMoves - 1] = {ready.del.p, bounded(ready.del.e)};
   } else {
-    move[0] = ready.hit ? power(ready.c) : no_path();
+    move[0] = {ready.c.p, ready.hit ? ready.c.e : kNone};
     move[1] = reached(!ready.hit);
   }
 }
@@ -214,34 +214,51 @@ SOFTDP_DEVICE void make_borders(const TinyArguments& a, TinyMemory& memory, int 
   }
 }
 
+// The block's tables, of which a thread reads cells.
+template <class R>
+struct TinyScores {
+  const TinyArguments& a;
+  const char* first[R::kTables];
+  SOFTDP_DEVICE explicit TinyScores(const TinyArguments& a) : a(a) {
+#pragma unroll
+    for (int i = 0; i < R::kTables; i++)
+      first[i] = computed_here(a.tables[i].data + int64_t(blockIdx.x) * a.layout.pairs() * a.tables[i].batch);
+  }
+  SOFTDP_DEVICE uint32_t bits(int i, int pair, int row, int column) const {
+    return bits_at<typename R::T>(a.tables[i], first[i], pair, row, column);
+  }
+  SOFTDP_DEVICE float score(int i, uint32_t bits) const {
+    return score_in<typename R::T>(bits, a.tables[i].type, a.costs);
+  }
+};
+
 // All scores at once, as exponentials, into the arrays.
 template <class R>
 SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
-  using T = typename R::T;
   const TinyLayout& layout = a.layout;
-  const int thread = int(threadIdx.x), together = layout.pairs(), share = kTinyWarps << layout.log_group;
-  const char* first[R::kTables];
-#pragma unroll
-  for (int i = 0; i < R::kTables; i++)
-    first[i] = computed_here(a.tables[i].data + int64_t(blockIdx.x) * together * a.tables[i].batch);
+  const TinyScores<R> scores(a);
+  const int thread = int(threadIdx.x), together = layout.pairs(),
+            log_share = layout.log_warps + layout.log_group;
   uint32_t bits[kTinyCells][R::kTables] = {};
 #pragma unroll
   for (int begin = 0; begin < kTinyCells; begin += kAbreast) {
     if (begin * layout.rows_at_once() >= kStripRows) break;
 #pragma unroll
-    for (int k = begin; k < begin + kAbreast; k++)
+    for (int k = begin; k < begin + kAbreast; k++) {
+      const TinyCell cell(a.pairs, layout, k);
 #pragma unroll
-      for (int i = 0; i < R::kTables; i++)
-        bits[k][i] = bits_at<T>(a.tables[i], first[i], TinyCell(a.pairs, layout, k));
+      for (int i = 0; i < R::kTables; i++) bits[k][i] = scores.bits(i, cell.pair, cell.row, cell.column);
+    }
   }
   if (thread < together) {
     const int64_t pair = int64_t(blockIdx.x) * together + thread;
     const Extent size = pair < a.pairs.count ? extent_of(a.pairs, pair) : Extent{0, 0, true};
     memory.size[thread] = {size.m ? size.n : 0, size.n ? size.m : 0};
   }
+  if (thread < kTinyWarps) memory.spoiled[thread] = 0;
   sync_block();
-  make_borders<R>(a, memory, thread / kTinyWarps >> layout.log_group, thread & (share - 1), share);
-  unsigned flags = 0;
+  make_borders<R>(a, memory, thread >> log_share, thread & ((1 << log_share) - 1), 1 << log_share);
+  unsigned spoiled = 0;
 #pragma unroll
   for (int begin = 0; begin < kTinyCells; begin += kAbreast) {
     if (begin * layout.rows_at_once() >= kStripRows) break;
@@ -252,13 +269,11 @@ SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
       const bool is_in = cell.is_in(size);
       float score[R::kTables];
 #pragma unroll
-      for (int i = 0; i < R::kTables; i++) {
-        score[i] = score_in<T>(bits[k][i], a.tables[i].type, a.costs);
-      }
+      for (int i = 0; i < R::kTables; i++) score[i] = scores.score(i, bits[k][i]);
       Power move[R::kMoves];
-      unsigned found = 0;
-      moves_of<R>(a, score, move, found);
-      flags |= is_in ? found << 2 * cell.pair : 0;
+      bool spoils = false;
+      moves_of<R>(a, score, move, spoils);
+      spoiled |= is_in & spoils ? 1u << cell.pair : 0u;
 // The mantissa of a move that nobody makes may be any.
 #pragma unroll
       for (int i = 0; i < R::kMoves; i++) {
@@ -268,8 +283,8 @@ SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
       }
     }
   }
-  flags = any_bits(flags);
-  if (thread % kStripRows == 0) memory.flags[thread / kStripRows] = flags;
+  spoiled = any_bits(spoiled);
+  if (thread % kStripRows == 0) memory.spoiled[thread / kStripRows] = spoiled;
 }
 
 }  // namespace softdp::cuda
