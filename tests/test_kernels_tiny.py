@@ -59,11 +59,21 @@ def test_the_longest_path_of_the_largest_scores(sign, gamma):
 
 @pytest.mark.parametrize("gamma", [1e-2, 1.0])
 def test_as_many_paths_as_there_can_be(gamma):
-    """All scores the same: the sums of paths grow by 2^81."""
-    for gap in (0.0, 1e-3):
-        inputs = torch.zeros(2, 32, 32), torch.full((1, 1, 1), gap), None
-        check("fsd", inputs, gamma=gamma, slack=30)
-        check("fsd", (*inputs[:2], torch.full((2, 32, 32), gap)), gamma=gamma, boundary="anchored", slack=30)
+    """All scores the same. Mantissas of 2^0.499, of two scores, make the sums of paths grow by 2^130."""
+    for score in (0.0, 0.499 * gamma / LOG2E):
+        match, gap = torch.full((2, 32, 32), score), torch.full((1, 1, 1), score)
+        check("fsd", (match, gap, None), gamma=gamma, slack=30)
+        check("fsd", (match, gap, match), gamma=gamma, boundary="anchored", slack=30)
+
+
+@pytest.mark.parametrize("gaps", [("dense", "dense"), ("dense", "shared")], ids="-".join)
+def test_match_and_gap_of_the_same_cells_are_minus_infinity(gaps):
+    for boundary in ("free", "anchored"):
+        inputs = [t for t in tables_of(2, 20, 22, gaps=gaps) if t is not None]
+        for table in inputs:
+            table[:, 5:12, 6:13] = -math.inf
+        found = check("fsd", (*inputs, None)[:3], gamma=0.1, boundary=boundary)
+        assert all((g[:, 5:12, 6:13] == 0).all() for g in found.gradients if g is not None)
 
 
 def test_the_last_cell_has_all_paths():
@@ -118,7 +128,7 @@ def test_a_score_below_the_range_hides_only_in_its_own_pair(low, group):
     """Pairs share a block; a pair without a path is NaN only if one of its own finite scores is too low."""
     match = scores(6, group, group, dtype=F32)
     match[0, group // 2], match[2, group // 2] = -math.inf, low
-    match[3, 0, 0], match[4, group // 2, 1:] = -math.inf, low
+    match[3, 0, 0], match[1, group // 2, 1:], match[4, group // 2, 1:] = -math.inf, low, low
     found = run("fsd", (match, torch.zeros(1, 1, 1), None), gamma=0.1, boundary="anchored")
     assert found.score.isfinite().tolist() == [False, True, False, False, True, True]
     assert found.score.isnan().tolist() == [False, False, True, False, False, False]

@@ -249,17 +249,19 @@ Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shar
 }
 
 // Whether the code of a kernel that runs on the current device waits for what went before: PTX for sm_90 or
-// newer has the instruction.
+// newer has the instruction. A driver older than 12.3 does not capture such launches. Kernels of the same
+// arguments are compiled for the same architectures.
 template <class Arguments>
 bool waits_for_previous(void (*kernel)(Arguments)) {
   constexpr int kDevices = 64;
   static std::atomic<int> known[kDevices];  // by device: 1 no, 2 yes; asking takes microseconds
-  int device = 0;
+  int device = 0, driver = 0;
   if (cudaGetDevice(&device) != cudaSuccess || device < 0 || device >= kDevices) return false;
   if (known[device] == 0) {
     cudaFuncAttributes found;
     if (cudaFuncGetAttributes(&found, reinterpret_cast<const void*>(kernel)) != cudaSuccess) return false;
-    known[device] = found.ptxVersion >= 90 ? 2 : 1;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess) return false;
+    known[device] = found.ptxVersion >= 90 && driver >= 12030 ? 2 : 1;
   }
   return known[device] == 2;
 }
@@ -268,7 +270,7 @@ bool waits_for_previous(void (*kernel)(Arguments)) {
 template <class Arguments>
 Error launch_early(void (*kernel)(Arguments), int64_t blocks, int threads, Stream stream,
                    const Arguments& arguments) {
-#if CUDART_VERSION >= 12030  // from which on graphs know such launches
+#if CUDART_VERSION >= 12030
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
