@@ -35,11 +35,12 @@ def cpu_objects(objects: Objects) -> list[str]:
 def cuda_objects(objects: Objects, home: Path, entries: list[str]) -> list[str]:
     """The objects of csrc/cuda, for all architectures that are asked for."""
     command = [str(home / "bin/nvcc"), "-O3", "-std=c++17", "--expt-relaxed-constexpr"]
-    command += ["-Xcompiler=-fPIC,-fvisibility=hidden", *code_flags(entries)]
-    command += host_compiler()
+    command += ["-Xcompiler=-fPIC,-fvisibility=hidden", *host_compiler()]
     version = said(home / "bin/nvcc", "--version") + compiler_version()
     sources = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("csrc/cuda/*.cu"))
-    return [objects.add(source, command, version) for source in sources]
+    # tiny.cu's launches may begin early: an instruction of PTX for sm_90 and newer.
+    flags_of = {source: code_flags(entries, each=source.endswith("/tiny.cu")) for source in sources}
+    return [objects.add(source, [*command, *flags_of[source]], version) for source in sources]
 
 
 def operators(objects: Objects, *names: str, home: Path | None = None) -> list[str]:

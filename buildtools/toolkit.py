@@ -160,16 +160,17 @@ def _capability(entry: str) -> int:
     return int(found[1] + found[2])
 
 
-def code_flags(entries: list[str]) -> list[str]:
+def code_flags(entries: list[str], each: bool = False) -> list[str]:
     """nvcc's flags: ["8.0", "9.0+PTX"] is compiled once, for compute_80, and assembled for each.
 
-    9.0a and 10.0f contain no other architecture, so that each is compiled by itself.
+    9.0a and 10.0f contain no other architecture, so that each is compiled by itself. each: all are, for code
+    that asks for which architecture it is compiled.
     """
     plain = sorted(int(re.sub(r"\D", "", e)) for e in entries if not re.search(r"\d[af]", e))
     codes: dict[str, list[str]] = {}
     for entry in entries:
         number = re.sub(r"\.|\+PTX", "", entry)
-        virtual = f"compute_{plain[0] if number.isdigit() else number}"
+        virtual = f"compute_{plain[0] if number.isdigit() and not each else number}"
         codes.setdefault(virtual, []).append(f"sm_{number}")
         if entry.endswith("+PTX"):
             codes[virtual].append(virtual)

@@ -32,7 +32,7 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
         if _devices.on_gpu(table.device):
             shared_gap = any(t is None for t in args[:count])
             if save:
-                numbers = row.planes(shared_gap, N, M, score.dtype) * N * M
+                numbers = row.planes(shared_gap, table.dtype, args[gamma], N, M) * N * M
                 size = (B, numbers * score.dtype.itemsize)
             return score, score.new_empty(size, dtype=torch.uint8)
         if save:

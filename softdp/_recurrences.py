@@ -24,7 +24,8 @@ from typing import NamedTuple
 
 import torch
 
-# A GPU sweeps pairs of at most this many steps forward and backward in one launch: csrc/cuda/wavefront.h.
+# A GPU sweeps pairs of at most this many steps forward and backward in one launch, unless gamma is 0 or the
+# scores are float64: Regime of csrc/cuda/wavefront.h.
 TINY = 32
 
 
@@ -36,7 +37,7 @@ class Recurrence(NamedTuple):
         scores: the score tensors, in the schemas' order.
         options: the numbers and bools after the lengths, in the schemas' order. One is "gamma".
         planes: how many numbers a cell the CUDA operators save. Its arguments: whether insert and delete are
-            one gap, N, M, and the dtype. planes() of csrc/cuda/wavefront.h says the same.
+            one gap, the scores' dtype, gamma, N and M. planes() of csrc/cuda/wavefront.h says the same.
         reference: which functions have the derivatives that the operators lack, of the same arguments.
         alignment: how the alignment follows from those functions.
         visits: whether the backward operator takes `visits`. With it the result is the visits of the cells,
@@ -46,7 +47,7 @@ class Recurrence(NamedTuple):
     name: str
     scores: tuple[str, ...]
     options: tuple[str, ...]
-    planes: Callable[[bool, int, int, torch.dtype], int]
+    planes: Callable[[bool, torch.dtype, float, int, int], int]
     reference: str
     alignment: str
     visits: bool = False
@@ -62,18 +63,20 @@ class Recurrence(NamedTuple):
         return len(self.scores) == 1
 
 
-def _weights(shared_gap: bool, rows: int, columns: int, dtype: torch.dtype) -> int:
+def _weights(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: int, columns: int) -> int:
     return 2 if dtype == torch.float64 else 1
 
 
-def _planes_with_gaps(shared_gap: bool, rows: int, columns: int, dtype: torch.dtype) -> int:
-    weights = _weights(shared_gap, rows, columns, dtype)
+def _planes_with_gaps(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: int, columns: int) -> int:
+    weights = _weights(shared_gap, dtype, gamma, rows, columns)
+    if dtype == torch.float64 or not gamma > 0:
+        return weights
     gradients = 2 if shared_gap else 3
     planes: int = torch.sym_ite(torch.sym_max(rows, columns) <= TINY, gradients, weights)
     return planes
 
 
-def _planes_without_gaps(shared_gap: bool, rows: int, columns: int, dtype: torch.dtype) -> int:
+def _planes_without_gaps(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: int, columns: int) -> int:
     return 1
 
 

@@ -126,7 +126,7 @@ def run(
     tables = [strided(t, size) for t in each]
     score = poisoned((B,), value_type)
     saves = 2 if directions is not None else 1 if visits or given or wanted else 0  # Saves of wavefront.h
-    planes = kernels.planes(recurrence, dtype, shared, saves, N, M)
+    planes = kernels.planes(recurrence, dtype, gamma, shared, saves, N, M)
     one_for_all = each[1].shape[2] == 1, each[2].shape[1] == 1
     saved = poisoned((B, planes, N, M), value_type)
 
@@ -149,7 +149,7 @@ def run(
             needs, shared,
         )  # fmt: skip
     targets = [match] if lcs else [match, insert, None if shared else delete]
-    options = recurrence, dtype, size, lengths
+    options = recurrence, dtype, size, lengths, gamma
     gaps = tables[1:], gaps_in_value_type, one_for_all
     gradients = first_order(options, targets, needs, match.dtype, grad, saved, shared, visits, gaps)
     check_margins(score)
@@ -159,8 +159,8 @@ def run(
 def first_order(
     options, targets, needs, dtype, grad, saved, shared, visits, gaps
 ) -> tuple[Tensor | None, ...]:
-    """The gradients by the targets that are needed. options: recurrence, dtype, size and lengths."""
-    recurrence, kernel_dtype, size, lengths = options
+    """The gradients by the targets that are needed. options: recurrence, dtype, size, lengths, gamma."""
+    recurrence, kernel_dtype, size, lengths, gamma = options
     B, N, M = size
     gradients = [
         poisoned((B, *t.shape[1:]), dtype) if t is not None and need else None
@@ -173,8 +173,8 @@ def first_order(
 
     def backward(workspace: Tensor | None) -> int:
         return module().backward(
-            recurrence, kernel_dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), written, shared,
-            visits, *gaps, *address(workspace),
+            recurrence, kernel_dtype, size, *lengths, gamma, grad.data_ptr(), saved.data_ptr(), written,
+            shared, visits, *gaps, *address(workspace),
         )  # fmt: skip
 
     workspace = poisoned((backward(None),), torch.uint8)

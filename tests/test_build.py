@@ -142,6 +142,11 @@ def test_one_compilation_serves_all_architectures(build):
     asked = ["8.0", "9.0", "10.0+PTX"]
     assert flags(asked) == ["-gencode=arch=compute_80,code=[sm_80,sm_90,sm_100,compute_80]"]
     assert built(asked) == ["sm_80", "sm_90", "sm_100", "compute_80"]
+    assert flags(asked, each=True) == [
+        "-gencode=arch=compute_80,code=[sm_80]",
+        "-gencode=arch=compute_90,code=[sm_90]",
+        "-gencode=arch=compute_100,code=[sm_100,compute_100]",
+    ]
     assert flags(["9.0"]) == ["-gencode=arch=compute_90,code=[sm_90]"]
     mixed = ["9.0a", "10.0+PTX", "8.6"]
     assert flags(mixed) == [

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-from cuda_cost import launches, warp
+from cuda_cost import launches, tiny, warp
 from cuda_cost.listing import functions, names
 from cuda_cost.paths import Paths
 from cuda_cost.predictions import CASES, predicted, slower, table
 from cuda_cost.resources import Kernel
+from cuda_cost.ways import HELPS, ROLES, SUFFIXES, Ways
 
 NONE = 7
 
@@ -61,7 +62,7 @@ def loop(*body):
 
 def way(*body):
     paths = Paths(loop(*body))
-    return [f"{one.name} {one.operands}".strip() for one in paths.usual(paths.chunk_loop())]
+    return [f"{one.name} {one.operands}".strip() for one in paths.usual(paths.chunk_loop(), stores=1)]
 
 
 @pytest.mark.parametrize(
@@ -96,13 +97,55 @@ def way(*body):
             "LDS R5",
             "STS [R1], R4",
         ),
+        # exponents keep their base
+        (
+            ["@P1 BRA `(.L_x_1)", "FLO.U32 R2, R1", "SHFL.IDX R3", ".L_x_1:", "LDS R1"],
+            "LDS R1",
+            "SHFL.IDX R3",
+        ),
+        # one table is stored
+        (
+            [*["STG.E.128 [R1]"] * 4, "@P1 BRA `(.L_x_1)", *["STG.E.128 [R2]"] * 4, ".L_x_1:", "LDS R1"],
+            "STG.E.128 [R1]",
+            "STG.E.128 [R2]",
+        ),
+        # steps that are unrolled, and none in a loop
+        (
+            [
+                "@P1 BRA `(.L_x_2)",
+                ".L_x_1:",
+                *["SHFL.UP R2, R2"] * 8,
+                "@P2 BRA `(.L_x_1)",
+                "BRA `(.L_x_3)",
+                ".L_x_2:",
+                *["SHFL.UP R3, R3"] * 8,
+                ".L_x_3:",
+                "LDS R1",
+            ],
+            "SHFL.UP R3, R3",
+            "SHFL.UP R2, R2",
+        ),
+        # no sums by column
+        (
+            ["@P1 BRA `(.L_x_2)", ".L_x_1:", "SHFL.UP R2, R2", "@P2 BRA `(.L_x_1)", ".L_x_2:", "LDS R1"],
+            "LDS R1",
+            "SHFL.UP R2, R2",
+        ),
     ],
-    ids=["wide", "awake", "edge", "done", "signs"],
+    ids=["wide", "awake", "edge", "done", "signs", "base", "stores", "steps", "sums"],
 )
 def test_the_usual_way(body, taken, left):
     found = way(*body)
     assert taken in found and left not in found
     assert found[-1].startswith("BRA") and found.count("LDGDEPBAR") == 1
+
+
+def test_code_for_lanes_that_are_apart_is_no_loop():
+    code = function(
+        "NOP", ".L_x_3:", "NOP", ".L_x_0:", "LDGDEPBAR", "BRA.DIV UR4, `(.L_x_1)", ".L_x_2:",
+        "SHFL.UP R1, R1", "@P0 BRA `(.L_x_0)", "EXIT", ".L_x_1:", "NOP", "BRA `(.L_x_2)", "BRA `(.L_x_3)",
+    )  # fmt: skip
+    assert code.code[Paths(code).chunk_loop()].opcode == "LDGDEPBAR"
 
 
 def test_a_function_without_a_loop_over_chunks():
@@ -129,7 +172,7 @@ def test_blocks_of_a_multiprocessor():
     assert launches.blocks_at_once(168, 1000) == 3  # by registers, which come in eights
     assert launches.blocks_at_once(169, 1000) == 2
     assert launches.blocks_at_once(32, 75_728) == 3  # by shared memory
-    assert [case.shared for case in CASES[:4]] == [75_728, 71_120, 40_976, 36_368]
+    assert [case.shared for case in CASES[:4]] == [45_072, 42_192, 24_592, 21_712]
 
 
 CHUNK = launches.Chunk(instructions=1000, cycles=5000.0, bytes=8192)
@@ -164,10 +207,91 @@ def test_predictions_are_told_and_compared():
     code = loop("LDS R1", "STS [R1]")
     kernels = [Kernel(CASES[0].kernel, "sm_90", 40, 0, 0, 0)]
     (found,) = predicted({CASES[0].kernel: code}, kernels)
-    assert (found.registers, found.blocks, found.instructions) == (40, 3, 5)
-    assert "| fsd, float32 | forward | 40 | 3 |" in table([found])
+    assert (found.registers, found.blocks, found.instructions) == (40, 5, 5)
+    assert "| fsd, float32 | forward | 40 | 5 |" in table([found])
     now = {"fsd": {"1x4096": 112.0, "264x512": 50.0}, "new": {"1x4096": 1.0}}
     kept = {"fsd": {"1x4096": 100.0, "264x512": 50.0}}
     assert slower(now, kept, 0.1) == ["fsd, 1x4096: 112.0 us, 100.0 us before"]
     assert slower(now, now, 0.1) == []
     assert slower({}, kept, 0.1) == ["fsd: its kernel was not found"]
+
+
+def shuffles(label, *body):
+    """A loop that makes steps."""
+    return [f"{label}:", *["SHFL.UP R1, R1"] * 8, *body, f"@P0 BRA `({label})"]
+
+
+MEETS = "BAR.SYNC.DEFER_BLOCKING 0x0"
+TINY = [
+    "@P1 BRA `(.L_x_1)",  # no cells
+    ("LDG.E R2, [R4]", {"written": 0}),
+    "@P1 BRA `(.L_x_2)",  # no lengths
+    "LDG.E R3, [R4]",
+    ".L_x_2:",
+    MEETS,
+    ("MUFU.EX2 R5, R2", {"waits": (0,)}),
+    MEETS,
+    "@P1 BRA `(.L_x_4)",
+    *shuffles(".L_x_3", "FADD R1"),
+    ".L_x_4:",
+    "@P1 BRA `(.L_x_6)",
+    *shuffles(".L_x_5", "FADD R1", "FADD R1"),
+    ".L_x_6:",
+    MEETS,
+    ".L_x_1:",
+    "@P1 BRA `(.L_x_7)",
+    "MUFU.LG2 R1, R1",
+    "STG.E [R4], R1",
+    ".L_x_7:",
+    "@!P1 EXIT",
+    ".L_x_8:",
+    *["STG.E [R4], R1"] * 2,
+    "@P1 BRA `(.L_x_8)",
+    "EXIT",
+]
+
+
+def test_the_ways_of_the_warps_of_a_tiny_pair():
+    found = Ways(function(*TINY))
+    ways_of = {role: found.way(role, chunks=3, batches=2) for role in ROLES}
+    count = lambda role, name: sum(one.name.startswith(name) for one in ways_of[role])  # noqa: E731
+    for role in ROLES:
+        assert [count(role, name) for name in ("BAR", "MUFU.EX2", "LDG", "EXIT")] == [3, 1, 1, 2]
+    assert [count(role, "SHFL") for role in ROLES] == [24, 24, 0, 0]
+    assert [count(role, "FADD") for role in ROLES] == [3, 6, 0, 0]
+    assert [count(role, "MUFU.LG2") for role in ROLES] == [0, 0, 0, 1]
+    assert [count(role, "STG") for role in ROLES] == [4, 4, 4, 5]
+
+
+def test_a_tiny_kernel_takes_as_long_as_its_slowest_warps():
+    kernel = function(*TINY)
+    load, inputs, sweeps, gradients = tiny.of_tiny(kernel)
+    assert inputs > warp.LATENCIES["LDG"] - load
+    ways_of = Ways(kernel)
+    chunks = -(-59 // tiny.CHUNK)
+    longer = warp.cycles(ways_of.way(SUFFIXES, chunks, 2)) - warp.cycles(ways_of.way(HELPS, chunks, 2))
+    assert sweeps > longer > chunks * 8
+    assert tiny.of_tiny(kernel, 5)[2] < sweeps and tiny.of_tiny(kernel, 5)[3] < gradients
+
+
+def test_value_and_gradient_of_tiny_pairs():
+    case = tiny.TINY_CASES[0]
+    scale = function(
+        "S2R R1", "ACQBULK", ("LDG.E R2, [R4]", {"written": 0}), ("FMUL R2", {"waits": (0,)}), "EXIT"
+    )
+    kernels = [Kernel(name, "sm_90", 40, 0, 0, 0) for name in case[2:]]
+    code = {case.kernel: function(*TINY), case.scale: scale}
+    (found,) = tiny.predicted_tiny(code, kernels)
+    before, after = found.scale
+    assert before < 20 and after > warp.LATENCIES["LDG"]
+    clock = 1e6 / launches.H100.clock_alone
+    assert found.kernel_us == pytest.approx(sum(found.parts) * clock, abs=0.01)
+    assert found.plain_us == pytest.approx(
+        found.kernel_us + sum(found.scale) * clock + 2e6 * tiny.LAUNCH, abs=0.02
+    )
+    assert found.plain_us - found.graph_us == pytest.approx(
+        before * clock + 1e6 * tiny.EARLY * tiny.LAUNCH, abs=0.02
+    )
+    assert "| fsd, float32 | 40 |" in tiny.tiny_table([found]) and "12.0 us" in tiny.tiny_table([found])
+    assert tiny.tiny_as_json([found]) == {"fsd float32 tiny": {"16x30, in a graph": found.graph_us}}
+    assert tiny.predicted_tiny({case.kernel: code[case.kernel]}, kernels) == []

@@ -58,3 +58,20 @@ def test_every_recurrence_of_the_schemas_has_a_row():
 @pytest.mark.parametrize("key", ["Meta", "Autograd", "FuncTorchBatched"])
 def test_an_operator_has_shapes_derivatives_and_a_vmap_rule(name, key):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"softdp::{name}", key)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("gamma", [0.0, 0.1])
+@pytest.mark.parametrize("size", [(5, 6), (32, 32), (33, 4)], ids=str)
+def test_the_fake_operator_saves_what_the_operator_saves(device, size, gamma, dtype):
+    match = torch.zeros(2, *size, dtype=dtype, device=device)
+    for row in RECURRENCES:
+        for gaps in ([match] * (len(row.scores) - 1), [match, None][: len(row.scores) - 1]):
+            options = [{"gamma": gamma, "threshold": 0.5}.get(name, False) for name in row.options]
+            given = match, *gaps, None, None, *options, True
+            score, saved = operator(row.operators[0])(*given)
+            with torch._subclasses.FakeTensorMode() as mode:
+                fakes = [mode.from_tensor(t) if torch.is_tensor(t) else t for t in given]
+                fake_score, fake = operator(row.operators[0])(*fakes)
+            assert fake.shape == saved.shape and fake.dtype == saved.dtype
+            assert fake_score.shape == score.shape and fake_score.dtype == score.dtype

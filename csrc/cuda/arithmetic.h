@@ -40,14 +40,15 @@ inline FloatFactor float_factor(double k) {
   return {rounded, -highest, highest};
 }
 
-template <class Exponent_>
+template <class Exponent_,
+          Exponent_ kNothing_ = Exponent_(sizeof(Exponent_) == 4 ? kNothingNarrow : softdp::kNothing)>
 struct DeviceFloat : ScalarCommon {
   using Value = float;
   using Exponent = Exponent_;
   using Factor = FloatFactor;
   static constexpr bool kIsNarrow = sizeof(Exponent) == 4;
-  static constexpr Exponent kNothing = kIsNarrow ? Exponent(kNothingNarrow) : Exponent(softdp::kNothing);
-  static constexpr bool kAboveLast = true;  // it comes by a shuffle from another lane
+  static constexpr Exponent kNothing = kNothing_;  // of an input of -inf
+  static constexpr bool kAboveLast = true;         // it comes by a shuffle from another lane
   static SOFTDP_FN void split(float x, Factor f, float& p, Exponent& e) {
     const float within = fminf(fmaxf(x, f.lowest), f.highest);  // NaN becomes lowest
     const float rounded = fmaf(within, f.k, kMagic);

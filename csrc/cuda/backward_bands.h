@@ -14,7 +14,6 @@ struct BackwardArguments {
   using Keeps = Kept<typename Recurrence::Packing, V, false>;
   static constexpr int kPlanes = Keeps::kNumbers;
   static constexpr int kSinks = Recurrence::kTables;
-  static constexpr int kColumns = 0;
   Pairs pairs;
   const V* grad_score;
   const V* saved;

@@ -109,19 +109,12 @@ struct Row {
   }
 };
 
-template <class V, int kColumns>
-struct Columns {
-  V ring[kColumns][kColumnRing];
-};
-template <class V>
-struct Columns<V, 0> {};
 // A block's part of shared memory. The warps' arrays lie behind it, as many as the launch asked for: fewer
 // bytes are more blocks a multiprocessor.
-template <class V, class Edge, int kColumns = 0>
+template <class V, class Edge>
 struct alignas(16) BandMemory {
   EdgeRing<Edge> rings[kMostWarps + 1];  // to each warp, and from the last one
   alignas(16) float addends[kMostWarps][kChunk];
-  alignas(16) Columns<V, kColumns> columns[kMostWarps];
   unsigned ticket;
   SOFTDP_DEVICE V* array(int warp, int arrays, int i) {
     return reinterpret_cast<V*>(this + 1) + (warp * arrays + i) * kArray;
@@ -137,7 +130,7 @@ template <class Arguments>
 struct BandStrip {
   using V = typename Arguments::V;
   using Edge = typename Arguments::Edge;
-  using Block = BandMemory<V, Edge, Arguments::kColumns>;
+  using Block = BandMemory<V, Edge>;
   const Arguments& a;
   Block& block;
   int warp, lane;

@@ -27,7 +27,6 @@ constexpr int kWindow = kFour + kChunk;
 constexpr int kBuffer = kStripRows * kWindow;
 constexpr int kArray = 2 * kBuffer;
 constexpr int kRolledUnroll = 1;
-constexpr int kColumnRing = 64;  // a number a column, of columns that a strip is at
 
 SOFTDP_DEVICE int slot_of(int row) {
   return ((row >> 2) + (row & 3) * (kStripRows / 4)) * kWindow;
@@ -158,6 +157,8 @@ struct Blocks {
 template <class T, class V, int kStep>
 struct BlockLoader : Blocks<const T, kStep, kIn> {
   using Blocks<const T, kStep, kIn>::Blocks;
+  // kRepeats: the view may have the same number in all columns.
+  template <bool kRepeats = false>
   SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, V* array) {
     const int left = this->left(part, block, m);
     if (this->by_four && (left >= kFour || left <= 0)) {
@@ -167,6 +168,14 @@ struct BlockLoader : Blocks<const T, kStep, kIn> {
 #pragma unroll
       for (int i = 0; i < kFour; i++)
         copy_async_four(array + part.place<kStep>(block, kIn, i), from[i], left > 0 && part.row + i < rows);
+    } else if (kRepeats && this->column == 0) {
+      const T* from = this->first;
+#pragma unroll 1
+      for (int i = 0; i < kFour; i++) {
+        const V x = left > 0 && part.row + i < rows ? *from : V(0);
+        four_at(array + part.place<kStep>(block, kIn, i)) = {{x, x, x, x}};
+        from += this->row;
+      }
     } else {
       const T* from = this->at(block);
 #pragma unroll 1
@@ -194,6 +203,7 @@ template <>
 struct BlockLoader<Sixteen, float, 1> : Blocks<const Sixteen, 1, kIn> {
   using Blocks<const Sixteen, 1, kIn>::Blocks;
   uint64_t held[kFour];  // four columns of a row each; unpacked only where they are used
+  template <bool kRepeats = false>
   SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, float*) {
     const int left = this->left(part, block, m);
     const Sixteen* from = this->at(block);

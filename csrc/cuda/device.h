@@ -83,6 +83,10 @@ SOFTDP_DEVICE unsigned ballot(bool x) {
 SOFTDP_DEVICE bool all(bool x) {
   return __all_sync(0xffffffffu, x);
 }
+// The bits that any lane has.
+SOFTDP_DEVICE unsigned any_bits(unsigned x) {
+  return __reduce_or_sync(0xffffffffu, x);
+}
 SOFTDP_DEVICE void sync_warp() {
   __syncwarp();
 }
@@ -100,6 +104,15 @@ SOFTDP_DEVICE int first_set(unsigned mask) {
 // Loads and stores by this pointer take the instructions for shared memory.
 SOFTDP_DEVICE void assume_shared(const void* pointer) {
   __builtin_assume(__isShared(pointer));
+}
+
+// A pointer to global memory, of whose sum the compiler then knows nothing: what all threads share is added
+// once.
+template <class T>
+SOFTDP_DEVICE T* computed_here(T* pointer) {
+  asm("" : "+l"(pointer));
+  __builtin_assume(__isGlobal(pointer));
+  return pointer;
 }
 
 // An access to more than a word at a misaligned address faults by itself.
@@ -173,6 +186,20 @@ SOFTDP_DEVICE void spin_device() {
   __nanosleep(32);
 }
 
+// ---- a launch that begins while the one before it ends (launch_early) -----------------------------------
+// From here on the launch that follows may begin, if it is an early one.
+SOFTDP_DEVICE void let_next_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+// Until all that went before is done, and can be read and overwritten.
+SOFTDP_DEVICE void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // ---- host --------------------------------------------------------------------------------------------
 // What a block may have at most on the current device.
 inline size_t shared_bytes_per_block() {
@@ -199,7 +226,7 @@ inline int64_t device_bytes() {
 
 template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream stream,
-             const Arguments& arguments) {
+             const Arguments& arguments, const cudaLaunchAttribute* attribute = nullptr) {
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
   if (shared_bytes > 48 * 1024) {
@@ -208,8 +235,48 @@ Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shar
     if (error != cudaSuccess) return error;
   }
   void* parameters[] = {const_cast<Arguments*>(&arguments)};
-  return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(unsigned(blocks)),
-                          dim3(unsigned(threads)), parameters, shared_bytes, stream);
+  if (!attribute)
+    return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(unsigned(blocks)),
+                            dim3(unsigned(threads)), parameters, shared_bytes, stream);
+  cudaLaunchConfig_t how{};
+  how.gridDim = dim3(unsigned(blocks));
+  how.blockDim = dim3(unsigned(threads));
+  how.dynamicSmemBytes = shared_bytes;
+  how.stream = stream;
+  how.attrs = const_cast<cudaLaunchAttribute*>(attribute);
+  how.numAttrs = 1;
+  return cudaLaunchKernelExC(&how, reinterpret_cast<const void*>(kernel), parameters);
+}
+
+// Whether the code of a kernel that runs on the current device waits for what went before: PTX for sm_90 or
+// newer has the instruction. A driver older than 12.3 does not capture such launches. Kernels of the same
+// arguments are compiled for the same architectures.
+template <class Arguments>
+bool waits_for_previous(void (*kernel)(Arguments)) {
+  constexpr int kDevices = 64;
+  static std::atomic<int> known[kDevices];  // by device: 1 no, 2 yes; asking takes microseconds
+  int device = 0, driver = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || device < 0 || device >= kDevices) return false;
+  if (known[device] == 0) {
+    cudaFuncAttributes found;
+    if (cudaFuncGetAttributes(&found, reinterpret_cast<const void*>(kernel)) != cudaSuccess) return false;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess) return false;
+    known[device] = found.ptxVersion >= 90 && driver >= 12030 ? 2 : 1;
+  }
+  return known[device] == 2;
+}
+// Launches a kernel that calls wait_for_previous() before it touches global memory. Its blocks may come to
+// the device before the launch before it ends: where that one calls let_next_begin(), or at its end.
+template <class Arguments>
+Error launch_early(void (*kernel)(Arguments), int64_t blocks, int threads, Stream stream,
+                   const Arguments& arguments) {
+#if CUDART_VERSION >= 12030
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  if (waits_for_previous(kernel)) return launch(kernel, blocks, threads, 0, stream, arguments, &early);
+#endif
+  return launch(kernel, blocks, threads, 0, stream, arguments);
 }
 inline Error set_zero(void* data, size_t bytes, Stream stream) {
   return bytes ? cudaMemsetAsync(data, 0, bytes, stream) : cudaSuccess;

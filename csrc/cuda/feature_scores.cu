@@ -42,7 +42,8 @@ struct Plan {
     recurrence = recurrence_of(p.kind);
     heads = p.kind == Kind::kTwoCosines ? 2 : 1;
     all_x = p.others ? count / p.others : count, all_y = p.others ? p.others : count;
-    planes = cuda::planes(recurrence, kType, true, Saves::kGradients, N, M);
+    const Regime regime{recurrence, kType, p.gamma, N, M};
+    planes = regime.planes(true, Saves::kGradients);
     const int64_t cell = (heads + (gradients ? planes : 0) + has_roots()) * int64_t(sizeof(T)),
                   most = std::max<int64_t>(p.table_bytes / std::max<int64_t>(cell * M, 1), 1);  // rows
     const int64_t abreast = std::max<int64_t>(p.others ? all_y : count, 1);
@@ -60,7 +61,7 @@ struct Plan {
     pieces = height ? blocks_of(N, height) : 1;
     xs = p.others ? std::max<int64_t>(together / all_y, 1) : together,
     ys = p.others ? std::min(together, all_y) : 1;
-    tiny = pieces == 1 && is_tiny(recurrence, N, M);
+    tiny = pieces == 1 && regime.is_tiny();
     kept = gradients ? pieces - 1 : std::min<int64_t>(pieces - 1, 2);
     place();
   }
@@ -112,6 +113,7 @@ struct Plan {
     Backward b{};
     b.recurrence = recurrence;
     b.pairs = pairs(batch, piece);
+    b.gamma = p.gamma;
     b.saved = saved;
     const int64_t cells = b.pairs.rows * b.pairs.columns;
     for (int i = 0; i < heads; i++) b.sinks[i] = {of_tables + i * batch.count() * cells, kType, true, true};

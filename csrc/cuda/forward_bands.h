@@ -11,7 +11,6 @@ struct ForwardArguments {
   using V = typename R::V;
   using Wide = typename R::Max::Wide;
   using Edge = typename Wide::State;
-  static constexpr int kColumns = R::kColumns;
   Pairs pairs;
   typename Wide::Arithmetic::Factor k;
   double unit;
@@ -263,7 +262,6 @@ struct ForwardBlocks {
   Memory<V> memory{};
   BlockLoader<T, V, 1> loaders[R::kArrays];
   BlockStorer<V, V, 1> storers[R::kPlanes];
-  V held{};  // a number of the ring of columns, on its way
 
   SOFTDP_DEVICE ForwardBlocks(const ForwardArguments<R>& a, const BandStrip<ForwardArguments<R>>& at)
       : a(a), at(at), part(at.lane) {
@@ -278,7 +276,6 @@ struct ForwardBlocks {
       for (int plane = 0; plane < R::kPlanes; plane++)
         storers[plane] = BlockStorer<V, V, 1>({weights(plane) + at.row0 * M, M, 1}, part);
     memory.addends = at.block.addends[at.warp];
-    if constexpr (R::kColumns > 0) memory.column = at.block.columns[at.warp].ring[0];
     if (at.lane >= at.rows) return;
     if (R::kInsert == Gap::kRow) memory.row[0] = score_at(a, 1, at.pair, at.row0 + at.lane, 0);
     if (R::kDelete == Gap::kRow) memory.row[1] = score_at(a, 2, at.pair, at.row0 + at.lane, 0);
@@ -290,21 +287,16 @@ struct ForwardBlocks {
   SOFTDP_DEVICE void start(int c) {
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++)
-      if (R::is_loaded(i)) loaders[i].start(part, at.rows, at.size.m, c, memory.array[i]);
-    if (!R::kColumns) return;
-    const int column = c * kChunk + at.lane;
-    const bool valid = at.lane < kChunk && column < at.size.m;
-    held = valid ? score_at(a, R::kInsert == Gap::kColumn ? 1 : 2, at.pair, 0, column) : V(0);
+      if (R::is_loaded(i))
+        loaders[i].template start<R::kDelete == Gap::kDense>(part, at.rows, at.size.m, c, memory.array[i]);
   }
   SOFTDP_DEVICE void arrive(int c) {
     copy_async_wait();
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++)
       if (R::is_loaded(i)) loaders[i].finish(part, c, memory.array[i], a.tables[i].type, a.negates());
-    const int column = c * kChunk + at.lane;
-    if (at.lane >= kChunk) return;
-    if (R::kColumns) memory.column[column & (kColumnRing - 1)] = held;
-    if (R::kRounds) at.block.addends[at.warp][at.lane] = addend_of(at.row0 + column);
+    if (R::kRounds && at.lane < kChunk)
+      at.block.addends[at.warp][at.lane] = addend_of(at.row0 + c * kChunk + at.lane);
   }
   SOFTDP_DEVICE void leave(int c) const {
     if (a.saved)

@@ -10,9 +10,9 @@
 
 namespace softdp::cuda {
 
-// How a gap reaches the cells: an array like match's; one number a row, or a pair; a ring of one number a
-// column; delete as insert. A gap of any other kind is read as kDense; its strides may be 0.
-enum class Gap { kNone, kDense, kRow, kColumn, kShared };
+// How a gap reaches the cells: an array like match's; one number a row, or a pair; delete as insert. A gap of
+// any other kind is read as kDense; its strides may be 0.
+enum class Gap { kNone, kDense, kRow, kShared };
 
 // What a forward kernel is compiled for. kNone: a recurrence of one table. kFull: weights are kept in full.
 template <class Recurrence_, class T_, bool kSoft_, Gap kInsert_, Gap kDelete_, bool kFull = false>
@@ -28,16 +28,12 @@ struct Recipe {
   static constexpr bool kRounds = Keeps::kRounds && kSoft_;  // of the hard maximum weights are 0 and 1
   static constexpr int kLoaded = 1 + (kInsert == Gap::kDense) + (kDelete == Gap::kDense);
   static constexpr int kArrays = kLoaded > kPlanes ? kLoaded : kPlanes;
-  static constexpr int kColumns =
-      kInsert == Gap::kColumn || kDelete == Gap::kColumn ? 1 : 0;  // rings of them
   // Blocks of four warps for whose registers a multiprocessor is to have room: as many as the arrays let it
   // hold, and fewer where halves wait in registers.
-  static constexpr int kBlocks = sizeof(V) == 8 ? (kHasGaps ? 2 : 4)
-                                 : kArrays == 1 ? (kInsert == Gap::kRow && kDelete == Gap::kRow ? 4 : 5)
-                                 : kArrays == 2 ? 5
-                                                : 3;
-  // And warps, where a pair is tiny.
-  static constexpr int kTinyBlocks = !kSoft_ && kArrays == 2 ? 28 : 1;
+  static constexpr int kBlocks = sizeof(V) == 8                           ? (kHasGaps ? 2 : 4)
+                                 : kArrays == 3                           ? 3
+                                 : sizeof(T) == 2 || kInsert == Gap::kRow ? 4
+                                                                          : 5;
   // Whether array i holds scores, or only what is saved.
   static constexpr SOFTDP_FN bool is_loaded(int i) {
     return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);
@@ -45,14 +41,12 @@ struct Recipe {
   static_assert(!kFull || (std::is_same_v<V, float> && kHasGaps), "others are kept in full anyway");
   static_assert(kHasGaps == (kInsert != Gap::kNone), "a recurrence of three tables has gaps");
   static_assert(kDelete != Gap::kDense || kInsert == Gap::kDense, "a dense delete takes the third array");
-  static_assert(kInsert != Gap::kColumn || kDelete != Gap::kColumn, "there is one ring");
 };
 
 // What a strip's cells read and write in shared memory, and the numbers that they share.
 template <class V>
 struct Memory {
   V* array[3];           // match, then what is saved first; insert, then what is saved second; delete
-  V* column;             // insert or delete by column
   const float* addends;  // of a chunk's steps, where weights are rounded
   V row[2];              // insert and delete of this lane's row
 };
@@ -87,13 +81,11 @@ struct StripCells {
     if (R::kInsert == Gap::kRow) row[0] = Max::input(Value(memory.row[0]), k);
     if (R::kDelete == Gap::kRow) row[1] = Max::input(Value(memory.row[1]), k);
   }
-  // The raw scores of a place in the arrays, whose column is at `column` in the rings.
-  SOFTDP_DEVICE Raw read(int place, int column) const {
+  // The raw scores of a place in the arrays.
+  SOFTDP_DEVICE Raw read(int place) const {
     Raw x{memory.array[0][place], V(0), V(0)};
     if (R::kInsert == Gap::kDense) x.insert = memory.array[1][place];
-    if (R::kInsert == Gap::kColumn) x.insert = memory.column[column & (kColumnRing - 1)];
     if (R::kDelete == Gap::kDense) x.del = memory.array[2][place];
-    if (R::kDelete == Gap::kColumn) x.del = memory.column[column & (kColumnRing - 1)];
     return x;
   }
   SOFTDP_DEVICE Ready ready(const Raw& x) const {
@@ -152,8 +144,8 @@ SOFTDP_DEVICE void forward_chunk(const StripCells& cells, const Places& places,
   constexpr int kKept = StripCells::kKept;
   constexpr bool kRolled = kSteps == Steps::kRolled;
   const int column = t0 - lane.r;
-  typename StripCells::Ready now = cells.ready(cells.read(places.at(0), column));
-  typename StripCells::Raw ahead = cells.read(places.at(1), column + 1);
+  typename StripCells::Ready now = cells.ready(cells.read(places.at(0)));
+  typename StripCells::Raw ahead = cells.read(places.at(1));
   State edge = above(0), kept[kKept];
   Weights<typename StripCells::Value> weights{};
 #pragma unroll(kRolled ? kRolledUnroll : kChunk)
@@ -165,7 +157,7 @@ SOFTDP_DEVICE void forward_chunk(const StripCells& cells, const Places& places,
       next = cells.ready(ahead);
       next_edge = above(q + 1);
     }
-    if (q + 2 < kChunk) ahead = cells.read(places.at(q + 2), column + q + 2);
+    if (q + 2 < kChunk) ahead = cells.read(places.at(q + 2));
     if (q > 0) cells.save(places.at(q - 1), q - 1, weights);
 
     if (lane.r == 0) from_above = edge;

@@ -19,7 +19,7 @@ template <class V, class Edge>
 BandSize band_for(const Pairs& pairs, int arrays) {
   const size_t most = shared_bytes_per_block();
   int warps = kMostWarps;
-  while (warps > 1 && (warps > strips_of(pairs.rows) || BandMemory<V, Edge, 1>::bytes(warps, arrays) > most))
+  while (warps > 1 && (warps > strips_of(pairs.rows) || BandMemory<V, Edge>::bytes(warps, arrays) > most))
     warps--;
   return {warps};
 }
@@ -46,12 +46,17 @@ class Workspace {
   int64_t bytes_ = 0;
 };
 
+inline Regime regime_of(const Forward& p) {
+  return {p.recurrence, p.tables[0].type, p.gamma, p.pairs.rows, p.pairs.columns};
+}
+inline Regime regime_of(const Backward& p) {
+  return {p.recurrence, p.sinks[0].type, p.gamma, p.pairs.rows, p.pairs.columns};
+}
 inline bool is_tiny(const Forward& p) {
-  return is_tiny(p.recurrence, p.pairs.rows, p.pairs.columns) && !p.boundary.any() &&
-         p.saves == Saves::kGradients;
+  return regime_of(p).is_tiny() && !p.boundary.any() && p.saves == Saves::kGradients;
 }
 inline bool is_tiny(const Backward& p) {
-  return is_tiny(p.recurrence, p.pairs.rows, p.pairs.columns) && !p.weights;
+  return regime_of(p).is_tiny() && !p.weights;
 }
 
 template <class Recurrence, class V, bool kSoft>
@@ -141,7 +146,7 @@ struct ProductSpace {
 template <class Arguments>
 Error launch_bands(void (*kernel)(Arguments), int arrays, const Arguments& a, Stream stream) {
   using Edge = typename Arguments::Edge;
-  using Block = BandMemory<typename Arguments::V, Edge, Arguments::kColumns>;
+  using Block = BandMemory<typename Arguments::V, Edge>;
   const Error error = set_zero(a.chain.tickets, size_t(Chain<Edge>::flag_bytes(a.pairs, a.band)), stream);
   if (error != cudaSuccess) return error;
   return launch(kernel, a.pairs.count * a.band.bands_of(a.pairs.rows), a.band.rows(),
@@ -154,6 +159,8 @@ template <class Recurrence, class T>
 Error sweep_forward(const Forward& problem, Stream stream);
 template <class Recurrence, class T>
 Error sweep_backward(const Backward& problem, Stream stream);
+Error sweep_tiny_pairs(const Forward& problem, Stream stream);
+Error scale_tiny_pairs(const Backward& problem, Stream stream);
 template <class Recurrence, class V>
 Error sweep_tangents(const TangentSweep& problem, Stream stream);
 template <class Recurrence, class V>

@@ -2,20 +2,8 @@
 #pragma once
 #include "backward_bands.h"
 #include "launch.h"
-#include "scale.h"
 
 namespace softdp::cuda {
-
-template <class T>
-Error launch_scale(const Backward& p, int planes, Stream stream) {
-  using V = typename ValueOf<T>::Type;
-  const ScaleArguments<T> arguments{p.pairs,
-                                    static_cast<const V*>(p.grad_score),
-                                    static_cast<const V*>(p.saved),
-                                    planes,
-                                    {p.sinks[0], p.sinks[1], p.sinks[2]}};
-  return launch(scale_pairs<T>, p.pairs.count * planes, kScaleWarps * kStripRows, 0, stream, arguments);
-}
 
 // The strips' sums of the gaps that are summed over rows, together.
 template <class T, class Arguments>
@@ -42,11 +30,6 @@ template <class Recurrence, class T>
 Error sweep_backward(const Backward& p, Stream stream) {
   using Arguments = BackwardArguments<T, Recurrence>;
   using V = typename Arguments::V;
-  if (is_tiny(p))
-    return launch_scale<T>(
-        p,
-        planes(p.recurrence, p.sinks[0].type, p.shared_gap, Saves::kGradients, p.pairs.rows, p.pairs.columns),
-        stream);
   const BackwardSpace<Recurrence, V> space(p);
   const auto has_array = [&](int i) {
     return i < Arguments::kSinks && p.sinks[i].data && p.sinks[i].every_column;

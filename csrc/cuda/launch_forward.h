@@ -2,7 +2,6 @@
 #pragma once
 #include "forward_bands.h"
 #include "launch.h"
-#include "tiny.h"
 
 namespace softdp::cuda {
 
@@ -31,47 +30,27 @@ Error launch_forward(const Forward& p, Stream stream) {
   return launch_bands(forward_bands<R>, R::kArrays, forward_arguments<R>(p), stream);
 }
 
-template <class R>
-Error launch_tiny(const Forward& p, Stream stream) {
-  using State = typename R::Max::Wide::State;
-  const int group = p.pairs.rows <= 8    ? 8
-                    : p.pairs.rows <= 16 ? 16
-                                         : kStripRows,
-            together = kStripRows / group;
-  TinyArguments<R> arguments;
-  static_cast<ForwardArguments<R>&>(arguments) = forward_arguments<R>(p);
-  arguments.group = group;
-  return launch(tiny_pairs<R>, (p.pairs.count + together - 1) / together, kStripRows,
-                sizeof(TinyMemory<typename R::V, State, R::kArrays>), stream, arguments);
-}
-
-inline Gap kind_of(const Table& gap) {
-  return gap.column == 0 ? Gap::kRow : gap.row == 0 ? Gap::kColumn : Gap::kDense;
-}
-
-// Kinds of gaps beyond the first two are worth kernels of their own in soft sweeps in float, and only of
-// recurrences that do not charge the boundary. Gaps that are wider than the scores come by row only.
+// A gap that is the same in all columns is a number a row, or a pair, and takes no array. Any other one is
+// dense; its strides may be 0. Gaps that are wider than the scores come by row only. Where insert and delete
+// are one gap, tables[2] is it again; a kernel that reads it once is worth compiling for soft sweeps in
+// float.
 template <class Recurrence, class T, bool kSoft>
 Error launch_gaps(const Forward& p, Stream stream) {
-  if constexpr (std::is_same_v<T, float>)
-    if (p.saves == Saves::kFullWeights)
-      return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense, true>>(p, stream);
-  const Gap insert = kind_of(p.tables[1]), del = kind_of(p.tables[2]);
+  using Dense = Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense>;
   if constexpr (!std::is_same_v<T, double>) {
-    if (p.shared_gap && insert == Gap::kRow)
-      return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kRow, Gap::kShared>>(p, stream);
-    if (!p.shared_gap && insert == Gap::kRow && del == Gap::kRow)
-      return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kRow, Gap::kRow>>(p, stream);
-    if constexpr (kSoft && !Recurrence::kChargesBoundary) {
-      if (p.shared_gap && insert == Gap::kColumn)
-        return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kColumn, Gap::kShared>>(p, stream);
-      if (!p.shared_gap && insert == Gap::kRow && del == Gap::kColumn)
-        return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kRow, Gap::kColumn>>(p, stream);
+    if (p.saves == Saves::kFullWeights) {
+      if constexpr (std::is_same_v<T, float>)
+        return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense, true>>(p, stream);
+      return kBadProblem;
     }
+    if (p.tables[1].column == 0 && p.tables[2].column == 0)
+      return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kRow, Gap::kRow>>(p, stream);
     if (p.tables[1].type != p.tables[0].type) return kBadProblem;
+    if constexpr (kSoft)
+      if (p.shared_gap)
+        return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kShared>>(p, stream);
   }
-  return p.shared_gap ? launch_forward<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kShared>>(p, stream)
-                      : launch_forward<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense>>(p, stream);
+  return launch_forward<Dense>(p, stream);
 }
 
 // The boundary's states first, then the sweep that takes them.
@@ -101,18 +80,12 @@ Error launch_charged(Forward p, Stream stream) {
 
 template <class Recurrence, class T, bool kSoft>
 Error launch_recurrence(const Forward& p, Stream stream) {
-  if constexpr (Recurrence::kTables == 1) {
-    using R = Recipe<Recurrence, T, kSoft, Gap::kNone, Gap::kNone>;
-    return is_tiny(p) ? launch_tiny<R>(p, stream) : launch_forward<R>(p, stream);
-  } else if constexpr (Recurrence::kChargesBoundary) {
+  if constexpr (Recurrence::kTables == 1)
+    return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kNone, Gap::kNone>>(p, stream);
+  else if constexpr (Recurrence::kChargesBoundary)
     return launch_charged<Recurrence, T, kSoft>(p, stream);
-  } else {
-    if (!is_tiny(p)) return launch_gaps<Recurrence, T, kSoft>(p, stream);
-    constexpr bool kFull = !std::is_same_v<T, double>;
-    return p.shared_gap
-               ? launch_tiny<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kShared, kFull>>(p, stream)
-               : launch_tiny<Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense, kFull>>(p, stream);
-  }
+  else
+    return launch_gaps<Recurrence, T, kSoft>(p, stream);
 }
 template <class Recurrence, class T>
 Error sweep_forward(const Forward& p, Stream stream) {

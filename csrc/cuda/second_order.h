@@ -14,7 +14,6 @@ struct TangentArguments {
   using Edge = V;
   using Recurrence = Recurrence_;
   using Keeps = Kept<typename Recurrence::Packing, V, true>;
-  static constexpr int kColumns = 0;
   static constexpr int kPlanes = Recurrence::Packing::kNumbers, kDirections = Recurrence::kTables;
   static constexpr int kArrays = kPlanes + kDirections;  // tangents overwrite the weights
   Pairs pairs;
@@ -154,7 +153,6 @@ struct ProductArguments {
   using Edge = Dual<V>;
   using Recurrence = Recurrence_;
   using Keeps = Kept<typename Recurrence::Packing, V, true>;
-  static constexpr int kColumns = 0;
   static constexpr int kPlanes = Recurrence::Packing::kNumbers;
   static constexpr int kArrays = 2 * kPlanes;  // weights, their tangents; products overwrite both
   Pairs pairs;

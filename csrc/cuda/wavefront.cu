@@ -54,12 +54,14 @@ int64_t workspace_bytes(const ProductSweep& p) {
 
 Error forward(const Forward& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;
+  if (is_tiny(p)) return sweep_tiny_pairs(p, stream);
   return with_both(p.recurrence, p.tables[0].type, [&](auto of, auto type) {
     return sweep_forward<decltype(of), decltype(type)>(p, stream);
   });
 }
 Error backward(const Backward& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;
+  if (is_tiny(p)) return scale_tiny_pairs(p, stream);
   return with_both(p.recurrence, p.sinks[0].type, [&](auto of, auto type) {
     return sweep_backward<decltype(of), decltype(type)>(p, stream);
   });

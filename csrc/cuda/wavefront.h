@@ -63,6 +63,7 @@ struct Forward {
 struct Backward {
   Recurrence recurrence;
   Pairs pairs;
+  double gamma;            // the forward sweep's
   const void* grad_score;  // V, (B,); null: 1, for weights and gradients of every row and column only
   const void* saved;
   Sink sinks[3];
@@ -108,21 +109,26 @@ struct ProductSweep {
 
 // Small pairs are swept forward and back in one launch, and what is saved is the score's gradient itself, a
 // plane each for match, insert and delete (or their sum, where they share a gap). Others save the weights of
-// their cells, as kept.h packs them. So do all pairs whose gaps count on the boundary.
-inline bool is_tiny(Recurrence recurrence, int64_t rows, int64_t columns) {
-  return rows <= 32 && columns <= 32 &&
-         with_recurrence(recurrence, [](auto of) { return !decltype(of)::kChargesBoundary; });
-}
-// Numbers a cell, of the arithmetic's type.
-inline int planes(Recurrence recurrence, Type type, bool shared_gap, Saves saves, int64_t rows,
-                  int64_t columns) {
-  return with_recurrence(recurrence, [&](auto of) {
-    using Of = decltype(of);
-    if (saves == Saves::kGradients && is_tiny(recurrence, rows, columns))
-      return Of::kTables - (Of::kTables == 3 && shared_gap);
-    return saves == Saves::kFullWeights || type == Type::kFloat64 ? Of::Packing::kNumbers : 1;
-  });
-}
+// their cells, as kept.h packs them. So do pairs whose gaps count on the boundary, and hard and float64
+// sweeps of any size.
+struct Regime {
+  Recurrence recurrence;
+  Type type;  // of the scores
+  double gamma;
+  int64_t rows, columns;
+  bool is_tiny() const {
+    return rows <= 32 && columns <= 32 && gamma > 0 && type != Type::kFloat64 &&
+           with_recurrence(recurrence, [](auto of) { return !decltype(of)::kChargesBoundary; });
+  }
+  // Numbers a cell, of the arithmetic's type.
+  int planes(bool shared_gap, Saves saves) const {
+    return with_recurrence(recurrence, [&](auto of) {
+      using Of = decltype(of);
+      if (saves == Saves::kGradients && is_tiny()) return Of::kTables - (Of::kTables == 3 && shared_gap);
+      return saves == Saves::kFullWeights || type == Type::kFloat64 ? Of::Packing::kNumbers : 1;
+    });
+  }
+};
 
 int64_t workspace_bytes(const Forward& problem);
 int64_t workspace_bytes(const Backward& problem);

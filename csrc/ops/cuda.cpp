@@ -67,12 +67,11 @@ struct Scores {
     }
   }
   Pairs pairs() const { return lengths.pairs(size); }
-  // How many numbers a cell are saved, and in how many bytes a pair.
-  int planes(cuda::Saves saves) const {
-    return cuda::planes(options.recurrence, tables[0].type, shared_gap, saves, size[1], size[2]);
-  }
+  // How many bytes a pair are saved.
   int64_t saved_bytes(cuda::Saves saves) const {
-    return planes(saves) * size[1] * size[2] * bytes_of(type_of(arithmetic(dtype), "the scores"));
+    const cuda::Regime regime{options.recurrence, tables[0].type, options.gamma, size[1], size[2]};
+    return regime.planes(shared_gap, saves) * size[1] * size[2] *
+           bytes_of(type_of(arithmetic(dtype), "the scores"));
   }
 };
 
@@ -144,6 +143,7 @@ Gradients backward(const Scores& scores, const Tensor& grad, const Tensor& saved
   cuda::Backward problem{};
   problem.recurrence = scores.options.recurrence;
   problem.pairs = scores.pairs();
+  problem.gamma = scores.options.gamma;
   problem.grad_score = grad_score.data_ptr();
   problem.saved = saved.data_ptr();
   const auto output = [&](int i) {

@@ -97,13 +97,14 @@ int64_t run_forward(const std::string& recurrence, const std::string& dtype, con
 }
 
 int64_t run_backward(const std::string& recurrence, const std::string& dtype, const Sizes& size,
-                     const LengthsOf& x, const LengthsOf& y, uintptr_t grad_score, uintptr_t saved,
-                     const std::array<Written, 3>& sinks, bool shared_gap, bool visits,
+                     const LengthsOf& x, const LengthsOf& y, double gamma, uintptr_t grad_score,
+                     uintptr_t saved, const std::array<Written, 3>& sinks, bool shared_gap, bool visits,
                      const std::array<Strided, 2>& gaps, bool gaps_in_value_type,
                      const std::pair<bool, bool>& one_for_all, uintptr_t workspace, int64_t bytes) {
   Backward p{};
   p.recurrence = recurrence_of(recurrence);
   p.pairs = pairs(size, x, y);
+  p.gamma = gamma;
   p.grad_score = pointer<void>(grad_score);
   p.saved = pointer<void>(saved);
   for (int i = 0; i < 3; i++) {
@@ -216,9 +217,10 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("products", &products, "Likewise, its way back.");
   m.def("features", &features, "Likewise, scores of features and their gradients.");
   m.def("scale", &scale, "Gradients times those of their scores.");
-  m.def("planes", [](const std::string& recurrence, const std::string& type, bool shared_gap, int saves,
-                     int64_t rows, int64_t columns) {
-    return planes(recurrence_of(recurrence), type_of(type), shared_gap, Saves(saves), rows, columns);
+  m.def("planes", [](const std::string& recurrence, const std::string& dtype, double gamma, bool shared_gap,
+                     int saves, int64_t rows, int64_t columns) {
+    const Regime regime{recurrence_of(recurrence), type_of(dtype), gamma, rows, columns};
+    return regime.planes(shared_gap, Saves(saves));
   });
   m.def(
       "schedule",

@@ -101,8 +101,8 @@ struct Fiber {
   Block* block;
   unsigned thread;
   Waits waits = Waits::kNo;
-  uint64_t generation = 0;  // of the meeting that it waits for
-  bool done = false;
+  uint64_t generation = 0;                // of the meeting that it waits for
+  bool done = false, has_waited = false;  // for the launch before
   std::vector<Copy> copies;
   void* fake_stack = nullptr;
 };
@@ -274,6 +274,10 @@ void copies_land() {
   current->copies.clear();
 }
 
+void wait_for_previous() {
+  current->has_waited = true;
+}
+
 void spin() {
   current->waits = Waits::kFlag;
   to_scheduler();
@@ -289,7 +293,8 @@ unsigned block() {
   return current->block->index;
 }
 
-void run(const std::function<void()>& kernel, unsigned blocks, unsigned threads, size_t shared_bytes) {
+void run(const std::function<void()>& kernel, unsigned blocks, unsigned threads, size_t shared_bytes,
+         bool is_early) {
   if (threads % 32) throw std::invalid_argument("a block must be whole warps");
   body = &kernel;
   failure.clear();
@@ -343,8 +348,10 @@ void run(const std::function<void()>& kernel, unsigned blocks, unsigned threads,
     for (size_t i = active.size(); i-- > 0;) {
       const auto& fibers = active[i]->fibers;
       if (!std::all_of(fibers.begin(), fibers.end(), [](const Fiber& f) { return f.done; })) continue;
-      for (const Fiber& fiber : fibers)
+      for (const Fiber& fiber : fibers) {
         if (!fiber.copies.empty()) throw std::runtime_error("shim: an asynchronous copy outlives its thread");
+        if (is_early && !fiber.has_waited) throw std::runtime_error("shim: an early launch did not wait");
+      }
       active.erase(active.begin() + long(i));
     }
   }

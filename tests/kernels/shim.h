@@ -9,6 +9,7 @@
 //   asynchronous copies   their bytes land at the wait, and are NaN until then
 //   schedules             lanes and blocks take turns forwards, in reverse, or at random with half the
 //                         warps asleep for a while; as many blocks at once as are resident
+//   early launches        all of their threads wait for the launch before
 //   flags                 when nobody moves any more, that is a deadlock
 //   alignment             an asynchronous copy, or four elements at once, from or to a misaligned address is
 //                         an error
@@ -80,12 +81,15 @@ bool block_barrier(bool mine);                            // whether any thread'
 void copy(void* to, const void* from, size_t bytes, bool valid);
 void copies_land();
 void demand_aligned(const void* address, size_t bytes);
+void wait_for_previous();
 void spin();  // looked at a flag in vain
 unsigned char* shared_memory();
 unsigned thread();
 unsigned block();
 
-void run(const std::function<void()>& kernel, unsigned blocks, unsigned threads, size_t shared_bytes);
+// is_early: every thread must wait for the launch before.
+void run(const std::function<void()>& kernel, unsigned blocks, unsigned threads, size_t shared_bytes,
+         bool is_early);
 
 template <class T>
 T shuffle(T x, int from) {
@@ -127,6 +131,10 @@ inline unsigned ballot(bool x) {
 inline bool all(bool x) {
   return ballot(x) == 0xffffffffu;
 }
+inline unsigned any_bits(unsigned x) {
+  for (int other = 16; other > 0; other /= 2) x |= shuffle_xor(x, other);
+  return x;
+}
 inline void sync_warp() {
   shim::meet(shim::Collective::kSync, 0, 0);
 }
@@ -142,6 +150,10 @@ inline int first_set(unsigned mask) {
 
 using shim::demand_aligned;
 inline void assume_shared(const void*) {}
+template <class T>
+T* computed_here(T* pointer) {
+  return pointer;
+}
 template <class T>
 void copy_async(T* shared, const T* global, bool valid) {
   shim::copy(shared, global, sizeof(T), valid);
@@ -187,6 +199,12 @@ inline void spin_device() {
   shim::spin();
 }
 
+// The launch before is done when the next one begins; whether that one waits is looked at all the same.
+inline void let_next_begin() {}
+inline void wait_for_previous() {
+  shim::wait_for_previous();
+}
+
 using Stream = void*;
 enum Error { cudaSuccess, cudaErrorInvalidValue, cudaErrorLaunchFailure };
 
@@ -200,11 +218,16 @@ inline int64_t device_bytes() {
 
 template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream,
-             const Arguments& arguments) {
+             const Arguments& arguments, bool is_early = false) {
   if (blocks > INT32_MAX || shared_bytes > shim::options.shared_bytes) return cudaErrorInvalidValue;
   if (shim::options.launches_fail) return cudaErrorLaunchFailure;
-  shim::run([&] { kernel(arguments); }, unsigned(blocks), unsigned(threads), shared_bytes);
+  shim::run([&] { kernel(arguments); }, unsigned(blocks), unsigned(threads), shared_bytes, is_early);
   return cudaSuccess;
+}
+template <class Arguments>
+Error launch_early(void (*kernel)(Arguments), int64_t blocks, int threads, Stream stream,
+                   const Arguments& arguments) {
+  return launch(kernel, blocks, threads, 0, stream, arguments, true);
 }
 inline Error set_zero(void* data, size_t bytes, Stream) {
   if (bytes) std::memset(data, 0, bytes);

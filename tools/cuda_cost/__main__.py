@@ -7,7 +7,7 @@
 It reads the kernels for sm_90 (PyPI: nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm). The numbers are
 predictions. Of the kernels of commit 6accf02 the four times of one pair in float32 are within 3% of those
 measured on an H100 (fe53f13), the four of 264x512 are 14 to 21% too low, and one pair in bfloat16 is 15% too
-high, forward.
+high, forward. tiny.py says what the times of tiny pairs rest on.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cuda_cost.listing import Function, functions, names
 from cuda_cost.predictions import CASES, RESULTS, as_json, predicted, slower, table
 from cuda_cost.resources import demangled, kernels, readable, tool
+from cuda_cost.tiny import TINY_CASES, predicted_tiny, tiny_as_json, tiny_table
 
 KEPT = RESULTS / "cuda-predicted.json"
 ARCHITECTURE = "sm_90"
 SHARE = 0.1
-KERNELS = {case.kernel for case in CASES}
+KERNELS = {case.kernel for case in CASES} | {name for case in TINY_CASES for name in case[2:]}
 
 
 def listed(file: str) -> dict[str, Function]:
@@ -55,14 +56,17 @@ def main() -> None:
     args = parser.parse_args()
     code = {name: function for file in args.files for name, function in listed(file).items()}
     resources = [k for file in args.files for k in kernels(file) if k.architecture == ARCHITECTURE]
-    predictions = predicted(code, resources)
-    if not predictions:
+    predictions, tiny = predicted(code, resources), predicted_tiny(code, resources)
+    if not predictions and not tiny:
         raise SystemExit(f"no kernel that is predicted, for {ARCHITECTURE}, in {' '.join(args.files)}")
     print(
         f"Predicted for an H100 from the code for {ARCHITECTURE}; measured: the last run in {RESULTS.name}.\n"
     )
-    print(table(predictions))
-    now = as_json(predictions)
+    if predictions:
+        print(table(predictions))
+    if tiny:
+        print(f"\nTiny pairs; before: the last run in {RESULTS.name}.\n\n{tiny_table(tiny)}")
+    now = as_json(predictions) | tiny_as_json(tiny)
     if args.write:
         KEPT.write_text(json.dumps(now, indent=2) + "\n")
     if args.check:

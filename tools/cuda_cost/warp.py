@@ -69,7 +69,12 @@ def latency(one: Instruction) -> int:
 
 def cycles(way: list[Instruction]) -> float:
     """From the first instruction's issue to the end of the last one's stall."""
-    now = 0.0
+    return cycles_at(way)[-1]
+
+
+def cycles_at(way: list[Instruction]) -> list[float]:
+    """From the first instruction's issue to the end of each one's stall."""
+    now, found = 0.0, []
     barriers = [0.0] * 6
     free: dict[str, float] = {}
     for one, following in zip(way, [*way[1:], None], strict=True):
@@ -86,7 +91,8 @@ def cycles(way: list[Instruction]) -> float:
         now = at + one.stall + (MEETING if one.opcode == "BSYNC" else 0)
         if following is not None and following.address != one.address + 16:
             now += TAKEN
-    return now
+        found.append(now)
+    return found
 
 
 def chunk_cycles(way: list[Instruction]) -> float:
