@@ -37,7 +37,8 @@ class Recurrence(NamedTuple):
         scores: the score tensors, in the schemas' order.
         options: the numbers and bools after the lengths, in the schemas' order. One is "gamma".
         planes: how many numbers a cell the CUDA operators save. Its arguments: whether insert and delete are
-            one gap, the scores' dtype, gamma, N and M. planes() of csrc/cuda/wavefront.h says the same.
+            one gap, the scores' dtype, gamma, N and M. Regime::planes of csrc/cuda/wavefront.h says the
+            same.
         reference: which functions have the derivatives that the operators lack, of the same arguments.
         alignment: how the alignment follows from those functions.
         visits: whether the backward operator takes `visits`. With it the result is the visits of the cells,

@@ -30,14 +30,15 @@ constexpr int64_t kNear = 1 << 26;
 
 // log2(e) / gamma, and the inputs between which it is split
 struct FloatFactor {
-  float k, lowest, highest;
+  float k, highest;
+  SOFTDP_FN float lowest() const { return -highest; }
 };
 inline FloatFactor float_factor(double k) {
   constexpr double kMost = 3e38;  // just within float
   const float rounded = float(k < kMost ? k : kMost);
   const double limit = double(kInputLimit) / double(rounded);  // rounded is 0 where gamma is past float
   const float highest = float(limit < kMost ? limit : kMost);
-  return {rounded, -highest, highest};
+  return {rounded, highest};
 }
 
 template <class Exponent_,
@@ -50,10 +51,10 @@ struct DeviceFloat : ScalarCommon {
   static constexpr Exponent kNothing = kNothing_;  // of an input of -inf
   static constexpr bool kAboveLast = true;         // it comes by a shuffle from another lane
   static SOFTDP_FN void split(float x, Factor f, float& p, Exponent& e) {
-    const float within = fminf(fmaxf(x, f.lowest), f.highest);  // NaN becomes lowest
+    const float within = fminf(fmaxf(x, f.lowest()), f.highest);  // NaN becomes lowest
     const float rounded = fmaf(within, f.k, kMagic);
     p = exp2_fast(fmaf(within, f.k, -(rounded - kMagic)));
-    e = x > f.lowest ? Exponent(bit_cast<int32_t>(rounded) - kMagicBits) : kNothing;
+    e = x > f.lowest() ? Exponent(bit_cast<int32_t>(rounded) - kMagicBits) : kNothing;
   }
   static SOFTDP_FN bool too_large(float x, Factor f) { return !(x <= f.highest); }
   static SOFTDP_FN float scaled(float p, Exponent d) {

@@ -83,7 +83,7 @@ SOFTDP_DEVICE bool hides_a_score(const ForwardArguments<R>& a, int64_t pair, int
                                  int step) {
   bool found = false;
   if constexpr (R::Max::kHasNarrow) {
-    const auto hidden = [&](typename R::V x) { return x < a.k.lowest && x > -ScalarCommon::kInfinity; };
+    const auto hidden = [&](typename R::V x) { return x < a.k.lowest() && x > -ScalarCommon::kInfinity; };
     for (int64_t at = first; at < int64_t(n) * m; at += step) {
       found = found || hidden(score_at(a, 0, pair, at / m, at % m));
       if constexpr (R::kHasGaps)

@@ -29,11 +29,16 @@ struct Recipe {
   static constexpr int kLoaded = 1 + (kInsert == Gap::kDense) + (kDelete == Gap::kDense);
   static constexpr int kArrays = kLoaded > kPlanes ? kLoaded : kPlanes;
   // Blocks of four warps for whose registers a multiprocessor is to have room: as many as the arrays let it
-  // hold, and fewer where halves wait in registers.
+  // hold, fewer where halves wait in registers, and one fewer on 10.0, for which the compiler takes more.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+  static constexpr int kMore = 1;
+#else
+  static constexpr int kMore = 0;
+#endif
   static constexpr int kBlocks = sizeof(V) == 8                           ? (kHasGaps ? 2 : 4)
-                                 : kArrays == 3                           ? 3
+                                 : kArrays == 3                           ? 3 - kMore
                                  : sizeof(T) == 2 || kInsert == Gap::kRow ? 4
-                                                                          : 5;
+                                                                          : 5 - 2 * kMore;
   // Whether array i holds scores, or only what is saved.
   static constexpr SOFTDP_FN bool is_loaded(int i) {
     return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);

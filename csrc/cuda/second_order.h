@@ -76,7 +76,7 @@ SOFTDP_DEVICE bool is_directed(const A& a, int64_t pair, int band, const Extent&
 // Blocks for whose registers a multiprocessor is to have room.
 template <class V, class Recurrence>
 constexpr int kTangentBlocks = Recurrence::kTables == 1 ? 5
-                               : sizeof(V) == 8         ? 4
+                               : sizeof(V) == 8         ? 3
                                                         : 1;
 
 template <class V, class Recurrence>

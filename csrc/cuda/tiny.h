@@ -103,7 +103,7 @@ SOFTDP_DEVICE bool hides_a_score(const TinyArguments& a, int pair, int row, cons
 #pragma unroll
     for (int i = 0; i < R::kTables; i++) {
       const float x = scores.score(i, scores.bits(i, pair, row, column));
-      found = found || (!(x > a.k.lowest) && x > -float(ScalarCommon::kInfinity));
+      found = found || (!(x > a.k.lowest()) && x > -float(ScalarCommon::kInfinity));
     }
   return found;
 }
