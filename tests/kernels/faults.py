@@ -317,7 +317,8 @@ FAULTS = [
     Fault(BANDS, "«sync_warp();»\n    if (lane == 0 && flag) store_release_device", ""),
     Fault(BANDS, "store_release_device(flag, «end»)", "end + kChunk"),
     Fault(BANDS, "if (lane == 0 && flag) «store_release_device(flag, end);»", ""),
-    Fault(BANDS, "«warp == 0 && row0 > 0» ? between_bands(band - 1)", "row0 > 0"),
+    Fault(BANDS, "«warp == 0 && row0 > 0» ? between_bands(band - 1)", "row0 > 0",
+          "a warp below the block's first one takes its edges from the block, whatever this says"),
     # -- a strip forward
     Fault(FORWARD, "(«takes && a.start != Start::kAnchored»)", "takes"),
     Fault(FORWARD, "«if (is_nan(edge)) worst = NAN;»", ""),
