@@ -140,6 +140,25 @@ def test_corridors_that_part_by_more_than_32_bits_and_join_again(length, turned)
     close(found.gradients[0].double(), gradients[0], 1e-3)
 
 
+def test_a_corridor_that_changes_rows_between_two_chunks():
+    """Rows 1 and 3 of four part as above, and where they are furthest apart a match alone leads from row 3
+    to row 4: the state that it comes from is the only one of its corridor when the chunk begins."""
+    half, column = 350, 16 * 22 - 3  # row 4 is at this column in a chunk's first step
+    step = 0.99 * 2**22 * GAMMA / LOG2E
+    swing = torch.cat([torch.full((half,), step), torch.full((half,), -step)])
+    match = torch.full((1, 4, 2 * half + 2), -math.inf)
+    match[0, :3, 0] = match[0, :, -1] = 0
+    match[0, 0, 1:-1] = swing
+    match[0, 2, 1:column] = -swing[: column - 1]
+    match[0, 3, column:-1] = -swing[column - 1 :]
+    inputs = (match, torch.full((1, 1, 1), -0.001), None)
+    found = run("fsd", inputs, gamma=GAMMA, boundary="anchored")
+    score, gradients = exactly("fsd", inputs, softdp, gamma=GAMMA, boundary="anchored")
+    close(found.score.double(), score, 1e-4)
+    assert 0.1 < gradients[0][0, 3, column] < 0.9
+    close(found.gradients[0].double(), gradients[0], 1e-3)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("size", [(1, 1100), (1100, 1), (3, 600), (200, 300)], ids=str)
 def test_free_boundary_beside_rows_that_have_grown(size, sign):
