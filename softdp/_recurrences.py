@@ -73,8 +73,9 @@ def _planes_with_gaps(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: 
     if dtype == torch.float64 or not gamma > 0:
         return weights
     gradients = 2 if shared_gap else 3
-    planes: int = torch.sym_ite(torch.sym_max(rows, columns) <= TINY, gradients, weights)
-    return planes
+    # One of both, by arithmetic: an if, or sym_ite in PyTorch 2.15, would tie a compiled graph to one.
+    large: int = torch.sym_min(1, torch.sym_max(rows, columns) // (TINY + 1))
+    return large * weights + (1 - large) * gradients
 
 
 def _planes_without_gaps(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: int, columns: int) -> int:

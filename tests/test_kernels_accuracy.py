@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from helpers import close, scores
 from kernel_checks import F32, GAMMA, SCHEDULES, exactly, one_thread, run, tables_of  # noqa: F401
 from test_gradients import recurring
+from test_kept_weights import ONE, addends, halves, tables, weights_of
 
 import softdp
 
@@ -23,12 +25,76 @@ def test_path_mass_is_one_at_both_ends(size):
         assert (mass >= 0).all() and (mass <= 1 + 1e-4).all()
 
 
-def test_1024_steps_keep_the_promised_accuracy():
-    inputs = (scores(1, 1024, 1024, dtype=F32), torch.zeros(1, 1, 1), None)
-    found = run("fsd", inputs, SCHEDULES[:1], gamma=GAMMA)
-    score, (mass, *_) = exactly("fsd", inputs, softdp, gamma=GAMMA)
-    assert abs(found.score.item() / score.item() - 1) < 1e-6
-    assert (found.gradients[0] - mass).abs().max() < 1e-4
+@pytest.mark.parametrize(
+    "kind, size, gamma",
+    [(kind, 1024, gamma) for kind in ("random", "walk", "same") for gamma in (0.1, 1.0)]
+    + [("walk", 4096, 0.1)],
+)
+def test_long_sequences_keep_the_promised_accuracy(kind, size, gamma):
+    match, gap = (torch.from_numpy(table).to(F32)[None] for table in tables(kind, size))
+    inputs = (match, gap, None)
+    found = run("fsd", inputs, SCHEDULES[:1], gamma=gamma, needs=(True, False, False))
+    exact = match.double().requires_grad_()
+    score = softdp.fsd_score(exact, gap.double(), gamma=gamma)
+    score.sum().backward()
+    close(found.score.double(), score.detach(), 1e-6)
+    assert (found.gradients[0] - exact.grad).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [(40, 33), (150, 70)], ids=str)
+def test_weights_are_kept_in_16_bits_each(size):
+    match, insert, delete = (table.to(F32) for table in tables_of(1, *size))
+    found = run("fsd", (match, insert, delete), SCHEDULES[:1], gamma=GAMMA)
+    assert found.saved.shape == (1, 1, *size)
+    words = found.saved[0, 0].numpy().view(np.uint32)
+    weights = weights_of(*(table[0].double().numpy() for table in (match, insert, delete)), GAMMA)
+    diagonal = np.add.outer(*map(np.arange, size))
+    for half, exact in zip((words & ONE, words >> 16), halves(*weights[1:], addends(diagonal)), strict=True):
+        assert abs(half - exact).max() <= 1  # float32 errs by 0.01 units
+        assert (half != exact).mean() < 0.01
+
+
+@pytest.mark.parametrize("table", [0, 1, 2])
+def test_a_forbidden_move_has_a_gradient_of_exactly_0(table):
+    size = (150, 70)
+    inputs = list(tables_of(2, *size))
+    forbidden = torch.rand(2, *size) < 0.3
+    forbidden[:, -1, -1] = False
+    inputs[table] = inputs[table].masked_fill(forbidden, -math.inf)
+    gradients = run("fsd", inputs, SCHEDULES[:1], gamma=GAMMA).gradients
+    assert (gradients[table][forbidden] == 0).all()
+    assert all(g.isfinite().all() and (g >= 0).all() for g in gradients)
+
+
+def a_path(rows, columns):
+    """Cells and the moves to them, so many of each that the path stays near the table's diagonal. An insert
+    and a delete have a match between them: else a match would pass by the corner."""
+    i = j = 0
+    cells, move = [(0, 0, 0)], 0
+    while (i, j) != (rows - 1, columns - 1):
+        far = (i + 1) * columns - (j + 1) * rows
+        wanted = 2 if far > 2 * columns else 1 if far < -2 * rows else int(torch.randint(3, ()))
+        wanted = 2 if i == rows - 1 else 1 if j == columns - 1 else wanted
+        move = 0 if {move, wanted} == {1, 2} and i < rows - 1 and j < columns - 1 else wanted
+        i, j = i + (move != 2), j + (move != 1)
+        cells.append((i, j, move))
+    return cells
+
+
+@pytest.mark.parametrize("size", [(70, 50), (150, 170)], ids=str)
+def test_a_cell_with_one_possible_move_hands_on_everything(size):
+    wanted = torch.zeros(3, 1, *size)
+    for i, j, move in a_path(*size):
+        wanted[0, 0, i, j] = 1
+        wanted[move, 0, i, j] = 1
+    match, insert, delete = tables_of(1, *size)
+    match = match.masked_fill(wanted[0] == 0, -math.inf)
+    grad = torch.tensor([0.3])
+    found = run(
+        "fsd", (match, insert, delete), SCHEDULES[:1], gamma=GAMMA, boundary="anchored", grad=grad
+    ).gradients
+    for gradient, on_path in zip(found, wanted, strict=True):
+        assert torch.equal(gradient, grad * on_path)
 
 
 @pytest.mark.parametrize("match, gap", [case for case in recurring() if case[0].shape[1] == 1024])
@@ -71,6 +137,25 @@ def test_corridors_that_part_by_more_than_32_bits_and_join_again(length, turned)
     close(found.score.double(), score, 1e-4)
     first, second = ((0, 2), (0, 2)) if not turned else ((2, 0), (2, 0))
     assert 0.1 < gradients[0][0][(first if not turned else (half, 0))] < 0.9
+    close(found.gradients[0].double(), gradients[0], 1e-3)
+
+
+def test_a_corridor_that_changes_rows_between_two_chunks():
+    """Rows 1 and 3 of four part as above, and where they are furthest apart a match alone leads from row 3
+    to row 4: the state that it comes from is the only one of its corridor when the chunk begins."""
+    half, column = 350, 16 * 22 - 3  # row 4 is at this column in a chunk's first step
+    step = 0.99 * 2**22 * GAMMA / LOG2E
+    swing = torch.cat([torch.full((half,), step), torch.full((half,), -step)])
+    match = torch.full((1, 4, 2 * half + 2), -math.inf)
+    match[0, :3, 0] = match[0, :, -1] = 0
+    match[0, 0, 1:-1] = swing
+    match[0, 2, 1:column] = -swing[: column - 1]
+    match[0, 3, column:-1] = -swing[column - 1 :]
+    inputs = (match, torch.full((1, 1, 1), -0.001), None)
+    found = run("fsd", inputs, gamma=GAMMA, boundary="anchored")
+    score, gradients = exactly("fsd", inputs, softdp, gamma=GAMMA, boundary="anchored")
+    close(found.score.double(), score, 1e-4)
+    assert 0.1 < gradients[0][0, 3, column] < 0.9
     close(found.gradients[0].double(), gradients[0], 1e-3)
 
 

@@ -26,7 +26,6 @@ constexpr int kFour = 4;  // columns that are copied together
 constexpr int kWindow = kFour + kChunk;
 constexpr int kBuffer = kStripRows * kWindow;
 constexpr int kArray = 2 * kBuffer;
-constexpr int kRolledUnroll = 1;
 
 SOFTDP_DEVICE int slot_of(int row) {
   return ((row >> 2) + (row & 3) * (kStripRows / 4)) * kWindow;

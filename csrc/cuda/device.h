@@ -101,11 +101,6 @@ SOFTDP_DEVICE int first_set(unsigned mask) {
   return __ffs(int(mask)) - 1;
 }
 
-// Loads and stores by this pointer take the instructions for shared memory.
-SOFTDP_DEVICE void assume_shared(const void* pointer) {
-  __builtin_assume(__isShared(pointer));
-}
-
 // A pointer to global memory, of whose sum the compiler then knows nothing: what all threads share is added
 // once.
 template <class T>
@@ -156,16 +151,6 @@ SOFTDP_DEVICE void copy_async_wait() {
 }
 
 // ---- flags: what was written before a release is seen after the acquire that reads it ----------------
-SOFTDP_DEVICE int load_acquire_block(const int* shared) {
-  int x;
-  const unsigned from = unsigned(__cvta_generic_to_shared(shared));
-  asm volatile("ld.acquire.cta.shared.b32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
-  return x;
-}
-SOFTDP_DEVICE void store_release_block(int* shared, int x) {
-  const unsigned to = unsigned(__cvta_generic_to_shared(shared));
-  asm volatile("st.release.cta.shared.b32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
-}
 SOFTDP_DEVICE int load_acquire_device(const int* global) {
   int x;
   asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(x) : "l"(global) : "memory");
@@ -177,11 +162,7 @@ SOFTDP_DEVICE void store_release_device(int* global, int x) {
 SOFTDP_DEVICE unsigned take_ticket(unsigned* global) {
   return atomicAdd(global, 1u);
 }
-// Between two looks at a flag of this block, or of another.
-// Short sleeps: warps that wait leave the issue slots to those that do not.
-SOFTDP_DEVICE void spin_block() {
-  __nanosleep(20);
-}
+// Between two looks at a flag. Short sleeps: warps that wait leave the issue slots to those that do not.
 SOFTDP_DEVICE void spin_device() {
   __nanosleep(32);
 }

@@ -83,7 +83,7 @@ SOFTDP_DEVICE bool hides_a_score(const ForwardArguments<R>& a, int64_t pair, int
                                  int step) {
   bool found = false;
   if constexpr (R::Max::kHasNarrow) {
-    const auto hidden = [&](typename R::V x) { return x < a.k.lowest() && x > -ScalarCommon::kInfinity; };
+    const auto hidden = [&](typename R::V x) { return !(x > a.k.lowest()) && x > -ScalarCommon::kInfinity; };
     for (int64_t at = first; at < int64_t(n) * m; at += step) {
       found = found || hidden(score_at(a, 0, pair, at / m, at % m));
       if constexpr (R::kHasGaps)
@@ -346,6 +346,7 @@ forward_bands(const ForwardArguments<R> a) {
     const Given<State> below(at.ring_out(), c);
     edge = strip.chunk(c, m, edge, above, below);
     if (ballot(strip.is_spoiled())) spoil(edge);  // and so all strips that follow
+    sync_warp();                                  // all lanes have read what they overwrite
     if (lane < kChunk) below[lane] = edge;
     if (out.edges) {
       if (lane < kChunk && given >= 0 && given < m) out.edges[given] = edge;

@@ -29,16 +29,11 @@ struct Recipe {
   static constexpr int kLoaded = 1 + (kInsert == Gap::kDense) + (kDelete == Gap::kDense);
   static constexpr int kArrays = kLoaded > kPlanes ? kLoaded : kPlanes;
   // Blocks of four warps for whose registers a multiprocessor is to have room: as many as the arrays let it
-  // hold, fewer where halves wait in registers, and one fewer on 10.0, for which the compiler takes more.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
-  static constexpr int kMore = 1;
-#else
-  static constexpr int kMore = 0;
-#endif
+  // hold, and fewer where halves wait in registers.
   static constexpr int kBlocks = sizeof(V) == 8                           ? (kHasGaps ? 2 : 4)
-                                 : kArrays == 3                           ? 3 - kMore
+                                 : kArrays == 3                           ? 3
                                  : sizeof(T) == 2 || kInsert == Gap::kRow ? 4
-                                                                          : 5 - 2 * kMore;
+                                                                          : 5;
   // Whether array i holds scores, or only what is saved.
   static constexpr SOFTDP_FN bool is_loaded(int i) {
     return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);
@@ -133,8 +128,8 @@ struct Lane {
 // what it saves there lies where nothing else does.
 enum class Steps { kAll, kRolled };
 
-// 16 steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ..., every kEdge bytes;
-// below receives the states of the lane `bottom`, step by step.
+// 16 steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ...; below receives the
+// states of the lane `bottom`, step by step.
 //
 // A warp may be the only one on its scheduler, so what the compiler makes of this loop decides the speed of
 // long pairs. Scores are read two steps ahead of their cell and exponentiated one step ahead, weights saved
@@ -153,7 +148,7 @@ SOFTDP_DEVICE void forward_chunk(const StripCells& cells, const Places& places,
   typename StripCells::Raw ahead = cells.read(places.at(1));
   State edge = above(0), kept[kKept];
   Weights<typename StripCells::Value> weights{};
-#pragma unroll(kRolled ? kRolledUnroll : kChunk)
+#pragma unroll(kRolled ? 1 : kChunk)
   for (int q = 0; q < kChunk; q++) {
     State from_above = shuffle_up_state(left);
     typename StripCells::Ready next = now;

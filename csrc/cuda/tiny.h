@@ -176,7 +176,7 @@ SOFTDP_DEVICE void write_score(const TinyArguments& a, const TinyMemory& memory,
 // p * 2^e, 0 where that is below what float holds.
 SOFTDP_DEVICE float number_of(float p, int32_t e) {
   const int32_t bits = bit_cast<int32_t>(p);
-  return (bits >> 23) + e > 0 ? bit_cast<float>(plus(bits, int32_t(uint32_t(e) << 23))) : 0.0f;
+  return plus(bits >> 23, e) > 0 ? bit_cast<float>(plus(bits, int32_t(uint32_t(e) << 23))) : 0.0f;
 }
 
 // The gradients of a cell within its pair's lengths; of another one any numbers.
@@ -188,16 +188,16 @@ SOFTDP_DEVICE void gradients_of(const TinyArguments& a, TinyMemory& memory, cons
   const TinyTotal total = memory.total[cell.pair];
   const int at = cell.place(layout), below = at + layout.pitch;
   const Power beta = memory.array(R::kMoves + 1, layout)[at];
-  const int32_t e = bounded(beta.e - total.z.e);
+  const int32_t e = bounded(plus(beta.e, -total.z.e));
   const auto by_move = [&](int move, int before) {
     const Power from = alpha[before], by = memory.array(move, layout)[at];
-    return number_of(from.p * by.p * (beta.p * total.reciprocal), bounded(from.e + by.e) + e);
+    return number_of(from.p * by.p * (beta.p * total.reciprocal), plus(bounded(plus(from.e, by.e)), e));
   };
   if (R::Recurrence::kEveryMove) {
     const Power through = alpha[below + 1];  // divided so that the last cell's share is exactly 1
     const float p = through.p * beta.p, about = p * total.reciprocal,
                 exact = fmaf(fmaf(-about, total.z.p, p), total.reciprocal, about);
-    gradient[0] = number_of(exact, through.e + e);
+    gradient[0] = number_of(exact, plus(through.e, e));
   } else {
     gradient[0] = by_move(0, at);
   }

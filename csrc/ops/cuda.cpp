@@ -135,9 +135,10 @@ Gradients backward(const Scores& scores, const Tensor& grad, const Tensor& saved
   static constexpr const char* kNames[] = {"match", "insert", "delete"};
   const Sizes& size = scores.size;
   const int64_t bytes = scores.saved_bytes(visits ? cuda::Saves::kWeights : cuda::Saves::kGradients);
-  STD_TORCH_CHECK(
-      saved.scalar_type() == ScalarType::Byte && saved.is_contiguous() && saved.numel() == size[0] * bytes,
-      "the saved weights do not belong to these scores: were they saved (save=True)?");
+  STD_TORCH_CHECK(saved.scalar_type() == ScalarType::Byte && saved.is_contiguous() &&
+                      saved.numel() == size[0] * bytes &&
+                      reinterpret_cast<uintptr_t>(saved.data_ptr()) % sizeof(double) == 0,
+                  "the saved weights do not belong to these scores: were they saved (save=True)?");
   check_gradient(grad, saved, size, scores.dtype);
   const Tensor grad_score = torch::stable::contiguous(grad);
   cuda::Backward problem{};

@@ -149,7 +149,6 @@ inline int first_set(unsigned mask) {
 }
 
 using shim::demand_aligned;
-inline void assume_shared(const void*) {}
 template <class T>
 T* computed_here(T* pointer) {
   return pointer;
@@ -177,12 +176,6 @@ inline void copy_async_wait() {
 }
 
 // Fibers take turns only where they wait, so plain loads and stores are as strong as any.
-inline int load_acquire_block(const int* shared) {
-  return *shared;
-}
-inline void store_release_block(int* shared, int x) {
-  *shared = x;
-}
 inline int load_acquire_device(const int* global) {
   return *global;
 }
@@ -191,9 +184,6 @@ inline void store_release_device(int* global, int x) {
 }
 inline unsigned take_ticket(unsigned* global) {
   return (*global)++;
-}
-inline void spin_block() {
-  shim::spin();
 }
 inline void spin_device() {
   shim::spin();
