@@ -110,7 +110,7 @@ MIXED = [("row", "column"), ("column", "number"), ("dense", "pair")]
 def test_gaps_of_every_kind(gaps):
     for size in ((11, 13), (140, 35)):
         for gamma in (GAMMA, 0.0):
-            check(tables_of(3, *size, gaps=gaps), gamma=gamma, slack=5)
+            check(tables_of(3, *size, gaps=gaps), gamma=gamma, slack=10)  # sums over many cells
 
 
 @pytest.mark.parametrize("dtype", harness.HALF + (torch.float64,), ids=str)

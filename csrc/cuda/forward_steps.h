@@ -46,9 +46,9 @@ struct Recipe {
 // What a strip's cells read and write in shared memory, and the numbers that they share.
 template <class V>
 struct Memory {
-  V* array[3];           // match, then what is saved first; insert, then what is saved second; delete
-  const float* addends;  // of a chunk's steps, where weights are rounded
-  V row[2];              // insert and delete of this lane's row
+  V* array[3];                // match, then what is saved first; insert, then what is saved second; delete
+  const Rounding* roundings;  // of a chunk's steps, where weights are rounded
+  V row[2];                   // insert and delete of this lane's row
 };
 
 // A lane's cells in the states of Max: their scores out of the arrays, their weights into them.
@@ -110,8 +110,8 @@ struct StripCells {
   }
   // Of a step of the chunk.
   SOFTDP_DEVICE void save(int place, int step, const Weights<Value>& w) const {
-    const float addend = R::kRounds ? memory.addends[step] : 0;
-    const auto packed = Keeps::pack(Weights<V>{V(w.match), V(w.insert), V(w.del)}, addend);
+    const Rounding rounding = R::kRounds ? memory.roundings[step] : Rounding{kOne, 0};
+    const auto packed = Keeps::pack(Weights<V>{V(w.match), V(w.insert), V(w.del)}, rounding);
 #pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++) memory.array[plane][place] = packed.number[plane];
   }

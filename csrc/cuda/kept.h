@@ -3,12 +3,14 @@
 // In float, insert and delete take 16 bits each, both in one number of four bytes. Their unit is 1/65535: the
 // low half is insert, the high half is insert + delete, and match is 1 minus that. Rounding to the nearest
 // would bias a gradient, for a small weight that recurs along a path would have the same error each time. So
-// a number within kMostAddend of 0 is added to both halves before they are rounded, the addend of the cell's
-// antidiagonal. Addends are multiples of the golden section less their whole parts: they are spread evenly
-// along every row and column, and every second one along a diagonal, so that a weight that recurs is right on
-// average. Insert and insert + delete are within 0.018 units of 0 and of
-// 65535 where the other moves are forbidden, since the terms, their sum and its reciprocal are rounded. The
-// addend is at most 0.48, so that they round to exactly that: a forbidden move has exactly the weight 0.
+// a number between -1/2 and 1/2 is added to both halves before they are rounded, the addend of the cell's
+// antidiagonal. Addends are multiples of half the golden section less their whole parts: they are spread
+// evenly along rows and columns, and most evenly along a diagonal, so that a weight that recurs is right on
+// average.
+//
+// A forbidden move has exactly the weight 0. Where match is forbidden, insert + delete is within 0.018 units
+// of 65535, since the terms, their sum and its reciprocal are rounded; so the addend shrinks with that sum,
+// to 0.482 at most.
 //
 // The second order takes the numbers in full (recurrence.h), and so do LCS, which has one number a cell, and
 // double.
@@ -18,10 +20,16 @@
 
 namespace softdp::cuda {
 
-constexpr float kMostAddend = 0.48f;
-SOFTDP_DEVICE float addend_of(int64_t diagonal) {
-  constexpr uint32_t kGolden = 2654435769u;  // in units of 2^-32
-  return kMostAddend * 0x1p-31f * float(int32_t(uint32_t(diagonal) * kGolden));
+constexpr float kOne = 65535;  // units
+// How the weights of an antidiagonal are rounded: insert * unit + addend, and delete * unit more.
+struct Rounding {
+  float unit, addend;
+};
+SOFTDP_DEVICE Rounding rounding_of(int64_t diagonal) {
+  constexpr uint32_t kHalfGolden = 1327217885u;  // in units of 2^-32
+  constexpr float kMost = 0.4999f, kShrinks = 0.036f;
+  const float addend = kMost * 0x1p-31f * float(int32_t(uint32_t(diagonal) * kHalfGolden));
+  return {fmaf(addend, -kShrinks, kOne), addend};
 }
 
 template <class Packing, class V, bool kFull>
@@ -29,7 +37,7 @@ struct Kept {
   static constexpr bool kRounds = false;
   static constexpr int kNumbers = Packing::kNumbers;
   using Saved = typename Packing::template Saved<V>;
-  static SOFTDP_DEVICE Saved pack(const Weights<V>& w, float) { return Packing::pack(w); }
+  static SOFTDP_DEVICE Saved pack(const Weights<V>& w, const Rounding&) { return Packing::pack(w); }
   static SOFTDP_DEVICE Weights<V> unpack(const Saved& saved) { return Packing::unpack(saved); }
   static SOFTDP_DEVICE V share(V a) { return a; }
   // A verdict in place of a cell's first number, and that again: of weights it is 0 or more.
@@ -41,7 +49,6 @@ template <>
 struct Kept<TwoWeights, float, false> {
   static constexpr bool kRounds = true;
   static constexpr int kNumbers = 1;
-  static constexpr float kOne = 65535;
   static constexpr float kRound =
       12582912;                             // 1.5 * 2^23: adding it rounds to a whole number, in the low bits
   static constexpr float kWhole = 8388608;  // 2^23: its low bits are whole numbers
@@ -49,8 +56,8 @@ struct Kept<TwoWeights, float, false> {
   struct Saved {
     float number[1];  // the word's bits
   };
-  static SOFTDP_DEVICE Saved pack(const Weights<float>& w, float addend) {
-    const float insert = fmaf(w.insert, kOne, addend), both = fmaf(w.del, kOne, insert);
+  static SOFTDP_DEVICE Saved pack(const Weights<float>& w, const Rounding& r) {
+    const float insert = fmaf(w.insert, r.unit, r.addend), both = fmaf(w.del, r.unit, insert);
     const uint32_t low = bit_cast<uint32_t>(insert + kRound), high = bit_cast<uint32_t>(both + kRound);
     return {{bit_cast<float>((low & 0xffffu) | high << 16)}};
   }

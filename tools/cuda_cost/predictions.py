@@ -38,7 +38,7 @@ class Case(NamedTuple):
     def shared(self) -> int:
         """Bytes of shared memory of a block: BandMemory of csrc/cuda/bands.h."""
         edges = (WARPS + 1) * LEAD * CHUNK * EDGE[self.sweep]
-        return edges + WARPS * (CHUNK * 4 + self.arrays * ARRAY) + 16
+        return edges + WARPS * (CHUNK * 8 + self.arrays * ARRAY) + 16
 
 
 CASES = [
