@@ -24,6 +24,10 @@ struct ForwardArguments {
   BandSize band;
   Chain<Edge> chain;
   SOFTDP_DEVICE bool negates() const { return R::Recurrence::kTakesCosts && costs; }
+  // Where the weights of a pair are saved.
+  SOFTDP_DEVICE V* weights(int64_t pair, int plane) const {
+    return saved + (pair * R::kPlanes + plane) * pairs.rows * pairs.columns;
+  }
 };
 
 // S where it is 0, or where no path arrives.
@@ -274,15 +278,11 @@ struct ForwardBlocks {
     if (a.saved)
 #pragma unroll
       for (int plane = 0; plane < R::kPlanes; plane++)
-        storers[plane] = BlockStorer<V, V, 1>({weights(plane) + at.row0 * M, M, 1}, part);
+        storers[plane] = BlockStorer<V, V, 1>({a.weights(at.pair, plane) + at.row0 * M, M, 1}, part);
     memory.roundings = at.block.roundings[at.warp];
     if (at.lane >= at.rows) return;
     if (R::kInsert == Gap::kRow) memory.row[0] = score_at(a, 1, at.pair, at.row0 + at.lane, 0);
     if (R::kDelete == Gap::kRow) memory.row[1] = score_at(a, 2, at.pair, at.row0 + at.lane, 0);
-  }
-  // The pair's.
-  SOFTDP_DEVICE V* weights(int plane) const {
-    return a.saved + (at.pair * R::kPlanes + plane) * a.pairs.rows * a.pairs.columns;
   }
   SOFTDP_DEVICE void start(int c) {
 #pragma unroll
@@ -315,17 +315,17 @@ forward_bands(const ForwardArguments<R> a) {
   SOFTDP_SHARED(raw);
   BandStrip<ForwardArguments<R>> at(a, raw);
   const int m = at.size.m, lane = at.lane, rows = at.rows;
-  ForwardBlocks<R> blocks(a, at);
   if (a.saved)
 #pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++)
-      fill_rows(blocks.weights(plane), Type(), a.band, at.band, a.pairs.rows, a.pairs.columns, at.size.n, m,
-                typename R::V(0), true);
+      fill_rows(a.weights(at.pair, plane), Type(), a.band, at.band, a.pairs.rows, a.pairs.columns, at.size.n,
+                m, typename R::V(0), true);
   if constexpr (!R::Recurrence::kChargesBoundary)  // else boundary.h's
     if ((at.size.n == 0 || m == 0) && at.band == 0 && threadIdx.x == 0)
       a.score[at.pair] = empty_score(a, at.size);
-  if (!at.is_at_work()) return;
+  if (!at.is_at_work()) return;  // a pair without cells may have no memory
 
+  ForwardBlocks<R> blocks(a, at);
   ForwardStrip<R, true, WindowPlaces<1>> strip{a, blocks.memory};
   if (rows > 0) begin_strip(a, at, strip);
   Row<State> in = at.in(), out = at.out();
