@@ -107,7 +107,7 @@ struct TinyArguments {
 struct alignas(16) TinyTotal {
   Power z;
   float reciprocal, fill;
-  bool is_filled;
+  int is_filled;
 };
 
 // A pair's lengths; of one that is beyond the batch, or whose lengths do not fit, 0.
