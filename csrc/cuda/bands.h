@@ -86,7 +86,6 @@ struct Given {
   Edge *first, *last;  // step 0; the last step
   SOFTDP_DEVICE Given(EdgeRing<Edge>& ring, int chunk)
       : first(ring.edges + chunk % kLead * kChunk + 1), last(ring.edges + (chunk + 1) % kLead * kChunk) {}
-  SOFTDP_DEVICE Given(Edge* row) : first(row), last(row + kChunk - 1) {}
   SOFTDP_DEVICE Edge& operator[](int step) const { return step < kChunk - 1 ? first[step] : *last; }
 };
 

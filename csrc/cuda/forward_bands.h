@@ -107,12 +107,12 @@ struct InPlace {
   }
 };
 
-// A strip's state from chunk to chunk. kFull: chunks in which all lanes are inside their columns occur.
+// A strip's state from chunk to chunk.
 //
 // Exponents are relative to `base` at rest, so that they have 32 bits in the steps of nearly every chunk. A
 // vote before the steps looks at that. Where it fails there is a new base, and where that does not help, the
 // chunk takes 64 bits.
-template <class R, bool kFull, class Places>
+template <class R>
 struct ForwardStrip {
   using V = typename R::V;
   using Wide = typename R::Max::Wide;
@@ -175,11 +175,10 @@ struct ForwardStrip {
     sync_warp();
     const StripCells<R, Narrow> cells(memory, arguments.k, arguments.threshold);
     Small now = narrowed<Narrow, Wide>(left), before = narrowed<Narrow, Wide>(diagonal);
-    const Places places(lane.row, c);
+    const WindowPlaces<1> places(lane.row, c);
     const int t0 = c * kChunk;
-    if (kFull && rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m)
-      forward_chunk<kFull ? Steps::kAll : Steps::kRolled>(cells, places, now, before, worst, lane, t0, in,
-                                                          out, rows - 1);
+    if (rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m)
+      forward_chunk<Steps::kAll>(cells, places, now, before, worst, lane, t0, in, out, rows - 1);
     else
       forward_chunk<Steps::kRolled>(cells, places, now, before, worst, lane, t0, in, out, rows - 1);
     left = widened<Narrow, Wide>(now);
@@ -194,7 +193,7 @@ struct ForwardStrip {
     sync_warp();
     State now = shifted(left, base), before = shifted(diagonal, base);
     const StripCells<R, Wide> cells(memory, arguments.k, arguments.threshold);
-    forward_chunk<Steps::kRolled>(cells, Places(lane.row, c), now, before, worst, lane, c * kChunk,
+    forward_chunk<Steps::kRolled>(cells, WindowPlaces<1>(lane.row, c), now, before, worst, lane, c * kChunk,
                                   InPlace<State, State*>{above}, InPlace<State, Below>{below}, rows - 1);
     left = shifted(Wide::normalized(now), -base);
     diagonal = shifted(Wide::normalized(before), -base);
@@ -250,7 +249,7 @@ SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, cons
       const V verdict = R::Keeps::marked(value != value ? V(NAN) : V(kNoPath));
 #pragma unroll
       for (int plane = 0; plane < R::kPlanes; plane++)
-        a.saved[(pair * R::kPlanes + plane) * N * M + int64_t(n - 1) * M + m - 1] = verdict;
+        a.weights(pair, plane)[int64_t(n - 1) * M + m - 1] = verdict;
     }
   }
 }
@@ -326,7 +325,7 @@ forward_bands(const ForwardArguments<R> a) {
   if (!at.is_at_work()) return;  // a pair without cells may have no memory
 
   ForwardBlocks<R> blocks(a, at);
-  ForwardStrip<R, true, WindowPlaces<1>> strip{a, blocks.memory};
+  ForwardStrip<R> strip{a, blocks.memory};
   if (rows > 0) begin_strip(a, at, strip);
   Row<State> in = at.in(), out = at.out();
   const auto row_of = [&](void* row) { return static_cast<State*>(row) + at.pair * a.pairs.columns; };

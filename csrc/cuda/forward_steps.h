@@ -60,7 +60,7 @@ struct StripCells {
   using Cell = typename R::Recurrence::template Cell<Max>;
   using Keeps = typename R::Keeps;
 
-  // States kept in registers before they are stored: fewer where registers are short.
+  // States kept in registers before they are stored.
   static constexpr int kKept = 4;
 
   struct Raw {
