@@ -15,7 +15,19 @@ import torch
 from helpers import close, scores
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import F32, GAMMA, REGIMES, SCHEDULES, check, gap_of, one_thread, run, tables_of  # noqa: F401
+from kernel_checks import (  # noqa: F401
+    F32,
+    GAMMA,
+    REGIMES,
+    SCHEDULES,
+    check,
+    equal,
+    gap_of,
+    one_thread,
+    pairs,
+    run,
+    tables_of,
+)  # noqa: F401
 from test_properties import lengths, tables
 
 TINY = [
@@ -209,7 +221,7 @@ def test_only_what_is_needed(size):
         for needs in itertools.product((True, False), repeat=3):
             some = run("fsd", inputs, SCHEDULES[1:2], gamma=GAMMA, needs=needs)
             for need, gradient, whole in zip(needs, some.gradients, full.gradients, strict=True):
-                assert torch.equal(gradient, whole) if need and whole is not None else gradient is None
+                assert equal(gradient, whole) if need and whole is not None else gradient is None
     similarity = scores(2, *size, dtype=F32)
     full = run("lcs", (similarity,), gamma=0.0, threshold=0.2)
     assert torch.equal(run("lcs", (similarity,), gamma=0.0, threshold=0.2, save=False).score, full.score)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import close, scores
-from kernel_checks import F32, GAMMA, SCHEDULES, exactly, one_thread, run, tables_of  # noqa: F401
+from kernel_checks import F32, GAMMA, SCHEDULES, exactly, one_thread, pairs, run, tables_of  # noqa: F401
 from test_gradients import recurring
 from test_kept_weights import ONE, addends, halves, tables, weights_of
 

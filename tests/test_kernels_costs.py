@@ -6,7 +6,7 @@ import harness
 import pytest
 import torch
 from helpers import scores
-from kernel_checks import REGIMES, gap_of, one_thread, run, same_bits, tables_of  # noqa: F401
+from kernel_checks import REGIMES, gap_of, one_thread, pairs, run, same_bits, tables_of  # noqa: F401
 
 F32 = torch.float32
 GAPS = [("dense", "dense"), ("dense", "shared"), ("row", "row"), ("row", "shared"), ("column", "shared"),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from helpers import close, scores
-from kernel_checks import F32, GAMMA, REGIMES, SCHEDULES, check, gap_of, one_thread, run, tables_of  # noqa: F401
+from kernel_checks import F32, GAMMA, REGIMES, SCHEDULES, check, gap_of, one_thread, pairs, run, tables_of  # noqa: F401
 
 
 @pytest.mark.parametrize("size", [(4, 4), *REGIMES], ids=str)

@@ -7,7 +7,7 @@ import harness
 import pytest
 import torch
 from helpers import close
-from kernel_checks import ALL_BLOCKS, F32, GAMMA, SCHEDULES, exactly, one_thread, run, tables_of  # noqa: F401
+from kernel_checks import ALL_BLOCKS, F32, GAMMA, SCHEDULES, exactly, one_thread, pairs, run, tables_of  # noqa: F401
 
 
 def state(value, dtype, gamma):

@@ -86,6 +86,12 @@ SOFTDP_DEVICE T value_to(V x, Type type) {
   else
     return T(x);
 }
+// A number of a table, whatever its type.
+SOFTDP_DEVICE double number_at(const Table& table, int64_t at) {
+  if (table.type == Type::kFloat64) return static_cast<const double*>(table.data)[at];
+  if (table.type == Type::kFloat32) return double(static_cast<const float*>(table.data)[at]);
+  return double(value_from<float>(static_cast<const Sixteen*>(table.data)[at], table.type));
+}
 
 // A table's rows from `row` on.
 template <class T>

@@ -23,11 +23,6 @@ SOFTDP_DEVICE double sum_of_lanes(double x, double& sum) {
   }
   return mine;
 }
-SOFTDP_DEVICE double number_at(const Table& table, int64_t at) {
-  if (table.type == Type::kFloat64) return static_cast<const double*>(table.data)[at];
-  if (table.type == Type::kFloat32) return double(static_cast<const float*>(table.data)[at]);
-  return double(value_from<float>(static_cast<const Sixteen*>(table.data)[at], table.type));
-}
 
 // ---- before a sweep --------------------------------------------------------------------------------------
 

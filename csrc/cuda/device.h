@@ -93,7 +93,11 @@ SOFTDP_DEVICE void sync_warp() {
 SOFTDP_DEVICE void sync_block() {
   __syncthreads();
 }
-// The same, and whether x holds in any thread of the block.
+// The same, where warps wait at different places of the code.
+SOFTDP_DEVICE void sync_roles() {
+  asm volatile("bar.sync 0;" ::: "memory");
+}
+// sync_block(), and whether x holds in any thread of the block.
 SOFTDP_DEVICE bool sync_block_any(bool x) {
   return __syncthreads_or(x) != 0;
 }
@@ -145,6 +149,16 @@ SOFTDP_DEVICE uint64_t load_ahead(const void* global, bool valid) {
                : "l"(global), "r"(int(valid)));
   return x;
 }
+// The bits of a number of 4 or of 2 bytes, or 0; likewise.
+SOFTDP_DEVICE uint32_t load_number(const void* global, int bytes, bool valid) {
+  uint32_t x;
+  asm volatile(
+      "{ .reg .pred p, q; .reg .b16 h; setp.ne.s32 p, %2, 0; setp.ne.s32 q, %3, 0; mov.b32 %0, 0;"
+      " @p ld.global.b32 %0, [%1]; mov.b16 h, 0; @q ld.global.b16 h, [%1]; @q cvt.u32.u16 %0, h; }"
+      : "=&r"(x)
+      : "l"(global), "r"(int(valid && bytes == 4)), "r"(int(valid && bytes == 2)));
+  return x;
+}
 // This thread's copies have landed; sync_warp() then shows them to its warp.
 SOFTDP_DEVICE void copy_async_wait() {
   asm volatile("cp.async.wait_all;" ::: "memory");
@@ -158,6 +172,31 @@ SOFTDP_DEVICE int load_acquire_device(const int* global) {
 }
 SOFTDP_DEVICE void store_release_device(int* global, int x) {
   asm volatile("st.release.gpu.global.b32 [%0], %1;" ::"l"(global), "r"(x) : "memory");
+}
+// A number that another block may write meanwhile: seen as it was or as it is, and never in part.
+struct alignas(16) TwoWords {
+  uint64_t low, high;
+};
+SOFTDP_DEVICE uint64_t load_word(const uint64_t* global) {
+  uint64_t x;
+  asm volatile("ld.relaxed.gpu.global.b64 %0, [%1];" : "=l"(x) : "l"(global) : "memory");
+  return x;
+}
+SOFTDP_DEVICE void store_word(uint64_t* global, uint64_t x) {
+  asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(global), "l"(x) : "memory");
+}
+SOFTDP_DEVICE TwoWords load_words(const TwoWords* global) {
+  TwoWords x;
+  asm volatile("{ .reg .b128 x; ld.relaxed.gpu.global.b128 x, [%2]; mov.b128 {%0, %1}, x; }"
+               : "=l"(x.low), "=l"(x.high)
+               : "l"(global)
+               : "memory");
+  return x;
+}
+SOFTDP_DEVICE void store_words(TwoWords* global, TwoWords x) {
+  asm volatile("{ .reg .b128 x; mov.b128 x, {%1, %2}; st.relaxed.gpu.global.b128 [%0], x; }" ::"l"(global),
+               "l"(x.low), "l"(x.high)
+               : "memory");
 }
 SOFTDP_DEVICE unsigned take_ticket(unsigned* global) {
   return atomicAdd(global, 1u);
@@ -189,6 +228,14 @@ inline size_t shared_bytes_per_block() {
   if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) != cudaSuccess)
     return 0;
   return size_t(bytes);
+}
+
+// The current device's multiprocessors, 0 where it does not tell.
+inline int multiprocessors() {
+  int device = 0, count = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 0;
+  return count;
 }
 
 // The current device's memory, 0 where it does not tell.

@@ -53,17 +53,13 @@ SOFTDP_DEVICE void spoil(double& s) {
   s = NAN;
 }
 
-// The number of table i at (row, column) of a pair. Gaps may have the type of the arithmetic.
+// The number of table i at (row, column) of a pair, as a score.
 template <class R>
 SOFTDP_DEVICE typename R::V score_at(const ForwardArguments<R>& a, int i, int64_t pair, int64_t row,
                                      int64_t column) {
-  using T = typename R::T;
   using V = typename R::V;
   const Table& table = a.tables[i];
-  const int64_t at = pair * table.batch + row * table.row + column * table.column;
-  const V x = i > 0 && table.type != a.tables[0].type
-                  ? static_cast<const V*>(table.data)[at]
-                  : value_from<V>(static_cast<const T*>(table.data)[at], table.type);
+  const V x = V(number_at(table, pair * table.batch + row * table.row + column * table.column));
   return a.negates() ? -x : x;
 }
 // The score of S, where the tables hold costs or not.
@@ -107,11 +103,47 @@ struct InPlace {
   }
 };
 
-// A strip's state from chunk to chunk.
-//
-// Exponents are relative to `base` at rest, so that they have 32 bits in the steps of nearly every chunk. A
+// What a warp's exponents are relative to, so that they have 32 bits in the steps of nearly every chunk. A
 // vote before the steps looks at that. Where it fails there is a new base, and where that does not help, the
 // chunk takes 64 bits.
+template <class State>
+struct Base {
+  int64_t at = 0;
+
+  static SOFTDP_DEVICE State shifted(State s, int64_t by) {
+    s.e = is_live(s) ? s.e + by : kNothing;
+    return s;
+  }
+  // Whether the states of all lanes are near the base.
+  template <class... States>
+  static SOFTDP_DEVICE bool fits(const States&... s) {
+    return all((is_near(s) & ...));
+  }
+  // Takes the exponent of one live state for a new base, and tells whether all are near it.
+  template <class... States>
+  SOFTDP_DEVICE bool fits_anew(States&... s) {
+    const State mine = first_live(s...);
+    const unsigned live = ballot(is_live(mine));
+    const int64_t by = live ? shuffle_from(mine.e, first_set(live)) : 0;
+    at += by;
+    ((s = shifted(s, -by)), ...);
+    return fits(s...);
+  }
+
+ private:
+  static SOFTDP_DEVICE bool is_near(const State& s) {
+    return !is_live(s) | (uint64_t(s.e + (kNear - 1)) < uint64_t(2 * kNear - 1));
+  }
+  template <class... States>
+  static SOFTDP_DEVICE State first_live(const State& s, const States&... others) {
+    if constexpr (sizeof...(others) > 0)
+      return is_live(s) ? s : first_live(others...);
+    else
+      return s;
+  }
+};
+
+// A strip's state from chunk to chunk. Exponents are relative to `base` at rest.
 template <class R>
 struct ForwardStrip {
   using V = typename R::V;
@@ -124,12 +156,12 @@ struct ForwardStrip {
   Lane lane;
   int rows;  // of this strip
   State left, diagonal;
-  int64_t base = 0;
+  Base<State> base;
   V worst = 0;  // the largest score met, NaN where one was
 
   SOFTDP_DEVICE bool is_spoiled() const { return Wide::spoils(typename Wide::Value(worst), arguments.k); }
   // S of the row at its last column so far.
-  SOFTDP_DEVICE State last() const { return shifted(left, base); }
+  SOFTDP_DEVICE State last() const { return shifted(left, base.at); }
 
   // Chunk c of a table of m columns. edge: S of the row above at column t0 + lane, in the first 16 lanes.
   // above: where the steps find these; below: where they put their own. Gives back S of the strip's last row
@@ -138,10 +170,10 @@ struct ForwardStrip {
   SOFTDP_DEVICE State chunk(int c, int m, State edge, State* above, const Below& below) {
     if (is_nan(edge)) worst = NAN;
     if constexpr (R::Max::kHasNarrow) {
-      edge = shifted(edge, -base);
-      if (all(is_near(left) & is_near(edge) & is_near(diagonal)) || fits_anew(edge))
+      edge = shifted(edge, -base.at);
+      if (base.fits(left, edge, diagonal) || base.fits_anew(left, edge, diagonal))
         return narrow_steps(c, m, edge, above, below);
-      return wide_steps(c, shifted(edge, base), above, below);
+      return wide_steps(c, shifted(edge, base.at), above, below);
     } else {
       return wide_steps(c, edge, above, below);
     }
@@ -149,21 +181,8 @@ struct ForwardStrip {
 
  private:
   static SOFTDP_DEVICE State shifted(State s, int64_t by) {
-    if constexpr (R::Max::kHasNarrow) s.e = is_live(s) ? s.e + by : kNothing;
+    if constexpr (R::Max::kHasNarrow) return Base<State>::shifted(s, by);
     return s;
-  }
-  static SOFTDP_DEVICE bool is_near(const State& s) {
-    return !is_live(s) | (uint64_t(s.e + (kNear - 1)) < uint64_t(2 * kNear - 1));
-  }
-
-  // Takes the exponent of one live state for a new base, and tells whether all are near it.
-  SOFTDP_DEVICE bool fits_anew(State& edge) {
-    const State mine = is_live(left) ? left : is_live(edge) ? edge : diagonal;
-    const unsigned live = ballot(is_live(mine));
-    const int64_t by = live ? shuffle_from(mine.e, first_set(live)) : 0;
-    base += by;
-    left = shifted(left, -by), edge = shifted(edge, -by), diagonal = shifted(diagonal, -by);
-    return all(is_near(left) & is_near(edge) & is_near(diagonal));
   }
 
   template <class Below>
@@ -184,47 +203,71 @@ struct ForwardStrip {
     left = widened<Narrow, Wide>(now);
     diagonal = widened<Narrow, Wide>(before);
     sync_warp();
-    return shifted(widened<Narrow, Wide>(out(lane.row & (kChunk - 1))), base);
+    return shifted(widened<Narrow, Wide>(out(lane.row & (kChunk - 1))), base.at);
   }
 
   template <class Below>
   SOFTDP_DEVICE State wide_steps(int c, const State& edge, State* above, const Below& below) {
     if (lane.row < kChunk) above[lane.row] = edge;
     sync_warp();
-    State now = shifted(left, base), before = shifted(diagonal, base);
+    State now = shifted(left, base.at), before = shifted(diagonal, base.at);
     const StripCells<R, Wide> cells(memory, arguments.k, arguments.threshold);
     forward_chunk<Steps::kRolled>(cells, WindowPlaces<1>(lane.row, c), now, before, worst, lane, c * kChunk,
                                   InPlace<State, State*>{above}, InPlace<State, Below>{below}, rows - 1);
-    left = shifted(Wide::normalized(now), -base);
-    diagonal = shifted(Wide::normalized(before), -base);
+    left = shifted(Wide::normalized(now), -base.at);
+    diagonal = shifted(Wide::normalized(before), -base.at);
     sync_warp();
     return Wide::normalized(below[lane.row & (kChunk - 1)]);
   }
 };
 
+// S to the left of a pair's row; of row -1 it is S(0, 0).
+template <class R>
+SOFTDP_DEVICE typename R::Max::Wide::State state_left_of(const ForwardArguments<R>& a, int64_t pair,
+                                                         int row) {
+  using Wide = typename R::Max::Wide;
+  const Boundary<void>& boundary = a.boundary;
+  const bool is_reached = a.start != Start::kAnchored;
+  const void* const states = row < 0 ? boundary.corner : boundary.left;
+  if (states)
+    return static_cast<const typename Wide::State*>(states)[row < 0 ? pair : pair * a.pairs.rows + row];
+  return boundary_state<Wide>(is_reached || (row < 0 && !boundary.above));
+}
+
 // Where a strip begins: its states to the left.
 template <class R, class Strip, class Place>
 SOFTDP_DEVICE void begin_strip(const ForwardArguments<R>& a, const Place& at, Strip& strip) {
-  using Wide = typename R::Max::Wide;
-  using State = typename Wide::State;
-  const int64_t N = a.pairs.rows, pair = at.pair;
-  const Boundary<void>& boundary = a.boundary;
-  const bool is_reached = a.start != Start::kAnchored;
-  const auto given = [&](const void* states, int64_t i, bool reached) {
-    return states ? static_cast<const State*>(states)[i] : boundary_state<Wide>(reached);
-  };
-  const auto left_of = [&](int row) { return given(boundary.left, pair * N + row, is_reached); };
+  const int64_t pair = at.pair;
   strip.lane = {at.lane, at.lane, at.lane < at.rows ? at.size.m : 0};
   strip.rows = at.rows;
-  strip.left = at.lane < at.rows ? left_of(at.row0 + at.lane) : boundary_state<Wide>(false);
-  const bool at_top = !boundary.above || is_reached;  // S(0,0), or below it on the boundary
-  strip.diagonal = at.row0 == 0 ? given(boundary.corner, pair, at_top) : left_of(at.row0 - 1);
+  strip.left = at.lane < at.rows ? state_left_of(a, pair, at.row0 + at.lane)
+                                 : boundary_state<typename R::Max::Wide>(false);
+  strip.diagonal = state_left_of(a, pair, at.row0 - 1);
   if (is_nan(strip.left) || is_nan(strip.diagonal)) strip.worst = NAN;  // of the piece before
   if (R::kInsert == Gap::kRow) strip.worst = max_or_nan(strip.worst, strip.memory.row[0]);
   if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, strip.memory.row[1]);
 }
 
-// And where it ends: its last column, and of the pair's last strip the score and the verdict.
+// The score of a pair, and the verdict on it in place of its last cell's weights. at_end: S(n, m).
+template <class R>
+SOFTDP_DEVICE void end_pair(const ForwardArguments<R>& a, int64_t pair, const Extent& size,
+                            typename R::V at_end, bool spoiled, int lane) {
+  using V = typename R::V;
+  const int64_t M = a.pairs.columns;
+  if (at_end == -ScalarCommon::kInfinity)
+    spoiled = ballot(hides_a_score(a, pair, size.n, size.m, lane, kStripRows)) != 0 || spoiled;
+  if (lane != 0) return;
+  const V value = spoiled ? V(NAN) : at_end;
+  a.score[pair] = score_of(value, a.negates());
+  if (a.saved && !a.is_piece && (value != value || value == -ScalarCommon::kInfinity)) {
+    const V verdict = R::Keeps::marked(value != value ? V(NAN) : V(kNoPath));
+#pragma unroll
+    for (int plane = 0; plane < R::kPlanes; plane++)
+      a.weights(pair, plane)[int64_t(size.n - 1) * M + size.m - 1] = verdict;
+  }
+}
+
+// And where it ends: its last column, and of the pair's last strip the score.
 template <class R, class Strip, class Place>
 SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, const Strip& strip) {
   using V = typename R::V;
@@ -239,19 +282,8 @@ SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, cons
   }
   if (!at.is_last()) return;
   const V at_end = shuffle_from(V(value_of(strip.last(), a.unit)), at.rows - 1);
-  if (at_end == -ScalarCommon::kInfinity)
-    spoiled = ballot(hides_a_score(a, pair, n, m, lane, kStripRows)) != 0 || spoiled;
   sync_warp();  // after the other lanes' stores of the last block
-  if (lane == at.rows - 1) {
-    const V value = spoiled ? V(NAN) : at_end;
-    a.score[pair] = score_of(value, a.negates());
-    if (a.saved && !a.is_piece && (value != value || value == -ScalarCommon::kInfinity)) {
-      const V verdict = R::Keeps::marked(value != value ? V(NAN) : V(kNoPath));
-#pragma unroll
-      for (int plane = 0; plane < R::kPlanes; plane++)
-        a.weights(pair, plane)[int64_t(n - 1) * M + m - 1] = verdict;
-    }
-  }
+  end_pair(a, pair, at.size, at_end, spoiled, lane);
 }
 
 // A strip's scores on their way in, and its weights on their way out.

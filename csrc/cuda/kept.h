@@ -40,6 +40,7 @@ struct Kept {
   static SOFTDP_DEVICE Saved pack(const Weights<V>& w, const Rounding&) { return Packing::pack(w); }
   static SOFTDP_DEVICE Weights<V> unpack(const Saved& saved) { return Packing::unpack(saved); }
   static SOFTDP_DEVICE V share(V a) { return a; }
+  static SOFTDP_DEVICE V share_of(V a, V share_of_b) { return a + share_of_b; }
   // A verdict in place of a cell's first number, and that again: of weights it is 0 or more.
   static SOFTDP_DEVICE V marked(V verdict) { return verdict; }
   static SOFTDP_DEVICE V verdict(V number) { return number; }
@@ -71,6 +72,8 @@ struct Kept<TwoWeights, float, false> {
   // The adjoint in the unit of the weights. Multiplying the weights instead would round them, and the error
   // of a weight that recurs would add up along a path.
   static SOFTDP_DEVICE float share(float a) { return a * (1 / kOne); }
+  // Of a + b, by one operation after a.
+  static SOFTDP_DEVICE float share_of(float a, float share_of_b) { return fmaf(a, 1 / kOne, share_of_b); }
   // No weights have a low half above the high one.
   static constexpr uint32_t kSpoiled = 2, kNone = 1;
   static SOFTDP_DEVICE float marked(float verdict) {

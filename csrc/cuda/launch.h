@@ -4,6 +4,7 @@
 
 #include "bands.h"
 #include "boundary.h"
+#include "relay.h"
 
 namespace softdp::cuda {
 
@@ -59,16 +60,46 @@ inline bool is_tiny(const Backward& p) {
   return regime_of(p).is_tiny() && !p.weights;
 }
 
+// Whether blocks of relay.h take the pairs' strips: where all of them find room on the device at once. With
+// more pairs bands.h does more in the same time.
+inline bool has_few(const Pairs& pairs) {
+  const int64_t blocks = int64_t(shared_bytes_per_block() / kRelayBytes) * multiprocessors();
+  return pairs.count > 0 && pairs.columns > 0 && pairs.count <= blocks / relay_strips(pairs.rows);
+}
+inline bool is_relay(const Forward& p) {
+  return p.tables[0].type != Type::kFloat64 && p.gamma > 0 && p.saves != Saves::kFullWeights &&
+         has_few(p.pairs);
+}
+// Gradients of gaps that are summed take bands.h.
+inline bool is_relay(const Backward& p) {
+  const auto is_summed = [](const Sink& sink) { return sink.data && !(sink.every_row && sink.every_column); };
+  return p.sinks[0].type != Type::kFloat64 && !is_summed(p.sinks[1]) && !is_summed(p.sinks[2]) &&
+         has_few(p.pairs);
+}
+
+// What strips or bands hand each other, in a workspace.
+template <class Edge>
+void take_chain(Workspace& space, const Pairs& pairs, bool is_relay, BandSize band, Chain<Edge>& chain,
+                RelayChain<Edge>& relay) {
+  if constexpr (kHasRelay<Edge>)
+    if (is_relay) {
+      relay = RelayChain<Edge>(space.take<char>(RelayChain<Edge>::bytes(pairs)));
+      return;
+    }
+  chain = Chain<Edge>::in(space.take<char>(Chain<Edge>::bytes(pairs, band)), pairs, band);
+}
+
 template <class Recurrence, class V, bool kSoft>
 struct ForwardSpace {
   using State = typename Maxima<V, kSoft>::Wide::State;
   BandSize band;
-  Chain<State> chain;
+  Chain<State> chain{};
+  RelayChain<State> relay{};
   State* edges[2] = {};  // S on the boundary, where gaps count there
   int64_t bytes;
   explicit ForwardSpace(const Forward& p) : band(band_for<V>(p.pairs)) {
     Workspace space(p.workspace);
-    chain = Chain<State>::in(space.take<char>(Chain<State>::bytes(p.pairs, band)), p.pairs, band);
+    take_chain(space, p.pairs, is_relay(p), band, chain, relay);
     if (Recurrence::kChargesBoundary) {
       edges[kLeft] = space.take<State>(p.pairs.count * p.pairs.rows);
       edges[kAbove] = space.take<State>(p.pairs.count * p.pairs.columns);
@@ -86,13 +117,14 @@ inline int64_t partial_size(const Backward& p, int i) {
 template <class Recurrence, class V>
 struct BackwardSpace {
   BandSize band;
-  Chain<V> chain;
+  Chain<V> chain{};
+  RelayChain<V> relay{};
   V* partial[2];
   BoundaryGradient<V> boundary;
   int64_t bytes;
   explicit BackwardSpace(const Backward& p) : band(band_for<V>(p.pairs)) {
     Workspace space(p.workspace);
-    chain = Chain<V>::in(space.take<char>(Chain<V>::bytes(p.pairs, band)), p.pairs, band);
+    take_chain(space, p.pairs, is_relay(p), band, chain, relay);
     for (int i = 1; i < 3; i++) partial[i - 1] = space.take<V>(partial_size(p, i));
     boundary.by_last_row = static_cast<const V*>(p.boundary.by_last_row);
     boundary.by_above = static_cast<V*>(p.boundary.by_above);
@@ -142,6 +174,15 @@ struct ProductSpace {
   }
 };
 
+// Clears what strips hand each other and launches them.
+template <class Arguments>
+Error launch_relay(void (*kernel)(Arguments), size_t shared, const Arguments& a, Stream stream) {
+  const int64_t bytes = RelayChain<typename Arguments::Edge>::bytes(a.pairs);
+  const Error error = set_zero(a.relay.tickets, size_t(bytes), stream);
+  if (error != cudaSuccess) return error;
+  return launch(kernel, a.pairs.count * relay_strips(a.pairs.rows), kRelayThreads, shared, stream, a);
+}
+
 // Clears a chain's flags and launches its bands.
 template <class Arguments>
 Error launch_bands(void (*kernel)(Arguments), int arrays, const Arguments& a, Stream stream) {
@@ -159,6 +200,10 @@ template <class Recurrence, class T>
 Error sweep_forward(const Forward& problem, Stream stream);
 template <class Recurrence, class T>
 Error sweep_backward(const Backward& problem, Stream stream);
+template <class Recurrence>
+Error relay_forward(const Forward& problem, Stream stream);
+template <class Recurrence>
+Error relay_backward(const Backward& problem, Stream stream);
 Error sweep_tiny_pairs(const Forward& problem, Stream stream);
 Error scale_tiny_pairs(const Backward& problem, Stream stream);
 template <class Recurrence, class V>

@@ -47,7 +47,8 @@ Error sweep_backward(const Backward& p, Stream stream) {
                             space.band,
                             space.chain,
                             {space.partial[0], space.partial[1]}};
-  Error error = launch_bands(backward_bands<T, Recurrence>, arrays, arguments, stream);
+  Error error = is_relay(p) ? relay_backward<Recurrence>(p, stream)
+                            : launch_bands(backward_bands<T, Recurrence>, arrays, arguments, stream);
   if (error == cudaSuccess) error = launch_reduce<T>(arguments, stream);
   if constexpr (Recurrence::kChargesBoundary)
     if (error == cudaSuccess)

@@ -36,6 +36,7 @@ Error launch_forward(const Forward& p, Stream stream) {
 // float.
 template <class Recurrence, class T, bool kSoft>
 Error launch_gaps(const Forward& p, Stream stream) {
+  if (is_relay(p)) return relay_forward<Recurrence>(p, stream);
   using Dense = Recipe<Recurrence, T, kSoft, Gap::kDense, Gap::kDense>;
   if constexpr (!std::is_same_v<T, double>) {
     if (p.saves == Saves::kFullWeights) {
@@ -81,7 +82,8 @@ Error launch_charged(Forward p, Stream stream) {
 template <class Recurrence, class T, bool kSoft>
 Error launch_recurrence(const Forward& p, Stream stream) {
   if constexpr (Recurrence::kTables == 1)
-    return launch_forward<Recipe<Recurrence, T, kSoft, Gap::kNone, Gap::kNone>>(p, stream);
+    return is_relay(p) ? relay_forward<Recurrence>(p, stream)
+                       : launch_forward<Recipe<Recurrence, T, kSoft, Gap::kNone, Gap::kNone>>(p, stream);
   else if constexpr (Recurrence::kChargesBoundary)
     return launch_charged<Recurrence, T, kSoft>(p, stream);
   else

@@ -224,11 +224,12 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   });
   m.def(
       "schedule",
-      [](const std::string& order, unsigned resident, unsigned seed, size_t shared_kib) {
+      [](const std::string& order, unsigned resident, unsigned seed, size_t shared_kib, int multiprocessors) {
         const auto schedule = order == "forward"   ? shim::Schedule::kForward
                               : order == "reverse" ? shim::Schedule::kReverse
                                                    : shim::Schedule::kRandom;
-        shim::options = {schedule, resident, seed, shared_kib * 1024, false};
+        shim::options = {schedule, resident, seed, shared_kib * 1024, false, multiprocessors};
       },
-      py::arg("order"), py::arg("resident"), py::arg("seed"), py::arg("shared_kib") = 227);
+      py::arg("order"), py::arg("resident"), py::arg("seed"), py::arg("shared_kib") = 227,
+      py::arg("multiprocessors") = 0);
 }

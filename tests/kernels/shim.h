@@ -71,6 +71,7 @@ struct Options {
   unsigned seed = 1;
   size_t shared_bytes = 227 * 1024;  // of a block, at most: an H100's
   bool launches_fail = false;
+  int multiprocessors = 1;
 };
 extern Options options;
 
@@ -141,6 +142,9 @@ inline void sync_warp() {
 inline void sync_block() {
   shim::block_barrier(false);
 }
+inline void sync_roles() {
+  sync_block();
+}
 inline bool sync_block_any(bool x) {
   return shim::block_barrier(x);
 }
@@ -171,6 +175,11 @@ inline uint64_t load_ahead(const void* global, bool valid) {
   }
   return x;
 }
+inline uint32_t load_number(const void* global, int bytes, bool valid) {
+  uint32_t x = 0;
+  if (valid) std::memcpy(&x, global, size_t(bytes));
+  return x;
+}
 inline void copy_async_wait() {
   shim::copies_land();
 }
@@ -180,6 +189,23 @@ inline int load_acquire_device(const int* global) {
   return *global;
 }
 inline void store_release_device(int* global, int x) {
+  *global = x;
+}
+struct alignas(16) TwoWords {
+  uint64_t low, high;
+};
+inline uint64_t load_word(const uint64_t* global) {
+  return *global;
+}
+inline void store_word(uint64_t* global, uint64_t x) {
+  *global = x;
+}
+inline TwoWords load_words(const TwoWords* global) {
+  demand_aligned(global, sizeof *global);
+  return *global;
+}
+inline void store_words(TwoWords* global, TwoWords x) {
+  demand_aligned(global, sizeof *global);
   *global = x;
 }
 inline unsigned take_ticket(unsigned* global) {
@@ -200,6 +226,10 @@ enum Error { cudaSuccess, cudaErrorInvalidValue, cudaErrorLaunchFailure };
 
 inline size_t shared_bytes_per_block() {
   return shim::options.shared_bytes;
+}
+
+inline int multiprocessors() {
+  return shim::options.multiprocessors;
 }
 
 inline int64_t device_bytes() {

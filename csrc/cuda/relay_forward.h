@@ -1,0 +1,290 @@
+// The forward sweep of few pairs: relay.h.
+#pragma once
+#include "relay_inputs.h"
+
+namespace softdp::cuda {
+
+// The last row of chunk c, to the strip below or to the piece below. is_spoiled: gathers what the pair holds.
+template <class Recurrence, class State>
+SOFTDP_DEVICE void give_last_row(const RelayForward<Recurrence>& a,
+                                 const RelayStrip<RelayForward<Recurrence>>& at, RelayMemory<State>& memory,
+                                 bool& is_spoiled, int c) {
+  using Wide = typename RelayRecipe<Recurrence>::Max::Wide;
+  const bool (&spoils)[2] = memory.is_spoiled[c & 3];
+  is_spoiled = is_spoiled || spoils[0] || spoils[1] || memory.begins_spoiled;
+  if (c == at.chunks() - 1 && at.lane == 0) memory.ends_spoiled = is_spoiled;
+  const int column = at.given_column(c);
+  if (at.lane >= kChunk || column < 0 || column >= at.size.m) return;
+  const int64_t base = memory.base[c & 1];
+  State edge = memory.wide_given[c & 1][at.lane];
+  if (base != kNoBase) {
+    const float p = memory.last[ring_place(c * kChunk + at.lane, at.bottom_row(), at.bottom())].del;
+    const State given = widened<State>(NarrowState{p, memory.given[c & 1][at.lane]});
+    edge = Base<State>::shifted(Wide::normalized(given), base);
+  }
+  if (is_spoiled) spoil(edge);
+  if (!at.is_last())
+    at.edges_of(at.strip)[column].put(edge);
+  else if (a.boundary.last_row)
+    static_cast<State*>(a.boundary.last_row)[at.pair * a.pairs.columns + column] = edge;
+}
+
+// The warp that makes the steps.
+template <class Recurrence>
+struct RelaySteps {
+  using R = RelayRecipe<Recurrence>;
+  using Wide = typename R::Max::Wide;
+  using State = typename Wide::State;
+  using A = typename R::Max::Narrow::Arithmetic;
+
+  const RelayForward<Recurrence>& a;
+  const RelayStrip<RelayForward<Recurrence>>& at;
+  RelayMemory<State>& memory;
+  // To the left of the lane's rows, and above that: relative to the base, or as it is where `is_wide`.
+  NarrowState left[2] = {}, diagonal = {};
+  State wide_left[2] = {}, wide_diagonal = {};
+  Base<State> base = {};
+  bool is_wide = true;
+
+  struct Inputs {
+    FirstInputs first[2];
+    LastInput last[2];
+  };
+  SOFTDP_DEVICE Inputs inputs_at(int place) const {
+    return {{memory.first[place], memory.first[place + kStripRows]},
+            {memory.last[place], memory.last[place + kStripRows]}};
+  }
+
+  SOFTDP_DEVICE void begin() {
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      const int row = 2 * at.lane + k;
+      wide_left[k] = row < at.rows ? state_left_of(a, at.pair, at.row0 + row) : boundary_state<Wide>(false);
+    }
+    wide_diagonal = state_left_of(a, at.pair, at.row0 - 1);
+    const bool spoils = ballot(is_nan(wide_left[0]) || is_nan(wide_left[1]) || is_nan(wide_diagonal)) != 0;
+    if (at.lane == 0) memory.begins_spoiled = spoils;
+  }
+  SOFTDP_DEVICE void chunk(int c) {
+    const Inputs first = inputs_at(ring_place(c * kChunk, 0, at.lane));  // ahead of the vote
+    const bool fits = !is_wide & (memory.above_base[c & 1] == base.at) & is_near(left[0]) & is_near(left[1]) &
+                      is_near(diagonal);
+    if (all(fits) || fits_anew(c))
+      narrow_steps(c, first);
+    else
+      wide_steps(c);
+    if (at.lane == 0) memory.base[c & 1] = is_wide ? kNoBase : base.at;
+  }
+  SOFTDP_DEVICE State last(int k) {
+    widen();
+    return wide_left[k];
+  }
+
+ private:
+  SOFTDP_DEVICE void widen() {
+    if (is_wide) return;
+    const auto as_it_is = [&](const NarrowState& s) {
+      return Base<State>::shifted(widened<State>(s), base.at);
+    };
+    wide_left[0] = as_it_is(left[0]), wide_left[1] = as_it_is(left[1]), wide_diagonal = as_it_is(diagonal);
+    is_wide = true;
+  }
+  // Whether there is a base for chunk c, which is then the new one.
+  SOFTDP_DEVICE bool fits_anew(int c) {
+    widen();
+    const auto relative = [&](const State& s) { return Base<State>::shifted(s, -base.at); };
+    State first = relative(wide_left[0]), second = relative(wide_left[1]), corner = relative(wide_diagonal),
+          edge = relative(memory.above[c & 1][at.lane & (kChunk - 1)]);
+    if (!Base<State>::fits(first, second, corner, edge) && !base.fits_anew(first, second, edge, corner))
+      return false;
+    left[0] = narrowed(first), left[1] = narrowed(second), diagonal = narrowed(corner);
+    if (at.lane < kChunk) memory.narrow_above[c & 1][at.lane] = narrowed(edge);
+    sync_warp();
+    is_wide = false;
+    return true;
+  }
+
+  // Exponents hang on exponents only, and mantissas on both. So a step's exponents are made a step ahead,
+  // with the factors that bring its mantissas to them: two rows of work that do not wait for each other.
+  struct Factors {
+    float match[2], insert[2], del[2];
+    int32_t e[2];  // of the states
+  };
+  struct Exponents {
+    int32_t own[2], before;
+  };
+  // The exponent of a state is bounded where the lane's own last one goes into it, which is there first.
+  SOFTDP_DEVICE Factors factors_of(const Inputs& x, int32_t edge, Exponents& now) const {
+    Factors made;
+    int32_t above = shuffle_up(now.own[1]);
+    if (at.lane == 0) above = edge;
+    int32_t diagonal = now.before;
+    now.before = above;
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      const int32_t of_match = diagonal + x.first[k].match_e, of_insert = above + x.first[k].insert_e,
+                    of_delete = A::max(now.own[k] + x.last[k].del_e, kRelayNothing),
+                    e = A::max(A::max(of_match, of_delete), of_insert);
+      made.match[k] = A::scaled(x.first[k].match, of_match - e);
+      made.insert[k] = A::scaled(x.first[k].insert, of_insert - e);
+      made.del[k] = A::scaled(x.last[k].del, of_delete - e);
+      diagonal = now.own[k];
+      made.e[k] = now.own[k] = above = e;
+    }
+    return made;
+  }
+
+  SOFTDP_DEVICE void narrow_steps(int c, const Inputs& inputs) {
+    const int lane = at.lane, place = ring_place(c * kChunk, 0, lane);
+    const bool is_bottom = lane == at.bottom();
+    const NarrowState(&edges)[kChunk] = memory.narrow_above[c & 1];
+    int32_t (&given)[kChunk] = memory.given[c & 1];
+    const bool takes_second = at.bottom_row() == 1;
+    Exponents exponents{{left[0].e, left[1].e}, diagonal.e};
+    float own[2] = {left[0].p, left[1].p}, before = diagonal.p, edge_now = edges[0].p;
+    Factors now = factors_of(inputs, edges[0].e, exponents);
+    Inputs ahead = inputs_at(place + kRelayRows);
+    NarrowState next_edge = edges[1];
+#pragma unroll
+    for (int q = 0; q < kChunk; q++) {
+      const int here = place + q * kRelayRows;
+      Factors next = now;
+      if (q + 1 < kChunk) next = factors_of(ahead, next_edge.e, exponents);
+      float above = shuffle_up(own[1]);
+      if (q + 2 < kChunk) ahead = inputs_at(here + 2 * kRelayRows);
+      if (lane == 0) above = edge_now;
+      edge_now = next_edge.p;
+      if (q + 2 < kChunk) next_edge = edges[q + 2];
+      float diagonal = before;
+      before = above;
+#pragma unroll
+      for (int k = 0; k < 2; k++) {
+        const float match = diagonal * now.match[k], del = own[k] * now.del[k],
+                    sum = fmaf(above, now.insert[k], match + del);
+        leave(here + k * kStripRows, {above * now.insert[k], del}, sum);
+        diagonal = own[k];
+        own[k] = above = sum;
+      }
+      if (is_bottom) given[q] = takes_second ? now.e[1] : now.e[0];
+      now = next;
+    }
+    left[0] = at_rest({own[0], exponents.own[0]}), left[1] = at_rest({own[1], exponents.own[1]});
+    diagonal = at_rest({before, exponents.before});
+  }
+  SOFTDP_DEVICE void leave(int place, const Shares& shares, float sum) {
+    reinterpret_cast<Shares&>(memory.first[place]) = shares;
+    memory.last[place].del = sum;
+  }
+  static SOFTDP_DEVICE NarrowState at_rest(NarrowState s) {
+    A::normalize(s.p, s.e);
+    return {s.p, s.e > kRelayDead ? s.e : kRelayNothing};
+  }
+
+  // The same with exponents of 64 bits, in little code: it is rare.
+  SOFTDP_DEVICE void wide_steps(int c) {
+    const auto input = [](float p, int32_t e) { return State{p, e > kRelayDead ? int64_t(e) : kNothing}; };
+#pragma unroll 1
+    for (int q = 0; q < kChunk; q++) {
+      State above = shuffle_up_state(wide_left[1]);
+      if (at.lane == 0) above = memory.above[c & 1][q];
+      State diagonal = wide_diagonal;
+      wide_diagonal = above;
+#pragma unroll
+      for (int k = 0; k < 2; k++) {
+        const int place = ring_place(c * kChunk + q, k, at.lane);
+        const FirstInputs x = memory.first[place];
+        const LastInput y = memory.last[place];
+        Weights<float> w;
+        const State state =
+            Wide::max(diagonal, above, wide_left[k],
+                      {input(x.match, x.match_e), input(x.insert, x.insert_e), input(y.del, y.del_e)}, w);
+        leave(place, {w.insert, w.del}, 1);
+        diagonal = wide_left[k];
+        wide_left[k] = above = state;
+      }
+      if (at.lane == at.bottom())
+        memory.wide_given[c & 1][q] = Wide::normalized(at.bottom_row() ? wide_left[1] : wide_left[0]);
+    }
+#pragma unroll
+    for (int k = 0; k < 2; k++) wide_left[k] = Wide::normalized(wide_left[k]);
+    wide_diagonal = Wide::normalized(wide_diagonal);
+  }
+};
+
+// The warp that takes weights away.
+template <class Recurrence>
+SOFTDP_DEVICE void take_weights(const RelayForward<Recurrence>& a,
+                                const RelayStrip<RelayForward<Recurrence>>& at, const FirstInputs* shares,
+                                const LastInput* sums, int c) {
+  using R = RelayRecipe<Recurrence>;
+  using A = typename R::Max::Narrow::Arithmetic;
+  const RelayPart part(at.lane);
+#pragma unroll 1
+  for (int eight = 0; eight < 4; eight++) {
+    const int lane = part.lane_of(eight), column = part.goes(c, eight);
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+      const int row = 2 * lane + k;
+      float packed[kFour];
+#pragma unroll
+      for (int x = 0; x < kFour; x++) {
+        const int place = ring_place(column + x + lane, k, lane);
+        const Shares s = reinterpret_cast<const Shares&>(shares[place]);
+        const float r = A::reciprocal(sums[place].del);
+        const bool is_hit = Recurrence::kTables == 1 && s.insert + s.del == 0;
+        const Weights<float> w{is_hit ? 1.0f : 0.0f, s.insert * r, s.del * r};
+        const Rounding rounding = R::kRounds ? rounding_of(at.row0 + row + column + x) : Rounding{kOne, 0};
+        packed[x] = R::Keeps::pack(w, rounding).number[0];
+      }
+      if (row < at.rows && column >= 0 && column < at.size.m)
+        put_four<1>(a.weights(at.pair, 0), (at.row0 + row) * a.pairs.columns + column, Type::kFloat32, packed,
+                    at.size.m - column);
+    }
+  }
+}
+
+template <class Recurrence>
+SOFTDP_KERNEL_BLOCKS(kRelayThreads, 2)
+relay_forward_strips(const RelayForward<Recurrence> a) {
+  using R = RelayRecipe<Recurrence>;
+  using Wide = typename R::Max::Wide;
+  using State = typename Wide::State;
+  SOFTDP_SHARED(raw);
+  RelayMemory<State>& memory = *reinterpret_cast<RelayMemory<State>*>(raw);
+  if (threadIdx.x == 0) memory.base[0] = memory.base[1] = kNoBase;
+  const RelayStrip<RelayForward<Recurrence>> at(a, memory.ticket);
+  const Extent& size = at.size;
+  if (a.saved && at.warp < 2)
+    fill_rows(a.weights(at.pair, 0), Type::kFloat32, {2}, at.strip, a.pairs.rows, a.pairs.columns, size.n,
+              size.m, 0.0f, true);
+  if constexpr (!Recurrence::kChargesBoundary)  // else boundary.h's
+    if ((size.n == 0 || size.m == 0) && at.strip == 0 && threadIdx.x == 0)
+      a.score[at.pair] = empty_score(a, size);
+  if (!at.is_at_work()) return;  // a pair without cells may have no memory
+
+  RelayInputs<Recurrence> inputs{a, at, memory, at.warp == kBringsSecond};
+  RelaySteps<Recurrence> steps{a, at, memory};
+  if (at.warp == kSteps) steps.begin();
+  bool is_spoiled = false;
+  at.go([&](int c) { steps.chunk(c); }, [&](int c) { inputs.bring(c); },
+        [&](int c) { give_last_row(a, at, memory, is_spoiled, c); },
+        [&](int c) {
+          if (a.saved) take_weights(a, at, memory.first, memory.last, c);
+        });
+  if (at.warp != kSteps) return;
+
+#pragma unroll
+  for (int k = 0; k < 2; k++) {
+    const int row = 2 * at.lane + k;
+    if (!a.boundary.last_column || row >= at.rows) continue;
+    State edge = steps.last(k);
+    if (memory.ends_spoiled) spoil(edge);
+    static_cast<State*>(a.boundary.last_column)[at.pair * a.pairs.rows + at.row0 + row] = edge;
+  }
+  if (!at.is_last()) return;
+  const State end = at.bottom_row() ? steps.last(1) : steps.last(0);
+  end_pair(a, at.pair, size, shuffle_from(float(value_of(end, a.unit)), at.bottom()), memory.ends_spoiled,
+           at.lane);
+}
+
+}  // namespace softdp::cuda
