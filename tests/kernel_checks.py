@@ -42,13 +42,19 @@ def pairs(request, monkeypatch):
 are_few = False
 
 
+def take_schedule(schedule, multiprocessors):
+    """csrc/cuda/relay.h sweeps no more strips than multiprocessors, where a block may have 128 KiB."""
+    order, resident, seed, shared = schedule
+    if multiprocessors:
+        shared = max(shared, 128)
+    harness.module().schedule(order, resident, seed, shared, multiprocessors)
+
+
 def run(recurrence, inputs, schedules=SCHEDULES, **options):
     """One result of all schedules, which must agree bit for bit."""
     results = []
-    for order, resident, seed, shared in schedules:
-        # csrc/cuda/relay.h sweeps few pairs where a block may have 99 KiB.
-        few = (max(shared, 99), 1000) if are_few else (shared, 0)
-        harness.module().schedule(order, resident, seed, *few)
+    for schedule in schedules:
+        take_schedule(schedule, 1000 if are_few else 0)
         results.append(harness.run(recurrence, inputs, **options))
     for other in results[1:]:
         for found, wanted in zip(outputs(other), outputs(results[0]), strict=True):

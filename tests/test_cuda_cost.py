@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-from cuda_cost import launches, tiny, warp
+from cuda_cost import launches, relay, tiny, warp
 from cuda_cost.listing import functions, names
 from cuda_cost.paths import Paths
 from cuda_cost.predictions import CASES, predicted, slower, table
@@ -178,10 +178,11 @@ def test_blocks_of_a_multiprocessor():
 CHUNK = launches.Chunk(instructions=1000, cycles=5000.0, bytes=8192)
 
 
-def test_one_pair_waits_for_the_strips_above():
-    assert launches.chunks_in_a_row(4096, 4096) == 3 * 127 + 258
-    seconds = launches.of_one_pair(4096, 4096, CHUNK)
-    assert seconds == pytest.approx(639 * 5000 / launches.H100.clock_alone)
+def test_waves_are_even():
+    assert launches.even_waves(1056, 5) == 4  # two waves of four, not of five and three
+    assert launches.even_waves(1056, 4) == 4
+    assert launches.even_waves(1056, 8) == 8
+    assert launches.even_waves(132 * 11, 5) == 4  # three waves
 
 
 def test_a_launch_of_few_pairs_takes_the_chunks_in_a_row():
@@ -207,8 +208,9 @@ def test_predictions_are_told_and_compared():
     code = loop("LDS R1", "STS [R1]")
     kernels = [Kernel(CASES[0].kernel, "sm_90", 40, 0, 0, 0)]
     (found,) = predicted({CASES[0].kernel: code}, kernels)
-    assert (found.registers, found.blocks, found.instructions) == (40, 5, 5)
-    assert "| fsd, float32 | forward | 40 | 5 |" in table([found])
+    assert (found.registers, found.blocks, found.instructions) == (40, 4, 5)
+    assert found.best_us < found.many_us  # at a larger share of the bandwidth
+    assert "| fsd, float32 | forward | 40 | 4 |" in table([found])
     now = {"fsd": {"1x4096": 112.0, "264x512": 50.0}, "new": {"1x4096": 1.0}}
     kept = {"fsd": {"1x4096": 100.0, "264x512": 50.0}}
     assert slower(now, kept, 0.1) == ["fsd, 1x4096: 112.0 us, 100.0 us before"]
@@ -295,3 +297,81 @@ def test_value_and_gradient_of_tiny_pairs():
     assert "| fsd, float32 | 40 |" in tiny.tiny_table([found]) and "12.0 us" in tiny.tiny_table([found])
     assert tiny.tiny_as_json([found]) == {"fsd float32 tiny": {"16x30, in a graph": found.graph_us}}
     assert tiny.predicted_tiny({case.kernel: code[case.kernel]}, kernels) == []
+
+
+# A block of csrc/cuda/relay.h: a loop over rounds for each role.
+RELAY = [
+    "@P5 BRA `(.L_x_10)",
+    # the warp that makes the steps
+    ".L_x_1:",
+    "@P1 BRA `(.L_x_2)",  # the exponents fit
+    "FLO.U32 R1, R1",
+    ".L_x_2:",
+    *[("SHFL.UP R1, R1", {"stall": 9})] * 8,
+    MEETS,
+    "@P0 BRA `(.L_x_1)",
+    "EXIT",
+    # those that bring
+    ".L_x_10:",
+    "@P5 BRA `(.L_x_20)",
+    ".L_x_11:",
+    "@P1 BRA `(.L_x_12)",  # scores of 16 bits
+    *["MUFU.EX2 R1, R1"] * 3,
+    "BRA `(.L_x_13)",
+    ".L_x_12:",
+    "HADD2.F32 R1, R1",
+    *["MUFU.EX2 R1, R1"] * 4,
+    ".L_x_13:",
+    "LDGSTS.E.128 [R1]",
+    "@P1 BRA `(.L_x_14)",  # no columns are left over
+    "LDGSTS.E [R1]",
+    ".L_x_14:",
+    MEETS,
+    "@P0 BRA `(.L_x_11)",
+    "EXIT",
+    # those that take
+    ".L_x_20:",
+    "LDS R1, [R2]",
+    "@P1 BRA `(.L_x_21)",
+    "STG.E.128 [R1]",
+    ".L_x_21:",
+    MEETS,
+    "@P0 BRA `(.L_x_20)",
+    "EXIT",
+]
+
+
+def test_the_ways_of_the_warps_of_a_relay():
+    rounds = relay.Rounds(function(*RELAY))
+    names = {role: [one.name for one in rounds.way(role)] for role in relay.ROLES}
+    assert [names[role].count("BAR.SYNC.DEFER_BLOCKING") for role in relay.ROLES] == [1, 1, 1]
+    assert names["steps"].count("SHFL.UP") == 8 and "FLO.U32" not in names["steps"]
+    assert names["brings"].count("MUFU.EX2") == 3 and "HADD2.F32" not in names["brings"]
+    assert "LDGSTS.E.128" in names["brings"] and "LDGSTS.E" not in names["brings"]
+    assert names["takes"].count("STG.E.128") == 1
+
+
+def test_few_pairs_wait_for_the_strips_above_and_for_the_slowest_warp():
+    assert relay.chunks_in_a_row(4096, 4096) == 3 * 63 + 258
+    machine = launches.H100
+    handed = 63 * (machine.handover + warp.LATENCIES["LDG"])
+    seconds = relay.of_one_pair(4096, 4096, 2000.0)
+    assert seconds == pytest.approx((447 * 2000 + handed) / machine.clock_alone)
+    case = relay.RELAY_CASES[0]
+    (found,) = relay.predicted_relay(
+        {case.kernel: function(*RELAY)}, [Kernel(case.kernel, "sm_90", 40, 0, 0, 0)]
+    )
+    assert found.rounds["steps"] == max(found.rounds.values()) > 8 * 9
+    assert found.long_us == pytest.approx(1e6 * relay.of_one_pair(4096, 4096, found.rounds["steps"]), abs=0.1)
+    more = 447 * warp.CHUNK / machine.clock_alone
+    assert found.most_us - found.long_us == pytest.approx(1e6 * more, abs=0.2)
+    assert "| fsd | forward | 40 |" in relay.relay_table([found])
+    assert relay.relay_as_json([found]) == {"fsd few forward": {"1x4096": found.long_us}}
+
+
+def test_a_relay_without_a_role_is_an_error():
+    case = relay.RELAY_CASES[0]
+    with pytest.raises(ValueError, match="no loop over rounds was found of the warp that brings"):
+        relay.predicted_relay(
+            {case.kernel: function(*RELAY[1:16])}, [Kernel(case.kernel, "sm_90", 40, 0, 0, 0)]
+        )

@@ -6,12 +6,13 @@ Regimes: tiny pairs, pairs that go whole, and, with little room for tables, a fe
 """
 
 import math
+import sys
 
 import harness
 import pytest
 import torch
 from helpers import close, score_and_gradients
-from kernel_checks import SCHEDULES, one_thread, same_bits  # noqa: F401
+from kernel_checks import SCHEDULES, one_thread, same_bits, take_schedule  # noqa: F401
 
 import softdp
 
@@ -67,10 +68,19 @@ def exactly(kind, x, y, gamma, **lengths):
     return score_and_gradients(scores_of, [x.double(), y.double()], kind=kind, gamma=gamma, **lengths)
 
 
+# No pairs are few for none; for six, three of two strips are, and those of a last batch or piece may be.
+@pytest.fixture(params=[0, 6], autouse=True)
+def multiprocessors(request, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "of_the_device", request.param)
+
+
+of_the_device = 0
+
+
 def run(kind, x, y, schedules=SCHEDULES, **options):
     results = []
     for schedule in schedules:
-        harness.module().schedule(*schedule)
+        take_schedule(schedule, of_the_device)
         found = harness.features(KINDS.index(kind), x, y, threshold=THRESHOLD, **options)
         results.append([t for t in found if t is not None])
     for other in results[1:]:

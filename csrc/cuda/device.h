@@ -149,16 +149,6 @@ SOFTDP_DEVICE uint64_t load_ahead(const void* global, bool valid) {
                : "l"(global), "r"(int(valid)));
   return x;
 }
-// The bits of a number of 4 or of 2 bytes, or 0; likewise.
-SOFTDP_DEVICE uint32_t load_number(const void* global, int bytes, bool valid) {
-  uint32_t x;
-  asm volatile(
-      "{ .reg .pred p, q; .reg .b16 h; setp.ne.s32 p, %2, 0; setp.ne.s32 q, %3, 0; mov.b32 %0, 0;"
-      " @p ld.global.b32 %0, [%1]; mov.b16 h, 0; @q ld.global.b16 h, [%1]; @q cvt.u32.u16 %0, h; }"
-      : "=&r"(x)
-      : "l"(global), "r"(int(valid && bytes == 4)), "r"(int(valid && bytes == 2)));
-  return x;
-}
 // This thread's copies have landed; sync_warp() then shows them to its warp.
 SOFTDP_DEVICE void copy_async_wait() {
   asm volatile("cp.async.wait_all;" ::: "memory");
@@ -185,6 +175,9 @@ SOFTDP_DEVICE uint64_t load_word(const uint64_t* global) {
 SOFTDP_DEVICE void store_word(uint64_t* global, uint64_t x) {
   asm volatile("st.relaxed.gpu.global.b64 [%0], %1;" ::"l"(global), "l"(x) : "memory");
 }
+// Two words at once need PTX 8.3, CUDA 12.3.
+#if CUDART_VERSION >= 12030
+constexpr bool kHasWords = true;
 SOFTDP_DEVICE TwoWords load_words(const TwoWords* global) {
   TwoWords x;
   asm volatile("{ .reg .b128 x; ld.relaxed.gpu.global.b128 x, [%2]; mov.b128 {%0, %1}, x; }"
@@ -198,6 +191,15 @@ SOFTDP_DEVICE void store_words(TwoWords* global, TwoWords x) {
                "l"(x.low), "l"(x.high)
                : "memory");
 }
+#else
+constexpr bool kHasWords = false;
+SOFTDP_DEVICE TwoWords load_words(const TwoWords* global) {
+  return *global;
+}
+SOFTDP_DEVICE void store_words(TwoWords* global, TwoWords x) {
+  *global = x;
+}
+#endif
 SOFTDP_DEVICE unsigned take_ticket(unsigned* global) {
   return atomicAdd(global, 1u);
 }
@@ -252,16 +254,48 @@ inline int64_t device_bytes() {
   return known[device];
 }
 
+// Of so many blocks, of which a multiprocessor holds `at_once`, how many it is to hold: in as many waves as
+// they come in anyway, and as many in the last one as in the others.
+inline int even_waves(int64_t blocks, int64_t processors, int at_once) {
+  if (at_once <= 1) return at_once;
+  const int64_t waves = (blocks + processors * at_once - 1) / (processors * at_once);
+  return int((blocks + processors * waves - 1) / (processors * waves));
+}
+// So much shared memory makes a kernel's blocks need leave of the device.
+template <class Arguments>
+Error allow_shared(void (*kernel)(Arguments), size_t bytes) {
+  if (bytes <= 48 * 1024) return cudaSuccess;
+  return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                              cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+}
+
+// Blocks that do not find room at once come in waves. The shared memory with which the last wave has as many
+// of them as the others: with five at a time, eight blocks of a multiprocessor would come as five and three,
+// and three leave most of its memory's bandwidth unused.
+template <class Arguments>
+size_t shared_for_even_waves(void (*kernel)(Arguments), int64_t blocks, int threads, size_t bytes) {
+  int device = 0, at_once = 0, shared = 0, reserved = 0;
+  const int64_t processors = multiprocessors();
+  if (processors == 0 || blocks <= processors || allow_shared(kernel, bytes) != cudaSuccess ||
+      cudaGetDevice(&device) != cudaSuccess ||
+      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, reinterpret_cast<const void*>(kernel), threads,
+                                                    bytes) != cudaSuccess ||
+      cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&reserved, cudaDevAttrReservedSharedMemoryPerBlock, device) != cudaSuccess)
+    return bytes;
+  const int even = even_waves(blocks, processors, at_once);
+  if (even >= at_once) return bytes;
+  const size_t each = size_t(shared / even - reserved) / 1024 * 1024;
+  return each > bytes && each <= shared_bytes_per_block() ? each : bytes;
+}
+
 template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream stream,
              const Arguments& arguments, const cudaLaunchAttribute* attribute = nullptr) {
   if (blocks == 0) return cudaSuccess;
   if (blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  if (shared_bytes > 48 * 1024) {
-    const Error error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                             cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes));
-    if (error != cudaSuccess) return error;
-  }
+  const Error error = allow_shared(kernel, shared_bytes);
+  if (error != cudaSuccess) return error;
   void* parameters[] = {const_cast<Arguments*>(&arguments)};
   if (!attribute)
     return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), dim3(unsigned(blocks)),

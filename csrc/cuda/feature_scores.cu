@@ -203,16 +203,24 @@ struct Plan {
     take(verdicts, pieces > 1 ? count : 0);
     for (T*& row : handed) take(row, pieces > 1 && gradients ? count * p.pairs.columns : 0);
     take(edges, kept * edge_bytes(count));
-    const Batch whole = batch(0, 0);
     for (bool of_y : {false, true}) {  // sequences times slices are no more than those of one with all slices
       const int64_t steps = of_y ? p.pairs.columns : p.pairs.rows,
                     most = kBusyBlocks / std::max<int64_t>(weigh_blocks(1, of_y ? steps : height), 1);
       take(parts[of_y], p.others && gradients ? most * steps * p.features : 0);
     }
-    take(sweep, p.pairs.count == 0
-                    ? 0
-                    : std::max(cuda::workspace_bytes(forward(whole, 0, gradients)),
-                               gradients && !tiny ? cuda::workspace_bytes(backward(whole, 0)) : 0));
+    take(sweep, p.pairs.count == 0 ? 0 : sweep_bytes());
+  }
+  // What any of the sweeps takes. Fewer pairs may take more than many: other kernels sweep them.
+  int64_t sweep_bytes() const {
+    const auto last = [](int64_t all, int64_t each) { return (all - 1) / each * each; };
+    int64_t most = 0;
+    for (int64_t x : {int64_t(0), last(all_x, xs)})
+      for (int64_t y : {int64_t(0), p.others ? last(all_y, ys) : 0})
+        for (int64_t piece : {int64_t(0), pieces - 1}) {
+          most = std::max(most, cuda::workspace_bytes(forward(batch(x, y), piece, gradients)));
+          if (gradients && !tiny) most = std::max(most, cuda::workspace_bytes(backward(batch(x, y), piece)));
+        }
+    return most;
   }
 };
 

@@ -60,11 +60,12 @@ inline bool is_tiny(const Backward& p) {
   return regime_of(p).is_tiny() && !p.weights;
 }
 
-// Whether blocks of relay.h take the pairs' strips: where all of them find room on the device at once. With
-// more pairs bands.h does more in the same time.
+// Whether blocks of relay.h take the pairs' strips: where each may have a multiprocessor. With more pairs
+// bands.h does more in the same time. Tickets keep blocks in order wherever a device starts them.
 inline bool has_few(const Pairs& pairs) {
-  const int64_t blocks = int64_t(shared_bytes_per_block() / kRelayBytes) * multiprocessors();
-  return pairs.count > 0 && pairs.columns > 0 && pairs.count <= blocks / relay_strips(pairs.rows);
+  return kHasWords && pairs.count > 0 && pairs.columns > 0 &&
+         pairs.count <= multiprocessors() / relay_strips(pairs.rows) &&
+         kRelayBytes <= shared_bytes_per_block();
 }
 inline bool is_relay(const Forward& p) {
   return p.tables[0].type != Type::kFloat64 && p.gamma > 0 && p.saves != Saves::kFullWeights &&
@@ -190,8 +191,10 @@ Error launch_bands(void (*kernel)(Arguments), int arrays, const Arguments& a, St
   using Block = BandMemory<typename Arguments::V, Edge>;
   const Error error = set_zero(a.chain.tickets, size_t(Chain<Edge>::flag_bytes(a.pairs, a.band)), stream);
   if (error != cudaSuccess) return error;
-  return launch(kernel, a.pairs.count * a.band.bands_of(a.pairs.rows), a.band.rows(),
-                Block::bytes(a.band.warps, arrays), stream, a);
+  const int64_t blocks = a.pairs.count * a.band.bands_of(a.pairs.rows);
+  const int threads = a.band.rows();
+  const size_t shared = shared_for_even_waves(kernel, blocks, threads, Block::bytes(a.band.warps, arrays));
+  return launch(kernel, blocks, threads, shared, stream, a);
 }
 
 // ---- what the .cu files compile ------------------------------------------------------------------------

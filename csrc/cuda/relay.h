@@ -1,11 +1,12 @@
 // Few pairs: a sweep is then as fast as its longest row of steps that must follow one another, and what a
 // warp does beside its steps costs time.
 //
-// A block of four warps takes a strip of 64 rows, and only one of the warps makes steps. Each of its lanes
-// has two rows, of the same column: row 2 l + k is row k of lane l. Two warps bring what the steps take, with
-// everything computed that hangs on no state, one warp for each k. The last one takes away what the steps
-// have made, and computes from that what leaves. The warps go in step, a barrier a round: in round c chunk c
-// is made, the cells of chunk c + 1 come, and those of chunk c - 1 go, and so does its last row.
+// A block of eight warps takes a strip of 64 rows, and only one of the warps makes steps. Each of its lanes
+// has two rows, of the same column: row 2 l + k is row k of lane l. Four warps bring what the steps take,
+// with everything computed that hangs on no state. Two take away what the steps have made, and compute from
+// that what leaves. One fetches the row above the strip and gives the last row to the strip below. The warps
+// go in step, a barrier a round: in round c chunk c is made, the cells of chunk c + 1 come, and those of
+// chunk c - 1 go.
 //
 // Cells lie in a ring of 64 steps, in the order in which the steps take them. Lane l is at column t - l at
 // step t. Copies want columns by four, so what comes for chunk c begins at column 16 c - 4 floor(l / 4), and
@@ -19,9 +20,17 @@
 namespace softdp::cuda {
 
 constexpr int kRelayRows = 64;
-constexpr int kRelayThreads = 4 * kStripRows;
-constexpr int kRing = 64;                                   // steps
-enum Role { kSteps, kBringsFirst, kBringsSecond, kTakes };  // of a warp
+constexpr int kRelayWarps = 8;
+constexpr int kRelayThreads = kRelayWarps * kStripRows;
+constexpr int kRing = 64;  // steps
+constexpr BandSize kRelayBand{kRelayRows / kStripRows};
+// What a warp does. A multiprocessor has four schedulers, which take warps in turn: the warp that hands rows
+// on, which mostly waits, shares that of the steps.
+enum class Role { kSteps, kBrings, kTakes, kHands };
+SOFTDP_DEVICE Role role_of(int warp) {
+  return warp == 0 ? Role::kSteps : warp == 4 ? Role::kHands : (warp & 3) == 3 ? Role::kTakes : Role::kBrings;
+}
+constexpr int kBringers = 4;
 
 // A place in the ring: of row k of a lane at a step, which may be below 0.
 SOFTDP_DEVICE int ring_place(int step, int k, int lane) {
@@ -58,11 +67,11 @@ struct Tagged<SmoothMax<DeviceFloat<int64_t>>::State> {
   }
 };
 
-inline int64_t relay_strips(int64_t rows) {
+SOFTDP_FN int64_t relay_strips(int64_t rows) {
   return rows > 0 ? (rows + kRelayRows - 1) / kRelayRows : 1;
 }
-// Of shared memory, at most: what a block may have on devices that have little.
-constexpr size_t kRelayBytes = 99 * 1024;
+// Of shared memory, at most.
+constexpr size_t kRelayBytes = 128 * 1024;
 
 // What strips share in global memory, all of it 0 at the launch: a ticket counter, and the last row of every
 // strip but the last.
@@ -77,7 +86,8 @@ struct RelayChain {
         edges(reinterpret_cast<Tagged<Edge>*>(static_cast<char*>(workspace) + kTicketBytes)) {}
   static int64_t bytes(const Pairs& pairs) {
     const int64_t between = relay_strips(pairs.rows) - 1;
-    return kTicketBytes + pairs.count * between * pairs.columns * int64_t(sizeof(Tagged<Edge>));
+    return between > 0 ? kTicketBytes + pairs.count * between * pairs.columns * int64_t(sizeof(Tagged<Edge>))
+                       : 0;
   }
 };
 
@@ -96,15 +106,17 @@ struct RelayStrip {
   using Edge = typename Arguments::Edge;
   const Arguments& a;
   int warp, lane;
+  Role role;
   int64_t pair;
   int strip;
   Extent size;
   int row0, rows;  // rows is 0 or less where the strip lies below the pair's last row
 
-  // ticket: in shared memory.
+  // ticket: in shared memory. One strip a pair needs none: blocks wait for nobody.
   SOFTDP_DEVICE RelayStrip(const Arguments& a, unsigned& ticket)
-      : a(a), warp(int(threadIdx.x) / kStripRows), lane(int(threadIdx.x) % kStripRows) {
-    if (threadIdx.x == 0) ticket = take_ticket(a.relay.tickets);
+      : a(a), warp(int(threadIdx.x) / kStripRows), lane(int(threadIdx.x) % kStripRows), role(role_of(warp)) {
+    if (threadIdx.x == 0)
+      ticket = relay_strips(a.pairs.rows) > 1 ? take_ticket(a.relay.tickets) : unsigned(blockIdx.x);
     sync_block();
     pair = ticket % a.pairs.count;
     strip = int(ticket / a.pairs.count);
@@ -120,17 +132,16 @@ struct RelayStrip {
   SOFTDP_DEVICE int chunks() const { return (size.m + bottom() + kChunk - 1) / kChunk; }
   // The last row of the strip `upper` of this pair.
   SOFTDP_DEVICE Tagged<Edge>* edges_of(int upper) const {
-    const int64_t strips = (a.pairs.rows + kRelayRows - 1) / kRelayRows;
-    return a.relay.edges + (pair * (strips - 1) + upper) * a.pairs.columns;
+    return a.relay.edges + (pair * (relay_strips(a.pairs.rows) - 1) + upper) * a.pairs.columns;
   }
 
   // The block's way through its columns. steps(c) makes chunk c; bring(c) puts its cells into the ring, and
-  // first those before the first chunk; give(c) hands its last row on; take(c) takes what is finished of it
-  // away. What comes and goes beyond the table is not read or written.
-  template <class MakeSteps, class Bring, class Give, class Take>
-  SOFTDP_DEVICE void go(MakeSteps steps, Bring bring, Give give, Take take) const {
-    const int own = chunks();  // rounds go from -1 to own + 1, for each warp in a loop of its own
-    if (warp == kSteps) {
+  // first those before the first chunk, and fetch(c) the row above; give(c) hands the last row on; take(c)
+  // takes what is finished of it away. What comes and goes beyond the table is not read or written.
+  template <class MakeSteps, class Bring, class Fetch, class Give, class Take>
+  SOFTDP_DEVICE void go(MakeSteps steps, Bring bring, Fetch fetch, Give give, Take take) const {
+    const int own = chunks();  // rounds go from -1 to own + 1, for each role in a loop of its own
+    if (role == Role::kSteps) {
       sync_roles();
       for (int c = 0; c < own; c++) {
         steps(c);
@@ -138,23 +149,27 @@ struct RelayStrip {
       }
       sync_roles();
       sync_roles();
-    } else if (warp == kTakes) {
+    } else if (role == Role::kBrings) {
+      bring(-1);
+      for (int c = -1; c + 1 < own; c++) {
+        bring(c + 1);
+        sync_roles();
+      }
+      copy_async_wait();
+      for (int c = own - 1; c <= own + 1; c++) sync_roles();
+    } else if (role == Role::kTakes) {
       sync_roles();
       sync_roles();
-      for (int c = 0; c <= own; c++) {
-        take(c);
+      for (int c = 1; c <= own + 1; c++) {
+        take(c - 1);
         sync_roles();
       }
     } else {
-      bring(-1);
-      bring(0);
-      sync_roles();
-      for (int c = 0; c <= own; c++) {
-        if (warp == kBringsSecond && c > 0) give(c - 1);
-        if (c + 1 < own) bring(c + 1);
+      for (int c = -1; c <= own + 1; c++) {
+        if (c > 0 && c <= own) give(c - 1);
+        if (c + 1 < own) fetch(c + 1);
         sync_roles();
       }
-      sync_roles();
     }
   }
   // The column of the last row at step `lane` of a chunk; before the table and beyond it, too.
@@ -163,82 +178,159 @@ struct RelayStrip {
 
 // ---- four columns of a row -----------------------------------------------------------------------------
 
-// The lanes of the warps that bring and take: eight rows that lie two apart, which meet in no bank, by four
-// times four columns. a: which eight rows of 32.
+// The lanes of the warps that bring and take: four columns of some rows each. Lanes side by side take rows
+// two apart, so that they meet in no bank; the lane's other rows are 16 apart, and have its columns less 8.
+// In the ring all of them lie at the same steps.
+template <int kRows_>
 struct RelayPart {
-  int row_lane, column;  // the lane that has the row, but for 8 a; the column but for the chunk's first
-  SOFTDP_DEVICE explicit RelayPart(int lane) : row_lane(lane & 7), column(kFour * (lane >> 3)) {}
-  SOFTDP_DEVICE int lane_of(int a) const { return row_lane + 8 * a; }
-  // The first of the four columns that come for a chunk, or that go: a multiple of 4.
-  SOFTDP_DEVICE int comes(int chunk, int a) const {
-    return chunk * kChunk - (lane_of(a) & ~(kFour - 1)) + column;
+  static constexpr int kRows = kRows_, kRowsApart = 16, kColumnsBack = 8;
+  int row_lane, row,
+      column;  // the lane that has the first row; that row; its columns but for the chunk's first
+  // k: of the lanes' rows; half: of the strip, where kRows is 2.
+  SOFTDP_DEVICE RelayPart(int lane, int k, int half = 0)
+      : row_lane((lane & 7) + 16 * half),
+        row(2 * row_lane + k),
+        column(kFour * (lane >> 3) - (row_lane & ~(kFour - 1))) {}
+  // The first of the four columns of row i that come for a chunk, or that go: a multiple of 4.
+  SOFTDP_DEVICE int comes(int chunk, int i) const { return chunk * kChunk + column - kColumnsBack * i; }
+  SOFTDP_DEVICE int goes(int chunk, int i) const { return comes(chunk, i) - kFour; }
+  SOFTDP_DEVICE int row_of(int i) const { return row + kRowsApart * i; }
+  // How many of the columns from `column` on row i has, in a strip of so many rows and columns; more than
+  // four, or none, too.
+  SOFTDP_DEVICE int left(int i, int column, int rows, int columns) const {
+    return column < 0 || row_of(i) >= rows ? 0 : columns - column;
   }
-  SOFTDP_DEVICE int goes(int chunk, int a) const { return comes(chunk, a) - kFour; }
+  // Where column + x of row 0 lies in the ring; row i lies kColumnsBack * i places behind it.
+  SOFTDP_DEVICE int place(int column, int x) const {
+    return ring_place(column + x + row_lane, row & 1, row_lane);
+  }
 };
+using BringsPart = RelayPart<2>;
+using TakesPart = RelayPart<4>;
+// Of a warp that brings: its rows of the lanes, and its half of the strip.
+SOFTDP_DEVICE int brings_row(int warp) {
+  return (warp & 3) - 1;
+}
+SOFTDP_DEVICE int brings_half(int warp) {
+  return warp >> 2;
+}
+SOFTDP_DEVICE BringsPart brings_part(int warp, int lane) {
+  return {lane, brings_row(warp), brings_half(warp)};
+}
+SOFTDP_DEVICE int bringer_of(int warp) {
+  return 2 * brings_half(warp) + brings_row(warp);
+}
+SOFTDP_DEVICE TakesPart takes_part(int warp, int lane) {
+  return {lane, warp >> 2};
+}
 
-// Four numbers of a row as they lie in memory; nothing waits for them before they are used. Numbers of 2
-// bytes lie in the first two words.
-struct Held {
+// Four numbers of a row, where they wait for the chunk that takes them: a lane's own. Numbers of 2 bytes lie
+// in the first two words.
+struct alignas(16) Waiting {
   uint32_t words[kFour];
 };
-// bytes: of a number, 4 or 2; step: from a number to the next, in numbers; left: how many of the four there
-// are, all or some or none. Others become 0, and are not read.
-SOFTDP_DEVICE Held hold(const void* first, int64_t step, int bytes, int left) {
-  const char* from = static_cast<const char*>(first);
-  const bool by_four = step == 1 && left >= kFour && reinterpret_cast<uintptr_t>(from) % (4 * bytes) == 0;
-  Held held{};
-  if (by_four) {
-    const uint64_t low = load_ahead(from, true), high = load_ahead(from + 8, bytes == 4);
-    held = {uint32_t(low), uint32_t(low >> 32), uint32_t(high), uint32_t(high >> 32)};
-  } else if (left > 0) {
+// The bits of their floats, in the order of the sweep's columns; negated where `sign` is the sign bit.
+template <int kStep, class T>
+SOFTDP_DEVICE Waiting floats_of(const Waiting& waiting, Type type, uint32_t sign) {
+  Waiting floats;
 #pragma unroll
-    for (int k = 0; k < kFour; k++) {
-      const uint32_t word = load_number(from, bytes, k < left);
-      if (bytes == 4)
-        held.words[k] = word;
-      else
-        held.words[k >> 1] |= word << (16 * (k & 1));
-      from += step * bytes;
-    }
+  for (int k = 0; k < kFour; k++) {
+    if constexpr (sizeof(T) == 4)
+      floats.words[k] = waiting.words[in_memory<kStep>(k)];
+    else
+      floats.words[k] = bit_cast<uint32_t>(
+          value_from<float>(Sixteen{uint16_t(waiting.words[k >> 1] >> (16 * (k & 1)))}, type));
+    floats.words[k] ^= sign;
   }
-  return held;
-}
-// Their values; negated where `sign` is the sign bit.
-SOFTDP_DEVICE void numbers_of(const Held& held, Type type, uint32_t sign, float (&x)[kFour]) {
-  if (type == Type::kFloat32) {
-#pragma unroll
-    for (int k = 0; k < kFour; k++) x[k] = bit_cast<float>(held.words[k] ^ sign);
-  } else {
-#pragma unroll
-    for (int k = 0; k < kFour; k++) {
-      const float value = value_from<float>(Sixteen{uint16_t(held.words[k >> 1] >> (16 * (k & 1)))}, type);
-      x[k] = bit_cast<float>(bit_cast<uint32_t>(value) ^ sign);
-    }
-  }
+  return floats;
 }
 
-// Four numbers of a row, the first `left` of them, to where they belong. kStep -1: the numbers go backwards
-// through memory.
+// The rows of a table that the strip's numbers come from. kStep -1: seen from its end, of floats.
 template <int kStep>
-SOFTDP_DEVICE void put_four(void* data, int64_t at, Type type, const float (&x)[kFour], int left) {
-  const auto put = [&](auto* to) {
-    using T = std::remove_pointer_t<decltype(to)>;
-    T* const first = kStep > 0 ? to : to - (kFour - 1);
-    if (left >= kFour && reinterpret_cast<uintptr_t>(first) % alignof(Four<T>) == 0) {
-      Four<T> four;
-#pragma unroll
-      for (int k = 0; k < kFour; k++) four.x[in_memory<kStep>(k)] = value_to<T>(x[k], type);
-      four_at(first) = four;
-    } else {
+struct RelaySource {
+  const char* origin = nullptr;  // of the lane's first row, at the strip's first column
+  int64_t row = 0, column = 0;   // strides in bytes; of rows kRowsApart apart
+  int bytes = 4;                 // of a number, 4 or 2
+  bool by_four = false;
+  RelaySource() = default;
+  template <class Part>
+  SOFTDP_DEVICE RelaySource(const Part& part, const void* data, int64_t first, int64_t row, int64_t column,
+                            int bytes)
+      : origin(static_cast<const char*>(data) + (first + part.row * row) * bytes),
+        row(Part::kRowsApart * row * bytes),
+        column(column * bytes),
+        bytes(bytes) {
+    by_four = column == kStep && row % kFour == 0 &&
+              reinterpret_cast<uintptr_t>(four(origin)) % uintptr_t(kFour * bytes) == 0;
+  }
+  // The first in memory of the four that begin at `begin`.
+  SOFTDP_DEVICE const char* four(const char* begin) const {
+    return kStep > 0 ? begin : begin - (kFour - 1) * bytes;
+  }
+  SOFTDP_DEVICE bool at_once(int left) const { return left <= 0 || (by_four && left >= kFour); }
+  // Sets out to fetch four columns of row i, from a column on that is a multiple of 4: the first `left` of
+  // them, if any. Others become 0, and are not read. They are there after copy_async_wait(). Where
+  // at_once(left):
+  SOFTDP_DEVICE void start(Waiting& to, int i, int begin, int left) const {
+    // Of none that are read the address must be a multiple, too.
+    const uintptr_t each = uintptr_t(kFour * bytes),
+                    at = reinterpret_cast<uintptr_t>(four(origin + i * row + begin * column));
+    const char* const from = reinterpret_cast<const char*>(at & ~(each - 1));
+    if (bytes == 4)
+      copy_async_four(reinterpret_cast<float*>(to.words), reinterpret_cast<const float*>(from), left > 0);
+    else
+      copy_async(reinterpret_cast<uint64_t*>(to.words), reinterpret_cast<const uint64_t*>(from), left > 0);
+  }
+  // And elsewhere.
+  SOFTDP_DEVICE void start_some(Waiting& to, int i, int begin, int left) const {
+    const char* const from = origin + i * row + begin * column;
+    if (bytes == 4) {
 #pragma unroll
       for (int k = 0; k < kFour; k++)
-        if (k < left) to[kStep * k] = value_to<T>(x[k], type);
+        copy_async(&to.words[in_memory<kStep>(k)], reinterpret_cast<const uint32_t*>(from + k * column),
+                   k < left);
+    } else {
+      uint32_t halves[kFour] = {};
+#pragma unroll
+      for (int k = 0; k < kFour; k++)
+        if (k < left) halves[k] = *reinterpret_cast<const uint16_t*>(from + k * column);
+      to.words[0] = halves[0] | halves[1] << 16, to.words[1] = halves[2] | halves[3] << 16;
     }
-  };
-  if (type == Type::kFloat32)
-    put(static_cast<float*>(data) + at);
-  else
-    put(static_cast<Sixteen*>(data) + at);
-}
+  }
+};
+
+// The rows of a table that the strip's numbers go to. kStep -1: seen from its end.
+template <int kStep>
+struct RelaySink {
+  void* data = nullptr;
+  int64_t first = 0, row = 0;  // the lane's first row, at the strip's first column; rows kRowsApart apart
+  Type type{};
+  bool by_four = false;
+  RelaySink() = default;
+  template <class Part>
+  SOFTDP_DEVICE RelaySink(const Part& part, void* data, int64_t begin, int64_t stride, Type type)
+      : data(data), first(begin + part.row * stride), row(Part::kRowsApart * stride), type(type) {
+    const int64_t four = kStep > 0 ? first : first - (kFour - 1);
+    by_four = stride % kFour == 0 &&
+              (reinterpret_cast<uintptr_t>(data) + four * bytes_of(type)) % (kFour * bytes_of(type)) == 0;
+  }
+  // Four columns of row i, from a column on that is a multiple of 4. T: of the table.
+  template <class T>
+  SOFTDP_DEVICE void put(int i, int column, const float (&x)[kFour]) const {
+    T* const to = static_cast<T*>(data) + first + i * row + kStep * column;
+    Four<T> numbers;
+#pragma unroll
+    for (int k = 0; k < kFour; k++) numbers.x[in_memory<kStep>(k)] = value_to<T>(x[k], type);
+    four_at(kStep > 0 ? to : to - (kFour - 1)) = numbers;
+  }
+  // The first `left` of them.
+  template <class T>
+  SOFTDP_DEVICE void put_some(int i, int column, const float (&x)[kFour], int left) const {
+    T* const to = static_cast<T*>(data) + first + i * row + kStep * column;
+#pragma unroll
+    for (int k = 0; k < kFour; k++)
+      if (k < left) to[kStep * k] = value_to<T>(x[k], type);
+  }
+};
 
 }  // namespace softdp::cuda

@@ -31,6 +31,7 @@ struct alignas(16) KeptWeights {
 struct RelayBackwardMemory {
   KeptWeights weights[kRing * kRelayRows];
   float adjoints[kRing * kRelayRows];
+  Waiting waiting[kBringers][BringsPart::kRows][kStripRows];  // by the warps that bring
   // Of even and of odd chunks: what comes from above, and what both rows of the last lane hand on.
   float above[2][kChunk], given[2][2][kChunk];
   unsigned ticket;
@@ -43,65 +44,57 @@ struct RelayWeights {
   const Arguments& a;
   const RelayStrip<Arguments>& at;
   RelayBackwardMemory& memory;
-  const int k;
-  const float seed;
-  const RelayPart part{at.lane};
-  Held held[4];       // for the chunk that comes next
-  bool is_turned[4];  // whether they lie against memory's order
+  const int bringer;
+  const BringsPart part;
+  RelaySource<-1> source;
 
-  SOFTDP_DEVICE int row_of(int eight) const { return 2 * part.lane_of(eight) + k; }
-  SOFTDP_DEVICE void hold_chunk(int c) {
-    const int n = at.size.n, m = at.size.m;
-    const int64_t M = a.pairs.columns;
-    const float* const corner = a.saved + at.pair * a.pairs.rows * M + int64_t(n - 1 - at.row0) * M + m - 1;
-#pragma unroll
-    for (int eight = 0; eight < 4; eight++) {
-      const int row = row_of(eight), column = part.comes(c, eight);
-      const int left = row < at.rows && column >= 0 ? m - column : 0;
-      const float* const first = corner - row * M - column;
-      is_turned[eight] = left < kFour || reinterpret_cast<uintptr_t>(first + 1) % 16 != 0;
-      held[eight] = is_turned[eight] ? hold(first, -1, 4, left) : hold(first - (kFour - 1), 1, 4, left);
-    }
+  SOFTDP_DEVICE RelayWeights(const Arguments& a, const RelayStrip<Arguments>& at, RelayBackwardMemory& memory)
+      : a(a), at(at), memory(memory), bringer(bringer_of(at.warp)), part(brings_part(at.warp, at.lane)) {
+    const int64_t M = a.pairs.columns, first_row = at.pair * a.pairs.rows + at.size.n - 1 - at.row0;
+    source = RelaySource<-1>(part, a.saved, first_row * M + at.size.m - 1, -M, -1, 4);
   }
 
+  // The cells of chunk c, while those of the next one set out. Before the first chunk none have come.
   SOFTDP_DEVICE void bring(int c) {
-    if (c < 0) clear();
-    put_chunk(c);
-    hold_chunk(c + 1);
-    if (c >= 0 && k == 0) bring_edges(c);
+    copy_async_wait();
+    put_cells(c);
+    start_cells(c + 1);
   }
 
  private:
-  SOFTDP_DEVICE void clear() {
+  SOFTDP_DEVICE Waiting& waiting(int row) const { return memory.waiting[bringer][row][at.lane]; }
+  SOFTDP_DEVICE void start_cells(int c) const {
+    bool has_rest = false;
 #pragma unroll
-    for (int eight = 0; eight < 4; eight++) held[eight] = Held{}, is_turned[eight] = false;
+    for (int row = 0; row < BringsPart::kRows; row++) {
+      const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
+      if (source.at_once(left))
+        source.start(waiting(row), row, column, left);
+      else
+        has_rest = true;
+    }
+    if (!has_rest) return;
+#pragma unroll 1
+    for (int row = 0; row < BringsPart::kRows; row++) {
+      const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
+      if (!source.at_once(left)) source.start_some(waiting(row), row, column, left);
+    }
   }
-  SOFTDP_DEVICE void put_chunk(int c) const {
+  SOFTDP_DEVICE void put_cells(int c) const {
+    const int first = part.comes(c, 0);
+    const int places[kFour] = {part.place(first, 0), part.place(first, 1), part.place(first, 2),
+                               part.place(first, 3)};
 #pragma unroll
-    for (int eight = 0; eight < 4; eight++) {
-      const int lane = part.lane_of(eight), column = part.comes(c, eight);
-      const int m = c >= 0 && row_of(eight) < at.rows ? at.size.m : 0;
+    for (int row = 0; row < BringsPart::kRows; row++) {
+      const int left = part.left(row, part.comes(c, row), at.rows, at.size.m);
+      const Waiting words = floats_of<-1, float>(waiting(row), Type::kFloat32, 0);
 #pragma unroll
       for (int x = 0; x < kFour; x++) {
-        const uint32_t on = held[eight].words[x], back = held[eight].words[kFour - 1 - x];
-        const uint32_t word = choose(is_turned[eight], on, back);
-        Weights<float> w = Keeps::unpack({{bit_cast<float>(word)}});
-        if (unsigned(column + x) >= unsigned(m)) w = {0, 0, 0};
-        memory.weights[ring_place(column + x + lane, k, lane)] = {w.match, w.insert, w.del, 0};
+        Weights<float> w = Keeps::unpack({{bit_cast<float>(words.words[x])}});
+        if (x >= left) w = {0, 0, 0};
+        memory.weights[places[x] + BringsPart::kColumnsBack * row] = {w.match, w.insert, w.del, 0};
       }
     }
-  }
-  SOFTDP_DEVICE void bring_edges(int c) {
-    const int column = c * kChunk + at.lane;
-    if (at.lane >= kChunk) return;
-    float edge = at.strip == 0 && column == 0 ? seed : 0;
-    if (column < at.size.m) {
-      if (at.strip > 0)
-        edge = at.edges_of(at.strip - 1)[column].wait();
-      else if (a.boundary.by_last_row && seed == 0)
-        edge = a.boundary.by_last_row[at.pair * a.pairs.columns + column];
-    }
-    memory.above[c & 1][at.lane] = edge;
   }
 };
 
@@ -144,6 +137,29 @@ struct RelayAdjoints {
       to_above = up;
     }
   }
+};
+
+// The warp that fetches what the strip above hands on and gives what the last row does.
+template <class Recurrence>
+struct RelayAdjointRows {
+  using Arguments = RelayBackward<Recurrence>;
+  const Arguments& a;
+  const RelayStrip<Arguments>& at;
+  RelayBackwardMemory& memory;
+  const float seed;
+
+  SOFTDP_DEVICE void fetch(int c) const {
+    const int column = c * kChunk + at.lane;
+    if (at.lane >= kChunk) return;
+    float edge = at.strip == 0 && column == 0 ? seed : 0;
+    if (column < at.size.m) {
+      if (at.strip > 0)
+        edge = at.edges_of(at.strip - 1)[column].wait();
+      else if (a.boundary.by_last_row && seed == 0)
+        edge = a.boundary.by_last_row[at.pair * a.pairs.columns + column];
+    }
+    memory.above[c & 1][at.lane] = edge;
+  }
   SOFTDP_DEVICE void give(int c) const {
     const int column = at.given_column(c);
     if (at.lane >= kChunk || column < 0 || column >= at.size.m) return;
@@ -155,54 +171,105 @@ struct RelayAdjoints {
   }
 };
 
-// The warp that takes gradients away.
+// The warps that take gradients away.
 template <class Recurrence>
-SOFTDP_DEVICE void take_gradients(const RelayBackward<Recurrence>& a,
-                                  const RelayStrip<RelayBackward<Recurrence>>& at,
-                                  const RelayBackwardMemory& memory, int c) {
-  using Keeps = typename RelayBackward<Recurrence>::Keeps;
-  constexpr int kSinks = Recurrence::kTables;
-  const int64_t N = a.pairs.rows, M = a.pairs.columns;
-  const int m = at.size.m;
-  const RelayPart part(at.lane);
-#pragma unroll 1
-  for (int eight = 0; eight < 4; eight++) {
-    const int lane = part.lane_of(eight), column = part.goes(c, eight);
+struct RelayGradients {
+  using Arguments = RelayBackward<Recurrence>;
+  using Keeps = typename Arguments::Keeps;
+  static constexpr int kSinks = Recurrence::kTables;
+  using Numbers = float[kSinks][kFour];
+
+  const Arguments& a;
+  const RelayStrip<Arguments>& at;
+  const RelayBackwardMemory& memory;
+  const TakesPart part;
+  int64_t first_row;  // of the table
+  RelaySink<-1> sinks[kSinks];
+  bool by_four = true;
+
+  SOFTDP_DEVICE RelayGradients(const Arguments& a, const RelayStrip<Arguments>& at,
+                               const RelayBackwardMemory& memory)
+      : a(a),
+        at(at),
+        memory(memory),
+        part(takes_part(at.warp, at.lane)),
+        first_row(at.pair * a.pairs.rows + at.size.n - 1 - at.row0) {
+    const int64_t M = a.pairs.columns;
 #pragma unroll
-    for (int k = 0; k < 2; k++) {
-      const int row = 2 * lane + k;
-      if (row >= at.rows || column < 0 || column >= m) continue;
-      float gradient[kSinks][kFour];
-      const int64_t row_in_table = at.size.n - 1 - at.row0 - row;
-#pragma unroll
-      for (int x = 0; x < kFour; x++) {
-        const int place = ring_place(column + x + lane, k, lane);
-        const KeptWeights w = memory.weights[place];
-        const float adjoint = memory.adjoints[place];
-        const Adjoint<float> out =
-            Recurrence::adjoint(adjoint, Keeps::share(adjoint), Weights<float>{w.match, w.insert, w.del});
-        gradient[0][x] = !Recurrence::kEveryMove && a.visits ? adjoint : out.score;
-        if constexpr (kSinks > 1) {
-          gradient[1][x] = a.shared_gap ? out.to_above + out.to_left : out.to_above;
-          gradient[2][x] = out.to_left;
-        }
-        if constexpr (Recurrence::kChargesBoundary)
-          if (column + x == m - 1) {
-            a.boundary.by_left[at.pair * N + row_in_table] = out.to_left;
-            a.boundary.by_left_diagonal[at.pair * N + row_in_table] = out.to_diagonal;
-          }
-      }
-#pragma unroll
-      for (int i = 0; i < kSinks; i++)
-        if (a.sinks[i].data)
-          put_four<-1>(a.sinks[i].data, (at.pair * N + row_in_table) * M + m - 1 - column, a.sinks[i].type,
-                       gradient[i], m - column);
+    for (int i = 0; i < kSinks; i++) {
+      if (!a.sinks[i].data) continue;
+      sinks[i] = RelaySink<-1>(part, a.sinks[i].data, first_row * M + at.size.m - 1, -M, a.sinks[i].type);
+      by_four = by_four && sinks[i].by_four;
     }
   }
-}
+  SOFTDP_DEVICE void take(int c) const {
+    if (a.sinks[0].type == Type::kFloat32)
+      take_as<float>(c);
+    else
+      take_as<Sixteen>(c);
+  }
+
+ private:
+  template <class T>
+  SOFTDP_DEVICE void take_as(int c) const {
+    const int places[kFour] = {place(c, 0), place(c, 1), place(c, 2), place(c, 3)};
+    Numbers numbers[TakesPart::kRows];
+    bool is_whole[TakesPart::kRows], has_rest = false;
+#pragma unroll
+    for (int row = 0; row < TakesPart::kRows; row++) {
+      const int left = left_of(c, row);
+      is_whole[row] = by_four && left >= kFour;
+      has_rest = has_rest || (left > 0 && !is_whole[row]);
+#pragma unroll
+      for (int x = 0; x < kFour; x++) make(places[x], row, x, left, numbers[row]);
+    }
+#pragma unroll
+    for (int i = 0; i < kSinks; i++) {
+      if (!a.sinks[i].data) continue;
+#pragma unroll
+      for (int row = 0; row < TakesPart::kRows; row++)
+        if (is_whole[row]) sinks[i].template put<T>(row, part.goes(c, row), numbers[row][i]);
+    }
+    if (!has_rest) return;
+#pragma unroll 1
+    for (int row = 0; row < TakesPart::kRows; row++) {
+      const int left = left_of(c, row);
+      if (by_four && left >= kFour) continue;
+      Numbers some;
+#pragma unroll
+      for (int x = 0; x < kFour; x++) make(places[x], row, x, left, some);
+#pragma unroll
+      for (int i = 0; i < kSinks; i++)
+        if (a.sinks[i].data) sinks[i].template put_some<T>(row, part.goes(c, row), some[i], left);
+    }
+  }
+
+  SOFTDP_DEVICE int left_of(int c, int row) const {
+    return part.left(row, part.goes(c, row), at.rows, at.size.m);
+  }
+  SOFTDP_DEVICE int place(int c, int x) const { return part.place(part.goes(c, 0), x); }
+  // Number x of a row, into numbers.
+  SOFTDP_DEVICE void make(int first, int row, int x, int left, Numbers& numbers) const {
+    const int place = first + TakesPart::kColumnsBack * row;
+    const KeptWeights w = memory.weights[place];
+    const float adjoint = memory.adjoints[place];
+    const Adjoint<float> out =
+        Recurrence::adjoint(adjoint, Keeps::share(adjoint), Weights<float>{w.match, w.insert, w.del});
+    numbers[0][x] = !Recurrence::kEveryMove && a.visits ? adjoint : out.score;
+    if constexpr (kSinks > 1) {
+      numbers[1][x] = a.shared_gap ? out.to_above + out.to_left : out.to_above;
+      numbers[2][x] = out.to_left;
+    }
+    if constexpr (Recurrence::kChargesBoundary)
+      if (x + 1 == left) {  // the row's last column
+        a.boundary.by_left[first_row - part.row_of(row)] = out.to_left;
+        a.boundary.by_left_diagonal[first_row - part.row_of(row)] = out.to_diagonal;
+      }
+  }
+};
 
 template <class Recurrence>
-SOFTDP_KERNEL_BLOCKS(kRelayThreads, 2)
+SOFTDP_KERNEL_BLOCKS(kRelayThreads, 1)
 relay_backward_strips(const RelayBackward<Recurrence> a) {
   using Arguments = RelayBackward<Recurrence>;
   SOFTDP_SHARED(raw);
@@ -211,19 +278,21 @@ relay_backward_strips(const RelayBackward<Recurrence> a) {
   const float seed = a.grad_score ? a.grad_score[at.pair] : 1,
               verdict = verdict_of_pair(a, at.pair, seed, at.size);
   const bool swept = verdict >= 0;
-  if (at.warp < 2) {
+  if (at.warp < kRelayBand.warps) {
     const float value = swept || verdict < 0 ? 0 : NAN;
     if (a.sinks[0].type == Type::kFloat32)
-      fill_gradients<float>(a.sinks, a.pairs, {2}, at.strip, at.pair, at.size, value, swept);
+      fill_gradients<float>(a.sinks, a.pairs, kRelayBand, at.strip, at.pair, at.size, value, swept);
     else
-      fill_gradients<Sixteen>(a.sinks, a.pairs, {2}, at.strip, at.pair, at.size, value, swept);
+      fill_gradients<Sixteen>(a.sinks, a.pairs, kRelayBand, at.strip, at.pair, at.size, value, swept);
   }
   if (!swept || !at.is_at_work()) return;
 
-  RelayWeights<Recurrence> weights{a, at, memory, at.warp == kBringsSecond, seed};
+  RelayWeights<Recurrence> weights(a, at, memory);
   RelayAdjoints<Recurrence> adjoints{a, at, memory};
-  at.go([&](int c) { adjoints.chunk(c); }, [&](int c) { weights.bring(c); }, [&](int c) { adjoints.give(c); },
-        [&](int c) { take_gradients(a, at, memory, c); });
+  const RelayGradients<Recurrence> gradients(a, at, memory);
+  const RelayAdjointRows<Recurrence> rows{a, at, memory, seed};
+  at.go([&](int c) { adjoints.chunk(c); }, [&](int c) { weights.bring(c); }, [&](int c) { rows.fetch(c); },
+        [&](int c) { rows.give(c); }, [&](int c) { gradients.take(c); });
 }
 
 }  // namespace softdp::cuda

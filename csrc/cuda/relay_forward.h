@@ -4,30 +4,60 @@
 
 namespace softdp::cuda {
 
-// The last row of chunk c, to the strip below or to the piece below. is_spoiled: gathers what the pair holds.
-template <class Recurrence, class State>
-SOFTDP_DEVICE void give_last_row(const RelayForward<Recurrence>& a,
-                                 const RelayStrip<RelayForward<Recurrence>>& at, RelayMemory<State>& memory,
-                                 bool& is_spoiled, int c) {
+// The warp that fetches the row above the strip and gives its last row, and gathers what spoils the pair.
+template <class Recurrence>
+struct RelayRows {
   using Wide = typename RelayRecipe<Recurrence>::Max::Wide;
-  const bool (&spoils)[2] = memory.is_spoiled[c & 3];
-  is_spoiled = is_spoiled || spoils[0] || spoils[1] || memory.begins_spoiled;
-  if (c == at.chunks() - 1 && at.lane == 0) memory.ends_spoiled = is_spoiled;
-  const int column = at.given_column(c);
-  if (at.lane >= kChunk || column < 0 || column >= at.size.m) return;
-  const int64_t base = memory.base[c & 1];
-  State edge = memory.wide_given[c & 1][at.lane];
-  if (base != kNoBase) {
-    const float p = memory.last[ring_place(c * kChunk + at.lane, at.bottom_row(), at.bottom())].del;
-    const State given = widened<State>(NarrowState{p, memory.given[c & 1][at.lane]});
-    edge = Base<State>::shifted(Wide::normalized(given), base);
+  using State = typename Wide::State;
+  const RelayForward<Recurrence>& a;
+  const RelayStrip<RelayForward<Recurrence>>& at;
+  RelayMemory<State>& memory;
+  bool is_spoiled = false;
+
+  // S above the strip at the columns that row 0 takes in chunk c, relative to the base of two chunks before,
+  // which is rarely another one than the chunk's.
+  SOFTDP_DEVICE void fetch(int c) {
+    const int column = c * kChunk + at.lane;
+    const bool takes = at.lane < kChunk && column < at.size.m;
+    State edge = boundary_state<Wide>(takes && a.start != Start::kAnchored);
+    if (takes) {
+      if (at.strip > 0)
+        edge = at.edges_of(at.strip - 1)[column].wait();
+      else if (a.boundary.above)
+        edge = static_cast<const State*>(a.boundary.above)[at.pair * a.pairs.columns + column];
+    }
+    is_spoiled = ballot(is_nan(edge)) != 0 || is_spoiled;
+    const int64_t base = memory.base[c & 1];
+    const State relative = Base<State>::shifted(edge, base == kNoBase ? 0 : -base);
+    const bool fits = base != kNoBase && Base<State>::fits(relative);
+    if (at.lane < kChunk) {
+      memory.above[c & 1][at.lane] = edge;
+      memory.narrow_above[c & 1][at.lane] = narrowed(relative);
+    }
+    if (at.lane == 0) memory.above_base[c & 1] = fits ? base : kNoBase;
   }
-  if (is_spoiled) spoil(edge);
-  if (!at.is_last())
-    at.edges_of(at.strip)[column].put(edge);
-  else if (a.boundary.last_row)
-    static_cast<State*>(a.boundary.last_row)[at.pair * a.pairs.columns + column] = edge;
-}
+  // The last row of chunk c, to the strip below or to the piece below.
+  SOFTDP_DEVICE void give(int c) {
+    is_spoiled = is_spoiled || memory.begins_spoiled;
+#pragma unroll
+    for (int i = 0; i < kBringers; i++) is_spoiled = is_spoiled || memory.is_spoiled[c & 3][i];
+    if (c == at.chunks() - 1 && at.lane == 0) memory.ends_spoiled = is_spoiled;
+    const int column = at.given_column(c);
+    if (at.lane >= kChunk || column < 0 || column >= at.size.m) return;
+    const int64_t base = memory.base[c & 1];
+    State edge = memory.wide_given[c & 1][at.lane];
+    if (base != kNoBase) {
+      const float p = memory.last[ring_place(c * kChunk + at.lane, at.bottom_row(), at.bottom())].p;
+      const State given = widened<State>(NarrowState{p, memory.given[c & 1][at.lane]});
+      edge = Base<State>::shifted(Wide::normalized(given), base);
+    }
+    if (is_spoiled) spoil(edge);
+    if (!at.is_last())
+      at.edges_of(at.strip)[column].put(edge);
+    else if (a.boundary.last_row)
+      static_cast<State*>(a.boundary.last_row)[at.pair * a.pairs.columns + column] = edge;
+  }
+};
 
 // The warp that makes the steps.
 template <class Recurrence>
@@ -122,12 +152,12 @@ struct RelaySteps {
     now.before = above;
 #pragma unroll
     for (int k = 0; k < 2; k++) {
-      const int32_t of_match = diagonal + x.first[k].match_e, of_insert = above + x.first[k].insert_e,
-                    of_delete = A::max(now.own[k] + x.last[k].del_e, kRelayNothing),
+      const int32_t of_match = diagonal + x.first[k].e[0], of_insert = above + x.first[k].e[1],
+                    of_delete = A::max(now.own[k] + x.last[k].e, kRelayNothing),
                     e = A::max(A::max(of_match, of_delete), of_insert);
-      made.match[k] = A::scaled(x.first[k].match, of_match - e);
-      made.insert[k] = A::scaled(x.first[k].insert, of_insert - e);
-      made.del[k] = A::scaled(x.last[k].del, of_delete - e);
+      made.match[k] = A::scaled(x.first[k].p[0], of_match - e);
+      made.insert[k] = A::scaled(x.first[k].p[1], of_insert - e);
+      made.del[k] = A::scaled(x.last[k].p, of_delete - e);
       diagonal = now.own[k];
       made.e[k] = now.own[k] = above = e;
     }
@@ -148,10 +178,9 @@ struct RelaySteps {
 #pragma unroll
     for (int q = 0; q < kChunk; q++) {
       const int here = place + q * kRelayRows;
+      float above = shuffle_up(own[1]);
       Factors next = now;
       if (q + 1 < kChunk) next = factors_of(ahead, next_edge.e, exponents);
-      float above = shuffle_up(own[1]);
-      if (q + 2 < kChunk) ahead = inputs_at(here + 2 * kRelayRows);
       if (lane == 0) above = edge_now;
       edge_now = next_edge.p;
       if (q + 2 < kChunk) next_edge = edges[q + 2];
@@ -161,19 +190,20 @@ struct RelaySteps {
       for (int k = 0; k < 2; k++) {
         const float match = diagonal * now.match[k], del = own[k] * now.del[k],
                     sum = fmaf(above, now.insert[k], match + del);
-        leave(here + k * kStripRows, {above * now.insert[k], del}, sum);
+        leave(here + k * kStripRows, above * now.insert[k], del, sum);
         diagonal = own[k];
         own[k] = above = sum;
       }
+      if (q + 2 < kChunk) ahead = inputs_at(here + 2 * kRelayRows);
       if (is_bottom) given[q] = takes_second ? now.e[1] : now.e[0];
       now = next;
     }
     left[0] = at_rest({own[0], exponents.own[0]}), left[1] = at_rest({own[1], exponents.own[1]});
     diagonal = at_rest({before, exponents.before});
   }
-  SOFTDP_DEVICE void leave(int place, const Shares& shares, float sum) {
-    reinterpret_cast<Shares&>(memory.first[place]) = shares;
-    memory.last[place].del = sum;
+  SOFTDP_DEVICE void leave(int place, float insert, float del, float sum) {
+    memory.first[place].p[0] = insert, memory.first[place].p[1] = del;
+    memory.last[place].p = sum;
   }
   static SOFTDP_DEVICE NarrowState at_rest(NarrowState s) {
     A::normalize(s.p, s.e);
@@ -195,10 +225,9 @@ struct RelaySteps {
         const FirstInputs x = memory.first[place];
         const LastInput y = memory.last[place];
         Weights<float> w;
-        const State state =
-            Wide::max(diagonal, above, wide_left[k],
-                      {input(x.match, x.match_e), input(x.insert, x.insert_e), input(y.del, y.del_e)}, w);
-        leave(place, {w.insert, w.del}, 1);
+        const State state = Wide::max(diagonal, above, wide_left[k],
+                                      {input(x.p[0], x.e[0]), input(x.p[1], x.e[1]), input(y.p, y.e)}, w);
+        leave(place, w.insert, w.del, 1);
         diagonal = wide_left[k];
         wide_left[k] = above = state;
       }
@@ -211,40 +240,67 @@ struct RelaySteps {
   }
 };
 
-// The warp that takes weights away.
+// The warps that take weights away.
 template <class Recurrence>
-SOFTDP_DEVICE void take_weights(const RelayForward<Recurrence>& a,
-                                const RelayStrip<RelayForward<Recurrence>>& at, const FirstInputs* shares,
-                                const LastInput* sums, int c) {
+struct RelayWeightsOut {
   using R = RelayRecipe<Recurrence>;
   using A = typename R::Max::Narrow::Arithmetic;
-  const RelayPart part(at.lane);
-#pragma unroll 1
-  for (int eight = 0; eight < 4; eight++) {
-    const int lane = part.lane_of(eight), column = part.goes(c, eight);
+  using Memory = RelayMemory<typename R::Max::Wide::State>;
+
+  const RelayStrip<RelayForward<Recurrence>>& at;
+  const Memory& memory;
+  const TakesPart part;
+  RelaySink<1> sink;
+
+  SOFTDP_DEVICE RelayWeightsOut(const RelayForward<Recurrence>& a,
+                                const RelayStrip<RelayForward<Recurrence>>& at, const Memory& memory)
+      : at(at), memory(memory), part(takes_part(at.warp, at.lane)) {
+    const int64_t M = a.pairs.columns;
+    if (a.saved) sink = RelaySink<1>(part, a.weights(at.pair, 0), at.row0 * M, M, Type::kFloat32);
+  }
+  SOFTDP_DEVICE void take(int c) const {
+    if (!sink.data) return;
+    bool has_rest = false;
+    const int places[kFour] = {place(c, 0), place(c, 1), place(c, 2), place(c, 3)};
 #pragma unroll
-    for (int k = 0; k < 2; k++) {
-      const int row = 2 * lane + k;
+    for (int row = 0; row < TakesPart::kRows; row++) {
+      const int column = part.goes(c, row), left = part.left(row, column, at.rows, at.size.m);
       float packed[kFour];
 #pragma unroll
-      for (int x = 0; x < kFour; x++) {
-        const int place = ring_place(column + x + lane, k, lane);
-        const Shares s = reinterpret_cast<const Shares&>(shares[place]);
-        const float r = A::reciprocal(sums[place].del);
-        const bool is_hit = Recurrence::kTables == 1 && s.insert + s.del == 0;
-        const Weights<float> w{is_hit ? 1.0f : 0.0f, s.insert * r, s.del * r};
-        const Rounding rounding = R::kRounds ? rounding_of(at.row0 + row + column + x) : Rounding{kOne, 0};
-        packed[x] = R::Keeps::pack(w, rounding).number[0];
-      }
-      if (row < at.rows && column >= 0 && column < at.size.m)
-        put_four<1>(a.weights(at.pair, 0), (at.row0 + row) * a.pairs.columns + column, Type::kFloat32, packed,
-                    at.size.m - column);
+      for (int x = 0; x < kFour; x++) packed[x] = pack(places[x], row, column + x);
+      if (sink.by_four && left >= kFour)
+        sink.put<float>(row, column, packed);
+      else
+        has_rest = has_rest || left > 0;
+    }
+    if (!has_rest) return;
+#pragma unroll 1
+    for (int row = 0; row < TakesPart::kRows; row++) {
+      const int column = part.goes(c, row), left = part.left(row, column, at.rows, at.size.m);
+      if (sink.by_four && left >= kFour) continue;
+      float packed[kFour];
+#pragma unroll
+      for (int x = 0; x < kFour; x++) packed[x] = pack(places[x], row, column + x);
+      sink.put_some<float>(row, column, packed, left);
     }
   }
-}
+
+ private:
+  SOFTDP_DEVICE int place(int c, int x) const { return part.place(part.goes(c, 0), x); }
+  SOFTDP_DEVICE float pack(int first, int row, int column) const {
+    const int place = first + TakesPart::kColumnsBack * row;
+    const float insert = memory.first[place].p[0], del = memory.first[place].p[1];
+    const float r = A::reciprocal(memory.last[place].p);
+    const bool is_hit = Recurrence::kTables == 1 && insert + del == 0;
+    const Weights<float> w{is_hit ? 1.0f : 0.0f, insert * r, del * r};
+    const Rounding rounding =
+        R::kRounds ? rounding_of(at.row0 + part.row_of(row) + column) : Rounding{kOne, 0};
+    return R::Keeps::pack(w, rounding).number[0];
+  }
+};
 
 template <class Recurrence>
-SOFTDP_KERNEL_BLOCKS(kRelayThreads, 2)
+SOFTDP_KERNEL_BLOCKS(kRelayThreads, 1)
 relay_forward_strips(const RelayForward<Recurrence> a) {
   using R = RelayRecipe<Recurrence>;
   using Wide = typename R::Max::Wide;
@@ -254,24 +310,22 @@ relay_forward_strips(const RelayForward<Recurrence> a) {
   if (threadIdx.x == 0) memory.base[0] = memory.base[1] = kNoBase;
   const RelayStrip<RelayForward<Recurrence>> at(a, memory.ticket);
   const Extent& size = at.size;
-  if (a.saved && at.warp < 2)
-    fill_rows(a.weights(at.pair, 0), Type::kFloat32, {2}, at.strip, a.pairs.rows, a.pairs.columns, size.n,
-              size.m, 0.0f, true);
+  if (a.saved && at.warp < kRelayBand.warps)
+    fill_rows(a.weights(at.pair, 0), Type::kFloat32, kRelayBand, at.strip, a.pairs.rows, a.pairs.columns,
+              size.n, size.m, 0.0f, true);
   if constexpr (!Recurrence::kChargesBoundary)  // else boundary.h's
     if ((size.n == 0 || size.m == 0) && at.strip == 0 && threadIdx.x == 0)
       a.score[at.pair] = empty_score(a, size);
   if (!at.is_at_work()) return;  // a pair without cells may have no memory
 
-  RelayInputs<Recurrence> inputs{a, at, memory, at.warp == kBringsSecond};
+  RelayInputs<Recurrence> inputs(a, at, memory);
   RelaySteps<Recurrence> steps{a, at, memory};
-  if (at.warp == kSteps) steps.begin();
-  bool is_spoiled = false;
-  at.go([&](int c) { steps.chunk(c); }, [&](int c) { inputs.bring(c); },
-        [&](int c) { give_last_row(a, at, memory, is_spoiled, c); },
-        [&](int c) {
-          if (a.saved) take_weights(a, at, memory.first, memory.last, c);
-        });
-  if (at.warp != kSteps) return;
+  const RelayWeightsOut<Recurrence> weights(a, at, memory);
+  if (at.role == Role::kSteps) steps.begin();
+  RelayRows<Recurrence> rows{a, at, memory};
+  at.go([&](int c) { steps.chunk(c); }, [&](int c) { inputs.bring(c); }, [&](int c) { rows.fetch(c); },
+        [&](int c) { rows.give(c); }, [&](int c) { weights.take(c); });
+  if (at.role != Role::kSteps) return;
 
 #pragma unroll
   for (int k = 0; k < 2; k++) {

@@ -23,20 +23,16 @@ struct RelayForward : ForwardArguments<RelayRecipe<Recurrence>> {
   RelayChain<typename ForwardArguments<RelayRecipe<Recurrence>>::Edge> relay;
 };
 
-// What a cell takes: match and insert, then delete. A step leaves the shares of insert and delete in the
-// place of the first two, and in that of delete the sum of all three shares, which is the state's mantissa.
+// What a cell takes, mantissas and exponents: match and insert, then delete. A step leaves the shares of
+// insert and delete in the place of the first two mantissas, and in that of the third the sum of all shares,
+// which is the state's mantissa.
 struct alignas(16) FirstInputs {
-  float match;
-  int32_t match_e;
-  float insert;
-  int32_t insert_e;
+  float p[2];
+  int32_t e[2];
 };
 struct alignas(8) LastInput {
-  float del;
-  int32_t del_e;
-};
-struct alignas(8) Shares {
-  float insert, del;
+  float p;
+  int32_t e;
 };
 struct alignas(8) NarrowState {
   float p;
@@ -44,12 +40,15 @@ struct alignas(8) NarrowState {
 };
 
 // The exponents of a chunk, relative to the base. A step makes two moves of a path, of two scores each, so
-// that in 16 steps an exponent changes by 2^28 at most: live ones, within kNear at first, stay above
-// kRelayDead, dead ones below it, and sums of a state and an input, less a live exponent, within 32 bits.
+// that in 16 steps an exponent changes by kMostGrowth at most. Live ones, within kNear at first, stay above
+// kRelayDead. Dead ones stay below it, and so does a live one after a dead score. A sum of a state and an
+// input, less a live exponent, stays within 32 bits.
 constexpr int32_t kRelayNothing = -3 * (1 << 28);
 constexpr int32_t kRelayDead = -7 * (1 << 26);
-static_assert(-(kNear + (1 << 28)) > kRelayDead && kRelayNothing + (1 << 28) < kRelayDead,
+constexpr int64_t kMostGrowth = 2 * kChunk * 2 * int64_t(kInputLimit);
+static_assert(-(kNear + kMostGrowth) > kRelayDead && kRelayNothing + kNear + kMostGrowth <= kRelayDead,
               "a chunk keeps the live and the dead apart");
+static_assert(2 * int64_t(kRelayNothing) - (kNear + kMostGrowth) >= INT32_MIN, "within 32 bits");
 
 constexpr int64_t kNoBase = INT64_MIN;
 
@@ -58,6 +57,7 @@ template <class State>
 struct RelayMemory {
   FirstInputs first[kRing * kRelayRows];
   LastInput last[kRing * kRelayRows];
+  Waiting waiting[kBringers][3][BringsPart::kRows][kStripRows];  // by the warps that bring, by tables
   // S above the strip, by columns: as it came, and relative to `above_base`, which is kNoBase where the
   // exponents do not fit.
   alignas(16) State above[2][kChunk];
@@ -67,7 +67,7 @@ struct RelayMemory {
   int32_t given[2][kChunk];
   State wide_given[2][kChunk];
   int64_t base[2];
-  bool is_spoiled[4][2];  // of four chunks, by what either of the warps has brought
+  bool is_spoiled[4][kBringers];  // of four chunks, by what each of the warps has brought
   bool begins_spoiled, ends_spoiled;
   unsigned ticket;
 };
@@ -93,132 +93,132 @@ struct RelayInputs {
   using State = typename Wide::State;
   using Cell = typename Recurrence::template Cell<Narrow>;
   using Input = typename Narrow::Input;
-  static constexpr int kTables = Recurrence::kTables;
+  static constexpr int kTables = Recurrence::kTables, kLoaded = kTables > 1 ? 2 : 1;  // where a gap is shared
 
   const RelayForward<Recurrence>& a;
   const RelayStrip<RelayForward<Recurrence>>& at;
   RelayMemory<State>& memory;
-  const int k;
-  const RelayPart part{at.lane};
-  Held held[kTables][4];  // for the chunk that comes next
+  const int bringer;
+  const BringsPart part;
+  RelaySource<1> sources[kTables];
 
-  SOFTDP_DEVICE int row_of(int eight) const { return 2 * part.lane_of(eight) + k; }
-  SOFTDP_DEVICE void hold_chunk(int c) {
+  SOFTDP_DEVICE RelayInputs(const RelayForward<Recurrence>& a, const RelayStrip<RelayForward<Recurrence>>& at,
+                            RelayMemory<State>& memory)
+      : a(a), at(at), memory(memory), bringer(bringer_of(at.warp)), part(brings_part(at.warp, at.lane)) {
 #pragma unroll
     for (int i = 0; i < kTables; i++) {
-      if (i == 2 && a.shared_gap) break;
       const Table& table = a.tables[i];
-      const int bytes = bytes_of(table.type);
-      const char* const first =
-          static_cast<const char*>(table.data) + (at.pair * table.batch + at.row0 * table.row) * bytes;
-#pragma unroll
-      for (int eight = 0; eight < 4; eight++) {
-        const int row = row_of(eight), column = part.comes(c, eight);
-        const int left = row < at.rows && column >= 0 ? at.size.m - column : 0;
-        held[i][eight] =
-            hold(first + (row * table.row + column * table.column) * bytes, table.column, bytes, left);
-      }
+      sources[i] = RelaySource<1>(part, table.data, at.pair * table.batch + at.row0 * table.row, table.row,
+                                  table.column, bytes_of(table.type));
     }
   }
 
+  // The cells of chunk c, while those of the next one set out. Before the first chunk none have come.
   SOFTDP_DEVICE void bring(int c) {
-    if (c < 0) {
-      keep_chunk(c);
-      hold_chunk(c + 1);
-      return;
-    }
-    bool spoils = Wide::spoils(put_chunk(c), a.k);
-    hold_chunk(c + 1);
-    if (k == 0) spoils = bring_edges(c) || spoils;
-    spoils = ballot(spoils) != 0;
-    if (at.lane == 0) memory.is_spoiled[c & 3][k] = spoils;
+    copy_async_wait();
+    const bool is_float = a.tables[0].type == Type::kFloat32;
+    float worst;  // the largest score, NaN where one is
+    if (kTables > 1 && !a.shared_gap)
+      worst = is_float ? put_cells<float, kTables>(c) : put_cells<Sixteen, kTables>(c);
+    else
+      worst = is_float ? put_cells<float, kLoaded>(c) : put_cells<Sixteen, kLoaded>(c);
+    start_cells(c + 1);
+    const bool spoils = ballot(Wide::spoils(worst, a.k)) != 0;
+    if (at.lane == 0) memory.is_spoiled[c & 3][bringer] = spoils;
   }
 
  private:
   using Moves = typename Narrow::Moves;
-  static SOFTDP_DEVICE Input dead() { return {1, kRelayNothing}; }
-  static SOFTDP_DEVICE Moves keeping() { return {dead(), dead(), {1, 0}}; }
   static SOFTDP_DEVICE Input settled(Input x) {
     x.e = x.e > kDeadNarrow ? x.e : kRelayNothing;
     return x;
   }
-  SOFTDP_DEVICE void put(int step, int lane, const Moves& x) const {
-    const int place = ring_place(step, k, lane);
-    memory.first[place] = {x.match.p, x.match.e, x.insert.p, x.insert.e};
-    memory.last[place] = {x.del.p, x.del.e};
-  }
+  SOFTDP_DEVICE bool is_loaded(int i) const { return i < 2 || !a.shared_gap; }
+  SOFTDP_DEVICE Waiting& waiting(int i, int row) const { return memory.waiting[bringer][i][row][at.lane]; }
 
-  SOFTDP_DEVICE Moves moves_of(float match, float insert, float del) const {
-    const Input of_match = Narrow::input(match, a.k);
-    if constexpr (kTables == 1) {
-      const bool hit = Cell::ready(match, a.threshold, of_match, of_match, of_match).hit;
-      const Input one{1, hit ? kRelayNothing : 0};
-      return {{of_match.p, hit ? settled(of_match).e : kRelayNothing}, one, one};
-    } else {
-      const Input of_insert = Narrow::input(insert, a.k),
-                  of_delete = a.shared_gap ? of_insert : Narrow::input(del, a.k);
-      const Moves moves = Cell::ready(match, a.threshold, of_match, of_insert, of_delete);
-      return {settled(moves.match), settled(moves.insert), settled(moves.del)};
+  SOFTDP_DEVICE void start_cells(int c) const {
+    bool has_rest = false;
+#pragma unroll
+    for (int i = 0; i < kTables; i++) {
+      if (!is_loaded(i)) continue;
+#pragma unroll
+      for (int row = 0; row < BringsPart::kRows; row++) {
+        const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
+        if (sources[i].at_once(left))
+          sources[i].start(waiting(i, row), row, column, left);
+        else
+          has_rest = true;
+      }
+    }
+    if (!has_rest) return;
+#pragma unroll
+    for (int i = 0; i < kTables; i++) {
+      if (!is_loaded(i)) continue;
+#pragma unroll 1
+      for (int row = 0; row < BringsPart::kRows; row++) {
+        const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
+        if (!sources[i].at_once(left)) sources[i].start_some(waiting(i, row), row, column, left);
+      }
     }
   }
 
-  SOFTDP_DEVICE void keep_chunk(int c) const {
-#pragma unroll 1
-    for (int eight = 0; eight < 4; eight++)
-      for (int x = 0; x < kFour; x++)
-        put(part.comes(c, eight) + x + part.lane_of(eight), part.lane_of(eight), keeping());
+  // Of a score of a recurrence of one table.
+  SOFTDP_DEVICE Moves moves_of(float score) const {
+    const Input c = Narrow::input(score, a.k);
+    const bool hit = Cell::ready(score, a.threshold, c, c, c).hit;
+    const Input one{1, hit ? kRelayNothing : 0};
+    return {{c.p, hit ? settled(c).e : kRelayNothing}, one, one};
   }
-  // The cells of chunk c, those that are none of the table such that they keep the state. The largest of
-  // their scores, or NaN.
-  SOFTDP_DEVICE float put_chunk(int c) const {
+  SOFTDP_DEVICE Moves moves_of(float match, Input of_insert, Input of_delete) const {
+    const Moves moves = Cell::ready(match, a.threshold, Narrow::input(match, a.k), of_insert, of_delete);
+    return {settled(moves.match), settled(moves.insert), settled(moves.del)};
+  }
+
+  // Those that are none of the table keep the state. Gives back the largest score, NaN where one is. T: of
+  // the scores; gaps may be wider. kRead: how many tables are read.
+  template <class T, int kRead>
+  SOFTDP_DEVICE float put_cells(int c) const {
     const uint32_t sign = uint32_t(a.negates()) << 31;
+    const int first = part.place(part.comes(c, 0), 0), second = part.place(part.comes(c, 0), 1),
+              third = part.place(part.comes(c, 0), 2), fourth = part.place(part.comes(c, 0), 3);
+    const int places[kFour] = {first, second, third, fourth};
     float worst = 0;
 #pragma unroll
-    for (int eight = 0; eight < 4; eight++) {
-      float score[3][kFour] = {};
+    for (int row = 0; row < BringsPart::kRows; row++) {
+      const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
+      Waiting floats[kRead] = {};
 #pragma unroll
-      for (int i = 0; i < kTables; i++) {
-        if (i == 2 && a.shared_gap) break;
-        numbers_of(held[i][eight], a.tables[i].type, sign, score[i]);
-#pragma unroll
-        for (int x = 0; x < kFour; x++) worst = max_or_nan(worst, score[i][x]);
+      for (int i = 0; i < kRead; i++) {
+        if (c < 0) break;
+        const Type type = a.tables[i].type;
+        floats[i] = sizeof(T) == 4 || type == Type::kFloat32
+                        ? floats_of<1, float>(waiting(i, row), type, sign)
+                        : floats_of<1, T>(waiting(i, row), type, sign);
       }
-      const int lane = part.lane_of(eight), column = part.comes(c, eight);
-      const int m = row_of(eight) < at.rows ? at.size.m : 0;
+      const auto score = [&](int i, int x) { return bit_cast<float>(floats[i].words[x]); };
 #pragma unroll
       for (int x = 0; x < kFour; x++) {
-        const bool inside = unsigned(column + x) < unsigned(m);
-        Moves moves = moves_of(score[0][x], score[1][x], score[2][x]);
+#pragma unroll
+        for (int i = 0; i < kRead; i++) worst = max_or_nan(worst, score(i, x));
+        Moves moves;
+        if constexpr (kTables == 1) {
+          moves = moves_of(score(0, x));
+        } else {
+          const Input insert = Narrow::input(score(1, x), a.k);
+          moves =
+              moves_of(score(0, x), insert, kRead == 2 ? insert : Narrow::input(score(kRead - 1, x), a.k));
+        }
+        const bool inside = x < left;
         moves.match.e = inside ? moves.match.e : kRelayNothing;
         moves.insert.e = inside ? moves.insert.e : kRelayNothing;
         moves.del.e = inside ? moves.del.e : 0;
         moves.del.p = inside ? moves.del.p : 1;
-        put(column + x + lane, lane, moves);
+        const int place = places[x] + BringsPart::kColumnsBack * row;
+        memory.first[place] = {{moves.match.p, moves.insert.p}, {moves.match.e, moves.insert.e}};
+        memory.last[place] = {moves.del.p, moves.del.e};
       }
     }
     return worst;
-  }
-
-  // S above the strip at the columns that row 0 takes in chunk c, relative to the base of two chunks before,
-  // which is rarely another one than the chunk's. Whether it is NaN.
-  SOFTDP_DEVICE bool bring_edges(int c) {
-    const int column = c * kChunk + at.lane;
-    State edge = boundary_state<Wide>(column < at.size.m && a.start != Start::kAnchored);
-    if (at.lane < kChunk && column < at.size.m) {
-      if (at.strip > 0)
-        edge = at.edges_of(at.strip - 1)[column].wait();
-      else if (a.boundary.above)
-        edge = static_cast<const State*>(a.boundary.above)[at.pair * a.pairs.columns + column];
-    }
-    const int64_t base = memory.base[c & 1];
-    const State relative = Base<State>::shifted(edge, -base);
-    const bool fits = base != kNoBase && Base<State>::fits(relative);
-    if (at.lane < kChunk) {
-      memory.above[c & 1][at.lane] = edge;
-      memory.narrow_above[c & 1][at.lane] = narrowed(relative);
-    }
-    if (at.lane == 0) memory.above_base[c & 1] = fits ? base : kNoBase;
-    return is_nan(edge);
   }
 };
 

@@ -175,11 +175,6 @@ inline uint64_t load_ahead(const void* global, bool valid) {
   }
   return x;
 }
-inline uint32_t load_number(const void* global, int bytes, bool valid) {
-  uint32_t x = 0;
-  if (valid) std::memcpy(&x, global, size_t(bytes));
-  return x;
-}
 inline void copy_async_wait() {
   shim::copies_land();
 }
@@ -191,6 +186,7 @@ inline int load_acquire_device(const int* global) {
 inline void store_release_device(int* global, int x) {
   *global = x;
 }
+constexpr bool kHasWords = true;
 struct alignas(16) TwoWords {
   uint64_t low, high;
 };
@@ -236,6 +232,10 @@ inline int64_t device_bytes() {
   return int64_t(1) << 34;
 }
 
+template <class Arguments>
+size_t shared_for_even_waves(void (*)(Arguments), int64_t, int, size_t bytes) {
+  return bytes;
+}
 template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream,
              const Arguments& arguments, bool is_early = false) {

@@ -23,13 +23,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cuda_cost.listing import Function, functions, names
 from cuda_cost.predictions import CASES, RESULTS, as_json, predicted, slower, table
+from cuda_cost.relay import RELAY_CASES, predicted_relay, relay_as_json, relay_table
 from cuda_cost.resources import demangled, kernels, readable, tool
 from cuda_cost.tiny import TINY_CASES, predicted_tiny, tiny_as_json, tiny_table
 
 KEPT = RESULTS / "cuda-predicted.json"
 ARCHITECTURE = "sm_90"
 SHARE = 0.1
-KERNELS = {case.kernel for case in CASES} | {name for case in TINY_CASES for name in case[2:]}
+KERNELS = {case.kernel for case in (*CASES, *RELAY_CASES)}
+KERNELS |= {name for case in TINY_CASES for name in case[2:]}
 
 
 def listed(file: str) -> dict[str, Function]:
@@ -57,16 +59,19 @@ def main() -> None:
     code = {name: function for file in args.files for name, function in listed(file).items()}
     resources = [k for file in args.files for k in kernels(file) if k.architecture == ARCHITECTURE]
     predictions, tiny = predicted(code, resources), predicted_tiny(code, resources)
-    if not predictions and not tiny:
+    relay = predicted_relay(code, resources)
+    if not predictions and not tiny and not relay:
         raise SystemExit(f"no kernel that is predicted, for {ARCHITECTURE}, in {' '.join(args.files)}")
     print(
         f"Predicted for an H100 from the code for {ARCHITECTURE}; measured: the last run in {RESULTS.name}.\n"
     )
     if predictions:
         print(table(predictions))
+    if relay:
+        print(f"\n{relay_table(relay)}")
     if tiny:
         print(f"\nTiny pairs; before: the last run in {RESULTS.name}.\n\n{tiny_table(tiny)}")
-    now = as_json(predictions) | tiny_as_json(tiny)
+    now = as_json(predictions) | relay_as_json(relay) | tiny_as_json(tiny)
     if args.write:
         KEPT.write_text(json.dumps(now, indent=2) + "\n")
     if args.check:

@@ -1,4 +1,4 @@
-"""How long a launch takes, from the cost of one chunk: of one pair by a formula, of many by playing it.
+"""How long a launch of many pairs takes, from the cost of one chunk: it is played.
 
 A warp sweeps a strip of 32 rows in chunks of 16 columns, and may begin a chunk once the strip above has done
 the second chunk after it. A block of four warps takes a band of four strips. Blocks take bands in their order
@@ -49,14 +49,15 @@ def blocks_at_once(registers: int, shared: int, machine: Machine = H100) -> int:
     return min(by_registers, machine.shared // (shared + machine.reserved))
 
 
+def even_waves(blocks: int, at_once: int, machine: Machine = H100) -> int:
+    """How many of a launch's blocks a multiprocessor holds at a time: csrc/cuda/device.h."""
+    waves = ceil(blocks / (machine.multiprocessors * at_once))
+    return ceil(blocks / (machine.multiprocessors * waves))
+
+
 def chunks_in_a_row(rows: int, columns: int) -> int:
     """The chunks of one pair that must follow one another."""
     return LEAD * (ceil(rows / STRIP) - 1) + ceil((columns + STRIP - 1) / CHUNK)
-
-
-def of_one_pair(rows: int, columns: int, chunk: Chunk, machine: Machine = H100) -> float:
-    """Predicted seconds of one pair alone."""
-    return chunks_in_a_row(rows, columns) * chunk.cycles / machine.clock_alone
 
 
 def of_many_pairs(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
-from .launches import CHUNK, LEAD, STRIP, WARPS, Chunk, blocks_at_once, of_many_pairs, of_one_pair
+from .launches import CHUNK, H100, LEAD, STRIP, WARPS, Chunk, blocks_at_once, even_waves, of_many_pairs
 from .listing import Function
 from .paths import Paths
 from .resources import Kernel
@@ -14,6 +15,9 @@ from .warp import chunk_cycles
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 LONG, MANY = (1, 4096), (264, 512)  # pairs, steps of both sequences
+# Of the bandwidth of a copy: what copies may reach since they ask for 128 bytes of the second cache at
+# a time. The share of launches.py was fitted before they did.
+BEST = 0.9
 
 ARRAY = 2 * STRIP * (CHUNK + 4) * 4  # bytes of two buffers of windows, of float: csrc/cuda/blocks.h
 EDGE = {"forward": 16, "backward": 4}  # bytes of what a strip hands down
@@ -56,11 +60,11 @@ CASES = [
 class Prediction(NamedTuple):
     case: Case
     registers: int
-    blocks: int  # that a multiprocessor holds
+    blocks: int  # that a multiprocessor holds, of 264x512
     instructions: int  # of a chunk
     cycles: float  # of a chunk, of a warp alone
-    long_us: float  # predicted microseconds of 1x4096
-    many_us: float  # and of 264x512
+    many_us: float  # predicted microseconds of 264x512
+    best_us: float  # the same at BEST of the bandwidth
 
 
 def predicted(functions: dict[str, Function], kernels: list[Kernel]) -> list[Prediction]:
@@ -76,9 +80,11 @@ def predicted(functions: dict[str, Function], kernels: list[Kernel]) -> list[Pre
         if head is None:
             raise ValueError(f"{case.kernel}: no loop over chunks was found")
         way = paths.usual(head, case.stores)
-        blocks = blocks_at_once(registers[case.kernel], case.shared)
+        at_once = blocks_at_once(registers[case.kernel], case.shared)
+        blocks = even_waves(MANY[0] * ceil(MANY[1] / (STRIP * WARPS)), at_once)
         chunk = Chunk(len(way), chunk_cycles(way), case.bytes * STRIP * CHUNK)
-        times = of_one_pair(*(LONG[1],) * 2, chunk), of_many_pairs(*MANY, MANY[1], chunk, blocks)
+        machines = H100, H100._replace(share=BEST)
+        times = [of_many_pairs(*MANY, MANY[1], chunk, blocks, machine) for machine in machines]
         microseconds = (round(1e6 * time, 1) for time in times)
         found.append(
             Prediction(case, registers[case.kernel], blocks, chunk.instructions, chunk.cycles, *microseconds)
@@ -108,18 +114,16 @@ def table(predictions: list[Prediction]) -> str:
         "blocks",
         "instructions a step",
         "cycles a step",
-        "1x4096, predicted",
-        "measured",
         "264x512, predicted",
-        "measured",
+        f"at {BEST} of the bandwidth",
+        "measured before",
     )
     known, rows = measured(), [head, ("---",) * len(head)]
     for p in predictions:
         case, dtype, sweep = p.case[:3]
-        told = [known.get((case, dtype, sweep, size)) for size in (LONG, MANY)]
-        texts = ["" if time is None else f"{time:.0f} us" for time in told]
+        before = known.get((case, dtype, sweep, MANY))
         steps = f"{p.instructions / CHUNK:.1f}", f"{p.cycles / CHUNK:.0f}"
-        times = f"{p.long_us:.0f} us", texts[0], f"{p.many_us:.0f} us", texts[1]
+        times = f"{p.many_us:.0f} us", f"{p.best_us:.0f} us", "" if before is None else f"{before:.0f} us"
         rows.append((f"{case}, {dtype}", sweep, str(p.registers), str(p.blocks), *steps, *times))
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -127,7 +131,7 @@ def table(predictions: list[Prediction]) -> str:
 def as_json(predictions: list[Prediction]) -> dict[str, dict[str, float]]:
     """What is kept of predictions: microseconds by case and size."""
     names = (" ".join(p.case[:3]) for p in predictions)
-    times = ({"1x4096": p.long_us, "264x512": p.many_us} for p in predictions)
+    times = ({"264x512": p.many_us} for p in predictions)
     return dict(zip(names, times, strict=True))
 
 
