@@ -166,11 +166,18 @@ SCORES, ARITHMETIC = "csrc/cuda/feature_scores.cu", "csrc/cuda/arithmetic.h"
 RECURRENCE, SMOOTH_MAX = "csrc/recurrence.h", "csrc/smooth_max.h"
 INSIDE = "!kRolled || unsigned(column + q) < unsigned(lane.m)"
 FULL = "rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m"
-NEAR = "all(is_near(left) & is_near(edge) & is_near(diagonal))"
+NEAR = "base.fits(left, edge, diagonal)"
+ANEW = "base.fits_anew(left, edge, diagonal)"
 BEYOND = "what lies beyond the table is read, which AddressSanitizer sees, and used by nobody"
 PAST = "a number past the pair's columns is read, and used by nobody"
 MEETS = "the warp meets again before anybody reads what was written"
 APART = "a column's sum is made of that column only, by the rows above; the rest is used by nobody"
+
+
+def not_shifted(name: str) -> str:
+    """A call that leaves a state relative to the base before."""
+    return f"[&] {{ State kept = {name}; const bool fits = {ANEW}; {name} = kept; return fits; }}()"
+
 
 FAULTS = [
     # -- blocks of scores and results
@@ -341,36 +348,36 @@ FAULTS = [
           "t0 is a multiple of 16: at least 30 and at least 31 are both at least 32"),
     Fault(FORWARD, f"if («{FULL}»)", FULL.replace("rows == kStripRows && ", ""),
           "lanes beyond the last row hand nothing on, and what they save is not stored"),
-    Fault(FORWARD, f"if («{NEAR}» || fits_anew", "true"),
-    Fault(FORWARD, f"if («{NEAR}» || fits_anew", "all(is_near(left))"),
-    Fault(FORWARD, f"if («{NEAR}» || fits_anew", "all(is_near(left) & is_near(edge))"),
-    Fault(FORWARD, f"if («{NEAR} || fits_anew(edge)»)", NEAR,
+    Fault(FORWARD, f"if («{NEAR}» || base.fits_anew", "true"),
+    Fault(FORWARD, f"if («{NEAR}» || base.fits_anew", "base.fits(left)"),
+    Fault(FORWARD, f"if («{NEAR}» || base.fits_anew", "base.fits(left, edge)"),
+    Fault(FORWARD, f"if («{NEAR} || {ANEW}»)", NEAR,
           "every chunk after the first that is not near then takes 64 bits: slower"),
-    Fault(FORWARD, f"if («{NEAR} || fits_anew(edge)»)", "fits_anew(edge)",
+    Fault(FORWARD, f"if («{NEAR} || {ANEW}»)", ANEW,
           "a new base for every chunk: slower"),
-    Fault(FORWARD, f"return «{NEAR}»;", "true"),
-    Fault(FORWARD, f"return «{NEAR}»;", "all(is_near(left))"),
+    Fault(FORWARD, "return «fits(s...)»;", "true"),
+    Fault(FORWARD, "return «fits(s...)»;", "fits(first_live(s...))"),
     Fault(FORWARD, "return «!is_live(s) | (uint64_t(s.e + (kNear - 1)) < uint64_t(2 * kNear - 1))»;", "true"),
     Fault(FORWARD, "«uint64_t(s.e + (kNear - 1)) < uint64_t(2 * kNear - 1)»", "s.e < kNear"),
-    Fault(FORWARD, "edge = shifted(edge, «-base»);", "0"),
-    Fault(FORWARD, "wide_steps(c, «shifted(edge, base)», above", "edge"),
-    Fault(FORWARD, "last() const { return shifted(left, «base»); }", "0"),
+    Fault(FORWARD, "edge = shifted(edge, «-base.at»);", "0"),
+    Fault(FORWARD, "wide_steps(c, «shifted(edge, base.at)», above", "edge"),
+    Fault(FORWARD, "last() const { return shifted(left, «base.at»); }", "0"),
     Fault(FORWARD, "s.e = «is_live(s) ? s.e + by : kNothing»;", "s.e + by",
           "a dead exponent lies 2^49 below the highest dead one: no strip's base brings it back"),
-    Fault(FORWARD, "«base += by;»", ""),
-    Fault(FORWARD, "left = «shifted(left, -by)», edge", "left"),
-    Fault(FORWARD, "edge = «shifted(edge, -by)», diagonal", "edge"),
-    Fault(FORWARD, "diagonal = «shifted(diagonal, -by)»;", "diagonal"),
+    Fault(FORWARD, "«at += by;»", ""),
+    Fault(FORWARD, f"|| «{ANEW}»)", not_shifted("left")),
+    Fault(FORWARD, f"|| «{ANEW}»)", not_shifted("edge")),
+    Fault(FORWARD, f"|| «{ANEW}»)", not_shifted("diagonal")),
     Fault(FORWARD, "shuffle_from(mine.e, «first_set(live)»)", "0",
           "where the base is far from the states, the chunk takes 64 bits: slower"),
     Fault(FORWARD, "«sync_warp();»\n    const StripCells<R, Narrow> cells", ""),
     Fault(FORWARD, "«sync_warp();»\n    return shifted(widened", ""),
-    Fault(FORWARD, "out(lane.row & (kChunk - 1))), «base»);", "0"),
+    Fault(FORWARD, "out(lane.row & (kChunk - 1))), «base.at»);", "0"),
     Fault(FORWARD, "above[lane.row] = edge;\n    «sync_warp();»", ""),
-    Fault(FORWARD, "State now = «shifted(left, base)», before", "left"),
-    Fault(FORWARD, "before = «shifted(diagonal, base)»;", "diagonal"),
-    Fault(FORWARD, "left = shifted(Wide::normalized(now), «-base»);", "0"),
-    Fault(FORWARD, "diagonal = shifted(Wide::normalized(before), «-base»);", "0"),
+    Fault(FORWARD, "State now = «shifted(left, base.at)», before", "left"),
+    Fault(FORWARD, "before = «shifted(diagonal, base.at)»;", "diagonal"),
+    Fault(FORWARD, "left = shifted(Wide::normalized(now), «-base.at»);", "0"),
+    Fault(FORWARD, "diagonal = shifted(Wide::normalized(before), «-base.at»);", "0"),
     Fault(FORWARD, "«sync_warp();»\n    return Wide::normalized(below", ""),
     Fault(FORWARD, "if («at.warp > 0») {\n      if (takes)", "at.row0 > 0"),
     Fault(FORWARD, "«if (ballot(strip.is_spoiled())) spoil(edge);»", ""),
@@ -381,10 +388,11 @@ FAULTS = [
     Fault(FORWARD, "given >= 0 && «given < m») out", "true"),
     Fault(FORWARD, "out.given(clamp(«t0 + kChunk - (rows - 1)», 0, m)", "t0 + kChunk"),
     # -- the forward kernel
-    Fault(FORWARD, "«i > 0 && table.type != a.tables[0].type» ? static_cast", "false"),
+    Fault(BLOCKS, "if («table.type == Type::kFloat32») return double", "false"),
     Fault(FORWARD, "score_at(a, 1, at.pair, «at.row0 + at.lane», 0)", "at.row0"),
-    Fault(FORWARD, "at.lane < at.rows ? «left_of(at.row0 + at.lane)» :", "left_of(at.row0)"),
-    Fault(FORWARD, "pair, at_top) : «left_of(at.row0 - 1)»;", "left_of(at.row0)"),
+    Fault(FORWARD, "state_left_of(a, pair, «at.row0 + at.lane») :", "at.row0"),
+    Fault(FORWARD, "strip.diagonal = state_left_of(a, pair, «at.row0 - 1»);",
+          "at.row0 > 0 ? at.row0 : -1"),
     Fault(FORWARD, "strip.worst = «max_or_nan(strip.worst, strip.memory.row[1])»;", "strip.worst"),
     Fault(BANDS, "a.chain.flags + «pair * bands + upper»", "pair + upper"),
     Fault(BANDS, "a.chain.edges + («pair * (bands - 1) + upper»)", "upper"),
@@ -392,8 +400,8 @@ FAULTS = [
     Fault(FORWARD, "boundary.last_column && «lane < at.rows»", "lane < at.rows - 1"),
     Fault(FORWARD, "«sync_warp();»  // after the other lanes'", "",
           "the ballot before it meets as well; only a GPU's memory order needs it"),
-    Fault(FORWARD, "if («lane == at.rows - 1») {\n    const V value",
-          "lane == kStripRows - 1", "every lane holds the last row's score"),
+    Fault(FORWARD, "if («lane != 0») return;\n const V value",
+          "lane != kStripRows - 1", "every lane holds the last row's score"),
     Fault(FORWARD, "value = «spoiled» ? V(NAN) : at_end", "false"),
     Fault(FORWARD, "marked(«value != value ? V(NAN) : V(kNoPath)»);", "V(kNoPath)"),
     Fault(FORWARD, "saved && !a.is_piece && («value != value || value == -ScalarCommon::kInfinity»)",
@@ -706,7 +714,8 @@ FAULTS = [
     Fault(SCORES, "T((«p_.kind == Kind::kSquares ? 2 : p_.kind == Kind::kCosines ? -1 : 1») *", "1"),
     Fault(SCORES, "* («p_.itself ? 2 : 1»));", "1"),
     Fault(SCORES, "negligible = «plan_.has_roots() ? T(0) : T(kNegligible<T>)»;", "T(1)"),
-    Fault(FORWARD, "at_top = «!boundary.above || is_reached»;", "true"),
+    Fault(FORWARD, "boundary_state<Wide>(«is_reached || (row < 0 && !boundary.above)»)",
+          "is_reached || row < 0"),
     Fault(FORWARD, "if (a.saved && «!a.is_piece» && (value", "true",
           "no gradient reaches a piece's last cell that has no path, and what marks it is finite"),
     Fault(BACKWARD, "if («row0 == 0 && a.boundary.by_last_row && seed == 0»)",
@@ -842,7 +851,7 @@ class Battery:
 
     def absent(self) -> str:
         """What FEW names and the tests no longer have."""
-        found = {(test.originalname, test.callspec.id) for test in self.tests if hasattr(test, "callspec")}
+        found = {(test.originalname, parameters(test)) for test in self.tests}
         missing = [f"{name}[{id}]" for name, few in FEW.items() for id in few if (name, id) not in found]
         return f"no such tests: {missing}" if missing else ""
 
@@ -898,9 +907,14 @@ class Battery:
 KILLED = "killed by "
 
 
+def parameters(test) -> str:
+    """The id of a test's own parameters; before them stands what kernel_checks.pairs adds."""
+    return re.sub("^(many|few)(-|$)", "", test.callspec.id) if hasattr(test, "callspec") else ""
+
+
 def is_chosen(test) -> bool:
-    few = FEW.get(test.originalname)
-    return test.originalname not in LEFT_OUT and (few is None or test.callspec.id in few)
+    some = FEW.get(test.originalname)
+    return test.originalname not in LEFT_OUT and (some is None or parameters(test) in some)
 
 
 def log(number: int) -> Path:
