@@ -141,6 +141,14 @@ def test_strips(kind, size, pairs, dtype):
     check(kind, x, y, gamma=0.2, table_bytes=pairs * 128 * size[2] * cell)
 
 
+@pytest.mark.parametrize("kind", ["squares", "fsd", "lcs"])
+def test_strips_of_few_pairs(kind):
+    """Pieces of odd height by csrc/cuda/relay.h, which hand on their edges as others do."""
+    x, y = features(kind, 3, 301, 33, 6)
+    schedules = [(order, 3, 7, 99, 1000) for order in ("forward", "random")]
+    check(kind, x, y, gamma=0.2, table_bytes=0, schedules=schedules)
+
+
 @each
 @pytest.mark.parametrize("gamma", [0.0, 0.2])
 @pytest.mark.parametrize("room, integer", [(0, torch.int32), (1 << 30, torch.int64)])

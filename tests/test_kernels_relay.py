@@ -1,0 +1,101 @@
+"""The CUDA kernels' own sources, run on the CPU: what the sweeps of few pairs, csrc/cuda/relay.h, have of
+their own. Scores part by more than 32 bits, spoiled pairs have no path, and pieces end in odd rows.
+
+STEP is the largest score but for 1 %: in log2 two of them, which a move of fsd adds, are 2^23.
+"""
+
+import math
+import struct
+
+import pytest
+import torch
+from helpers import close, scores
+from kernel_checks import F32, GAMMA, check, exactly, one_thread, pairs, run, tables_of  # noqa: F401
+from test_kernels_pieces import swept_in_pieces
+
+import softdp
+
+STEP = 0.99 * 2**22 * GAMMA * math.log(2)
+
+
+def growing_above_a_wall(N, M, row, begin=60):
+    """From column `begin` on, after chunks that have one base, the row grows by 2^23 a column. The next one
+    is forbidden, and those below are reached from the left."""
+    match, insert, delete = tables_of(1, N, M)
+    match[0, row, begin:] = delete[0, row, begin:] = STEP
+    match[0, row + 1] = -math.inf
+    return match, insert, delete
+
+
+@pytest.mark.parametrize("size, row", [((6, 220), 0), ((6, 220), 1), ((131, 300), 63)], ids=str)
+def test_rows_beside_one_that_grows(size, row):
+    """Within a lane, from lane to lane, and from strip to strip, where 32 bits do not hold the difference."""
+    check("fsd", growing_above_a_wall(*size, row), softdp, gamma=GAMMA)
+
+
+def test_a_row_above_the_strip_that_is_out_of_reach_at_first():
+    """What comes from above then leaves the strip's base from one chunk to the next."""
+    match, insert, delete = growing_above_a_wall(131, 300, 62, 0)
+    match[0, 63, 250:], match[0, 64] = 0.5, -math.inf
+    check("fsd", (match, insert, delete), softdp, gamma=GAMMA)
+
+
+def test_all_states_sink():
+    match, gap = torch.zeros(1, 3, 200), torch.zeros(1, 3, 200)
+    match[:, :, 60:] = gap[:, :, 60:] = -STEP
+    inputs = (match, gap, None)
+    score, _ = exactly("fsd", inputs, softdp, gamma=GAMMA, boundary="anchored")
+    close(run("fsd", inputs, gamma=GAMMA, boundary="anchored").score.double(), score, 1e-6)
+
+
+@pytest.mark.parametrize("rows", [5, 6])
+def test_pieces_of_rows_that_have_parted(rows):
+    inputs = growing_above_a_wall(12, 60, 0, 0)
+    score, _ = exactly("fsd", inputs, softdp, gamma=GAMMA)
+    close(swept_in_pieces("fsd", inputs, rows, 33, "free", GAMMA).score.double(), score, 1e-6)
+
+
+def test_a_wall_below_states_that_have_grown_within_a_chunk():
+    """Forbidden moves stay far below what is allowed, from whatever state they start."""
+    match, gap = torch.full((1, 8, 60), STEP), torch.full((1, 1, 1), STEP)
+    match[0, 6] = -math.inf
+    found = run("fsd", (match, gap, None), gamma=GAMMA, boundary="anchored")
+    assert found.score == -math.inf and (found.gradients[0] == 0).all()
+
+
+@pytest.mark.parametrize("row, wall", [(2, 5), (3, 5), (2, 100), (67, 100)])
+def test_nan_spoils_a_pair_without_a_path(row, wall):
+    """Its numbers reach no state that counts."""
+    inputs = tables_of(2, 131, 40)
+    inputs[0][:, wall] = -math.inf
+    inputs[0][0, row, 7] = math.nan
+    found = run("fsd", inputs, gamma=GAMMA, boundary="anchored")
+    assert found.score.isnan().tolist() == [True, False]
+    assert all(g[0].isnan().all() and (g[1] == 0).all() for g in found.gradients)
+
+
+@pytest.mark.parametrize("edge, at", [("above", 3), ("above", 20), ("left", 2), ("left", 3), ("corner", 0)])
+def test_nan_of_the_piece_before_spoils_a_piece_without_a_path(edge, at):
+    N, M = 9, 40
+    count = {"above": M, "left": N, "corner": 1}[edge]
+    nan, dead = struct.pack("f4xq", math.nan, 0), struct.pack("f4xq", 1, -(2**50))
+    states = [nan if i == at else dead for i in range(count)]
+    given = {edge: torch.frombuffer(bytearray(b"".join(states)), dtype=torch.uint8).view(1, count, 16)}
+    match, insert, delete = tables_of(1, N, M)
+    match[:, 6] = -math.inf
+    found = run("fsd", (match, insert, delete), gamma=GAMMA, boundary="anchored", given=given, save=False)
+    assert found.score.isnan()
+
+
+@pytest.mark.parametrize("place", [(0, 0), (3, 30), (40, 2), (66, 48)], ids=str)
+def test_nan_spoils_all_pieces_that_follow(place):
+    similarity = scores(1, 67, 49, dtype=F32)
+    similarity[(0, *place)] = math.nan
+    assert swept_in_pieces("lcs", (similarity,), 35, 17, "free", GAMMA, threshold=0.3).score.isnan()
+
+
+def test_visits():
+    similarity = scores(3, 70, 41, dtype=F32)
+    options = {"gamma": GAMMA, "threshold": 0.5, "x_lengths": torch.tensor([70, 35, 0])}
+    found = run("lcs", (similarity,), visits=True, **options)
+    close(found.gradients[0].double(), softdp.reference.lcs_visits(similarity.double(), **options), 1e-5)
