@@ -48,6 +48,40 @@ def test_all_states_sink():
     close(run("fsd", inputs, gamma=GAMMA, boundary="anchored").score.double(), score, 1e-6)
 
 
+@pytest.mark.parametrize("N, row", [(3, 0), (64, 63)])
+def test_a_corridor_that_sinks_and_comes_back(N, row):
+    """Of the last three rows two are corridors, which both carry weight. One stays near the base, and the
+    other is 2^29 lower on its way. It is the first row of a lane, or the last one of the last lane."""
+    still, swing = (N - 1 if row < N - 1 else N - 3), torch.zeros(280)
+    swing[60:140], swing[140:220] = -STEP, STEP
+    match, delete = torch.full((1, N, 280), -math.inf), torch.full((1, N, 280), -0.001)
+    match[0, :, 0] = match[0, N - 3 :, -1] = match[0, still] = 0
+    match[0, row] = swing
+    delete[0, row] += swing
+    check_two_corridors((match, torch.full((1, 1, 1), -0.001), delete), row, 140)
+
+
+def test_a_corridor_that_changes_columns_between_two_chunks():
+    """It sinks along column 64, two rows a step, and on along column 65. Between them a match begins a chunk:
+    the state that it comes from is the only one of the corridor then. Row 63 stays near the base."""
+    match, insert, delete = (torch.full((1, 64, 160), -0.001) for _ in range(3))
+    match[:] = -math.inf
+    match[0, :, 0] = match[0, 63] = match[0, 0, :65] = match[0, 61:, -1] = 0
+    for column, rows in ((64, slice(1, 30)), (65, slice(30, 62))):
+        match[0, rows, column] = insert[0, rows, column] = -STEP
+    match[0, 61, 66:126] = delete[0, 61, 67:125] = STEP  # wins back what the rows have lost
+    match[0, 61, 126:] = 0
+    check_two_corridors((match, insert, delete), 30, 65)
+
+
+def check_two_corridors(inputs, row, column):
+    found = run("fsd", inputs, gamma=GAMMA, boundary="anchored")
+    score, gradients = exactly("fsd", inputs, softdp, gamma=GAMMA, boundary="anchored")
+    close(found.score.double(), score, 1e-4)
+    assert 0.1 < gradients[0][0, row, column] < 0.9
+    close(found.gradients[0].double(), gradients[0], 1e-2)
+
+
 @pytest.mark.parametrize("rows", [5, 6])
 def test_pieces_of_rows_that_have_parted(rows):
     inputs = growing_above_a_wall(12, 60, 0, 0)
@@ -61,6 +95,13 @@ def test_a_wall_below_states_that_have_grown_within_a_chunk():
     match[0, 6] = -math.inf
     found = run("fsd", (match, gap, None), gamma=GAMMA, boundary="anchored")
     assert found.score == -math.inf and (found.gradients[0] == 0).all()
+
+
+@pytest.mark.parametrize("score", [0.0, 0.499, -0.499])
+def test_as_many_paths_as_there_can_be(score):
+    """All scores the same, in log2. Sums of paths leave float's range, and so do products of mantissas."""
+    match = torch.full((1, 70, 90), score * GAMMA * math.log(2))
+    check("fsd", (match, match, None), gamma=GAMMA, slack=5)
 
 
 @pytest.mark.parametrize("row, wall", [(2, 5), (3, 5), (2, 100), (67, 100)])
