@@ -35,6 +35,7 @@ import harness  # noqa: E402
 
 COPY = harness.ROOT / "build" / "planted"
 FILES = [*sorted(TESTS.glob("test_kernels*.py")), TESTS / "test_feature_kernels.py"]
+FILES.sort(key=lambda file: file.name != "test_kernels_relay.py")  # quick, and what notices most in relay.h
 LIMIT = 180  # seconds a fault, beside other work
 # Not run: long, and none of them is needed to notice a fault.
 LEFT_OUT = {
@@ -163,6 +164,9 @@ FEATURE_TABLES, FEATURE_SUMS, FEATURE_PAIRS = (
     f"csrc/cuda/feature_{name}.h" for name in ("tables", "sums", "pairs")
 )
 SCORES, ARITHMETIC = "csrc/cuda/feature_scores.cu", "csrc/cuda/arithmetic.h"
+RELAY, RELAY_INPUTS, RELAY_FORWARD, RELAY_BACKWARD = (
+    f"csrc/cuda/relay{name}.h" for name in ("", "_inputs", "_forward", "_backward")
+)
 RECURRENCE, SMOOTH_MAX = "csrc/recurrence.h", "csrc/smooth_max.h"
 INSIDE = "!kRolled || unsigned(column + q) < unsigned(lane.m)"
 FULL = "rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m"
@@ -739,7 +743,157 @@ FAULTS = [
     Fault(RECURRENCE, "{{insert, «lesser(rest, where(no_match, rest, w.del))»}}",
           "where(no_match, rest, w.del)"),
     Fault(RECURRENCE, "lesser(one, «where(both(no_match, is_zero(w.del)), one, w.insert)»)", "w.insert"),
-    Fault(RECURRENCE, "choose(hit, zero, «one - insert»)", "insert"),]  # fmt: skip
+    Fault(RECURRENCE, "choose(hit, zero, «one - insert»)", "insert"),
+    # -- few pairs: places, strips, rounds
+    Fault(RELAY, "* 2 + «k») * kStripRows", "0"),
+    Fault(RELAY, "((step & («kRing - 1»)) * 2", "kRing / 2 - 1"),
+    Fault(RELAY, "strip = «int(ticket / a.pairs.count)»;",
+          "int(relay_strips(a.pairs.rows) - 1 - ticket / a.pairs.count)"),
+    Fault(RELAY, "rows = «size.n - row0 < kRelayRows» ?", "false"),
+    Fault(RELAY, "return size.m > 0 && «rows > 0»;", "true"),
+    Fault(RELAY, "return «(rows - 1) >> 1»;", "kStripRows - 1"),
+    Fault(RELAY, "return «(rows - 1) & 1»;", "1"),
+    Fault(RELAY, "(size.m + «bottom()» + kChunk - 1)", "0"),
+    Fault(RELAY, "«sync_roles();»\n      sync_roles();\n    } else if", ""),
+    Fault(RELAY, "«sync_roles();»\n      sync_roles();\n      for", "take(-1);"),
+    Fault(RELAY, "take(«c»);", "c - 1"),
+    Fault(RELAY, "give(«c - 1»);", "c"),
+    Fault(RELAY, "kBringsSecond && «c > 0»)", "true"),
+    Fault(RELAY, "«bring(-1);»", ""),
+    Fault(RELAY, "bring(«c + 1»);", "c"),
+    Fault(RELAY, "chunk * kChunk + lane - «bottom()»;", "kStripRows + 1"),
+    # edges between strips
+    Fault(RELAY, "store_word(&word, «kTag | bit_cast<uint32_t>(x)»)", "bit_cast<uint32_t>(x)"),
+    Fault(RELAY, "while («!((seen = load_word(&word)) & kTag)»)", "(seen = load_word(&word), false)"),
+    Fault(RELAY, "while («!((seen = load_words(&words)).low & kTag)»)",
+          "(seen = load_words(&words), false)"),
+    Fault(RELAY, "«int64_t(seen.high)»};", "int32_t(seen.high)"),
+    Fault(RELAY, "edges + («pair * (strips - 1) + upper»)", "upper"),
+    # four columns of a row
+    Fault(RELAY, "- («lane_of(a) & ~(kFour - 1)») + column", "lane_of(a)"),
+    Fault(RELAY, "comes(chunk, a) - «kFour»;", "0"),
+    Fault(RELAY, "by_four = «step == 1» &&", "true"),
+    Fault(RELAY, "&& «reinterpret_cast<uintptr_t>(from) % (4 * bytes) == 0»;", "true"),
+    Fault(RELAY, "load_ahead(from + 8, «bytes == 4»);", "false"),
+    Fault(RELAY, "load_number(from, bytes, «k < left»);", "k < left - 1"),
+    Fault(RELAY, "|= word << («16 * (k & 1)»);", "16 * (~k & 1)"),
+    Fault(RELAY, "from += «step * bytes»;", "bytes"),
+    Fault(RELAY, "bit_cast<float>(«held.words[k] ^ sign»);", "held.words[k]"),
+    Fault(RELAY, "bit_cast<uint32_t>(value) ^ «sign»);", "0u"),
+    Fault(RELAY, "held.words[«k >> 1»] >>", "k & 1"),
+    Fault(RELAY, "first = kStep > 0 ? to : «to - (kFour - 1)»;", "to"),
+    Fault(RELAY, "four.x[«in_memory<kStep>(k)»] =", "k"),
+    Fault(RELAY, "if («left >= kFour» && reinterpret_cast<uintptr_t>(first)", "left > 0"),
+    Fault(RELAY, "to[«kStep * k»] =", "k"),
+    # what a forward step takes
+    Fault(RELAY_INPUTS, "(«unsigned(s.e + int(kNear - 1)) < unsigned(2 * kNear - 1)»)", "true"),
+    Fault(RELAY_INPUTS, "(«unsigned(s.e + int(kNear - 1)) < unsigned(2 * kNear - 1)»)", "s.e < kNear"),
+    Fault(RELAY_INPUTS, "{s.p, «is_live(s)» ? int32_t", "true"),
+    Fault(RELAY_INPUTS, "{s.p, «s.e > kRelayDead» ? int64_t", "true"),
+    Fault(RELAY_INPUTS, "row < at.rows && «column >= 0» ?", "true"),
+    Fault(RELAY_INPUTS, "left = «row < at.rows» && column", "true"),
+    Fault(RELAY_INPUTS, "spoils = «Wide::spoils(put_chunk(c), a.k)»;", "(put_chunk(c), false)"),
+    Fault(RELAY_INPUTS, "spoils = «bring_edges(c) || spoils»;", "(bring_edges(c), spoils)"),
+    Fault(RELAY_INPUTS, "spoils = «ballot(spoils) != 0»;", "(ballot(spoils), spoils)"),
+    Fault(RELAY_INPUTS, "is_spoiled[«c & 3»][k]", "c & 1"),
+    Fault(RELAY_INPUTS, "x.e = «x.e > kDeadNarrow ? x.e : kRelayNothing»;", "x.e"),
+    Fault(RELAY_INPUTS, "{of_match.p, «hit ? settled(of_match).e : kRelayNothing»}", "settled(of_match).e"),
+    Fault(RELAY_INPUTS, "one{1, «hit ? kRelayNothing : 0»};", "0"),
+    Fault(RELAY_INPUTS, "of_delete = «a.shared_gap ? of_insert : Narrow::input(del, a.k)»;", "of_insert"),
+    Fault(RELAY_INPUTS, "put(«part.comes(c, eight) + x + part.lane_of(eight)»,", "part.comes(c, eight) + x"),
+    Fault(RELAY_INPUTS, "{dead(), dead(), {1, «0»}}", "kRelayNothing"),
+    Fault(RELAY_INPUTS, "inside = «unsigned(column + x) < unsigned(m)»;", "column + x < m"),
+    Fault(RELAY_INPUTS, "inside ? moves.del.e : «0»;", "kRelayNothing"),
+    Fault(RELAY_INPUTS, "boundary_state<Wide>(«column < at.size.m && a.start != Start::kAnchored»)",
+          "column < at.size.m"),
+    Fault(RELAY_INPUTS, "base != kNoBase && «Base<State>::fits(relative)»;", "true"),
+    Fault(RELAY_INPUTS, "at.lane] = «narrowed(relative)»;", "narrowed(edge)"),
+    # forward: what leaves
+    Fault(RELAY_FORWARD, "is_spoiled || «spoils[0]» || spoils[1]", "false"),
+    Fault(RELAY_FORWARD, "|| spoils[0] || «spoils[1]» ||", "false"),
+    Fault(RELAY_FORWARD, "spoils[1] || «memory.begins_spoiled»;", "false"),
+    Fault(RELAY_FORWARD, "if (c == «at.chunks() - 1» && at.lane", "0"),
+    Fault(RELAY_FORWARD, "column < 0 || «column >= at.size.m») return;\n  const int64_t base", "false"),
+    Fault(RELAY_FORWARD, "ring_place(c * kChunk + at.lane, «at.bottom_row()», at.bottom())", "1"),
+    Fault(RELAY_FORWARD, "if («base != kNoBase») {", "true"),
+    Fault(RELAY_FORWARD, "shifted(Wide::normalized(given), «base»);", "0"),
+    Fault(RELAY_FORWARD, "«if (is_spoiled) spoil(edge);»", ""),
+    Fault(RELAY_FORWARD, "s.insert * r, «s.del * r»};", "s.del"),
+    Fault(RELAY_FORWARD, "is_hit = «Recurrence::kTables == 1 && s.insert + s.del == 0»;", "false"),
+    Fault(RELAY_FORWARD, "rounding_of(«at.row0 + row + column + x»)", "row + column + x"),
+    Fault(RELAY_FORWARD, "row < at.rows && «column >= 0» &&", "true"),
+    Fault(RELAY_FORWARD, "|| «row >= at.rows») continue;", "row >= at.rows - 1"),
+    Fault(RELAY_FORWARD, "if («memory.ends_spoiled») spoil", "false"),
+    Fault(RELAY_FORWARD, "end = «at.bottom_row() ? steps.last(1) : steps.last(0)»;", "steps.last(1)"),
+    Fault(RELAY_FORWARD, "at.bottom()), «memory.ends_spoiled»,", "false"),
+    # the steps: whether exponents fit in 32 bits
+    Fault(RELAY_FORWARD, "state_left_of(a, at.pair, «at.row0 + row») :", "at.row0"),
+    Fault(RELAY_FORWARD, "|| «is_nan(wide_left[1])» ||", "false"),
+    Fault(RELAY_FORWARD, "|| «is_nan(wide_diagonal)») != 0", "false"),
+    Fault(RELAY_FORWARD, "& «(memory.above_base[c & 1] == base.at)» &", "true"),
+    Fault(RELAY_FORWARD, "& «is_near(left[0])» & is_near", "true"),
+    Fault(RELAY_FORWARD, "& «is_near(left[1])» &", "true"),
+    Fault(RELAY_FORWARD, "is_near(left[1]) &\n «is_near(diagonal)»;", "true"),
+    Fault(RELAY_FORWARD, "if («all(fits)» || fits_anew(c))", "(all(fits), false)",
+          "the exponents are looked at one by one for every chunk: slower"),
+    Fault(RELAY_FORWARD, "base[c & 1] = «is_wide ? kNoBase : base.at»;", "base.at"),
+    Fault(RELAY_FORWARD, "&& «!base.fits_anew(first, second, edge, corner)»)", "true",
+          "every chunk after the first that is not near then takes 64 bits: slower"),
+    Fault(RELAY_FORWARD, "&& «!base.fits_anew(first, second, edge, corner)»)",
+          "(base.fits_anew(first, second, edge, corner), false)"),
+    Fault(RELAY_FORWARD, "«if (at.lane < kChunk) memory.narrow_above[c & 1][at.lane] = narrowed(edge);»", ""),
+    # and what they make
+    Fault(RELAY_FORWARD, "«if (at.lane == 0) above = edge;»", ""),
+    Fault(RELAY_FORWARD, "of_delete = «A::max(now.own[k] + x.last[k].del_e, kRelayNothing)»,",
+          "now.own[k] + x.last[k].del_e"),
+    Fault(RELAY_FORWARD, "made.insert[k] = A::scaled(x.first[k].insert, «of_insert - e»);", "of_delete - e"),
+    Fault(RELAY_FORWARD, "«diagonal = now.own[k];»", ""),
+    Fault(RELAY_FORWARD, "takes_second = «at.bottom_row() == 1»;", "true"),
+    Fault(RELAY_FORWARD, "{«above * now.insert[k]», del}", "above"),
+    Fault(RELAY_FORWARD, "«A::normalize(s.p, s.e);»", ""),
+    Fault(RELAY_FORWARD, "{s.p, «s.e > kRelayDead ? s.e : kRelayNothing»}", "s.e",
+          "it is then not near the base, and the next look at the exponents makes it dead: slower"),
+    Fault(RELAY_FORWARD, "{p, «e > kRelayDead ? int64_t(e) : kNothing»}", "int64_t(e)"),
+    Fault(RELAY_FORWARD, "above = «memory.above[c & 1][q]»;", "memory.above[c & 1][0]"),
+    Fault(RELAY_FORWARD, "leave(place, {w.insert, w.del}, «1»);", "2"),
+    Fault(RELAY_FORWARD, "normalized(«at.bottom_row() ? wide_left[1] : wide_left[0]»);", "wide_left[1]"),
+    # few pairs backward
+    Fault(RELAY_BACKWARD, "int64_t(«n - 1 - at.row0») * M", "a.pairs.rows - 1 - at.row0"),
+    Fault(RELAY_BACKWARD, "is_turned[eight] = «left < kFour» ||", "left <= 0"),
+    Fault(RELAY_BACKWARD, "choose(«is_turned[eight]», on, back)", "!is_turned[eight]"),
+    Fault(RELAY_BACKWARD, "is_turned[eight] ? hold(first, «-1», 4, left)", "1"),
+    Fault(RELAY_BACKWARD, "«if (unsigned(column + x) >= unsigned(m)) w = {0, 0, 0};»", "",
+          "an adjoint that is outside has left the table for good"),
+    Fault(RELAY_BACKWARD, "at.strip == 0 && «column == 0» ? seed", "column == 1"),
+    Fault(RELAY_BACKWARD, "seed = a.grad_score ? «a.grad_score[at.pair]» : 1", "a.grad_score[0]"),
+    Fault(RELAY_BACKWARD, "a.boundary.by_last_row && «seed == 0»)", "false"),
+    Fault(RELAY_BACKWARD, "adjoint = «up + to_left[k]»,", "up"),
+    Fault(RELAY_BACKWARD, "share_of(up, «left_share[k]»);", "0.0f"),
+    Fault(RELAY_BACKWARD, "up = fmaf(share, w.insert, «to_diagonal[k]»);", "share * w.match"),
+    Fault(RELAY_BACKWARD, "if (is_bottom) given[«k»][q] = up;", "1"),
+    Fault(RELAY_BACKWARD, "given[c & 1][«at.bottom_row()»][at.lane]", "1"),
+    Fault(RELAY_BACKWARD, "a.pairs.columns + «column»] = edge;\n  }", "at.size.m - 1 - column"),
+    Fault(RELAY_BACKWARD, "Recurrence::adjoint(adjoint, «Keeps::share(adjoint)»,", "adjoint"),
+    Fault(RELAY_BACKWARD, "= «!Recurrence::kEveryMove && a.visits» ? adjoint", "false"),
+    Fault(RELAY_BACKWARD, "= «a.shared_gap» ? out.to_above", "false"),
+    Fault(RELAY_BACKWARD, "gradient[2][x] = «out.to_left»;", "out.to_above"),
+    Fault(RELAY_BACKWARD, "if (column + x == «m - 1») {", "a.pairs.columns - 1"),
+    Fault(RELAY_BACKWARD, "by_left[at.pair * N + row_in_table] = «out.to_left»;", "out.to_diagonal"),
+    Fault(RELAY_BACKWARD, "by_left_diagonal[at.pair * N + row_in_table] = «out.to_diagonal»;", "out.to_left"),
+    Fault(RELAY_BACKWARD, "row_in_table) * M + «m - 1 - column»,", "column"),
+    Fault(RELAY_BACKWARD, "if («at.warp < 2») {", "at.warp == 0"),
+    Fault(RELAY_BACKWARD, "swept || verdict < 0 ? 0 : «NAN»;", "0.0f"),
+    Fault(RELAY_BACKWARD, "swept = «verdict >= 0»;", "true"),
+    # and their launchers
+    Fault(LAUNCH, "pairs.count <= «blocks / relay_strips(pairs.rows)»;", "blocks",
+          "it chooses between kernels that give the same results: the blocks then come in turns"),
+    Fault(LAUNCH, "«p.gamma > 0» && p.saves", "true"),
+    Fault(LAUNCH, "p.gamma > 0 && «p.saves != Saves::kFullWeights»", "true"),
+    Fault(LAUNCH, "«!is_summed(p.sinks[1])» &&", "true"),
+    Fault(RELAY, "return kTicketBytes + «pairs.count»", "1"),
+    Fault(LAUNCH, "«set_zero(a.relay.tickets, size_t(bytes), stream)»;", "cudaSuccess"),
+    Fault(LAUNCH, "set_zero(a.relay.tickets, «size_t(bytes)», stream);", "16"),
+]  # fmt: skip
 
 
 # ---- the copy with all faults in it -------------------------------------------------------------------
@@ -888,7 +1042,8 @@ class Battery:
             os.dup2(out.fileno(), 1)
             os.dup2(out.fileno(), 2)
             self.plant(number)
-            for test in sorted(self.tests, key=lambda test: -self.kills[test.name]):
+            tests = [test for test in self.tests if may_notice(test, FAULTS[number - 1].file)]
+            for test in sorted(tests, key=lambda test: -self.kills[test.name]):
                 failure = self.failure(test)
                 if failure:
                     out.write(f"{KILLED}{failure}\n")
@@ -915,6 +1070,13 @@ def parameters(test) -> str:
 def is_chosen(test) -> bool:
     some = FEW.get(test.originalname)
     return test.originalname not in LEFT_OUT and (some is None or parameters(test) in some)
+
+
+def may_notice(test, file: str) -> bool:
+    """Few pairs have kernels of their own; what these share with others, the tests of many pairs test."""
+    if file in (RELAY, RELAY_INPUTS, RELAY_FORWARD, RELAY_BACKWARD):
+        return "few" in test.name
+    return file == LAUNCH or not (hasattr(test, "callspec") and test.callspec.id.startswith("few"))
 
 
 def log(number: int) -> Path:
