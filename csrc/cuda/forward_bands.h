@@ -228,10 +228,11 @@ SOFTDP_DEVICE typename R::Max::Wide::State state_left_of(const ForwardArguments<
   using Wide = typename R::Max::Wide;
   const Boundary<void>& boundary = a.boundary;
   const bool is_reached = a.start != Start::kAnchored;
-  const void* const states = row < 0 ? boundary.corner : boundary.left;
-  if (states)
-    return static_cast<const typename Wide::State*>(states)[row < 0 ? pair : pair * a.pairs.rows + row];
-  return boundary_state<Wide>(is_reached || (row < 0 && !boundary.above));
+  const auto given = [&](const void* states, int64_t i, bool reached) {
+    return states ? static_cast<const typename Wide::State*>(states)[i] : boundary_state<Wide>(reached);
+  };
+  return row < 0 ? given(boundary.corner, pair, !boundary.above || is_reached)
+                 : given(boundary.left, pair * a.pairs.rows + row, is_reached);
 }
 
 // Where a strip begins: its states to the left.
