@@ -69,7 +69,7 @@ def exactly(kind, x, y, gamma, **lengths):
 
 
 # No pairs are few for none; for six, three of two strips are, and those of a last batch or piece may be.
-@pytest.fixture(params=[0, 6], autouse=True)
+@pytest.fixture(params=[0, 6], ids=["many", "few"], autouse=True)
 def multiprocessors(request, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "of_the_device", request.param)
 
@@ -143,10 +143,8 @@ def test_strips(kind, size, pairs, dtype):
 
 @pytest.mark.parametrize("kind", ["squares", "fsd", "lcs"])
 def test_strips_of_few_pairs(kind):
-    """Pieces of odd height by csrc/cuda/relay.h, which hand on their edges as others do."""
-    x, y = features(kind, 3, 301, 33, 6)
-    schedules = [(order, 3, 7, 99, 1000) for order in ("forward", "random")]
-    check(kind, x, y, gamma=0.2, table_bytes=0, schedules=schedules)
+    """Pieces of odd height, which hand on their edges as others do."""
+    check(kind, *features(kind, 3, 301, 33, 6), gamma=0.2, table_bytes=0)
 
 
 @each
@@ -389,3 +387,13 @@ def test_scaled_gradients():
                            out.data_ptr())  # fmt: skip
     harness.check_margins(out)
     assert torch.equal(out[0], made[0] * 2) and (out[1] == 0).all() and out[2].isnan().all()
+
+
+@pytest.mark.parametrize(
+    "many, steps, room", [(5, 100, 2 * 100 * 40), (5, 64, 2 * 64 * 40), (2, 300, 256 * 33)], ids=str
+)
+def test_the_last_pairs_or_rows_are_few_where_others_are_many(monkeypatch, many, steps, room):
+    """Of few pairs other kernels want more of the workspace, which must have room for all."""
+    for multiprocessors in (1, 2, 3):
+        monkeypatch.setattr(sys.modules[__name__], "of_the_device", multiprocessors)
+        check("squares", *features("squares", many, steps, 33, 6), gamma=0.2, table_bytes=8 * room)
