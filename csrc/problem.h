@@ -35,6 +35,7 @@ struct Sink {
 struct Lengths {
   const int64_t* as_int64 = nullptr;
   const int32_t* as_int32 = nullptr;
+  bool are_given() const { return as_int64 || as_int32; }
   SOFTDP_FN int64_t operator()(int64_t b, int64_t full) const {
     return as_int64 ? as_int64[b] : as_int32 ? as_int32[b] : full;
   }
@@ -45,6 +46,7 @@ struct Pairs {
   Lengths x_lengths, y_lengths;
   SOFTDP_FN int64_t n(int64_t b) const { return x_lengths(b, rows); }
   SOFTDP_FN int64_t m(int64_t b) const { return y_lengths(b, columns); }
+  bool has_lengths() const { return x_lengths.are_given() || y_lengths.are_given(); }
 };
 
 // The states S on the boundary of a table: recurrence.h has the equations. kGaps is for recurrences that

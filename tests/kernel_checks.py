@@ -62,11 +62,12 @@ def run(recurrence, inputs, schedules=SCHEDULES, **options):
     return results[0]
 
 
-def equal(a, b):
-    """Bit for bit; of few pairs, where what is wanted of the gaps says which kernel sweeps, nearly so."""
-    if are_few:
+def equal(a, b, gaps):
+    """Bit for bit; nearly so of few pairs with a gap that is summed over rows: another kernel sweeps them."""
+    nearly = are_few and "column" in gaps
+    if nearly:
         close(a, b, 1e-6)
-    return are_few or torch.equal(a, b)
+    return nearly or torch.equal(a, b)
 
 
 def outputs(result):

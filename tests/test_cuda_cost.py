@@ -182,7 +182,8 @@ def test_waves_are_even():
     assert launches.even_waves(1056, 5) == 4  # two waves of four, not of five and three
     assert launches.even_waves(1056, 4) == 4
     assert launches.even_waves(1056, 8) == 8
-    assert launches.even_waves(132 * 11, 5) == 4  # three waves
+    assert launches.even_waves(132 * 11, 5) == 5  # three waves
+    assert launches.even_waves(132 * 5, 5) == 5
 
 
 def test_a_launch_of_few_pairs_takes_the_chunks_in_a_row():

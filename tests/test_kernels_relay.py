@@ -7,10 +7,11 @@ STEP is the largest score but for 1 %: in log2 two of them, which a move of fsd 
 import math
 import struct
 
+import harness
 import pytest
 import torch
 from helpers import close, scores
-from kernel_checks import F32, GAMMA, check, exactly, one_thread, pairs, run, tables_of  # noqa: F401
+from kernel_checks import ALL_BLOCKS, F32, GAMMA, check, exactly, one_thread, pairs, run, tables_of  # noqa: F401
 from test_kernels_pieces import swept_in_pieces
 
 import softdp
@@ -140,3 +141,23 @@ def test_visits():
     options = {"gamma": GAMMA, "threshold": 0.5, "x_lengths": torch.tensor([70, 35, 0])}
     found = run("lcs", (similarity,), visits=True, **options)
     close(found.gradients[0].double(), softdp.reference.lcs_visits(similarity.double(), **options), 1e-5)
+
+
+def test_few_pairs_need_shared_memory_and_multiprocessors():
+    """Other kernels sweep where a block may not have 128 KiB, or strips are more than multiprocessors."""
+    inputs = tables_of(2, 70, 50, gaps=("dense", "shared"))
+    found = []
+    for shared, multiprocessors in ((227, 0), (127, 1000), (227, 3), (128, 4), (227, 1000)):
+        harness.module().schedule("forward", ALL_BLOCKS, 1, shared, multiprocessors)
+        found.append(harness.run("fsd", inputs, gamma=GAMMA).gradients[0])
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert torch.equal(found[3], found[4]) and not torch.equal(found[0], found[3])
+    close(found[3], found[0], 1e-6)
+
+
+def test_waves_of_blocks_are_even():
+    even = harness.module().even_waves
+    assert even(1056, 132, 5) == 4  # two waves of four, not of five and three
+    assert even(660, 132, 5) == 5 and even(661, 132, 5) == 3
+    assert even(132 * 11, 132, 5) == 5  # three waves
+    assert even(1056, 132, 0) == 0 and even(1056, 0, 5) == 5

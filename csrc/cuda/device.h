@@ -93,9 +93,9 @@ SOFTDP_DEVICE void sync_warp() {
 SOFTDP_DEVICE void sync_block() {
   __syncthreads();
 }
-// The same, where warps wait at different places of the code.
+// The same for warps that wait at different places of the code, whose lanes may have parted before.
 SOFTDP_DEVICE void sync_roles() {
-  asm volatile("bar.sync 0;" ::: "memory");
+  asm volatile("barrier.sync 0;" ::: "memory");
 }
 // sync_block(), and whether x holds in any thread of the block.
 SOFTDP_DEVICE bool sync_block_any(bool x) {
@@ -232,12 +232,22 @@ inline size_t shared_bytes_per_block() {
   return size_t(bytes);
 }
 
+// A question to the device that may stay without an answer: its error is nobody else's.
+inline bool answered(Error error) {
+  if (error != cudaSuccess) cudaGetLastError();
+  return error == cudaSuccess;
+}
 // The current device's multiprocessors, 0 where it does not tell.
 inline int multiprocessors() {
+  constexpr int kDevices = 64;
+  static std::atomic<int> known[kDevices];
   int device = 0, count = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 0;
-  return count;
+  if (!answered(cudaGetDevice(&device)) || device < 0 || device >= kDevices) return 0;
+  if (known[device] == 0) {
+    if (!answered(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device))) return 0;
+    known[device] = count;
+  }
+  return known[device];
 }
 
 // The current device's memory, 0 where it does not tell.
@@ -254,39 +264,35 @@ inline int64_t device_bytes() {
   return known[device];
 }
 
-// Of so many blocks, of which a multiprocessor holds `at_once`, how many it is to hold: in as many waves as
-// they come in anyway, and as many in the last one as in the others.
-inline int even_waves(int64_t blocks, int64_t processors, int at_once) {
-  if (at_once <= 1) return at_once;
-  const int64_t waves = (blocks + processors * at_once - 1) / (processors * at_once);
-  return int((blocks + processors * waves - 1) / (processors * waves));
-}
-// So much shared memory makes a kernel's blocks need leave of the device.
+// Lets a kernel's blocks have so much shared memory: as much as a block may have at all, so that launches
+// that run beside each other want the same.
 template <class Arguments>
 Error allow_shared(void (*kernel)(Arguments), size_t bytes) {
   if (bytes <= 48 * 1024) return cudaSuccess;
+  const size_t most = shared_bytes_per_block();
+  if (bytes > most) return cudaErrorInvalidValue;
   return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                              cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+                              cudaFuncAttributeMaxDynamicSharedMemorySize, int(most));
 }
-
-// Blocks that do not find room at once come in waves. The shared memory with which the last wave has as many
-// of them as the others: with five at a time, eight blocks of a multiprocessor would come as five and three,
-// and three leave most of its memory's bandwidth unused.
+// How many blocks of so many bytes a multiprocessor holds; 0 where the device does not tell.
 template <class Arguments>
-size_t shared_for_even_waves(void (*kernel)(Arguments), int64_t blocks, int threads, size_t bytes) {
-  int device = 0, at_once = 0, shared = 0, reserved = 0;
-  const int64_t processors = multiprocessors();
-  if (processors == 0 || blocks <= processors || allow_shared(kernel, bytes) != cudaSuccess ||
-      cudaGetDevice(&device) != cudaSuccess ||
-      cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, reinterpret_cast<const void*>(kernel), threads,
-                                                    bytes) != cudaSuccess ||
-      cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device) != cudaSuccess ||
-      cudaDeviceGetAttribute(&reserved, cudaDevAttrReservedSharedMemoryPerBlock, device) != cudaSuccess)
-    return bytes;
-  const int even = even_waves(blocks, processors, at_once);
-  if (even >= at_once) return bytes;
-  const size_t each = size_t(shared / even - reserved) / 1024 * 1024;
-  return each > bytes && each <= shared_bytes_per_block() ? each : bytes;
+int blocks_at_once(void (*kernel)(Arguments), int threads, size_t bytes) {
+  int at_once = 0;
+  if (!answered(allow_shared(kernel, bytes)) ||
+      !answered(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, reinterpret_cast<const void*>(kernel),
+                                                              threads, bytes)))
+    return 0;
+  return at_once;
+}
+// The shared memory of a block with which a multiprocessor holds no more than `at_once`; 0 likewise.
+inline size_t shared_for(int at_once) {
+  int device = 0, shared = 0, reserved = 0;
+  if (!answered(cudaGetDevice(&device)) ||
+      !answered(cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device)) ||
+      !answered(cudaDeviceGetAttribute(&reserved, cudaDevAttrReservedSharedMemoryPerBlock, device)))
+    return 0;
+  const size_t bytes = size_t(shared / at_once - reserved) / 1024 * 1024;
+  return bytes <= shared_bytes_per_block() ? bytes : 0;
 }
 
 template <class Arguments>

@@ -17,7 +17,7 @@ constexpr int64_t blocks_of(int64_t items, int64_t each) {
   return (items + each - 1) / each;
 }
 
-// How a problem is cut, and where everything lies in its workspace. By sizes alone, so that the same numbers
+// How a problem is cut, and where everything lies in its workspace. By sizes and the device, so that the same numbers
 // are added in the same order.
 template <class T>
 struct Plan {
@@ -67,11 +67,7 @@ struct Plan {
   }
 
   bool has_roots() const { return gradients && p.kind == Kind::kRoots; }
-  bool is_cut() const { return pieces > 1 || (p.others && has_lengths()); }
-  bool has_lengths() const {
-    const Lengths &x = p.pairs.x_lengths, &y = p.pairs.y_lengths;
-    return x.as_int64 || x.as_int32 || y.as_int64 || y.as_int32;
-  }
+  bool is_cut() const { return pieces > 1 || (p.others && p.pairs.has_lengths()); }
   Batch batch(int64_t x, int64_t y) const {
     return {x, std::min(xs, all_x - x), y, p.others ? std::min(ys, all_y - y) : 1, !p.others, p.others};
   }

@@ -18,15 +18,17 @@ Error relay_forward(const Forward& p, Stream stream) {
 template <class Recurrence>
 Error relay_backward(const Backward& p, Stream stream) {
   const BackwardSpace<Recurrence, float> space(p);
-  const RelayBackward<Recurrence> arguments{p.pairs,
-                                            static_cast<const float*>(p.grad_score),
-                                            static_cast<const float*>(p.saved),
-                                            {p.sinks[0], p.sinks[1], p.sinks[2]},
-                                            p.shared_gap,
-                                            p.visits,
-                                            static_cast<const float*>(p.verdicts),
-                                            space.boundary,
-                                            space.relay};
+  const RelayBackward<Recurrence> arguments{
+      p.pairs,
+      static_cast<const float*>(p.grad_score),
+      static_cast<const float*>(p.saved),
+      {p.sinks[0], p.sinks[1], p.sinks[2]},
+      p.shared_gap,
+      p.visits,
+      static_cast<const float*>(p.verdicts),
+      space.boundary,
+      space.relay,
+      {partial_size(p, 1) ? space.partial[0] : nullptr, partial_size(p, 2) ? space.partial[1] : nullptr}};
   static_assert(sizeof(RelayBackwardMemory) <= kRelayBytes);
   return launch_relay(relay_backward_strips<Recurrence>, sizeof(RelayBackwardMemory), arguments, stream);
 }

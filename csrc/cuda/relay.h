@@ -24,8 +24,8 @@ constexpr int kRelayWarps = 8;
 constexpr int kRelayThreads = kRelayWarps * kStripRows;
 constexpr int kRing = 64;  // steps
 constexpr BandSize kRelayBand{kRelayRows / kStripRows};
-// What a warp does. A multiprocessor has four schedulers, which take warps in turn: the warp that hands rows
-// on, which mostly waits, shares that of the steps.
+// What a warp does. A multiprocessor has four schedulers, each of which is taken to have every fourth warp:
+// the warp that hands rows on, which mostly waits, then shares that of the steps.
 enum class Role { kSteps, kBrings, kTakes, kHands };
 SOFTDP_DEVICE Role role_of(int warp) {
   return warp == 0 ? Role::kSteps : warp == 4 ? Role::kHands : (warp & 3) == 3 ? Role::kTakes : Role::kBrings;
@@ -183,7 +183,7 @@ struct RelayStrip {
 // In the ring all of them lie at the same steps.
 template <int kRows_>
 struct RelayPart {
-  static constexpr int kRows = kRows_, kRowsApart = 16, kColumnsBack = 8;
+  static constexpr int kRows = kRows_, kRowsApart = 16, kLanesApart = 8;
   int row_lane, row,
       column;  // the lane that has the first row; that row; its columns but for the chunk's first
   // k: of the lanes' rows; half: of the strip, where kRows is 2.
@@ -192,7 +192,7 @@ struct RelayPart {
         row(2 * row_lane + k),
         column(kFour * (lane >> 3) - (row_lane & ~(kFour - 1))) {}
   // The first of the four columns of row i that come for a chunk, or that go: a multiple of 4.
-  SOFTDP_DEVICE int comes(int chunk, int i) const { return chunk * kChunk + column - kColumnsBack * i; }
+  SOFTDP_DEVICE int comes(int chunk, int i) const { return chunk * kChunk + column - kLanesApart * i; }
   SOFTDP_DEVICE int goes(int chunk, int i) const { return comes(chunk, i) - kFour; }
   SOFTDP_DEVICE int row_of(int i) const { return row + kRowsApart * i; }
   // How many of the columns from `column` on row i has, in a strip of so many rows and columns; more than
@@ -200,7 +200,7 @@ struct RelayPart {
   SOFTDP_DEVICE int left(int i, int column, int rows, int columns) const {
     return column < 0 || row_of(i) >= rows ? 0 : columns - column;
   }
-  // Where column + x of row 0 lies in the ring; row i lies kColumnsBack * i places behind it.
+  // Where column + x of row 0 lies in the ring; row i lies kLanesApart * i places behind it.
   SOFTDP_DEVICE int place(int column, int x) const {
     return ring_place(column + x + row_lane, row & 1, row_lane);
   }
@@ -291,9 +291,14 @@ struct RelaySource {
                    k < left);
     } else {
       uint32_t halves[kFour] = {};
+      if (column == 0) {
+        halves[0] = *reinterpret_cast<const uint16_t*>(from);
+        for (int k = 1; k < kFour; k++) halves[k] = k < left ? halves[0] : 0;
+      } else {
 #pragma unroll
-      for (int k = 0; k < kFour; k++)
-        if (k < left) halves[k] = *reinterpret_cast<const uint16_t*>(from + k * column);
+        for (int k = 0; k < kFour; k++)
+          if (k < left) halves[k] = *reinterpret_cast<const uint16_t*>(from + k * column);
+      }
       to.words[0] = halves[0] | halves[1] << 16, to.words[1] = halves[2] | halves[3] << 16;
     }
   }

@@ -21,6 +21,7 @@ struct RelayBackward {
   const float* verdicts;
   BoundaryGradient<float> boundary;
   RelayChain<float> relay;
+  float* partial[2];  // of the gaps that are summed over rows: (B, strips of 32 rows)
 };
 
 // What a cell takes: its weights, in the unit in which they are kept. All are 0 where it is not one of the
@@ -34,6 +35,7 @@ struct RelayBackwardMemory {
   Waiting waiting[kBringers][BringsPart::kRows][kStripRows];  // by the warps that bring
   // Of even and of odd chunks: what comes from above, and what both rows of the last lane hand on.
   float above[2][kChunk], given[2][2][kChunk];
+  double sums[2][2];  // of insert and delete over the rows of each warp that takes
   unsigned ticket;
 };
 
@@ -92,7 +94,7 @@ struct RelayWeights {
       for (int x = 0; x < kFour; x++) {
         Weights<float> w = Keeps::unpack({{bit_cast<float>(words.words[x])}});
         if (x >= left) w = {0, 0, 0};
-        memory.weights[places[x] + BringsPart::kColumnsBack * row] = {w.match, w.insert, w.del, 0};
+        memory.weights[places[x] + BringsPart::kLanesApart * row] = {w.match, w.insert, w.del, 0};
       }
     }
   }
@@ -181,14 +183,16 @@ struct RelayGradients {
 
   const Arguments& a;
   const RelayStrip<Arguments>& at;
-  const RelayBackwardMemory& memory;
+  RelayBackwardMemory& memory;
   const TakesPart part;
   int64_t first_row;  // of the table
+  Sum kinds[kSinks];
   RelaySink<-1> sinks[kSinks];
   bool by_four = true;
+  double row_sums[2][TakesPart::kRows] = {};  // of insert and delete, where they are summed over columns
 
   SOFTDP_DEVICE RelayGradients(const Arguments& a, const RelayStrip<Arguments>& at,
-                               const RelayBackwardMemory& memory)
+                               RelayBackwardMemory& memory)
       : a(a),
         at(at),
         memory(memory),
@@ -197,21 +201,47 @@ struct RelayGradients {
     const int64_t M = a.pairs.columns;
 #pragma unroll
     for (int i = 0; i < kSinks; i++) {
-      if (!a.sinks[i].data) continue;
+      kinds[i] = sum_of(a.sinks[i]);
+      if (kinds[i] != Sum::kArray) continue;
       sinks[i] = RelaySink<-1>(part, a.sinks[i].data, first_row * M + at.size.m - 1, -M, a.sinks[i].type);
       by_four = by_four && sinks[i].by_four;
     }
   }
-  SOFTDP_DEVICE void take(int c) const {
+  SOFTDP_DEVICE void take(int c) {
     if (a.sinks[0].type == Type::kFloat32)
       take_as<float>(c);
     else
       take_as<Sixteen>(c);
   }
 
+  // After the last chunk: the sums over columns, of each row or of all.
+  SOFTDP_DEVICE void end() const {
+#pragma unroll
+    for (int i = 1; i < kSinks; i++) {
+      if (kinds[i] != Sum::kRow) continue;
+      double all = 0;
+#pragma unroll
+      for (int row = 0; row < TakesPart::kRows; row++) {
+        double sum = row_sums[i - 1][row];
+        sum += shuffle_xor(sum, 8), sum += shuffle_xor(sum, 16);  // the lanes that have the row's columns
+        all += sum;
+        if (a.sinks[i].every_row && at.lane < 8 && part.row_of(row) < at.rows)
+          put_row_sum(a.sinks[i], first_row - part.row_of(row), float(sum));
+      }
+      for (int other = 4; other > 0; other /= 2) all += shuffle_xor(all, other);
+      if (at.lane == 0) memory.sums[i - 1][part.row & 1] = all;
+    }
+  }
+
  private:
+  static SOFTDP_DEVICE void put_row_sum(const Sink& sink, int64_t row, float sum) {
+    if (sink.type == Type::kFloat32)
+      static_cast<float*>(sink.data)[row] = sum;
+    else
+      static_cast<Sixteen*>(sink.data)[row] = value_to<Sixteen>(sum, sink.type);
+  }
   template <class T>
-  SOFTDP_DEVICE void take_as(int c) const {
+  SOFTDP_DEVICE void take_as(int c) {
     const int places[kFour] = {place(c, 0), place(c, 1), place(c, 2), place(c, 3)};
     Numbers numbers[TakesPart::kRows];
     bool is_whole[TakesPart::kRows], has_rest = false;
@@ -224,8 +254,20 @@ struct RelayGradients {
       for (int x = 0; x < kFour; x++) make(places[x], row, x, left, numbers[row]);
     }
 #pragma unroll
+    for (int i = 1; i < kSinks; i++) {
+      if (kinds[i] != Sum::kRow) continue;
+#pragma unroll
+      for (int row = 0; row < TakesPart::kRows; row++) {
+        const int left = left_of(c, row);
+        float sum = 0;
+#pragma unroll
+        for (int x = 0; x < kFour; x++) sum += x < left ? numbers[row][i][x] : 0;
+        row_sums[i - 1][row] += double(sum);
+      }
+    }
+#pragma unroll
     for (int i = 0; i < kSinks; i++) {
-      if (!a.sinks[i].data) continue;
+      if (kinds[i] != Sum::kArray) continue;
 #pragma unroll
       for (int row = 0; row < TakesPart::kRows; row++)
         if (is_whole[row]) sinks[i].template put<T>(row, part.goes(c, row), numbers[row][i]);
@@ -240,7 +282,8 @@ struct RelayGradients {
       for (int x = 0; x < kFour; x++) make(places[x], row, x, left, some);
 #pragma unroll
       for (int i = 0; i < kSinks; i++)
-        if (a.sinks[i].data) sinks[i].template put_some<T>(row, part.goes(c, row), some[i], left);
+        if (sum_of(a.sinks[i]) == Sum::kArray)
+          sinks[i].template put_some<T>(row, part.goes(c, row), some[i], left);
     }
   }
 
@@ -250,7 +293,7 @@ struct RelayGradients {
   SOFTDP_DEVICE int place(int c, int x) const { return part.place(part.goes(c, 0), x); }
   // Number x of a row, into numbers.
   SOFTDP_DEVICE void make(int first, int row, int x, int left, Numbers& numbers) const {
-    const int place = first + TakesPart::kColumnsBack * row;
+    const int place = first + TakesPart::kLanesApart * row;
     const KeptWeights w = memory.weights[place];
     const float adjoint = memory.adjoints[place];
     const Adjoint<float> out =
@@ -289,10 +332,21 @@ relay_backward_strips(const RelayBackward<Recurrence> a) {
 
   RelayWeights<Recurrence> weights(a, at, memory);
   RelayAdjoints<Recurrence> adjoints{a, at, memory};
-  const RelayGradients<Recurrence> gradients(a, at, memory);
+  RelayGradients<Recurrence> gradients(a, at, memory);
   const RelayAdjointRows<Recurrence> rows{a, at, memory, seed};
   at.go([&](int c) { adjoints.chunk(c); }, [&](int c) { weights.bring(c); }, [&](int c) { rows.fetch(c); },
         [&](int c) { rows.give(c); }, [&](int c) { gradients.take(c); });
+  if (at.role == Role::kTakes) gradients.end();
+  if (!a.partial[0] && !a.partial[1]) return;
+  sync_roles();
+  // Sums over a strip are kept by 32 rows: all is the first half's.
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    if (threadIdx.x != 0 || !a.partial[i]) continue;
+    float* const of_strip = a.partial[i] + at.pair * strips_of(a.pairs.rows) + at.row0 / kStripRows;
+    of_strip[0] = float(memory.sums[i][0] + memory.sums[i][1]);
+    if (at.rows > kStripRows) of_strip[1] = 0;
+  }
 }
 
 }  // namespace softdp::cuda

@@ -288,7 +288,7 @@ struct RelayWeightsOut {
  private:
   SOFTDP_DEVICE int place(int c, int x) const { return part.place(part.goes(c, 0), x); }
   SOFTDP_DEVICE float pack(int first, int row, int column) const {
-    const int place = first + TakesPart::kColumnsBack * row;
+    const int place = first + TakesPart::kLanesApart * row;
     const float insert = memory.first[place].p[0], del = memory.first[place].p[1];
     const float r = A::reciprocal(memory.last[place].p);
     const bool is_hit = Recurrence::kTables == 1 && insert + del == 0;

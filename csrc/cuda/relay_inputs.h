@@ -154,7 +154,7 @@ struct RelayInputs {
 #pragma unroll
     for (int i = 0; i < kTables; i++) {
       if (!is_loaded(i)) continue;
-#pragma unroll 1
+#pragma unroll
       for (int row = 0; row < BringsPart::kRows; row++) {
         const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
         if (!sources[i].at_once(left)) sources[i].start_some(waiting(i, row), row, column, left);
@@ -213,7 +213,7 @@ struct RelayInputs {
         moves.insert.e = inside ? moves.insert.e : kRelayNothing;
         moves.del.e = inside ? moves.del.e : 0;
         moves.del.p = inside ? moves.del.p : 1;
-        const int place = places[x] + BringsPart::kColumnsBack * row;
+        const int place = places[x] + BringsPart::kLanesApart * row;
         memory.first[place] = {{moves.match.p, moves.insert.p}, {moves.match.e, moves.insert.e}};
         memory.last[place] = {moves.del.p, moves.del.e};
       }

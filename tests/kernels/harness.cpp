@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "../../csrc/cuda/feature_scores.h"
+#include "../../csrc/cuda/launch.h"
 
 namespace py = pybind11;
 using namespace softdp;
@@ -216,6 +217,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("tangents", &tangents, "Likewise, the second order's way there.");
   m.def("products", &products, "Likewise, its way back.");
   m.def("features", &features, "Likewise, scores of features and their gradients.");
+  m.def("even_waves", &even_waves, "How many blocks a multiprocessor is to hold.");
   m.def("scale", &scale, "Gradients times those of their scores.");
   m.def("planes", [](const std::string& recurrence, const std::string& dtype, double gamma, bool shared_gap,
                      int saves, int64_t rows, int64_t columns) {

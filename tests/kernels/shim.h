@@ -233,8 +233,11 @@ inline int64_t device_bytes() {
 }
 
 template <class Arguments>
-size_t shared_for_even_waves(void (*)(Arguments), int64_t, int, size_t bytes) {
-  return bytes;
+int blocks_at_once(void (*)(Arguments), int, size_t) {
+  return 0;
+}
+inline size_t shared_for(int) {
+  return 0;
 }
 template <class Arguments>
 Error launch(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared_bytes, Stream,

@@ -50,9 +50,9 @@ def blocks_at_once(registers: int, shared: int, machine: Machine = H100) -> int:
 
 
 def even_waves(blocks: int, at_once: int, machine: Machine = H100) -> int:
-    """How many of a launch's blocks a multiprocessor holds at a time: csrc/cuda/device.h."""
-    waves = ceil(blocks / (machine.multiprocessors * at_once))
-    return ceil(blocks / (machine.multiprocessors * waves))
+    """How many of a launch's blocks a multiprocessor holds at a time: csrc/cuda/launch.h."""
+    room = machine.multiprocessors * at_once
+    return ceil(blocks / (2 * machine.multiprocessors)) if room < blocks <= 2 * room else at_once
 
 
 def chunks_in_a_row(rows: int, columns: int) -> int:

@@ -1,7 +1,9 @@
 """How long the sweeps of few pairs take: csrc/cuda/relay.h.
 
 The warps of a block go in rounds. One warp makes the steps of a chunk, others bring what the next chunk takes
-and take away what the last one made; a round takes as long as the slowest of them.
+and take away what the last one made; a round takes as long as the slowest of them. The warp that hands rows
+on is left out, and so is what the warps cost each other. Scores are floats in matrices whose rows can be
+copied by four.
 
 Whether CHUNK of warp.py belongs to a round is not known. It was fitted to kernels whose every chunk had three
 fences (MEMBAR) and waited for flags and copies, in the warp that makes the steps. Here that warp has one
@@ -50,7 +52,7 @@ class RelayPrediction(NamedTuple):
 
 
 class Rounds(Paths):
-    """The ways through one round: scores and gradients are floats, gaps are shared, and copies are wide."""
+    """The ways through one round: scores and gradients are floats, gaps are shared, nothing is summed."""
 
     def __init__(self, function: Function):
         super().__init__(function)
@@ -91,6 +93,7 @@ class Rounds(Paths):
             ("fetch", True),
             ("loop", False),
             ("conversion", False),
+            ("sum", False),
             ("wait", False),
             ("base", False),
             ("wide", True),
@@ -122,6 +125,7 @@ def _what(side: list[Instruction]) -> Counter[str]:
         wide = ".128" in one.name or ".64" in one.name
         found["fetch"] += one.opcode == "LDGSTS" and ".128" in one.name
         found["conversion"] += one.opcode in ("F2FP", "HADD2")
+        found["sum"] += one.opcode == "DADD"
         found["wait"] += one.opcode == "NANOSLEEP"
         found["base"] += one.opcode in ("FLO", "BREV")
         found["wide"] += one.opcode == "STG" and wide
