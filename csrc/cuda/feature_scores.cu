@@ -17,8 +17,8 @@ constexpr int64_t blocks_of(int64_t items, int64_t each) {
   return (items + each - 1) / each;
 }
 
-// How a problem is cut, and where everything lies in its workspace. By sizes and the device, so that the same numbers
-// are added in the same order.
+// How a problem is cut, and where everything lies in its workspace. By sizes and the device, so that the same
+// numbers are added in the same order.
 template <class T>
 struct Plan {
   static constexpr Type kType = sizeof(T) == 8 ? Type::kFloat64 : Type::kFloat32;
