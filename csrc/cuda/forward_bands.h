@@ -199,7 +199,7 @@ struct ForwardStrip {
     if (rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m)
       forward_chunk<Steps::kAll>(cells, places, now, before, worst, lane, t0, in, out, rows - 1);
     else
-      forward_chunk<Steps::kRolled>(cells, places, now, before, worst, lane, t0, in, out, rows - 1);
+      forward_chunk<Steps::kSome>(cells, places, now, before, worst, lane, t0, in, out, rows - 1);
     left = widened<Narrow, Wide>(now);
     diagonal = widened<Narrow, Wide>(before);
     sync_warp();

@@ -123,10 +123,11 @@ struct Lane {
   int row, r, m;
 };
 
-// The steps of a chunk: all lanes inside their columns; or some, in a loop that takes little code, where it
-// is rare. What a lane does outside its columns, steps past the table's end among them, changes no state, and
-// what it saves there lies where nothing else does.
-enum class Steps { kAll, kRolled };
+// The steps of a chunk: all lanes inside their columns; or some, as in a strip's first two chunks and last
+// two; or some in a loop that takes little code, where it is rare. What a lane does outside its columns,
+// steps past the table's end among them, changes no state, and what it saves there lies where nothing else
+// does.
+enum class Steps { kAll, kSome, kRolled };
 
 // 16 steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ...; below receives the
 // states of the lane `bottom`, step by step.
@@ -162,7 +163,7 @@ SOFTDP_DEVICE void forward_chunk(const StripCells& cells, const Places& places,
 
     if (lane.r == 0) from_above = edge;
     const State state = cells.cell(now, diagonal, from_above, left, weights);
-    if (!kRolled || unsigned(column + q) < unsigned(lane.m)) {
+    if (kSteps == Steps::kAll || unsigned(column + q) < unsigned(lane.m)) {
       left = state;
       worst = max_or_nan(worst, now.worst);
     }

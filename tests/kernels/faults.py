@@ -168,7 +168,7 @@ RELAY, RELAY_INPUTS, RELAY_FORWARD, RELAY_BACKWARD = (
     f"csrc/cuda/relay{name}.h" for name in ("", "_inputs", "_forward", "_backward")
 )
 RECURRENCE, SMOOTH_MAX = "csrc/recurrence.h", "csrc/smooth_max.h"
-INSIDE = "!kRolled || unsigned(column + q) < unsigned(lane.m)"
+INSIDE = "kSteps == Steps::kAll || unsigned(column + q) < unsigned(lane.m)"
 FULL = "rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m"
 NEAR = "base.fits(left, edge, diagonal)"
 ANEW = "base.fits_anew(left, edge, diagonal)"
@@ -283,7 +283,7 @@ FAULTS = [
     # -- steps forward
     Fault(FORWARD_STEPS, "from_above = «edge»;\n const State state", "next_edge"),
     Fault(FORWARD_STEPS, "«diagonal = from_above;»", "diagonal = state;"),
-    Fault(FORWARD_STEPS, f"if («{INSIDE}») {{\n left", "!kRolled || column + q < lane.m"),
+    Fault(FORWARD_STEPS, f"if («{INSIDE}») {{\n left", "kSteps == Steps::kAll || column + q < lane.m"),
     Fault(FORWARD_STEPS, f"if («{INSIDE}») {{\n left", INSIDE.replace("<", "<=")),
     Fault(FORWARD_STEPS, "worst = «max_or_nan(worst, now.worst)»;", "now.worst"),
     Fault(FORWARD_STEPS, "if («lane.row == bottom») below(q) = state;", "lane.row == kStripRows - 1"),
