@@ -161,3 +161,9 @@ def test_waves_of_blocks_are_even():
     assert even(660, 132, 5) == 5 and even(661, 132, 5) == 3
     assert even(132 * 11, 132, 5) == 5  # three waves
     assert even(1056, 132, 0) == 0 and even(1056, 0, 5) == 5
+
+
+def test_sums_that_leave_the_first_base_far_behind():
+    """By 2^19 a step: each strip and the row above it are near a base, of which most are beyond 2^26."""
+    match, insert, delete = tables_of(1, 450, 420)
+    check("fsd", (match + STEP / 8, insert, delete), gamma=GAMMA, slack=2)

@@ -172,6 +172,7 @@ INSIDE = "kSteps == Steps::kAll || unsigned(column + q) < unsigned(lane.m)"
 FULL = "rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m"
 NEAR = "base.fits(left, edge, diagonal)"
 ANEW = "base.fits_anew(left, edge, diagonal)"
+SIXTEEN_APART = "a lane looks at the address of its first row, and the others are 16 rows apart"
 BEYOND = "what lies beyond the table is read, which AddressSanitizer sees, and used by nobody"
 PAST = "a number past the pair's columns is read, and used by nobody"
 MEETS = "the warp meets again before anybody reads what was written"
@@ -778,7 +779,7 @@ FAULTS = [
     Fault(RELAY, "column - «kLanesApart * i»;", "0"),
     Fault(RELAY, "by_four = «column == kStep» &&", "true"),
     Fault(RELAY, "«reinterpret_cast<uintptr_t>(four(origin)) % uintptr_t(kFour * bytes) == 0»;", "true"),
-    Fault(RELAY, "column == kStep && «row % kFour == 0» &&", "true"),
+    Fault(RELAY, "column == kStep && «row % kFour == 0» &&", "true", SIXTEEN_APART),
     Fault(RELAY, "(by_four && «left >= kFour»); }", "left > 0"),
     Fault(RELAY, "reinterpret_cast<const char*>(«at & ~(each - 1)»);", "at"),
     Fault(RELAY, "(from + k * column),\n                   «k < left»);", "k < left - 1"),
@@ -792,7 +793,7 @@ FAULTS = [
     Fault(RELAY, "waiting.words[«k >> 1»] >>", "k & 1"),
     Fault(RELAY, "four_at(kStep > 0 ? to : «to - (kFour - 1)») =", "to"),
     Fault(RELAY, "numbers.x[«in_memory<kStep>(k)»] =", "k"),
-    Fault(RELAY, "by_four = «stride % kFour == 0» &&", "true"),
+    Fault(RELAY, "by_four = «stride % kFour == 0» &&", "true", SIXTEEN_APART),
     Fault(RELAY, "(data) + «four * bytes_of(type)») %", "first * bytes_of(type)"),
     Fault(RELAY, "return «column < 0» || row_of(i)", "false"),
     Fault(RELAY, "column < 0 || «row_of(i) >= rows» ?", "false"),
@@ -807,7 +808,8 @@ FAULTS = [
     Fault(RELAY_INPUTS, "start_cells(«c + 1»);", "c"),
     Fault(RELAY_INPUTS, "ballot(«Wide::spoils(worst, a.k)») != 0", "false"),
     Fault(RELAY_INPUTS, "return «i < 2 || !a.shared_gap»;", "i < 2"),
-    Fault(RELAY_INPUTS, "if («c < 0») break;", "false"),
+    Fault(RELAY_INPUTS, "if («c < 0») break;", "false",
+          "cells before the table keep the state, and what they say of the pair is said of chunk 3 again"),
     Fault(RELAY_INPUTS, "is_spoiled[«c & 3»][bringer]", "c & 1"),
     Fault(RELAY_INPUTS, "is_spoiled[c & 3][«bringer»]", "0"),
     Fault(RELAY_INPUTS, "x.e = «x.e > kDeadNarrow ? x.e : kRelayNothing»;", "x.e"),
@@ -821,7 +823,8 @@ FAULTS = [
     Fault(RELAY_FORWARD, "boundary_state<Wide>(«takes && a.start != Start::kAnchored»)", "takes"),
     Fault(RELAY_FORWARD, "base != kNoBase && «Base<State>::fits(relative)»;", "true"),
     Fault(RELAY_FORWARD, "at.lane] = «narrowed(relative)»;", "narrowed(edge)"),
-    Fault(RELAY_FORWARD, "shifted(edge, base == kNoBase ? 0 : «-base»)", "base"),
+    Fault(RELAY_FORWARD, "shifted(edge, base == kNoBase ? 0 : «-base»)", "base",
+          "the row is then not near the base, and the chunk looks at it anew: slower"),
     # forward: what leaves
     Fault(RELAY_FORWARD, "i < kBringers; i++) is_spoiled = is_spoiled || «memory.is_spoiled[c & 3][i]»;",
           "memory.is_spoiled[c & 3][0]"),
@@ -838,7 +841,8 @@ FAULTS = [
     Fault(RELAY_FORWARD, "is_hit = «Recurrence::kTables == 1 && insert + del == 0»;", "false"),
     Fault(RELAY_FORWARD, "rounding_of(«at.row0 + part.row_of(row) + column»)", "part.row_of(row) + column"),
     Fault(RELAY_FORWARD, "has_rest = «has_rest || left > 0»;", "has_rest"),
-    Fault(RELAY_FORWARD, "if (sink.by_four && «left >= kFour»)\n        sink", "left > 0"),
+    Fault(RELAY_FORWARD, "if (sink.by_four && «left >= kFour»)\n        sink", "left > 0",
+          "weights in the padding are read by nobody"),
     Fault(RELAY_FORWARD, "place = first + «TakesPart::kLanesApart * row»;", "0"),
     Fault(RELAY_FORWARD, "|| «row >= at.rows») continue;", "row >= at.rows - 1"),
     Fault(RELAY_FORWARD, "if («memory.ends_spoiled») spoil", "false"),
@@ -881,8 +885,7 @@ FAULTS = [
     Fault(RELAY_BACKWARD, "«copy_async_wait();»\n    put_cells", ""),
     Fault(RELAY_BACKWARD, "start_cells(«c + 1»);", "c"),
     Fault(RELAY_BACKWARD, "has_rest = «has_rest || (left > 0 && !is_whole[row])»;", "has_rest"),
-    Fault(RELAY_BACKWARD, "«if (x >= left) w = {0, 0, 0};»", "",
-          "an adjoint that is outside has left the table for good"),
+    Fault(RELAY_BACKWARD, "«if (x >= left) w = {0, 0, 0};»", ""),
     Fault(RELAY_BACKWARD, "at.strip == 0 && «column == 0» ? seed", "column == 1"),
     Fault(RELAY_BACKWARD, "seed = a.grad_score ? «a.grad_score[at.pair]» : 1", "a.grad_score[0]"),
     Fault(RELAY_BACKWARD, "a.boundary.by_last_row && «seed == 0»)", "false"),
@@ -915,11 +918,10 @@ FAULTS = [
     Fault(RELAY_BACKWARD, "«if (at.rows > kStripRows) of_strip[1] = 0;»", ""),
     Fault(RELAY_BACKWARD, "strips_of(a.pairs.rows) + «at.row0 / kStripRows»;", "at.strip"),
     # and their launchers
-    Fault(LAUNCH, "pairs.count <= «multiprocessors() / relay_strips(pairs.rows)» &&", "multiprocessors()",
-          "it chooses between kernels that give the same results: the blocks then come in turns"),
+    Fault(LAUNCH, "pairs.count <= «multiprocessors() / relay_strips(pairs.rows)» &&",
+          "multiprocessors()"),
     Fault(LAUNCH, "«p.gamma > 0» && p.saves", "true"),
     Fault(SCORES, "for (int64_t x : {int64_t(0), «last(all_x, xs)»})", "int64_t(0)"),
-    Fault(SCORES, "for (int64_t piece : {int64_t(0), «pieces - 1»})", "int64_t(0)"),
     Fault(LAUNCH, "p.gamma > 0 && «p.saves != Saves::kFullWeights»", "true"),
     Fault(LAUNCH, "«!is_summed(p.sinks[1])» &&", "true"),
     Fault(RELAY, "? kTicketBytes + «pairs.count»", "1"),
