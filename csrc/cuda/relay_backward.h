@@ -21,7 +21,7 @@ struct RelayBackward {
   const float* verdicts;
   BoundaryGradient<float> boundary;
   RelayChain<float> relay;
-  float* partial[2];  // of the gaps that are summed over rows: (B, strips of 32 rows)
+  float* partial[2];  // of the gaps of one number a pair: (B, strips of 32 rows)
 };
 
 // What a cell takes: its weights, in the unit in which they are kept. All are 0 where it is not one of the

@@ -84,7 +84,7 @@ SOFTDP_DEVICE State widened(const NarrowState& s) {
   return {s.p, s.e > kRelayDead ? int64_t(s.e) : kNothing};
 }
 
-// The warps that bring: the inputs of row k of all lanes.
+// The warps that bring: the inputs of row k of half of the lanes.
 template <class Recurrence>
 struct RelayInputs {
   using R = RelayRecipe<Recurrence>;
