@@ -53,7 +53,8 @@
 //   kTakesCosts        whether its tables may hold costs
 //   Packing            how a cell's weights are kept for the backward sweep
 //   Cell<Max>          ready() makes a Ready of a cell's scores, before its neighbours' states are known;
-//                      cell() makes the state and the weights of that
+//                      cell() makes the state and the weights of that, or where there are three moves their
+//                      Terms
 //   adjoint, tangent   the equations above, for one cell
 #pragma once
 #include <type_traits>
@@ -227,8 +228,9 @@ struct Fsd {
     static SOFTDP_FN Ready ready(Value, Value, Input match, Input insert, Input del) {
       return Max::in_every(match, insert, del);
     }
-    static SOFTDP_FN State cell(const Ready& x, State diagonal, State above, State left, Weights<Value>& w) {
-      return Max::max_of_every(diagonal, above, left, x, w);
+    template <class Out>
+    static SOFTDP_FN State cell(const Ready& x, State diagonal, State above, State left, Out& out) {
+      return Max::max_of_every(diagonal, above, left, x, out);
     }
   };
   template <class Value>
@@ -304,8 +306,9 @@ struct NeedlemanWunsch {
     static SOFTDP_FN Ready ready(Value, Value, Input match, Input insert, Input del) {
       return {match, insert, del};
     }
-    static SOFTDP_FN State cell(const Ready& x, State diagonal, State above, State left, Weights<Value>& w) {
-      return Max::max(diagonal, above, left, x, w);
+    template <class Out>
+    static SOFTDP_FN State cell(const Ready& x, State diagonal, State above, State left, Out& out) {
+      return Max::max(diagonal, above, left, x, out);
     }
   };
   template <class Value>

@@ -36,6 +36,12 @@ template <class Value>
 struct Weights {
   Value match, insert, del;
 };
+// The weights of a cell's moves times their sum, which is `all`. gaps: insert and delete. A GPU adds them so
+// that gaps is exactly `all` where match is 0, and exactly insert where delete is 0.
+template <class Value>
+struct Terms {
+  Value match, insert, del, gaps, all;
+};
 
 // gamma > 0. A state is exp(S / gamma) and an input exp(score / gamma), both as p * 2^e.
 template <class A>
@@ -69,21 +75,29 @@ struct SmoothMax {
   }
 
   // smooth_max(match + diagonal, insert + above, del + left). The products of the inputs depend on scores
-  // only and can be computed ahead. The state that arrives last passes through one multiply-add.
-  static SOFTDP_FN State max(State diagonal, State above, State left, Moves x, Weights<Value>& w) {
+  // only and can be computed ahead. The state that arrives last passes through one multiply-add, and on a
+  // GPU through one more addition.
+  static SOFTDP_FN State max(State diagonal, State above, State left, Moves x, Terms<Value>& t) {
     Exponent ed = diagonal.e + x.match.e, ea = above.e + x.insert.e, el = left.e + x.del.e;
     Exponent e = A::kAboveLast ? A::max(A::max(ed, el), ea) : A::max(A::max(ed, ea), el);
     Value fd = A::scaled(x.match.p, ed - e), fa = A::scaled(x.insert.p, ea - e),
           fl = A::scaled(x.del.p, el - e);
-    Value a = diagonal.p * fd, b = above.p * fa, c = left.p * fl;
-    Value sum = A::kAboveLast ? A::muladd(above.p, fa, a + c) : A::muladd(left.p, fl, a + b);
-    Value r = A::reciprocal(sum);
-    w = {a * r, b * r, c * r};
-    return {sum, A::bounded(e)};
+    t.match = diagonal.p * fd, t.insert = above.p * fa, t.del = left.p * fl;
+    t.gaps = A::muladd(above.p, fa, t.del);
+    t.all = A::kAboveLast ? t.match + t.gaps : A::muladd(left.p, fl, t.match + t.insert);
+    return {t.all, A::bounded(e)};
+  }
+  static SOFTDP_FN State max(State diagonal, State above, State left, Moves x, Weights<Value>& w) {
+    Terms<Value> t;
+    const State state = max(diagonal, above, left, x, t);
+    const Value r = A::reciprocal(t.all);
+    w = {t.match * r, t.insert * r, t.del * r};
+    return state;
   }
   // match + smooth_max(diagonal, insert + above, del + left), with the moves of in_every.
-  static SOFTDP_FN State max_of_every(State diagonal, State above, State left, Moves x, Weights<Value>& w) {
-    return max(diagonal, above, left, x, w);
+  template <class Out>  // Weights or Terms
+  static SOFTDP_FN State max_of_every(State diagonal, State above, State left, Moves x, Out& out) {
+    return max(diagonal, above, left, x, out);
   }
   // smooth_max(above, left)
   static SOFTDP_FN State max(State above, State left, Weights<Value>& w) {

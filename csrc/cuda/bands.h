@@ -113,7 +113,7 @@ struct Row {
 template <class V, class Edge>
 struct alignas(16) BandMemory {
   EdgeRing<Edge> rings[kMostWarps + 1];  // to each warp, and from the last one
-  alignas(16) Rounding roundings[kMostWarps][kChunk];
+  alignas(16) float addends[kMostWarps][kChunk];
   unsigned ticket;
   SOFTDP_DEVICE V* array(int warp, int arrays, int i) {
     return reinterpret_cast<V*>(this + 1) + (warp * arrays + i) * kArray;

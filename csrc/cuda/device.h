@@ -58,6 +58,11 @@ __host__ SOFTDP_DEVICE float reciprocal_fast(float x) {
 #endif
 }
 
+// The low halves of two words, in one.
+SOFTDP_DEVICE uint32_t low_halves(uint32_t low, uint32_t high) {
+  return __byte_perm(low, high, 0x5410);
+}
+
 SOFTDP_DEVICE float max_or_nan(float a, float b) {
   float y;
   asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));

@@ -311,7 +311,7 @@ struct ForwardBlocks {
 #pragma unroll
       for (int plane = 0; plane < R::kPlanes; plane++)
         storers[plane] = BlockStorer<V, V, 1>({a.weights(at.pair, plane) + at.row0 * M, M, 1}, part);
-    memory.roundings = at.block.roundings[at.warp];
+    memory.addends = at.block.addends[at.warp];
     if (at.lane >= at.rows) return;
     if (R::kInsert == Gap::kRow) memory.row[0] = score_at(a, 1, at.pair, at.row0 + at.lane, 0);
     if (R::kDelete == Gap::kRow) memory.row[1] = score_at(a, 2, at.pair, at.row0 + at.lane, 0);
@@ -328,7 +328,7 @@ struct ForwardBlocks {
     for (int i = 0; i < R::kArrays; i++)
       if (R::is_loaded(i)) loaders[i].finish(part, c, memory.array[i], a.tables[i].type, a.negates());
     if (R::kRounds && at.lane < kChunk)
-      at.block.roundings[at.warp][at.lane] = rounding_of(at.row0 + c * kChunk + at.lane);
+      at.block.addends[at.warp][at.lane] = addend_of(at.row0 + c * kChunk + at.lane);
   }
   SOFTDP_DEVICE void leave(int c) const {
     if (a.saved)

@@ -26,6 +26,8 @@ struct Recipe {
   using Keeps = Kept<typename Recurrence::Packing, V, kFull>;
   static constexpr int kPlanes = Keeps::kNumbers;
   static constexpr bool kRounds = Keeps::kRounds && kSoft_;  // of the hard maximum weights are 0 and 1
+  template <class Value>                                     // what a cell leaves to be packed
+  using Leaves = std::conditional_t<kRounds, Terms<Value>, Weights<Value>>;
   static constexpr int kLoaded = 1 + (kInsert == Gap::kDense) + (kDelete == Gap::kDense);
   static constexpr int kArrays = kLoaded > kPlanes ? kLoaded : kPlanes;
   // Blocks of four warps for whose registers a multiprocessor is to have room: as many as the arrays let it
@@ -46,9 +48,9 @@ struct Recipe {
 // What a strip's cells read and write in shared memory, and the numbers that they share.
 template <class V>
 struct Memory {
-  V* array[3];                // match, then what is saved first; insert, then what is saved second; delete
-  const Rounding* roundings;  // of a chunk's steps, where weights are rounded
-  V row[2];                   // insert and delete of this lane's row
+  V* array[3];           // match, then what is saved first; insert, then what is saved second; delete
+  const float* addends;  // of a chunk's steps, where weights are rounded
+  V row[2];              // insert and delete of this lane's row
 };
 
 // A lane's cells in the states of Max: their scores out of the arrays, their weights into them.
@@ -59,6 +61,7 @@ struct StripCells {
   using State = typename Max::State;
   using Cell = typename R::Recurrence::template Cell<Max>;
   using Keeps = typename R::Keeps;
+  using Leaves = typename R::template Leaves<Value>;
 
   // States kept in registers before they are stored.
   static constexpr int kKept = 4;
@@ -105,13 +108,16 @@ struct StripCells {
     }
     return y;
   }
-  SOFTDP_DEVICE State cell(const Ready& x, State diagonal, State above, State left, Weights<Value>& w) const {
+  SOFTDP_DEVICE State cell(const Ready& x, State diagonal, State above, State left, Leaves& w) const {
     return Cell::cell(x.inputs, diagonal, above, left, w);
   }
   // Of a step of the chunk.
-  SOFTDP_DEVICE void save(int place, int step, const Weights<Value>& w) const {
-    const Rounding rounding = R::kRounds ? memory.roundings[step] : Rounding{kOne, 0};
-    const auto packed = Keeps::pack(Weights<V>{V(w.match), V(w.insert), V(w.del)}, rounding);
+  SOFTDP_DEVICE void save(int place, int step, const Leaves& w) const {
+    typename Keeps::Saved packed;
+    if constexpr (R::kRounds)
+      packed = Keeps::pack(w, memory.addends[step]);
+    else
+      packed = Keeps::pack(Weights<V>{V(w.match), V(w.insert), V(w.del)});
 #pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++) memory.array[plane][place] = packed.number[plane];
   }
@@ -148,7 +154,7 @@ SOFTDP_DEVICE void forward_chunk(const StripCells& cells, const Places& places,
   typename StripCells::Ready now = cells.ready(cells.read(places.at(0)));
   typename StripCells::Raw ahead = cells.read(places.at(1));
   State edge = above(0), kept[kKept];
-  Weights<typename StripCells::Value> weights{};
+  typename StripCells::Leaves weights{};
 #pragma unroll(kRolled ? 1 : kChunk)
   for (int q = 0; q < kChunk; q++) {
     State from_above = shuffle_up_state(left);

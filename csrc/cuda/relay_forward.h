@@ -190,7 +190,7 @@ struct RelaySteps {
       for (int k = 0; k < 2; k++) {
         const float match = diagonal * now.match[k], del = own[k] * now.del[k],
                     sum = fmaf(above, now.insert[k], match + del);
-        leave(here + k * kStripRows, above * now.insert[k], del, sum);
+        leave(here + k * kStripRows, above * now.insert[k], del, match, sum);
         diagonal = own[k];
         own[k] = above = sum;
       }
@@ -201,9 +201,9 @@ struct RelaySteps {
     left[0] = at_rest({own[0], exponents.own[0]}), left[1] = at_rest({own[1], exponents.own[1]});
     diagonal = at_rest({before, exponents.before});
   }
-  SOFTDP_DEVICE void leave(int place, float insert, float del, float sum) {
+  SOFTDP_DEVICE void leave(int place, float insert, float del, float match, float all) {
     memory.first[place].p[0] = insert, memory.first[place].p[1] = del;
-    memory.last[place].p = sum;
+    memory.last[place] = {all, bit_cast<int32_t>(match)};
   }
   static SOFTDP_DEVICE NarrowState at_rest(NarrowState s) {
     A::normalize(s.p, s.e);
@@ -224,10 +224,10 @@ struct RelaySteps {
         const int place = ring_place(c * kChunk + q, k, at.lane);
         const FirstInputs x = memory.first[place];
         const LastInput y = memory.last[place];
-        Weights<float> w;
+        Terms<float> t;
         const State state = Wide::max(diagonal, above, wide_left[k],
-                                      {input(x.p[0], x.e[0]), input(x.p[1], x.e[1]), input(y.p, y.e)}, w);
-        leave(place, w.insert, w.del, 1);
+                                      {input(x.p[0], x.e[0]), input(x.p[1], x.e[1]), input(y.p, y.e)}, t);
+        leave(place, t.insert, t.del, t.match, t.all);
         diagonal = wide_left[k];
         wide_left[k] = above = state;
       }
@@ -289,13 +289,17 @@ struct RelayWeightsOut {
   SOFTDP_DEVICE int place(int c, int x) const { return part.place(part.goes(c, 0), x); }
   SOFTDP_DEVICE float pack(int first, int row, int column) const {
     const int place = first + TakesPart::kLanesApart * row;
-    const float insert = memory.first[place].p[0], del = memory.first[place].p[1];
-    const float r = A::reciprocal(memory.last[place].p);
-    const bool is_hit = Recurrence::kTables == 1 && insert + del == 0;
-    const Weights<float> w{is_hit ? 1.0f : 0.0f, insert * r, del * r};
-    const Rounding rounding =
-        R::kRounds ? rounding_of(at.row0 + part.row_of(row) + column) : Rounding{kOne, 0};
-    return R::Keeps::pack(w, rounding).number[0];
+    const FirstInputs& gaps = memory.first[place];
+    const LastInput& sum = memory.last[place];
+    Terms<float> t{bit_cast<float>(sum.e), gaps.p[0], gaps.p[1], gaps.p[0] + gaps.p[1], sum.p};
+    // A step adds delete to match first, so that the two gaps alone are off by some units in the last place.
+    t.gaps = t.match == 0 ? t.all : fminf(t.gaps, t.all);
+    if constexpr (R::kRounds) {
+      return R::Keeps::pack(t, addend_of(at.row0 + part.row_of(row) + column)).number[0];
+    } else {
+      const float r = A::reciprocal(t.all);
+      return R::Keeps::pack(Weights<float>{t.gaps == 0 ? 1.0f : 0.0f, t.insert * r, t.del * r}).number[0];
+    }
   }
 };
 

@@ -23,9 +23,9 @@ struct RelayForward : ForwardArguments<RelayRecipe<Recurrence>> {
   RelayChain<typename ForwardArguments<RelayRecipe<Recurrence>>::Edge> relay;
 };
 
-// What a cell takes, mantissas and exponents: match and insert, then delete. A step leaves the shares of
-// insert and delete in the place of the first two mantissas, and in that of the third the sum of all shares,
-// which is the state's mantissa.
+// What a cell takes, mantissas and exponents: match and insert, then delete. A step leaves the terms of its
+// moves in their place: insert and delete in that of the first two mantissas, then their sum, which is the
+// state's mantissa, and match.
 struct alignas(16) FirstInputs {
   float p[2];
   int32_t e[2];

@@ -55,6 +55,9 @@ inline float off_by_up_to(int ulps, float y, float x) {
 inline float exp2_fast(float x) {
   return x == 0 ? 1.0f : off_by_up_to(2, std::exp2(x), x);
 }
+inline uint32_t low_halves(uint32_t low, uint32_t high) {
+  return (low & 0xffffu) | high << 16;
+}
 inline float reciprocal_fast(float x) {
   return off_by_up_to(1, 1 / x, x);
 }
