@@ -38,7 +38,7 @@ struct Plan {
   explicit Plan(const FeatureProblem<T>& problem) : p(problem) {
     const int64_t N = p.pairs.rows, M = p.pairs.columns, count = p.pairs.count;
     gradients = p.d_x || p.d_y;
-    dots = p.kind == Kind::kTwoCosines || p.kind == Kind::kSimilarities || p.kind == Kind::kCosines;
+    dots = form_of(p.kind) == Form::kDots;
     recurrence = recurrence_of(p.kind);
     heads = p.kind == Kind::kTwoCosines ? 2 : 1;
     all_x = p.others ? count / p.others : count, all_y = p.others ? p.others : count;
@@ -135,12 +135,11 @@ struct Plan {
     t.x = dots ? units : p.x, t.y = dots ? units + units_of_x() : p.y;
     return t;
   }
-  // How many features a thread of weigh_tables takes: no more than there are, and of differences in float and
-  // of signs in double no more than it has registers for.
+  // How many features a thread of weigh_tables takes: no more than there are.
   int per_thread() const {
     const int64_t features = p.features / heads;
-    if (features <= 2 * kAcross || (p.kind == Kind::kAbsolute && sizeof(T) == 8)) return 1;
-    return dots && sizeof(T) == 4 && features > kFour * kAcross ? 2 * kFour : kFour;
+    const int wanted = features <= 2 * kAcross ? 1 : features <= kFour * kAcross ? kFour : 2 * kFour;
+    return std::min(wanted, most_per_thread<T>(form_of(p.kind)));
   }
   // The blocks of weigh_tables for a side of so many sequences and steps, but for its slices.
   int64_t weigh_blocks(int64_t sequences, int64_t steps) const {
@@ -152,8 +151,9 @@ struct Plan {
     const int64_t blocks = weigh_blocks(of_y ? batch.ys : batch.xs, of_y ? p.pairs.columns : height);
     return std::clamp<int64_t>(kBusyBlocks / std::max<int64_t>(blocks, 1), 1, of_y ? batch.xs : batch.ys);
   }
-  UnitArguments<T> unit_vectors() const {
-    return {all_x * p.pairs.rows,
+  UnitVectors<T> unit_vectors(bool differentiates) const {
+    return {differentiates,
+            all_x * p.pairs.rows,
             all_y * p.pairs.columns,
             p.features / heads,
             heads,
@@ -228,39 +228,32 @@ class Run {
 
   Error all() {
     if (p_.pairs.count == 0) return cudaSuccess;
-    if (plan_.dots) over_units(make_units<T>);
+    if (plan_.dots) go(plan_.unit_vectors(false));
     for (int64_t x = 0; x < plan_.all_x; x += plan_.xs)
       for (int64_t y = 0; y < (p_.others ? plan_.all_y : 1); y += plan_.ys) one(plan_.batch(x, y));
-    if (plan_.gradients && plan_.dots) over_units(differentiate_units<T>);
+    if (plan_.gradients && plan_.dots) go(plan_.unit_vectors(true));
     return error_;
   }
 
  private:
   template <class Arguments>
-  void go(void (*kernel)(Arguments), int64_t blocks, int threads, size_t shared, const Arguments& arguments) {
+  void go(void (*kernel)(Arguments), int64_t blocks, size_t shared, const Arguments& arguments) {
     if (error_ == cudaSuccess && blocks > 0)
-      error_ = launch(kernel, blocks, threads, shared, stream_, arguments);
+      error_ = launch(kernel, blocks, kFeatureThreads, shared, stream_, arguments);
   }
-  void over_units(void (*kernel)(UnitArguments<T>)) {
-    const UnitArguments<T> a = plan_.unit_vectors();
-    go(kernel, blocks_of(a.vectors(), kUnitWarps), kUnitWarps * kStripRows, 0, a);
-  }
-  template <class Arguments>
-  void over_pairs(void (*kernel)(Arguments), const Batch& batch, const Arguments& a) {
-    go(kernel, blocks_of(batch.count(), kPairThreads), kPairThreads, 0, a);
+  template <template <class> class Task>
+  void go(const Task<T>& task) {
+    if (error_ == cudaSuccess) error_ = launch_task(task, stream_);
   }
 
   void one(const Batch& batch) {
     const int64_t pieces = plan_.pieces;
-    if (plan_.is_cut())
-      over_pairs(cut_pairs<T>, batch,
-                 CutArguments<T>{batch, p_.pairs, pieces, plan_.height, plan_.n, plan_.m, plan_.seeds});
+    if (plan_.is_cut()) go(CutPairs<T>{batch, p_.pairs, pieces, plan_.height, plan_.n, plan_.m, plan_.seeds});
     for (int64_t piece = 0; piece < pieces; piece++)
       forward(batch, piece, plan_.gradients && piece + 1 == pieces);
     if (p_.score || pieces > 1)
-      over_pairs(collect_scores<T>, batch,
-                 CollectArguments<T>{batch, pieces, plan_.scores, plan_.is_cut() ? plan_.seeds : nullptr,
-                                     is_soft_dtw(p_.kind), p_.score, pieces > 1 ? plan_.verdicts : nullptr});
+      go(CollectScores<T>{batch, pieces, plan_.scores, plan_.is_cut() ? plan_.seeds : nullptr,
+                          is_soft_dtw(p_.kind), p_.score, pieces > 1 ? plan_.verdicts : nullptr});
     if (!plan_.gradients) return;
     for (int64_t piece = pieces; piece-- > 0;) {
       if (piece + 1 < pieces) forward(batch, piece, true);
@@ -274,10 +267,7 @@ class Run {
     MakeArguments<T> make{plan_.tables_of(batch, piece), plan_.tables, plan_.zero};
     const int64_t blocks =
         plan_.heads * batch.count() * sides_of(make.pairs.rows) * sides_of(make.pairs.columns);
-    go(plan_.dots                   ? make_tables<T, Form::kDots>
-       : p_.kind == Kind::kAbsolute ? make_tables<T, Form::kAbsolute>
-                                    : make_tables<T, Form::kSquares>,
-       std::max<int64_t>(blocks, 1), kFeatureThreads, sizeof(MakeMemory<T>), make);
+    go(make_tables<T>, std::max<int64_t>(blocks, 1), sizeof(MakeMemory<T>), make);
     if (error_ == cudaSuccess) error_ = cuda::forward(plan_.forward(batch, piece, saves), stream_);
   }
 
@@ -303,35 +293,17 @@ class Run {
                   plan_.parts[1]};
     a.blocks_x = p_.d_x ? blocks(false) * a.sides[0].slices : 0;
     const int64_t blocks_y = p_.d_y ? blocks(true) * a.sides[1].slices : 0;
-    const auto kernel = plan_.dots                   ? weighs<Form::kDots>(per)
-                        : p_.kind == Kind::kAbsolute ? weighs<Form::kAbsolute>(per)
-                                                     : weighs<Form::kSquares>(per);
-    go(kernel, a.blocks_x + blocks_y, kFeatureThreads, sizeof(WeighMemory<T>), a);
+    auto* kernel = per == 1 ? weigh_tables<T, 1> : weigh_tables<T, kFour>;
+    if constexpr (most_per_thread<T>(Form::kDots) > kFour)
+      if (per > kFour) kernel = weigh_tables<T, 2 * kFour>;
+    go(kernel, a.blocks_x + blocks_y, sizeof(WeighMemory<T>), a);
     for (bool of_y : {false, true}) {
       const auto& side = a.sides[of_y];
       if (!side.d || side.slices == 1) continue;
       const int64_t steps = of_y ? a.steps_y : a.steps_x, first = of_y ? batch.y : batch.x;
-      const JoinArguments<T> join{of_y ? batch.ys : batch.xs,
-                                  steps,
-                                  of_y ? 0 : a.first_row,
-                                  of_y ? steps : a.pairs.rows,
-                                  a.pitch,
-                                  side.slices,
-                                  side.parts,
-                                  side.d + first * steps * a.pitch,
-                                  side.adds};
-      go(join_slices<T>, blocks_of(join.sequences * join.rows * a.pitch, kFeatureThreads), kFeatureThreads, 0,
-         join);
+      go(JoinSlices<T>{of_y ? batch.ys : batch.xs, steps, of_y ? 0 : a.first_row, of_y ? steps : a.pairs.rows,
+                       a.pitch, side.slices, side.parts, side.d + first * steps * a.pitch, side.adds});
     }
-  }
-
-  template <Form kForm>
-  static auto weighs(int per) {
-    if constexpr (kForm == Form::kDots && sizeof(T) == 4)
-      if (per == 2 * kFour) return weigh_tables<T, kForm, 2 * kFour>;
-    if constexpr (kForm != Form::kAbsolute || sizeof(T) == 4)
-      if (per == kFour) return weigh_tables<T, kForm, kFour>;
-    return weigh_tables<T, kForm, 1>;
   }
 
   const Plan<T>& plan_;
@@ -353,10 +325,7 @@ Error score_features(const FeatureProblem<T>& problem, Stream stream) {
 }
 template <class T>
 Error scale_gradients(const ScaledGradient<T>& problem, Stream stream) {
-  const int64_t total = problem.pairs * problem.numbers;
-  if (total == 0) return cudaSuccess;
-  return launch(scale_made<T>, blocks_of(total, kScaled * kFeatureThreads), kFeatureThreads, 0, stream,
-                problem);
+  return launch_task(ScaleMade<T>{problem}, stream);
 }
 
 int64_t table_bytes() {

@@ -33,10 +33,18 @@ struct WeighMemory {
   alignas(16) T other[kOthers][kSide];
 };
 
+// The most features that a thread takes: of differences in float and of signs in double it has no registers
+// for more.
+template <class T>
+constexpr int most_per_thread(Form form) {
+  if (form == Form::kAbsolute && sizeof(T) == 8) return 1;
+  return form == Form::kDots && sizeof(T) == 4 ? 2 * kFour : kFour;
+}
+
 // kPer: features of a thread. Where no gradient of kSide by kOthers counts, none of the other side's steps
 // are read.
-template <class T, Form kForm, int kPer>
-SOFTDP_KERNEL_BLOCKS(kFeatureThreads, kFeatureBlocks<T>)
+template <class T, int kPer>
+SOFTDP_KERNEL_BLOCKS(kFeatureThreads, (kFeatureBlocks<T, kPer == 1>))
 weigh_tables(const WeighArguments<T> a) {
   constexpr int kWidth = kPer * kAcross, kLoads = kSide * kOthers / kFeatureThreads;
   SOFTDP_SHARED(raw);
@@ -64,7 +72,7 @@ weigh_tables(const WeighArguments<T> a) {
 
   const auto feature_of = [&](int f) { return kPer == 1 ? tx : place_of(tx, f); };
   T sum[kEach][kPer] = {}, mine[kEach][kPer] = {};
-  if (kForm != Form::kDots)
+  if (form_of(a.kind) != Form::kDots)
 #pragma unroll
     for (int i = 0; i < kEach; i++)
 #pragma unroll
@@ -86,25 +94,29 @@ weigh_tables(const WeighArguments<T> a) {
     const T* const other = of_y ? a.step_of_x(pair, 0, head) : a.step_of_y(pair, 0, head);
     for (int64_t other0 = 0; other0 < others; other0 += kOthers) {
       // Lanes side by side take the columns of a row: the thread's rows are `jump` apart.
-      const int along = thread % side_of_row, first = thread / side_of_row,
-                steps = clamped(of_y ? others - other0 : owns - own0, first + kLoads * jump);
+      const int along = thread % side_of_row, first = thread / side_of_row;
       const bool inside = along < (of_y ? owns - own0 : others - other0);
+      const int steps = inside ? clamped(of_y ? others - other0 : owns - own0, first + kLoads * jump) : 0;
       const int64_t at = of_y ? (other0 + first) * M + own0 + along : (own0 + first) * M + other0 + along;
       T* const to = &memory.gradient[of_y ? first : along][of_y ? along : first];
       bool live = false;
+      const auto load = [&](auto by_roots) {
 #pragma unroll 8
-      for (int i = 0; i < kLoads; i++) {
-        T g = 0;
-        if (inside && first + i * jump < steps) {
-          g = gradients[at + i * jump * M];
-          if (kForm == Form::kSquares && a.roots) {
-            const T root = -a.roots[pair * N * M + at + i * jump * M];
-            g = root == 0 && g == g ? T(0) : g / root;  // NaN stays
+        for (int i = 0; i < kLoads; i++) {
+          T g = 0;
+          if (first + i * jump < steps) {
+            g = gradients[at + i * jump * M];
+            if (by_roots) {
+              const T root = -a.roots[pair * N * M + at + i * jump * M];
+              g = root == 0 && g == g ? T(0) : g / root;  // NaN stays
+            }
           }
+          live = live || !(magnitude(g) <= a.negligible);
+          to[i * jump * (of_y ? kSide + kFour : 1)] = g * weight;
         }
-        live = live || !(magnitude(g) <= a.negligible);
-        to[i * jump * (of_y ? kSide + kFour : 1)] = g * weight;
-      }
+      };
+      // Without roots there are no branches between the loads: none waits for another.
+      a.roots ? load(std::true_type()) : load(std::false_type());
       if (!sync_block_any(live)) continue;
       for (int at = thread; at < kOthers * kWidth; at += kFeatureThreads) {
         const int step = at / kWidth, feature = at % kWidth;
@@ -113,16 +125,20 @@ weigh_tables(const WeighArguments<T> a) {
                                           : T(0);
       }
       sync_block();
+      with_form(a.kind, [&](auto form) {
+        if constexpr (kPer <= most_per_thread<T>(form)) {
 #pragma unroll 2
-      for (int j = 0; j < kOthers; j++) {
-        T g[kEach], of_other[kPer];
-        read_row(memory.gradient[j], ty, g);
-        read_row(memory.other[j], tx, of_other);
+          for (int j = 0; j < kOthers; j++) {
+            T g[kEach], of_other[kPer];
+            read_row(memory.gradient[j], ty, g);
+            read_row(memory.other[j], tx, of_other);
 #pragma unroll
-        for (int i = 0; i < kEach; i++)
+            for (int i = 0; i < kEach; i++)
 #pragma unroll
-          for (int f = 0; f < kPer; f++) sum[i][f] += g[i] * derived<kForm>(mine[i][f], of_other[f]);
-      }
+              for (int f = 0; f < kPer; f++) sum[i][f] += g[i] * derived<form>(mine[i][f], of_other[f]);
+          }
+        }
+      });
       sync_block();
     }
   }
@@ -144,25 +160,23 @@ weigh_tables(const WeighArguments<T> a) {
     }
 }
 
+// The sum of the slices, of some rows.
 template <class T>
-struct JoinArguments {
+struct JoinSlices {
   int64_t sequences, steps, first_row, rows, features;
   int64_t slices;
   const T* parts;  // (slices, sequences, steps, features)
   T* d;            // (sequences, steps, features)
   bool adds;
+  SOFTDP_FN int64_t items() const { return sequences * rows * features; }
+  SOFTDP_DEVICE void operator()(int64_t at) const {
+    const int64_t row = rows * features;
+    const int64_t number = (at / row * steps + first_row) * features + at % row;
+    T sum = adds ? d[number] : T(0);
+    for (int64_t slice = 0; slice < slices; slice++)
+      sum += parts[slice * sequences * steps * features + number];
+    d[number] = sum;
+  }
 };
-// The sum of the slices, of some rows.
-template <class T>
-SOFTDP_KERNEL(kFeatureThreads)
-join_slices(const JoinArguments<T> a) {
-  const int64_t row = a.rows * a.features, at = int64_t(blockIdx.x) * kFeatureThreads + threadIdx.x;
-  if (at >= a.sequences * row) return;
-  const int64_t number = (at / row * a.steps + a.first_row) * a.features + at % row;
-  T sum = a.adds ? a.d[number] : T(0);
-  for (int64_t slice = 0; slice < a.slices; slice++)
-    sum += a.parts[slice * a.sequences * a.steps * a.features + number];
-  a.d[number] = sum;
-}
 
 }  // namespace softdp::cuda

@@ -1,6 +1,7 @@
 // Tables of features' scores: unit vectors, and the tables of pairs.
 #pragma once
 #include <cmath>
+#include <type_traits>
 
 #include "bands.h"
 #include "feature_scores.h"
@@ -38,14 +39,43 @@ SOFTDP_DEVICE T sum_of_warp(T x) {
   return x;
 }
 
+// ---- tasks: what takes little time ---------------------------------------------------------------------
+
+constexpr int kTaskThreads = 128, kTaskBlocks = 12;  // of a multiprocessor: 40 registers a thread
+
+// A task in float or in double, so that one kernel does both. A Task has items(), and does one when called.
+template <template <class> class Task>
+struct EitherType {
+  bool is_double;
+  union {
+    Task<float> in_float;
+    Task<double> in_double;
+  };
+  explicit EitherType(const Task<float>& task) : is_double(false), in_float(task) {}
+  explicit EitherType(const Task<double>& task) : is_double(true), in_double(task) {}
+};
+template <template <class> class Task>
+SOFTDP_KERNEL_BLOCKS(kTaskThreads, kTaskBlocks)
+do_task(const EitherType<Task> either) {
+  const auto run = [](const auto& task) {
+    const int64_t item = int64_t(blockIdx.x) * kTaskThreads + threadIdx.x;
+    if (item < task.items()) task(item);
+  };
+  either.is_double ? run(either.in_double) : run(either.in_float);
+}
+template <template <class> class Task, class T>
+Error launch_task(const Task<T>& task, Stream stream) {
+  return launch(do_task<Task>, (task.items() + kTaskThreads - 1) / kTaskThreads, kTaskThreads, 0, stream,
+                EitherType<Task>(task));
+}
+
 // ---- unit vectors --------------------------------------------------------------------------------------
 
-constexpr int kUnitWarps = 4;
-
 // Of all steps of x, then of all of y, in each part of the features by itself. A zero vector has the unit
-// vector 0 and the gradient 0; what is not finite has NaN.
+// vector 0 and the gradient 0; what is not finite has NaN. A warp makes one vector, or differentiates it.
 template <class T>
-struct UnitArguments {
+struct UnitVectors {
+  bool differentiates;
   int64_t steps_x, steps_y;  // of all sequences together
   int64_t features;          // of a part
   int heads;
@@ -53,21 +83,19 @@ struct UnitArguments {
   T* units;
   T* lengths;
   T *d_x, *d_y;  // by the unit vectors, to become those by the features; null: not wanted
-  SOFTDP_FN int64_t vectors() const { return (steps_x + steps_y) * heads; }
+  SOFTDP_FN int64_t items() const { return (steps_x + steps_y) * heads * kStripRows; }
   SOFTDP_FN bool is_of_y(int64_t vector) const { return vector >= steps_x * heads; }
+  SOFTDP_DEVICE void operator()(int64_t item) const {
+    const int lane = int(item % kStripRows);
+    differentiates ? differentiate_unit(*this, item / kStripRows, lane)
+                   : make_unit(*this, item / kStripRows, lane);
+  }
 };
-SOFTDP_DEVICE int64_t warp_of_grid() {
-  return int64_t(blockIdx.x) * kUnitWarps + threadIdx.x / kStripRows;
-}
 
 template <class T>
-SOFTDP_KERNEL(kUnitWarps* kStripRows)
-make_units(const UnitArguments<T> a) {
+SOFTDP_DEVICE void make_unit(const UnitVectors<T>& a, int64_t vector, int lane) {
   // Squares of what is shorter or longer would leave the range.
   constexpr T kLeast = sizeof(T) == 8 ? T(1e-280) : T(1e-28), kMost = sizeof(T) == 8 ? T(1e280) : T(1e28);
-  const int64_t vector = warp_of_grid();
-  if (vector >= a.vectors()) return;
-  const int lane = int(threadIdx.x) % kStripRows;
   const T* const from =
       a.is_of_y(vector) ? a.y + (vector - a.steps_x * a.heads) * a.features : a.x + vector * a.features;
   T* const to = a.units + vector * a.features;
@@ -106,11 +134,7 @@ make_units(const UnitArguments<T> a) {
 }
 
 template <class T>
-SOFTDP_KERNEL(kUnitWarps* kStripRows)
-differentiate_units(const UnitArguments<T> a) {
-  const int64_t vector = warp_of_grid();
-  if (vector >= a.vectors()) return;
-  const int lane = int(threadIdx.x) % kStripRows;
+SOFTDP_DEVICE void differentiate_unit(const UnitVectors<T>& a, int64_t vector, int lane) {
   const bool of_y = a.is_of_y(vector);
   if (!(of_y ? a.d_y : a.d_x)) return;
   T* const d = of_y ? a.d_y + (vector - a.steps_x * a.heads) * a.features : a.d_x + vector * a.features;
@@ -159,6 +183,19 @@ enum class Form {
   kAbsolute,  // |x - y|, and its sign
   kDots,      // x y, of unit vectors, and the other of the two
 };
+SOFTDP_FN Form form_of(Kind kind) {
+  if (kind == Kind::kSquares || kind == Kind::kRoots) return Form::kSquares;
+  return kind == Kind::kAbsolute ? Form::kAbsolute : Form::kDots;
+}
+// Calls run with the kind's form as a constant. A kernel takes the kind at run time: its loops over the
+// features are compiled for each form, the rest of it once.
+template <class Run>
+SOFTDP_DEVICE void with_form(Kind kind, Run run) {
+  const Form form = form_of(kind);
+  if (form == Form::kSquares) run(std::integral_constant<Form, Form::kSquares>());
+  if (form == Form::kAbsolute) run(std::integral_constant<Form, Form::kAbsolute>());
+  if (form == Form::kDots) run(std::integral_constant<Form, Form::kDots>());
+}
 template <Form kForm, class T>
 SOFTDP_DEVICE T added(T x, T y) {
   if (kForm == Form::kDots) return x * y;
@@ -172,9 +209,10 @@ SOFTDP_DEVICE T derived(T own, T other) {
   return kForm == Form::kSquares ? difference : T(difference > 0) - T(difference < 0);
 }
 
-// Blocks that a multiprocessor is to hold: 168 registers a thread, or 255.
-template <class T>
-constexpr int kFeatureBlocks = sizeof(T) == 4 ? 6 : 4;
+// Blocks that a multiprocessor is to hold: 168 registers a thread in float, 255 in double. Threads of one
+// feature have 96 and 168.
+template <class T, bool kOneFeature = false>
+constexpr int kFeatureBlocks = sizeof(T) == 4 ? (kOneFeature ? 10 : 6) : (kOneFeature ? 6 : 4);
 
 // Some rows of the tables of a batch's pairs, as scores to be maximised.
 template <class T>
@@ -204,6 +242,19 @@ struct MakeArguments : Tables<T> {
   T* zero;    // the gap of soft-DTW
 };
 
+// The score of two steps, by the sum over their features. Steps that are not inside are not read.
+template <Form kForm, class T>
+SOFTDP_DEVICE T score_of(const Tables<T>& a, T sum, bool inside, const T* x, const T* y) {
+  if (kForm == Form::kDots) return a.kind == Kind::kCosines ? sum - 1 : sum;
+  if (!is_finite(sum) && inside) {  // an infinite step spoils its pair, an infinite cost forbids a cell
+    T spoilt = 0;
+#pragma unroll 1
+    for (int64_t k = 0; k < a.features; k++) spoilt += (x[k] - x[k]) + (y[k] - y[k]);
+    sum = T(ScalarCommon::kInfinity) + spoilt;
+  }
+  return a.kind == Kind::kRoots ? -T(sqrt(sum)) : -sum;
+}
+
 // What a block keeps of both sides' steps, feature by feature.
 template <class T>
 struct MakeMemory {
@@ -211,7 +262,7 @@ struct MakeMemory {
   alignas(16) T y[kDepth][kSide + kFour];
 };
 
-template <class T, Form kForm>
+template <class T>
 SOFTDP_KERNEL_BLOCKS(kFeatureThreads, kFeatureBlocks<T>)
 make_tables(const MakeArguments<T> a) {
   SOFTDP_SHARED(raw);
@@ -241,39 +292,38 @@ make_tables(const MakeArguments<T> a) {
       memory.y[feature][step] = step < columns && feature < depth ? y[step * a.pitch + k0 + feature] : T(0);
     }
     sync_block();
+    with_form(a.kind, [&](auto form) {
 #pragma unroll 2
-    for (int k = 0; k < depth; k++) {
-      T of_x[kEach], of_y[kEach];
-      read_row(memory.x[k], ty, of_x);
-      read_row(memory.y[k], tx, of_y);
+      for (int k = 0; k < depth; k++) {
+        T of_x[kEach], of_y[kEach];
+        read_row(memory.x[k], ty, of_x);
+        read_row(memory.y[k], tx, of_y);
 #pragma unroll
-      for (int i = 0; i < kEach; i++)
+        for (int i = 0; i < kEach; i++)
 #pragma unroll
-        for (int j = 0; j < kEach; j++) sum[i][j] += added<kForm>(of_x[i], of_y[j]);
-    }
+          for (int j = 0; j < kEach; j++) sum[i][j] += added<form>(of_x[i], of_y[j]);
+      }
+    });
     sync_block();
   }
   T* const table = a.tables + ((head * a.pairs.count + pair) * N + row0) * M + column0;
+  with_form(a.kind, [&](auto form) {
+#pragma unroll
+    for (int i = 0; i < kEach; i++)
+#pragma unroll
+      for (int j = 0; j < kEach; j++) {
+        const int row = place_of(ty, i), column = place_of(tx, j);
+        const bool inside = row < rows && column < columns;
+        sum[i][j] = score_of<form>(a, sum[i][j], inside, x + row * a.pitch, y + column * a.pitch);
+      }
+  });
+  // In a loop of its own: together with the scores it takes more registers than there are.
 #pragma unroll
   for (int i = 0; i < kEach; i++)
 #pragma unroll
     for (int j = 0; j < kEach; j++) {
       const int row = place_of(ty, i), column = place_of(tx, j);
-      if (row >= rows || column >= columns) continue;
-      T score = sum[i][j];
-      if (kForm == Form::kDots) {
-        if (a.kind == Kind::kCosines) score -= 1;
-      } else {
-        if (!is_finite(score)) {  // an infinite step spoils its pair, an infinite cost forbids a cell
-          T spoilt = 0;
-          for (int64_t k = 0; k < a.features; k++)
-            spoilt += (x[row * a.pitch + k] - x[row * a.pitch + k]) +
-                      (y[column * a.pitch + k] - y[column * a.pitch + k]);
-          score = T(ScalarCommon::kInfinity) + spoilt;
-        }
-        score = a.kind == Kind::kRoots ? -T(sqrt(score)) : -score;
-      }
-      table[row * M + column] = score;
+      if (row < rows && column < columns) table[row * M + column] = sum[i][j];
     }
 }
 
