@@ -55,6 +55,11 @@ SOFTDP_DEVICE V verdict_of(const V* saved, V grad_score, const Extent& size, int
 SOFTDP_DEVICE Sum sum_of(const Sink& sink) {
   return !sink.data ? Sum::kNone : sink.every_column ? Sum::kArray : Sum::kRow;
 }
+// The sum of a gap's gradients over a row of the batch.
+template <class T, class V>
+SOFTDP_DEVICE void put_row_sum(const Sink& sink, int64_t row, V sum) {
+  static_cast<T*>(sink.data)[row] = value_to<T>(sum, sink.type);
+}
 // The gaps' gradients over a strip's rows: a number a row, or the strip's sum.
 template <class A>
 SOFTDP_DEVICE void store_row_sum(const A& a, int i, double sum, int64_t pair, int n, int row0, int rows,
@@ -62,9 +67,7 @@ SOFTDP_DEVICE void store_row_sum(const A& a, int i, double sum, int64_t pair, in
   using V = typename A::V;
   const Sink& sink = a.sinks[i];
   if (sink.every_row) {
-    if (lane < rows)
-      static_cast<typename A::T*>(sink.data)[pair * a.pairs.rows + (n - 1 - row0 - lane)] =
-          value_to<typename A::T>(V(sum), sink.type);
+    if (lane < rows) put_row_sum<typename A::T>(sink, pair * a.pairs.rows + (n - 1 - row0 - lane), V(sum));
     return;
   }
   if (lane >= rows) sum = 0;
@@ -91,12 +94,12 @@ SOFTDP_DEVICE void end_strip(const A& a, const Strip& at, const Adjoints<typenam
 }
 
 // Of a pair, or of the pair that a piece belongs to.
-template <class A, class V>
+template <class Keeps, class A, class V>
 SOFTDP_DEVICE V verdict_of_pair(const A& a, int64_t pair, V seed, const Extent& size) {
   if (size.n == 0 || size.m == 0) return V(kNoPath);
   if (a.verdicts) return a.verdicts[pair];
-  const V* const saved = a.saved + pair * A::kPlanes * a.pairs.rows * a.pairs.columns;
-  return verdict_of<typename A::Keeps>(saved, seed, size, a.pairs.columns);
+  const V* const saved = a.saved + pair * Keeps::kNumbers * a.pairs.rows * a.pairs.columns;
+  return verdict_of<Keeps>(saved, seed, size, a.pairs.columns);
 }
 
 template <class T, class Recurrence>
@@ -106,13 +109,13 @@ backward_bands(const BackwardArguments<T, Recurrence> a) {
   using V = typename Arguments::V;
   using Keeps = typename Arguments::Keeps;
   constexpr int kPlanes = Arguments::kPlanes, kSinks = Arguments::kSinks;
-  constexpr bool kHasGaps = kSinks > 1;
   SOFTDP_SHARED(raw);
   BandStrip<Arguments> at(a, raw);
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
   const int n = at.size.n, m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
   const V* const saved = a.saved + pair * kPlanes * N * M;
-  const V seed = a.grad_score ? a.grad_score[pair] : V(1), verdict = verdict_of_pair(a, pair, seed, at.size);
+  const V seed = a.grad_score ? a.grad_score[pair] : V(1),
+          verdict = verdict_of_pair<Keeps>(a, pair, seed, at.size);
   const bool swept = verdict >= 0;
   fill_gradients<T>(a.sinks, a.pairs, a.band, at.band, pair, at.size, swept || verdict < 0 ? 0.0f : NAN,
                     swept);
@@ -122,7 +125,7 @@ backward_bands(const BackwardArguments<T, Recurrence> a) {
 #pragma unroll
   for (int i = 0; i < 3; i++) array[i] = at.array(a.arrays, i < a.arrays ? i : 0);
   const Lane where{lane, lane, lane < rows ? m : 0};
-  GapSums<V> gaps{kHasGaps ? sum_of(a.sinks[1]) : Sum::kNone, kHasGaps ? sum_of(a.sinks[2]) : Sum::kNone,
+  GapSums<V> gaps{kSinks > 1 ? sum_of(a.sinks[1]) : Sum::kNone, kSinks > 1 ? sum_of(a.sinks[2]) : Sum::kNone,
                   a.shared_gap, a.visits};
   double insert_row = 0, del_row = 0;  // sums over a row, chunk by chunk
   Row<V> in = at.in(), out = at.out();

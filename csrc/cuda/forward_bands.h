@@ -249,10 +249,10 @@ SOFTDP_DEVICE void begin_strip(const ForwardArguments<R>& a, const Place& at, St
   if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, strip.memory.row[1]);
 }
 
-// The score of a pair, and the verdict on it in place of its last cell's weights. at_end: S(n, m).
-template <class R>
+// The score of a pair, and the verdict on it, marked, in place of its last cell's weights. at_end: S(n, m).
+template <class R, class Mark>
 SOFTDP_DEVICE void end_pair(const ForwardArguments<R>& a, int64_t pair, const Extent& size,
-                            typename R::V at_end, bool spoiled, int lane) {
+                            typename R::V at_end, bool spoiled, int lane, Mark marked) {
   using V = typename R::V;
   const int64_t M = a.pairs.columns;
   if (at_end == -ScalarCommon::kInfinity)
@@ -261,7 +261,7 @@ SOFTDP_DEVICE void end_pair(const ForwardArguments<R>& a, int64_t pair, const Ex
   const V value = spoiled ? V(NAN) : at_end;
   a.score[pair] = score_of(value, a.negates());
   if (a.saved && !a.is_piece && (value != value || value == -ScalarCommon::kInfinity)) {
-    const V verdict = R::Keeps::marked(value != value ? V(NAN) : V(kNoPath));
+    const V verdict = marked(value != value ? V(NAN) : V(kNoPath));
 #pragma unroll
     for (int plane = 0; plane < R::kPlanes; plane++)
       a.weights(pair, plane)[int64_t(size.n - 1) * M + size.m - 1] = verdict;
@@ -284,7 +284,7 @@ SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, cons
   if (!at.is_last()) return;
   const V at_end = shuffle_from(V(value_of(strip.last(), a.unit)), at.rows - 1);
   sync_warp();  // after the other lanes' stores of the last block
-  end_pair(a, pair, at.size, at_end, spoiled, lane);
+  end_pair(a, pair, at.size, at_end, spoiled, lane, [](V verdict) { return R::Keeps::marked(verdict); });
 }
 
 // A strip's scores on their way in, and its weights on their way out.

@@ -7,18 +7,20 @@ namespace softdp::cuda {
 
 template <class Recurrence>
 Error relay_forward(const Forward& p, Stream stream) {
-  using R = RelayRecipe<Recurrence>;
+  using Memory = RelayMemory<RelayForward::Edge>;
+  static_assert(sizeof(Memory) <= kRelayBytes);
   const ForwardSpace<Recurrence, float, true> space(p);
-  const RelayForward<Recurrence> arguments{forward_arguments<R>(p), p.shared_gap, space.relay};
-  static_assert(sizeof(RelayMemory<typename R::Max::Wide::State>) <= kRelayBytes);
-  return launch_relay(relay_forward_strips<Recurrence>, sizeof(RelayMemory<typename R::Max::Wide::State>),
-                      arguments, stream);
+  RelayForward arguments{forward_arguments<RelayRecipe>(p), p.recurrence, p.shared_gap, space.relay};
+  arguments.costs = Recurrence::kTakesCosts && p.costs;
+  if (Recurrence::kTables == 1) arguments.tables[1] = arguments.tables[2] = p.tables[0];
+  return launch_relay(relay_forward_strips, sizeof(Memory), arguments, stream);
 }
 
 template <class Recurrence>
 Error relay_backward(const Backward& p, Stream stream) {
   const BackwardSpace<Recurrence, float> space(p);
-  const RelayBackward<Recurrence> arguments{
+  const RelayBackward arguments{
+      p.recurrence,
       p.pairs,
       static_cast<const float*>(p.grad_score),
       static_cast<const float*>(p.saved),
@@ -30,7 +32,7 @@ Error relay_backward(const Backward& p, Stream stream) {
       space.relay,
       {partial_size(p, 1) ? space.partial[0] : nullptr, partial_size(p, 2) ? space.partial[1] : nullptr}};
   static_assert(sizeof(RelayBackwardMemory) <= kRelayBytes);
-  return launch_relay(relay_backward_strips<Recurrence>, sizeof(RelayBackwardMemory), arguments, stream);
+  return launch_relay(relay_backward_strips, sizeof(RelayBackwardMemory), arguments, stream);
 }
 
 #define SOFTDP_LAUNCHERS(Recurrence)                                \

@@ -98,6 +98,20 @@ inline constexpr bool kHasRelay<float> = true;
 template <>
 inline constexpr bool kHasRelay<SmoothMax<DeviceFloat<int64_t>>::State> = true;
 
+// ---- recurrences ---------------------------------------------------------------------------------------
+
+// One kernel sweeps all recurrences each way: which one it is counts where cells come and go, and the kernel
+// looks at it there. Calls `run` with how its weights are kept.
+template <class Run>
+SOFTDP_DEVICE auto with_kept(Recurrence recurrence, Run run) {
+  using One = Kept<OneWeight, float, false>;
+  using Two = Kept<TwoWeights, float, false>;
+  static_assert(One::kNumbers == 1 && Two::kNumbers == 1, "a cell's weights are one word");
+  const bool keeps_one = with_recurrence(
+      recurrence, [](auto of) { return std::is_same_v<typename decltype(of)::Packing, OneWeight>; });
+  return keeps_one ? run(One()) : run(Two());
+}
+
 // ---- a strip -------------------------------------------------------------------------------------------
 
 // The strip of a block, and what this thread does for it.
@@ -135,18 +149,21 @@ struct RelayStrip {
     return a.relay.edges + (pair * (relay_strips(a.pairs.rows) - 1) + upper) * a.pairs.columns;
   }
 
-  // The block's way through its columns. steps(c) makes chunk c; bring(c) puts its cells into the ring, and
-  // first those before the first chunk, and fetch(c) the row above; give(c) hands the last row on; take(c)
-  // takes what is finished of it away. What comes and goes beyond the table is not read or written.
+  // The block's way through its columns. steps(rounds) has the chunks made by rounds(chunk), in whose round c
+  // chunk(c) makes the steps; bring(c) puts its cells into the ring, and first those before the first chunk,
+  // and fetch(c) the row above; give(c) hands the last row on; take(c) takes what is finished of it away.
+  // What comes and goes beyond the table is not read or written.
   template <class MakeSteps, class Bring, class Fetch, class Give, class Take>
   SOFTDP_DEVICE void go(MakeSteps steps, Bring bring, Fetch fetch, Give give, Take take) const {
     const int own = chunks();  // rounds go from -1 to own + 1, for each role in a loop of its own
     if (role == Role::kSteps) {
       sync_roles();
-      for (int c = 0; c < own; c++) {
-        steps(c);
-        sync_roles();
-      }
+      steps([&](auto chunk) {
+        for (int c = 0; c < own; c++) {
+          chunk(c);
+          sync_roles();
+        }
+      });
       sync_roles();
       sync_roles();
     } else if (role == Role::kBrings) {
@@ -200,6 +217,28 @@ struct RelayPart {
   SOFTDP_DEVICE int left(int i, int column, int rows, int columns) const {
     return column < 0 || row_of(i) >= rows ? 0 : columns - column;
   }
+  // Calls run(i, column, left) for the lane's rows: four columns of row i from `column` on, which is `first`
+  // of row 0, and how many of them are left.
+  template <class Strip, class Run>
+  SOFTDP_DEVICE void each_row(int first, const Strip& at, Run run) const {
+#pragma unroll
+    for (int i = 0; i < kRows; i++) {
+      const int column = first - kLanesApart * i;
+      run(i, column, left(i, column, at.rows, at.size.m));
+    }
+  }
+  // The same for the rows that are_some(), in little code: they are rare.
+  template <class Strip, class Run>
+  SOFTDP_DEVICE void each_of_some(int first, const Strip& at, bool by_four, Run run) const {
+#pragma unroll 1
+    for (int i = 0; i < kRows; i++) {
+      const int column = first - kLanesApart * i, left = this->left(i, column, at.rows, at.size.m);
+      if (are_some(by_four, left)) run(i, column, left);
+    }
+  }
+  // Whether four columns are copied at once, where memory allows that, or fewer, one by one.
+  static SOFTDP_DEVICE bool are_four(bool by_four, int left) { return by_four && left >= kFour; }
+  static SOFTDP_DEVICE bool are_some(bool by_four, int left) { return left > 0 && !are_four(by_four, left); }
   // Where column + x of row 0 lies in the ring; row i lies kLanesApart * i places behind it.
   SOFTDP_DEVICE int place(int column, int x) const {
     return ring_place(column + x + row_lane, row & 1, row_lane);
@@ -260,17 +299,15 @@ struct RelaySource {
         row(Part::kRowsApart * row * bytes),
         column(column * bytes),
         bytes(bytes) {
-    by_four = column == kStep && row % kFour == 0 &&
-              reinterpret_cast<uintptr_t>(four(origin)) % uintptr_t(kFour * bytes) == 0;
+    // The lane's other rows lie kRowsApart rows further, a multiple of four numbers.
+    by_four = column == kStep && reinterpret_cast<uintptr_t>(four(origin)) % uintptr_t(kFour * bytes) == 0;
   }
   // The first in memory of the four that begin at `begin`.
   SOFTDP_DEVICE const char* four(const char* begin) const {
     return kStep > 0 ? begin : begin - (kFour - 1) * bytes;
   }
-  SOFTDP_DEVICE bool at_once(int left) const { return left <= 0 || (by_four && left >= kFour); }
-  // Sets out to fetch four columns of row i, from a column on that is a multiple of 4: the first `left` of
-  // them, if any. Others become 0, and are not read. They are there after copy_async_wait(). Where
-  // at_once(left):
+  // Sets out to fetch four columns of row i, from a column on that is a multiple of 4. Where left is 0 or
+  // less they become 0, and are not read. They are there after copy_async_wait().
   SOFTDP_DEVICE void start(Waiting& to, int i, int begin, int left) const {
     // Of none that are read the address must be a multiple, too.
     const uintptr_t each = uintptr_t(kFour * bytes),
@@ -281,7 +318,7 @@ struct RelaySource {
     else
       copy_async(reinterpret_cast<uint64_t*>(to.words), reinterpret_cast<const uint64_t*>(from), left > 0);
   }
-  // And elsewhere.
+  // The first `left` of them. The others become 0.
   SOFTDP_DEVICE void start_some(Waiting& to, int i, int begin, int left) const {
     const char* const from = origin + i * row + begin * column;
     if (bytes == 4) {
@@ -304,6 +341,28 @@ struct RelaySource {
   }
 };
 
+// Sets out to fetch the cells of chunk c of kRead tables; waiting(i, row) is where those of table i wait.
+template <int kRead, int kStep, int kTables, class Strip, class WaitingAt>
+SOFTDP_DEVICE void start_cells(const BringsPart& part, const RelaySource<kStep> (&sources)[kTables], int c,
+                               const Strip& at, WaitingAt waiting) {
+  const int first = part.comes(c, 0);
+  bool has_some = false;
+#pragma unroll
+  for (int i = 0; i < kRead; i++)
+    part.each_row(first, at, [&](int row, int column, int left) {
+      if (part.are_some(sources[i].by_four, left))
+        has_some = true;
+      else
+        sources[i].start(waiting(i, row), row, column, left);
+    });
+  if (!has_some) return;
+#pragma unroll
+  for (int i = 0; i < kRead; i++)
+    part.each_of_some(first, at, sources[i].by_four, [&](int row, int column, int left) {
+      sources[i].start_some(waiting(i, row), row, column, left);
+    });
+}
+
 // The rows of a table that the strip's numbers go to. kStep -1: seen from its end.
 template <int kStep>
 struct RelaySink {
@@ -316,8 +375,7 @@ struct RelaySink {
   SOFTDP_DEVICE RelaySink(const Part& part, void* data, int64_t begin, int64_t stride, Type type)
       : data(data), first(begin + part.row * stride), row(Part::kRowsApart * stride), type(type) {
     const int64_t four = kStep > 0 ? first : first - (kFour - 1);
-    by_four = stride % kFour == 0 &&
-              (reinterpret_cast<uintptr_t>(data) + four * bytes_of(type)) % (kFour * bytes_of(type)) == 0;
+    by_four = (reinterpret_cast<uintptr_t>(data) + four * bytes_of(type)) % (kFour * bytes_of(type)) == 0;
   }
   // Four columns of row i, from a column on that is a multiple of 4. T: of the table.
   template <class T>

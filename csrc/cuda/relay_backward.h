@@ -5,14 +5,9 @@
 
 namespace softdp::cuda {
 
-template <class Recurrence_>
 struct RelayBackward {
-  using V = float;
   using Edge = float;
-  using Recurrence = Recurrence_;
-  using Keeps = Kept<typename Recurrence::Packing, float, false>;
-  static constexpr int kPlanes = Keeps::kNumbers;
-  static_assert(kPlanes == 1, "a cell's weights are one word");
+  Recurrence recurrence;
   Pairs pairs;
   const float* grad_score;
   const float* saved;
@@ -39,49 +34,40 @@ struct RelayBackwardMemory {
   unsigned ticket;
 };
 
-template <class Recurrence>
+// Calls run(float()) or run(Sixteen()).
+template <class Run>
+SOFTDP_DEVICE void with_type(Type type, Run run) {
+  if (type == Type::kFloat32)
+    run(float());
+  else
+    run(Sixteen());
+}
+
 struct RelayWeights {
-  using Arguments = RelayBackward<Recurrence>;
-  using Keeps = typename Arguments::Keeps;
-  const Arguments& a;
-  const RelayStrip<Arguments>& at;
+  const RelayBackward& a;
+  const RelayStrip<RelayBackward>& at;
   RelayBackwardMemory& memory;
   const int bringer;
   const BringsPart part;
-  RelaySource<-1> source;
+  RelaySource<-1> sources[1];
 
-  SOFTDP_DEVICE RelayWeights(const Arguments& a, const RelayStrip<Arguments>& at, RelayBackwardMemory& memory)
+  SOFTDP_DEVICE RelayWeights(const RelayBackward& a, const RelayStrip<RelayBackward>& at,
+                             RelayBackwardMemory& memory)
       : a(a), at(at), memory(memory), bringer(bringer_of(at.warp)), part(brings_part(at.warp, at.lane)) {
     const int64_t M = a.pairs.columns, first_row = at.pair * a.pairs.rows + at.size.n - 1 - at.row0;
-    source = RelaySource<-1>(part, a.saved, first_row * M + at.size.m - 1, -M, -1, 4);
+    sources[0] = RelaySource<-1>(part, a.saved, first_row * M + at.size.m - 1, -M, -1, 4);
   }
 
   // The cells of chunk c, while those of the next one set out. Before the first chunk none have come.
   SOFTDP_DEVICE void bring(int c) {
     copy_async_wait();
-    put_cells(c);
-    start_cells(c + 1);
+    with_kept(a.recurrence, [&](auto keeps) { put_cells<decltype(keeps)>(c); });
+    start_cells<1>(part, sources, c + 1, at, [&](int, int row) -> Waiting& { return waiting(row); });
   }
 
  private:
   SOFTDP_DEVICE Waiting& waiting(int row) const { return memory.waiting[bringer][row][at.lane]; }
-  SOFTDP_DEVICE void start_cells(int c) const {
-    bool has_rest = false;
-#pragma unroll
-    for (int row = 0; row < BringsPart::kRows; row++) {
-      const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
-      if (source.at_once(left))
-        source.start(waiting(row), row, column, left);
-      else
-        has_rest = true;
-    }
-    if (!has_rest) return;
-#pragma unroll 1
-    for (int row = 0; row < BringsPart::kRows; row++) {
-      const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
-      if (!source.at_once(left)) source.start_some(waiting(row), row, column, left);
-    }
-  }
+  template <class Keeps>
   SOFTDP_DEVICE void put_cells(int c) const {
     const int first = part.comes(c, 0);
     const int places[kFour] = {part.place(first, 0), part.place(first, 1), part.place(first, 2),
@@ -101,15 +87,13 @@ struct RelayWeights {
 };
 
 // The warp that makes the steps.
-template <class Recurrence>
 struct RelayAdjoints {
-  using Arguments = RelayBackward<Recurrence>;
-  using Keeps = typename Arguments::Keeps;
-  const Arguments& a;
-  const RelayStrip<Arguments>& at;
+  const RelayBackward& a;
+  const RelayStrip<RelayBackward>& at;
   RelayBackwardMemory& memory;
   float to_left[2] = {}, left_share[2] = {}, to_diagonal[2] = {}, to_above = 0;
 
+  template <class Keeps>
   SOFTDP_DEVICE void chunk(int c) {
     const int lane = at.lane;
     const bool is_bottom = lane == at.bottom();
@@ -142,11 +126,9 @@ struct RelayAdjoints {
 };
 
 // The warp that fetches what the strip above hands on and gives what the last row does.
-template <class Recurrence>
 struct RelayAdjointRows {
-  using Arguments = RelayBackward<Recurrence>;
-  const Arguments& a;
-  const RelayStrip<Arguments>& at;
+  const RelayBackward& a;
+  const RelayStrip<RelayBackward>& at;
   RelayBackwardMemory& memory;
   const float seed;
 
@@ -174,15 +156,12 @@ struct RelayAdjointRows {
 };
 
 // The warps that take gradients away.
-template <class Recurrence>
 struct RelayGradients {
-  using Arguments = RelayBackward<Recurrence>;
-  using Keeps = typename Arguments::Keeps;
-  static constexpr int kSinks = Recurrence::kTables;
+  static constexpr int kSinks = 3;
   using Numbers = float[kSinks][kFour];
 
-  const Arguments& a;
-  const RelayStrip<Arguments>& at;
+  const RelayBackward& a;
+  const RelayStrip<RelayBackward>& at;
   RelayBackwardMemory& memory;
   const TakesPart part;
   int64_t first_row;  // of the table
@@ -191,7 +170,7 @@ struct RelayGradients {
   bool by_four = true;
   double row_sums[2][TakesPart::kRows] = {};  // of insert and delete, where they are summed over columns
 
-  SOFTDP_DEVICE RelayGradients(const Arguments& a, const RelayStrip<Arguments>& at,
+  SOFTDP_DEVICE RelayGradients(const RelayBackward& a, const RelayStrip<RelayBackward>& at,
                                RelayBackwardMemory& memory)
       : a(a),
         at(at),
@@ -208,10 +187,9 @@ struct RelayGradients {
     }
   }
   SOFTDP_DEVICE void take(int c) {
-    if (a.sinks[0].type == Type::kFloat32)
-      take_as<float>(c);
-    else
-      take_as<Sixteen>(c);
+    with_recurrence(a.recurrence, [&](auto of) {
+      with_type(a.sinks[0].type, [&](auto type) { take_as<decltype(of), decltype(type)>(c); });
+    });
   }
 
   // After the last chunk: the sums over columns, of each row or of all.
@@ -226,7 +204,9 @@ struct RelayGradients {
         sum += shuffle_xor(sum, 8), sum += shuffle_xor(sum, 16);  // the lanes that have the row's columns
         all += sum;
         if (a.sinks[i].every_row && at.lane < 8 && part.row_of(row) < at.rows)
-          put_row_sum(a.sinks[i], first_row - part.row_of(row), float(sum));
+          with_type(a.sinks[i].type, [&](auto type) {
+            put_row_sum<decltype(type)>(a.sinks[i], first_row - part.row_of(row), float(sum));
+          });
       }
       for (int other = 4; other > 0; other /= 2) all += shuffle_xor(all, other);
       if (at.lane == 0) memory.sums[i - 1][part.row & 1] = all;
@@ -234,25 +214,23 @@ struct RelayGradients {
   }
 
  private:
-  static SOFTDP_DEVICE void put_row_sum(const Sink& sink, int64_t row, float sum) {
-    if (sink.type == Type::kFloat32)
-      static_cast<float*>(sink.data)[row] = sum;
-    else
-      static_cast<Sixteen*>(sink.data)[row] = value_to<Sixteen>(sum, sink.type);
-  }
-  template <class T>
+  template <class Of, class T>
   SOFTDP_DEVICE void take_as(int c) {
+    constexpr int kSinks = Of::kTables;
     const int places[kFour] = {place(c, 0), place(c, 1), place(c, 2), place(c, 3)};
-    Numbers numbers[TakesPart::kRows];
-    bool is_whole[TakesPart::kRows], has_rest = false;
+    const auto make_row = [&](int row, Numbers& numbers) {
 #pragma unroll
-    for (int row = 0; row < TakesPart::kRows; row++) {
-      const int left = left_of(c, row);
-      is_whole[row] = by_four && left >= kFour;
-      has_rest = has_rest || (left > 0 && !is_whole[row]);
-#pragma unroll
-      for (int x = 0; x < kFour; x++) make(places[x], row, x, left, numbers[row]);
-    }
+      for (int x = 0; x < kFour; x++) make<Of>(places[x] + TakesPart::kLanesApart * row, x, numbers);
+    };
+    const int first = part.goes(c, 0);
+    Numbers all[TakesPart::kRows];
+    bool is_whole[TakesPart::kRows], has_some = false;
+    part.each_row(first, at, [&](int row, int, int left) {
+      is_whole[row] = part.are_four(by_four, left);
+      has_some = has_some || part.are_some(by_four, left);
+      make_row(row, all[row]);
+    });
+    if constexpr (Of::kChargesBoundary) hand_to_boundary<Of>(c);
 #pragma unroll
     for (int i = 1; i < kSinks; i++) {
       if (kinds[i] != Sum::kRow) continue;
@@ -261,7 +239,7 @@ struct RelayGradients {
         const int left = left_of(c, row);
         float sum = 0;
 #pragma unroll
-        for (int x = 0; x < kFour; x++) sum += x < left ? numbers[row][i][x] : 0;
+        for (int x = 0; x < kFour; x++) sum += x < left ? all[row][i][x] : 0;
         row_sums[i - 1][row] += double(sum);
       }
     }
@@ -270,72 +248,80 @@ struct RelayGradients {
       if (kinds[i] != Sum::kArray) continue;
 #pragma unroll
       for (int row = 0; row < TakesPart::kRows; row++)
-        if (is_whole[row]) sinks[i].template put<T>(row, part.goes(c, row), numbers[row][i]);
+        if (is_whole[row]) sinks[i].template put<T>(row, part.goes(c, row), all[row][i]);
     }
-    if (!has_rest) return;
-#pragma unroll 1
-    for (int row = 0; row < TakesPart::kRows; row++) {
-      const int left = left_of(c, row);
-      if (by_four && left >= kFour) continue;
+    if (!has_some) return;
+    part.each_of_some(first, at, by_four, [&](int row, int column, int left) {
       Numbers some;
-#pragma unroll
-      for (int x = 0; x < kFour; x++) make(places[x], row, x, left, some);
+      make_row(row, some);
 #pragma unroll
       for (int i = 0; i < kSinks; i++)
-        if (sum_of(a.sinks[i]) == Sum::kArray)
-          sinks[i].template put_some<T>(row, part.goes(c, row), some[i], left);
-    }
+        if (kinds[i] == Sum::kArray) sinks[i].template put_some<T>(row, column, some[i], left);
+    });
   }
 
   SOFTDP_DEVICE int left_of(int c, int row) const {
     return part.left(row, part.goes(c, row), at.rows, at.size.m);
   }
   SOFTDP_DEVICE int place(int c, int x) const { return part.place(part.goes(c, 0), x); }
-  // Number x of a row, into numbers.
-  SOFTDP_DEVICE void make(int first, int row, int x, int left, Numbers& numbers) const {
-    const int place = first + TakesPart::kLanesApart * row;
+  template <class Of>
+  SOFTDP_DEVICE Adjoint<float> shares_at(int place) const {
+    using Keeps = Kept<typename Of::Packing, float, false>;
     const KeptWeights w = memory.weights[place];
     const float adjoint = memory.adjoints[place];
-    const Adjoint<float> out =
-        Recurrence::adjoint(adjoint, Keeps::share(adjoint), Weights<float>{w.match, w.insert, w.del});
-    numbers[0][x] = !Recurrence::kEveryMove && a.visits ? adjoint : out.score;
-    if constexpr (kSinks > 1) {
+    return Of::adjoint(adjoint, Keeps::share(adjoint), Weights<float>{w.match, w.insert, w.del});
+  }
+  // Number x of a row, into numbers.
+  template <class Of>
+  SOFTDP_DEVICE void make(int place, int x, Numbers& numbers) const {
+    const Adjoint<float> out = shares_at<Of>(place);
+    numbers[0][x] = !Of::kEveryMove && a.visits ? memory.adjoints[place] : out.score;
+    if constexpr (Of::kTables > 1) {
       numbers[1][x] = a.shared_gap ? out.to_above + out.to_left : out.to_above;
       numbers[2][x] = out.to_left;
     }
-    if constexpr (Recurrence::kChargesBoundary)
-      if (x + 1 == left) {  // the row's last column
-        a.boundary.by_left[first_row - part.row_of(row)] = out.to_left;
-        a.boundary.by_left_diagonal[first_row - part.row_of(row)] = out.to_diagonal;
-      }
+  }
+  // What the rows' last cells hand to the boundary.
+  template <class Of>
+  SOFTDP_DEVICE void hand_to_boundary(int c) const {
+#pragma unroll 1
+    for (int row = 0; row < TakesPart::kRows; row++) {
+      const int left = left_of(c, row);
+      if (left <= 0 || left > kFour) continue;
+      const Adjoint<float> out = shares_at<Of>(place(c, left - 1) + TakesPart::kLanesApart * row);
+      a.boundary.by_left[first_row - part.row_of(row)] = out.to_left;
+      a.boundary.by_left_diagonal[first_row - part.row_of(row)] = out.to_diagonal;
+    }
   }
 };
 
-template <class Recurrence>
 SOFTDP_KERNEL_BLOCKS(kRelayThreads, 1)
-relay_backward_strips(const RelayBackward<Recurrence> a) {
-  using Arguments = RelayBackward<Recurrence>;
+relay_backward_strips(const RelayBackward a) {
   SOFTDP_SHARED(raw);
   RelayBackwardMemory& memory = *reinterpret_cast<RelayBackwardMemory*>(raw);
-  const RelayStrip<Arguments> at(a, memory.ticket);
-  const float seed = a.grad_score ? a.grad_score[at.pair] : 1,
-              verdict = verdict_of_pair(a, at.pair, seed, at.size);
+  const RelayStrip<RelayBackward> at(a, memory.ticket);
+  const float seed = a.grad_score ? a.grad_score[at.pair] : 1;
+  const float verdict = with_kept(
+      a.recurrence, [&](auto keeps) { return verdict_of_pair<decltype(keeps)>(a, at.pair, seed, at.size); });
   const bool swept = verdict >= 0;
   if (at.warp < kRelayBand.warps) {
     const float value = swept || verdict < 0 ? 0 : NAN;
-    if (a.sinks[0].type == Type::kFloat32)
-      fill_gradients<float>(a.sinks, a.pairs, kRelayBand, at.strip, at.pair, at.size, value, swept);
-    else
-      fill_gradients<Sixteen>(a.sinks, a.pairs, kRelayBand, at.strip, at.pair, at.size, value, swept);
+    with_type(a.sinks[0].type, [&](auto type) {
+      fill_gradients<decltype(type)>(a.sinks, a.pairs, kRelayBand, at.strip, at.pair, at.size, value, swept);
+    });
   }
   if (!swept || !at.is_at_work()) return;
 
-  RelayWeights<Recurrence> weights(a, at, memory);
-  RelayAdjoints<Recurrence> adjoints{a, at, memory};
-  RelayGradients<Recurrence> gradients(a, at, memory);
-  const RelayAdjointRows<Recurrence> rows{a, at, memory, seed};
-  at.go([&](int c) { adjoints.chunk(c); }, [&](int c) { weights.bring(c); }, [&](int c) { rows.fetch(c); },
-        [&](int c) { rows.give(c); }, [&](int c) { gradients.take(c); });
+  RelayWeights weights(a, at, memory);
+  RelayAdjoints adjoints{a, at, memory};
+  RelayGradients gradients(a, at, memory);
+  const RelayAdjointRows rows{a, at, memory, seed};
+  const auto steps = [&](auto rounds) {
+    with_kept(a.recurrence, [&](auto keeps) { rounds([&](int c) { adjoints.chunk<decltype(keeps)>(c); }); });
+  };
+  at.go(
+      steps, [&](int c) { weights.bring(c); }, [&](int c) { rows.fetch(c); }, [&](int c) { rows.give(c); },
+      [&](int c) { gradients.take(c); });
   if (at.role == Role::kTakes) gradients.end();
   if (!a.partial[0] && !a.partial[1]) return;
   sync_roles();

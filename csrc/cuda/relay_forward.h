@@ -5,12 +5,11 @@
 namespace softdp::cuda {
 
 // The warp that fetches the row above the strip and gives its last row, and gathers what spoils the pair.
-template <class Recurrence>
 struct RelayRows {
-  using Wide = typename RelayRecipe<Recurrence>::Max::Wide;
-  using State = typename Wide::State;
-  const RelayForward<Recurrence>& a;
-  const RelayStrip<RelayForward<Recurrence>>& at;
+  using Wide = RelayRecipe::Max::Wide;
+  using State = Wide::State;
+  const RelayForward& a;
+  const RelayStrip<RelayForward>& at;
   RelayMemory<State>& memory;
   bool is_spoiled = false;
 
@@ -60,15 +59,13 @@ struct RelayRows {
 };
 
 // The warp that makes the steps.
-template <class Recurrence>
 struct RelaySteps {
-  using R = RelayRecipe<Recurrence>;
-  using Wide = typename R::Max::Wide;
-  using State = typename Wide::State;
-  using A = typename R::Max::Narrow::Arithmetic;
+  using Wide = RelayRecipe::Max::Wide;
+  using State = Wide::State;
+  using A = RelayRecipe::Max::Narrow::Arithmetic;
 
-  const RelayForward<Recurrence>& a;
-  const RelayStrip<RelayForward<Recurrence>>& at;
+  const RelayForward& a;
+  const RelayStrip<RelayForward>& at;
   RelayMemory<State>& memory;
   // To the left of the lane's rows, and above that: relative to the base, or as it is where `is_wide`.
   NarrowState left[2] = {}, diagonal = {};
@@ -241,52 +238,52 @@ struct RelaySteps {
 };
 
 // The warps that take weights away.
-template <class Recurrence>
 struct RelayWeightsOut {
-  using R = RelayRecipe<Recurrence>;
-  using A = typename R::Max::Narrow::Arithmetic;
-  using Memory = RelayMemory<typename R::Max::Wide::State>;
+  using A = RelayRecipe::Max::Narrow::Arithmetic;
+  using Memory = RelayMemory<RelayForward::Edge>;
 
-  const RelayStrip<RelayForward<Recurrence>>& at;
+  const RelayStrip<RelayForward>& at;
   const Memory& memory;
   const TakesPart part;
   RelaySink<1> sink;
 
-  SOFTDP_DEVICE RelayWeightsOut(const RelayForward<Recurrence>& a,
-                                const RelayStrip<RelayForward<Recurrence>>& at, const Memory& memory)
+  SOFTDP_DEVICE RelayWeightsOut(const RelayForward& a, const RelayStrip<RelayForward>& at,
+                                const Memory& memory)
       : at(at), memory(memory), part(takes_part(at.warp, at.lane)) {
     const int64_t M = a.pairs.columns;
     if (a.saved) sink = RelaySink<1>(part, a.weights(at.pair, 0), at.row0 * M, M, Type::kFloat32);
   }
   SOFTDP_DEVICE void take(int c) const {
     if (!sink.data) return;
-    bool has_rest = false;
-    const int places[kFour] = {place(c, 0), place(c, 1), place(c, 2), place(c, 3)};
-#pragma unroll
-    for (int row = 0; row < TakesPart::kRows; row++) {
-      const int column = part.goes(c, row), left = part.left(row, column, at.rows, at.size.m);
-      float packed[kFour];
-#pragma unroll
-      for (int x = 0; x < kFour; x++) packed[x] = pack(places[x], row, column + x);
-      if (sink.by_four && left >= kFour)
-        sink.put<float>(row, column, packed);
-      else
-        has_rest = has_rest || left > 0;
-    }
-    if (!has_rest) return;
-#pragma unroll 1
-    for (int row = 0; row < TakesPart::kRows; row++) {
-      const int column = part.goes(c, row), left = part.left(row, column, at.rows, at.size.m);
-      if (sink.by_four && left >= kFour) continue;
-      float packed[kFour];
-#pragma unroll
-      for (int x = 0; x < kFour; x++) packed[x] = pack(places[x], row, column + x);
-      sink.put_some<float>(row, column, packed, left);
-    }
+    with_kept(at.a.recurrence, [&](auto keeps) { take_as<decltype(keeps)>(c); });
   }
 
  private:
+  template <class Keeps>
+  SOFTDP_DEVICE void take_as(int c) const {
+    const int places[kFour] = {place(c, 0), place(c, 1), place(c, 2), place(c, 3)};
+    const auto pack_row = [&](int row, int column, float (&packed)[kFour]) {
+#pragma unroll
+      for (int x = 0; x < kFour; x++) packed[x] = pack<Keeps>(places[x], row, column + x);
+    };
+    float all[TakesPart::kRows][kFour];
+#pragma unroll
+    for (int row = 0; row < TakesPart::kRows; row++) pack_row(row, part.goes(c, row), all[row]);
+    const int first = part.goes(c, 0);
+    bool has_some = false;
+    part.each_row(first, at, [&](int row, int column, int left) {
+      if (part.are_four(sink.by_four, left)) sink.put<float>(row, column, all[row]);
+      has_some = has_some || part.are_some(sink.by_four, left);
+    });
+    if (!has_some) return;
+    part.each_of_some(first, at, sink.by_four, [&](int row, int column, int left) {
+      float packed[kFour];
+      pack_row(row, column, packed);
+      sink.put_some<float>(row, column, packed, left);
+    });
+  }
   SOFTDP_DEVICE int place(int c, int x) const { return part.place(part.goes(c, 0), x); }
+  template <class Keeps>
   SOFTDP_DEVICE float pack(int first, int row, int column) const {
     const int place = first + TakesPart::kLanesApart * row;
     const FirstInputs& gaps = memory.first[place];
@@ -294,41 +291,40 @@ struct RelayWeightsOut {
     Terms<float> t{bit_cast<float>(sum.e), gaps.p[0], gaps.p[1], gaps.p[0] + gaps.p[1], sum.p};
     // A step adds delete to match first, so that the two gaps alone are off by some units in the last place.
     t.gaps = t.match == 0 ? t.all : fminf(t.gaps, t.all);
-    if constexpr (R::kRounds) {
-      return R::Keeps::pack(t, addend_of(at.row0 + part.row_of(row) + column)).number[0];
+    if constexpr (Keeps::kRounds) {
+      return Keeps::pack(t, addend_of(at.row0 + part.row_of(row) + column)).number[0];
     } else {
       const float r = A::reciprocal(t.all);
-      return R::Keeps::pack(Weights<float>{t.gaps == 0 ? 1.0f : 0.0f, t.insert * r, t.del * r}).number[0];
+      return Keeps::pack(Weights<float>{t.gaps == 0 ? 1.0f : 0.0f, t.insert * r, t.del * r}).number[0];
     }
   }
 };
 
-template <class Recurrence>
 SOFTDP_KERNEL_BLOCKS(kRelayThreads, 1)
-relay_forward_strips(const RelayForward<Recurrence> a) {
-  using R = RelayRecipe<Recurrence>;
-  using Wide = typename R::Max::Wide;
-  using State = typename Wide::State;
+relay_forward_strips(const RelayForward a) {
+  using State = RelayForward::Edge;
   SOFTDP_SHARED(raw);
   RelayMemory<State>& memory = *reinterpret_cast<RelayMemory<State>*>(raw);
   if (threadIdx.x == 0) memory.base[0] = memory.base[1] = kNoBase;
-  const RelayStrip<RelayForward<Recurrence>> at(a, memory.ticket);
+  const RelayStrip<RelayForward> at(a, memory.ticket);
   const Extent& size = at.size;
   if (a.saved && at.warp < kRelayBand.warps)
     fill_rows(a.weights(at.pair, 0), Type::kFloat32, kRelayBand, at.strip, a.pairs.rows, a.pairs.columns,
               size.n, size.m, 0.0f, true);
-  if constexpr (!Recurrence::kChargesBoundary)  // else boundary.h's
+  const bool charges_boundary =
+      with_recurrence(a.recurrence, [](auto of) { return decltype(of)::kChargesBoundary; });
+  if (!charges_boundary)  // else boundary.h's
     if ((size.n == 0 || size.m == 0) && at.strip == 0 && threadIdx.x == 0)
       a.score[at.pair] = empty_score(a, size);
   if (!at.is_at_work()) return;  // a pair without cells may have no memory
 
-  RelayInputs<Recurrence> inputs(a, at, memory);
-  RelaySteps<Recurrence> steps{a, at, memory};
-  const RelayWeightsOut<Recurrence> weights(a, at, memory);
+  RelayInputs inputs(a, at, memory);
+  RelaySteps steps{a, at, memory};
+  const RelayWeightsOut weights(a, at, memory);
   if (at.role == Role::kSteps) steps.begin();
-  RelayRows<Recurrence> rows{a, at, memory};
-  at.go([&](int c) { steps.chunk(c); }, [&](int c) { inputs.bring(c); }, [&](int c) { rows.fetch(c); },
-        [&](int c) { rows.give(c); }, [&](int c) { weights.take(c); });
+  RelayRows rows{a, at, memory};
+  at.go([&](auto rounds) { rounds([&](int c) { steps.chunk(c); }); }, [&](int c) { inputs.bring(c); },
+        [&](int c) { rows.fetch(c); }, [&](int c) { rows.give(c); }, [&](int c) { weights.take(c); });
   if (at.role != Role::kSteps) return;
 
 #pragma unroll
@@ -342,7 +338,9 @@ relay_forward_strips(const RelayForward<Recurrence> a) {
   if (!at.is_last()) return;
   const State end = at.bottom_row() ? steps.last(1) : steps.last(0);
   end_pair(a, at.pair, size, shuffle_from(float(value_of(end, a.unit)), at.bottom()), memory.ends_spoiled,
-           at.lane);
+           at.lane, [&](float verdict) {
+             return with_kept(a.recurrence, [&](auto keeps) { return keeps.marked(verdict); });
+           });
 }
 
 }  // namespace softdp::cuda

@@ -12,15 +12,20 @@
 
 namespace softdp::cuda {
 
-// Scores of 16 bits come in by the same kernel: their type is looked at where they are brought.
-template <class Recurrence>
-using RelayRecipe = Recipe<Recurrence, float, true, Recurrence::kTables == 1 ? Gap::kNone : Gap::kDense,
-                           Recurrence::kTables == 1 ? Gap::kNone : Gap::kDense>;
+// What the kernel shares with others is compiled for three tables that may hold costs. A recurrence of one
+// table gives it three times. Scores of 16 bits come in by the same kernel: their type is looked at where
+// they are brought.
+struct AnyRecurrence {
+  static constexpr int kTables = 3;
+  static constexpr bool kChargesBoundary = false, kTakesCosts = true;
+  using Packing = TwoWeights;
+};
+using RelayRecipe = Recipe<AnyRecurrence, float, true, Gap::kDense, Gap::kDense>;
 
-template <class Recurrence>
-struct RelayForward : ForwardArguments<RelayRecipe<Recurrence>> {
+struct RelayForward : ForwardArguments<RelayRecipe> {
+  Recurrence recurrence;
   bool shared_gap;
-  RelayChain<typename ForwardArguments<RelayRecipe<Recurrence>>::Edge> relay;
+  RelayChain<Edge> relay;
 };
 
 // What a cell takes, mantissas and exponents: match and insert, then delete. A step leaves the terms of its
@@ -85,24 +90,21 @@ SOFTDP_DEVICE State widened(const NarrowState& s) {
 }
 
 // The warps that bring: the inputs of row k of half of the lanes.
-template <class Recurrence>
 struct RelayInputs {
-  using R = RelayRecipe<Recurrence>;
-  using Narrow = typename R::Max::Narrow;
-  using Wide = typename R::Max::Wide;
-  using State = typename Wide::State;
-  using Cell = typename Recurrence::template Cell<Narrow>;
-  using Input = typename Narrow::Input;
-  static constexpr int kTables = Recurrence::kTables, kLoaded = kTables > 1 ? 2 : 1;  // where a gap is shared
+  using Narrow = RelayRecipe::Max::Narrow;
+  using Wide = RelayRecipe::Max::Wide;
+  using State = Wide::State;
+  using Input = Narrow::Input;
+  static constexpr int kTables = 3;
 
-  const RelayForward<Recurrence>& a;
-  const RelayStrip<RelayForward<Recurrence>>& at;
+  const RelayForward& a;
+  const RelayStrip<RelayForward>& at;
   RelayMemory<State>& memory;
   const int bringer;
   const BringsPart part;
   RelaySource<1> sources[kTables];
 
-  SOFTDP_DEVICE RelayInputs(const RelayForward<Recurrence>& a, const RelayStrip<RelayForward<Recurrence>>& at,
+  SOFTDP_DEVICE RelayInputs(const RelayForward& a, const RelayStrip<RelayForward>& at,
                             RelayMemory<State>& memory)
       : a(a), at(at), memory(memory), bringer(bringer_of(at.warp)), part(brings_part(at.warp, at.lane)) {
 #pragma unroll
@@ -116,67 +118,51 @@ struct RelayInputs {
   // The cells of chunk c, while those of the next one set out. Before the first chunk none have come.
   SOFTDP_DEVICE void bring(int c) {
     copy_async_wait();
-    const bool is_float = a.tables[0].type == Type::kFloat32;
-    float worst;  // the largest score, NaN where one is
-    if (kTables > 1 && !a.shared_gap)
-      worst = is_float ? put_cells<float, kTables>(c) : put_cells<Sixteen, kTables>(c);
-    else
-      worst = is_float ? put_cells<float, kLoaded>(c) : put_cells<Sixteen, kLoaded>(c);
-    start_cells(c + 1);
+    // The largest score, NaN where one is.
+    const float worst = with_recurrence(a.recurrence, [&](auto of) {
+      using Of = decltype(of);
+      if constexpr (Of::kTables > 1)
+        if (a.shared_gap) return bring_tables<Of, Of::kTables - 1>(c);
+      return bring_tables<Of, Of::kTables>(c);
+    });
     const bool spoils = ballot(Wide::spoils(worst, a.k)) != 0;
     if (at.lane == 0) memory.is_spoiled[c & 3][bringer] = spoils;
   }
 
  private:
-  using Moves = typename Narrow::Moves;
+  using Moves = Narrow::Moves;
   static SOFTDP_DEVICE Input settled(Input x) {
     x.e = x.e > kDeadNarrow ? x.e : kRelayNothing;
     return x;
   }
-  SOFTDP_DEVICE bool is_loaded(int i) const { return i < 2 || !a.shared_gap; }
   SOFTDP_DEVICE Waiting& waiting(int i, int row) const { return memory.waiting[bringer][i][row][at.lane]; }
 
-  SOFTDP_DEVICE void start_cells(int c) const {
-    bool has_rest = false;
-#pragma unroll
-    for (int i = 0; i < kTables; i++) {
-      if (!is_loaded(i)) continue;
-#pragma unroll
-      for (int row = 0; row < BringsPart::kRows; row++) {
-        const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
-        if (sources[i].at_once(left))
-          sources[i].start(waiting(i, row), row, column, left);
-        else
-          has_rest = true;
-      }
-    }
-    if (!has_rest) return;
-#pragma unroll
-    for (int i = 0; i < kTables; i++) {
-      if (!is_loaded(i)) continue;
-#pragma unroll
-      for (int row = 0; row < BringsPart::kRows; row++) {
-        const int column = part.comes(c, row), left = part.left(row, column, at.rows, at.size.m);
-        if (!sources[i].at_once(left)) sources[i].start_some(waiting(i, row), row, column, left);
-      }
-    }
-  }
-
   // Of a score of a recurrence of one table.
+  template <class Of>
   SOFTDP_DEVICE Moves moves_of(float score) const {
     const Input c = Narrow::input(score, a.k);
-    const bool hit = Cell::ready(score, a.threshold, c, c, c).hit;
+    const bool hit = Of::template Cell<Narrow>::ready(score, a.threshold, c, c, c).hit;
     const Input one{1, hit ? kRelayNothing : 0};
     return {{c.p, hit ? settled(c).e : kRelayNothing}, one, one};
   }
+  template <class Of>
   SOFTDP_DEVICE Moves moves_of(float match, Input of_insert, Input of_delete) const {
-    const Moves moves = Cell::ready(match, a.threshold, Narrow::input(match, a.k), of_insert, of_delete);
+    const Moves moves =
+        Of::template Cell<Narrow>::ready(match, a.threshold, Narrow::input(match, a.k), of_insert, of_delete);
     return {settled(moves.match), settled(moves.insert), settled(moves.del)};
   }
 
+  // kRead: how many tables are read. Gives back the largest score, NaN where one is.
+  template <class Of, int kRead>
+  SOFTDP_DEVICE float bring_tables(int c) const {
+    const float worst = a.tables[0].type == Type::kFloat32 ? put_cells<Of, float, kRead>(c)
+                                                           : put_cells<Of, Sixteen, kRead>(c);
+    start_cells<kRead>(part, sources, c + 1, at, [&](int i, int row) -> Waiting& { return waiting(i, row); });
+    return worst;
+  }
   // Those that are none of the table keep the state. Gives back the largest score, NaN where one is. T: of
   // the scores; gaps may be wider. kRead: how many tables are read.
-  template <class T, int kRead>
+  template <class Of, class T, int kRead>
   SOFTDP_DEVICE float put_cells(int c) const {
     const uint32_t sign = uint32_t(a.negates()) << 31;
     const int first = part.place(part.comes(c, 0), 0), second = part.place(part.comes(c, 0), 1),
@@ -201,12 +187,12 @@ struct RelayInputs {
 #pragma unroll
         for (int i = 0; i < kRead; i++) worst = max_or_nan(worst, score(i, x));
         Moves moves;
-        if constexpr (kTables == 1) {
-          moves = moves_of(score(0, x));
+        if constexpr (kRead == 1) {
+          moves = moves_of<Of>(score(0, x));
         } else {
           const Input insert = Narrow::input(score(1, x), a.k);
-          moves =
-              moves_of(score(0, x), insert, kRead == 2 ? insert : Narrow::input(score(kRead - 1, x), a.k));
+          moves = moves_of<Of>(score(0, x), insert,
+                               kRead == 2 ? insert : Narrow::input(score(kRead - 1, x), a.k));
         }
         const bool inside = x < left;
         moves.match.e = inside ? moves.match.e : kRelayNothing;

@@ -5,6 +5,8 @@ and take away what the last one made; a round takes as long as the slowest of th
 on is left out, and so is what the warps cost each other. Scores are floats in matrices whose rows can be
 copied by four.
 
+One kernel sweeps all recurrences. Its ways are told apart by the products that they make of a cell.
+
 Whether CHUNK of warp.py belongs to a round is not known. It was fitted to kernels whose every chunk had three
 fences (MEMBAR) and waited for flags and copies, in the warp that makes the steps. Here that warp has one
 barrier and nothing of the rest. So the prediction leaves CHUNK out. The table says beside it what it would be
@@ -14,6 +16,7 @@ with it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from math import ceil
 from typing import NamedTuple
 
@@ -28,18 +31,24 @@ from .warp import LATENCIES, LINE, cycles
 STRIP = 64  # rows
 STEPS = 8  # shuffles of a loop that makes steps, at least
 ROLES = "steps", "brings", "takes"
+CELLS = {"steps": 32, "brings": 8, "takes": 16}  # of a lane in a chunk
 
 
 class RelayCase(NamedTuple):
     case: str
     sweep: str
-    kernel: str  # as readable() has it
+    products: dict[str, int]  # multiplications of a cell, by roles: an fma is none
+
+    @property
+    def kernel(self) -> str:  # as readable() has it
+        return f"relay_{self.sweep}_strips"
 
 
 RELAY_CASES = [
-    RelayCase(case, sweep, f"relay_{sweep}_strips<{recurrence}>")
-    for case, recurrence in (("fsd", "Fsd"), ("lcs", "Lcs"))
-    for sweep in ("forward", "backward")
+    RelayCase("fsd", "forward", {"steps": 5, "brings": 1, "takes": 3}),
+    RelayCase("fsd", "backward", {"steps": 3, "brings": 0, "takes": 3}),
+    RelayCase("lcs", "forward", {"steps": 5, "brings": 0, "takes": 2}),
+    RelayCase("lcs", "backward", {"steps": 2, "brings": 0, "takes": 1}),
 ]
 
 
@@ -51,37 +60,65 @@ class RelayPrediction(NamedTuple):
     most_us: float  # the same with what nothing explains in each chunk
 
 
+Ways = Iterator[list[Instruction]]
+
+
 class Rounds(Paths):
     """The ways through one round: scores and gradients are floats, gaps are shared, nothing is summed."""
 
     def __init__(self, function: Function):
         super().__init__(function)
         end = self._end()
-        self.heads: dict[str, int] = {}
-        sizes: dict[str, int] = {}
+        sizes: dict[str, dict[int, int]] = {}  # of the loops of each role, by their heads
         for index, one in enumerate(self.code[:end]):
             if not one.is_branch or self.function.target(index) > index:
                 continue
             head = self.function.target(index)
             body = self.code[head : index + 1]
             role = _role(body) if any(i.opcode == "BAR" for i in body) else None
-            if role and len(body) > sizes.get(role, 0):
-                self.heads[role], sizes[role] = head, len(body)
+            if role:
+                sizes.setdefault(role, {})[head] = len(body)
+        # Short ones are of warps that have nothing to take.
+        self.heads = {
+            role: [head for head, size in found.items() if size >= max(found.values()) / 2]
+            for role, found in sizes.items()
+        }
 
-    def way(self, role: str, longest: int = 6000) -> list[Instruction]:
-        """The instructions of a warp's round, from the head of its loop to the next turn."""
-        head = self.heads[role]
-        way, index = [], head
+    def way(self, role: str, products: int) -> list[Instruction]:
+        """The instructions of a warp's round, for a recurrence that makes so many products of a cell."""
+
+        def apart(way: list[Instruction]) -> tuple[int, int]:
+            made = sum(one.opcode == "FMUL" for one in way)
+            return abs(made - products * CELLS[role]), len(way)
+
+        return min((way for head in self.heads[role] for way in self._ways([], head, head)), key=apart)
+
+    def _ways(self, way: list[Instruction], index: int, head: int, longest: int = 6000) -> Ways:
+        """All ways from `index` to the next turn of the loop, after those instructions."""
         while len(way) < longest:
             one = self.code[index]
             way.append(one)
             target = self.function.target(index) if one.is_branch else index + 1
-            if one.is_branch and one.is_conditional and target != head and not self._goes(index, head):
-                target = index + 1
+            if one.is_branch and one.is_conditional and target != head:
+                if self._asks_for_recurrence(index, head):
+                    yield from self._ways([*way], index + 1, head)
+                elif not self._goes(index, head):
+                    target = index + 1
             index = target
             if index == head:
-                return way
+                yield way
+                return
         raise ValueError(f"{self.function.name}: no way back to the head of the loop over rounds")
+
+    def _asks_for_recurrence(self, index: int, head: int) -> bool:
+        """Whether both sides of the branch at `index` bring cells, or take them."""
+        if self.function.target(index) <= index:
+            return False
+        on, away = (_what(side) for side in self.sides(index, head))
+        if bool(on["conversion"]) != bool(away["conversion"]):
+            return False
+        brings = min(on["exponential"], away["exponential"]) >= CELLS["brings"]
+        return brings or min(on["wide"], away["wide"]) > 0
 
     def _goes(self, index: int, head: int) -> bool:
         """Whether a warp takes the branch at `index`."""
@@ -101,8 +138,8 @@ class Rounds(Paths):
         ):
             if on[kind] != away[kind]:
                 return (away[kind] > on[kind]) == wants_more
-        if on["exponential"] and away["exponential"]:
-            return away["exponential"] < on["exponential"]
+        if on["exponential"] != away["exponential"]:  # before the first chunk there are none
+            return away["exponential"] > on["exponential"]
         return not on and bool(away)
 
 
@@ -159,7 +196,7 @@ def predicted_relay(functions: dict[str, Function], kernels: list[Kernel]) -> li
             raise ValueError(f"{case.kernel}: no loop over rounds was found of the warp that {missing[0]}")
         taken = {}
         for role in ROLES:
-            way = rounds.way(role)
+            way = rounds.way(role, case.products[role])
             taken[role] = cycles(way) + LINE * len({one.address >> 7 for one in way})
         slowest = max(taken.values())
         times = [1e6 * of_one_pair(LONG[1], LONG[1], slowest + more) for more in (0.0, UNEXPLAINED)]
