@@ -46,7 +46,7 @@ TINY = [
 
 
 def test_the_ways_of_the_warps_of_a_tiny_pair():
-    found = Ways(function(*TINY))
+    found = Ways(function(*TINY), 1, False)
     ways_of = {role: found.way(role, chunks=3, batches=2) for role in ROLES}
     count = lambda role, name: sum(one.name.startswith(name) for one in ways_of[role])  # noqa: E731
     for role in ROLES:
@@ -57,15 +57,52 @@ def test_the_ways_of_the_warps_of_a_tiny_pair():
     assert [count(role, "STG") for role in ROLES] == [4, 4, 4, 5]
 
 
+def test_the_ways_of_tables_and_types_are_told_apart():
+    """By exponentials and stores of four cells, and by conversions."""
+
+    def load(tables, *conversions):
+        return [*conversions, *["MUFU.EX2 R1, R1"] * 4 * tables]
+
+    code = function(
+        "@P1 BRA `(.L_x_1)",
+        "@P2 BRA `(.L_x_2)",
+        *load(1),
+        "BRA `(.L_x_4)",
+        ".L_x_2:",
+        *load(1, "HADD2.F32 R1, R1"),
+        "BRA `(.L_x_4)",
+        ".L_x_1:",
+        "@P2 BRA `(.L_x_3)",
+        *load(2),
+        "BRA `(.L_x_4)",
+        ".L_x_3:",
+        *load(2, "HADD2.F32 R1, R1"),
+        ".L_x_4:",
+        "@P1 BRA `(.L_x_5)",
+        *["STG.E [R4], R1"] * 4,
+        "EXIT",
+        ".L_x_5:",
+        *["STG.E [R4], R1"] * 8,
+        "EXIT",
+    )
+    for tables in (1, 2):
+        for converts in (False, True):
+            way = Ways(code, tables, converts).way(HELPS, chunks=1, batches=1)
+            names = [one.name for one in way]
+            assert names.count("MUFU.EX2") == names.count("STG.E") == 4 * tables
+            assert ("HADD2.F32" in names) == converts
+
+
 def test_a_tiny_kernel_takes_as_long_as_its_slowest_warps():
     kernel = function(*TINY)
-    load, inputs, sweeps, gradients = tiny.of_tiny(kernel)
+    load, inputs, sweeps, gradients = tiny.of_tiny(kernel, 1, False)
     assert inputs > warp.LATENCIES["LDG"] - load
-    ways_of = Ways(kernel)
+    ways_of = Ways(kernel, 1, False)
     chunks = -(-59 // tiny.CHUNK)
     longer = warp.cycles(ways_of.way(SUFFIXES, chunks, 2)) - warp.cycles(ways_of.way(HELPS, chunks, 2))
     assert sweeps > longer > chunks * 8
-    assert tiny.of_tiny(kernel, 5)[2] < sweeps and tiny.of_tiny(kernel, 5)[3] < gradients
+    assert tiny.of_tiny(kernel, 1, False, 5)[2] < sweeps
+    assert tiny.of_tiny(kernel, 1, False, 5)[3] < gradients
 
 
 def test_value_and_gradient_of_tiny_pairs():
@@ -73,9 +110,10 @@ def test_value_and_gradient_of_tiny_pairs():
     scale = function(
         "S2R R1", "ACQBULK", ("LDG.E R2, [R4]", {"written": 0}), ("FMUL R2", {"waits": (0,)}), "EXIT"
     )
-    kernels = [Kernel(name, "sm_90", 40, 0, 0, 0) for name in case[2:]]
-    code = {case.kernel: function(*TINY), case.scale: scale}
-    (found,) = tiny.predicted_tiny(code, kernels)
+    kernels = [Kernel(name, "sm_90", 40, 0, 0, 0) for name in (case.kernel, tiny.SCALE)]
+    code = {case.kernel: function(*TINY), tiny.SCALE: scale}
+    found, *others = tiny.predicted_tiny(code, kernels)
+    assert [other.case.case for other in others] == ["fsd, two gaps", "fsd", "fsd, two gaps"]
     before, after = found.scale
     assert before < 20 and after > warp.LATENCIES["LDG"]
     clock = 1e6 / launches.H100.clock_alone

@@ -50,6 +50,15 @@ struct WindowPlaces {
   SOFTDP_DEVICE int at(int i) const { return first + kStep * i; }
 };
 
+// Calls run(float()) or run(Sixteen()).
+template <class Run>
+SOFTDP_DEVICE void with_type(Type type, Run run) {
+  if (type == Type::kFloat32)
+    run(float());
+  else
+    run(Sixteen());
+}
+
 template <class T>
 struct alignas(sizeof(T) < 4 ? 8 : 16) Four {
   T x[kFour];

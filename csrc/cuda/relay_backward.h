@@ -34,15 +34,6 @@ struct RelayBackwardMemory {
   unsigned ticket;
 };
 
-// Calls run(float()) or run(Sixteen()).
-template <class Run>
-SOFTDP_DEVICE void with_type(Type type, Run run) {
-  if (type == Type::kFloat32)
-    run(float());
-  else
-    run(Sixteen());
-}
-
 struct RelayWeights {
   const RelayBackward& a;
   const RelayStrip<RelayBackward>& at;

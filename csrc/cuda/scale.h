@@ -63,21 +63,23 @@ SOFTDP_DEVICE void scale_sums(const float* saved, float scale, int N, int M, con
 }
 
 // A block scales one plane of a pair, if it is wanted.
-template <class T>
 SOFTDP_KERNEL(kScaleThreads)
 scale_pairs(const ScaleArguments a) {
   const unsigned plane = blockIdx.x, pair = plane / unsigned(a.planes), i = plane % unsigned(a.planes);
   const Sink g = i == 0 ? a.sinks[0] : i == 1 ? a.sinks[1] : a.sinks[2];
   const int N = int(a.pairs.rows), M = int(a.pairs.columns);
   const float* const saved = a.saved + int64_t(plane) * N * M;
-  T* const out = static_cast<T*>(g.data) + int64_t(pair) * (g.every_row ? N : 1) * (g.every_column ? M : 1);
+  const int64_t first = int64_t(pair) * (g.every_row ? N : 1) * (g.every_column ? M : 1);
   wait_for_previous();
   if (!g.data) return;
   const float scale = a.grad_score[pair];
-  if (g.every_row && g.every_column)
-    scale_cells(saved, scale, N * M, out, g.type);
-  else
-    scale_sums(saved, scale, N, M, g, out);
+  with_type(g.type, [&](auto type) {
+    auto* const out = static_cast<decltype(type)*>(g.data) + first;
+    if (g.every_row && g.every_column)
+      scale_cells(saved, scale, N * M, out, g.type);
+    else
+      scale_sums(saved, scale, N, M, g, out);
+  });
 }
 
 }  // namespace softdp::cuda

@@ -95,13 +95,13 @@ SOFTDP_DEVICE void sweep_tiny(const TinyWay& way, int steps, Power edge) {
 
 // Whether a finite score of the lane's row lies below the range and was counted as -inf. Looked at only where
 // no path was left: such a pair is NaN, not -inf.
-template <class R>
+template <class Recurrence>
 SOFTDP_DEVICE bool hides_a_score(const TinyArguments& a, int pair, int row, const TinySize& size) {
-  const TinyScores<R> scores(a);
+  const TinyScores<Recurrence::kTables, Sixteen> scores(a);
   bool found = false;
   for (int column = 0; column < (row < size.n ? size.m : 0); column++)
 #pragma unroll
-    for (int i = 0; i < R::kTables; i++) {
+    for (int i = 0; i < Recurrence::kTables; i++) {
       const float x = scores.score(i, scores.bits(i, pair, row, column));
       found = found || (!(x > a.k.lowest()) && x > -float(ScalarCommon::kInfinity));
     }
@@ -109,14 +109,14 @@ SOFTDP_DEVICE bool hides_a_score(const TinyArguments& a, int pair, int row, cons
 }
 
 // The lane of a pair's last row, whose last state is `last`, says what the sums are divided by.
-template <class R>
+template <class Recurrence>
 SOFTDP_DEVICE void sum_up(const TinyArguments& a, TinyMemory& memory, int pair, int r, Power last) {
   const TinySize size = memory.size[pair];
   const bool is_last = r == size.n - 1, dead = last.e <= kTinyDead;
   unsigned spoiled = memory.spoiled[0] | memory.spoiled[1] | memory.spoiled[2] | memory.spoiled[3];
   if (ballot(is_last && dead)) {
     const unsigned without = any_bits(is_last && dead ? 1u << pair : 0u);
-    const bool hides = without >> pair & 1 && hides_a_score<R>(a, pair, r, size);
+    const bool hides = without >> pair & 1 && hides_a_score<Recurrence>(a, pair, r, size);
     spoiled |= any_bits(hides ? 1u << pair : 0u);
   }
   const bool is_spoiled = spoiled >> pair & 1;
@@ -126,7 +126,7 @@ SOFTDP_DEVICE void sum_up(const TinyArguments& a, TinyMemory& memory, int pair, 
 }
 
 // kStep 1: prefixes, row by row from the first one; -1: suffixes, from the last one.
-template <class R, int kStep>
+template <class Recurrence, int kStep>
 SOFTDP_DEVICE void sweep_pairs(const TinyArguments& a, TinyMemory& memory) {
   const TinyLayout& layout = a.layout;
   const int lane = int(threadIdx.x) % kStripRows, pair = lane >> layout.log_group,
@@ -145,14 +145,14 @@ SOFTDP_DEVICE void sweep_pairs(const TinyArguments& a, TinyMemory& memory) {
   const int d = kStep > 0 ? at : at + below + after, i = kStep > 0 ? at : at + below,
             l = kStep > 0 ? at : at + after, states = kStep > 0 ? at + below + after : at;
   const Power edge = reached(kStep > 0 && !a.anchored);
-  const TinyWay way{memory.array(0, layout) + d,
-                    memory.array(1, layout) + i,
-                    memory.array(R::kMoves - 1, layout) + l,
-                    memory.array(kStep > 0 ? R::kMoves : R::kMoves + 1, layout) + states,
+  const TinyWay way{memory.moves(0, layout) + d,
+                    memory.moves(1, layout) + i,
+                    memory.moves(layout.moves - 1, layout) + l,
+                    (kStep > 0 ? memory.alpha(layout) : memory.beta(layout)) + states,
                     r,
                     has_row ? size.m : 0};
   sweep_tiny<kStep>(way, steps, edge);
-  if (kStep > 0) sum_up<R>(a, memory, pair, r, way.states[has_row ? r + size.m - 1 : 0]);
+  if (kStep > 0) sum_up<Recurrence>(a, memory, pair, r, way.states[has_row ? r + size.m - 1 : 0]);
 }
 
 // ---- results ------------------------------------------------------------------------------------------
@@ -184,13 +184,13 @@ template <class R>
 SOFTDP_DEVICE void gradients_of(const TinyArguments& a, TinyMemory& memory, const TinyCell& cell,
                                 float (&gradient)[R::kTables]) {
   const TinyLayout& layout = a.layout;
-  const Power* const alpha = memory.array(R::kMoves, layout);
+  const Power* const alpha = memory.alpha(layout);
   const TinyTotal total = memory.total[cell.pair];
   const int at = cell.place(layout), below = at + layout.pitch;
-  const Power beta = memory.array(R::kMoves + 1, layout)[at];
+  const Power beta = memory.beta(layout)[at];
   const int32_t e = bounded(plus(beta.e, -total.z.e));
   const auto by_move = [&](int move, int before) {
-    const Power from = alpha[before], by = memory.array(move, layout)[at];
+    const Power from = alpha[before], by = memory.moves(move, layout)[at];
     return number_of(from.p * by.p * (beta.p * total.reciprocal), plus(bounded(plus(from.e, by.e)), e));
   };
   if (R::Recurrence::kEveryMove) {
@@ -230,8 +230,8 @@ SOFTDP_DEVICE void store_tiny(const TinyArguments& a, TinyMemory& memory) {
     }
 }
 
-template <class R>
-SOFTDP_KERNEL(kTinyThreads)
+template <class Recurrence>
+SOFTDP_KERNEL_BLOCKS(kTinyThreads, kTinyBlocks)
 tiny_pairs(const TinyArguments a) {
   SOFTDP_SHARED(raw);
   TinyMemory& memory = *reinterpret_cast<TinyMemory*>(raw);
@@ -239,16 +239,19 @@ tiny_pairs(const TinyArguments a) {
   const bool has_cells = a.pairs.rows > 0 && a.pairs.columns > 0;
   let_next_begin();
   if (has_cells) {
-    load_tiny<R>(a, memory);
+    with_recipe<Recurrence>(a.shared_gap, [&](auto recipe) {
+      with_type(a.tables[0].type, [&](auto type) { load_tiny<decltype(recipe), decltype(type)>(a, memory); });
+    });
     sync_block();
-    if (warp == 0) sweep_pairs<R, 1>(a, memory);
-    if (warp == 1 && a.saved) sweep_pairs<R, -1>(a, memory);
+    if (warp == 0) sweep_pairs<Recurrence, 1>(a, memory);
+    if (warp == 1 && a.saved) sweep_pairs<Recurrence, -1>(a, memory);
     sync_block();
   }
   const int pair = a.layout.threads() - 1 - thread;  // the last warp has no more rows than the others
   const int64_t of_batch = int64_t(blockIdx.x) * a.layout.pairs() + pair;
   if (pair < a.layout.pairs() && of_batch < a.pairs.count) write_score(a, memory, pair, of_batch, has_cells);
-  if (has_cells && a.saved) store_tiny<R>(a, memory);
+  if (has_cells && a.saved)
+    with_recipe<Recurrence>(a.shared_gap, [&](auto recipe) { store_tiny<decltype(recipe)>(a, memory); });
 }
 
 }  // namespace softdp::cuda

@@ -6,6 +6,9 @@ namespace softdp::cuda {
 
 constexpr int kTinyWarps = 4;  // at most
 constexpr int kTinyThreads = kTinyWarps * kStripRows;
+// For whose registers a multiprocessor is to have room: as many as have room in its shared memory, where
+// pairs are as large as can be and gaps are shared.
+constexpr int kTinyBlocks = 6;
 constexpr int kTinyCells = kStripRows * kStripRows / kTinyThreads;  // of a thread, at most
 constexpr int64_t kManyPairs = 1024;  // from which on a block's two sweeping warps do the rest, too
 constexpr int kAbreast = 4;           // cells of a thread that are computed together, without a branch
@@ -45,11 +48,11 @@ SOFTDP_DEVICE Power reached(bool is) {
   return {1.0f, is ? 0 : kNone};
 }
 
+// One kernel has both recipes of a recurrence of three tables. The sweeps know only where the arrays lie.
 // kTables: read, and gradients written. kMoves: D, and I and L, together where they are the same.
-template <class Recurrence_, class T_, bool kSharedGap>
+template <class Recurrence_, bool kSharedGap>
 struct TinyRecipe {
   using Recurrence = Recurrence_;
-  using T = T_;
   static constexpr int kTables = Recurrence::kTables - (Recurrence::kTables == 3 && kSharedGap);
   static constexpr int kMoves = kTables == 3 ? 3 : 2;
   static constexpr bool kHasGaps = Recurrence::kTables > 1;
@@ -59,16 +62,19 @@ struct TinyRecipe {
 struct TinyLayout {
   int log_group, log_width, log_warps;  // width: a power of two, no less than the columns
   int pitch;
-  explicit TinyLayout(const Pairs& pairs)
+  int places;  // of an array
+  int moves;   // arrays of them
+  TinyLayout(const Pairs& pairs, int moves)
       : log_group(log_of(pairs.rows)),
         log_width(log_of(pairs.columns)),
         log_warps(log_width < 5 && pairs.count >= kManyPairs ? 1 : 2),
-        pitch((int(pairs.columns) + 2) & -2) {}  // odd less one: rows that lanes read lie in other banks
+        pitch((int(pairs.columns) + 2) & -2),  // odd less one: rows that lanes read lie in other banks
+        places(this->pairs() * rows_of_pair() * pitch),
+        moves(moves) {}
   SOFTDP_FN int pairs() const { return kStripRows >> log_group; }
   SOFTDP_FN int rows_of_pair() const { return (1 << log_group) + 1; }
   SOFTDP_FN int threads() const { return kStripRows << log_warps; }
   SOFTDP_FN int rows_at_once() const { return threads() >> log_width; }
-  SOFTDP_FN int places() const { return pairs() * rows_of_pair() * pitch; }
   SOFTDP_FN int at(int pair, int row, int column) const {
     return (pair * rows_of_pair() + row) * pitch + column;
   }
@@ -95,12 +101,20 @@ struct TinyArguments {
   FloatFactor k;
   double unit;
   float threshold;
-  bool anchored, costs;
+  bool shared_gap, anchored, costs;
   TinyTable tables[3];
   float* score;
   float* saved;
   TinyLayout layout;
 };
+
+// Calls `run` with the recipe.
+template <class Recurrence, class Run>
+SOFTDP_DEVICE void with_recipe(bool shared_gap, Run run) {
+  if constexpr (Recurrence::kTables == 3)
+    if (shared_gap) return run(TinyRecipe<Recurrence, true>());
+  run(TinyRecipe<Recurrence, false>());
+}
 
 // Of a pair: Z, the reciprocal of its mantissa, and whether the gradient is `fill` instead of what the sums
 // say.
@@ -115,17 +129,20 @@ struct alignas(8) TinySize {
   int n, m;
 };
 
-// What the threads of a block share. The arrays lie behind it: D, I, L (or D and both gaps), alpha, beta.
+// What the threads of a block share. The arrays lie behind it: alpha, beta, D, I, L (or D and both gaps).
 struct TinyMemory {
   TinySize size[kMostTogether];
   TinyTotal total[kMostTogether];
   alignas(16) unsigned spoiled[kTinyWarps];  // pairs by bits, of a score that is NaN or too large
   Power before[kTinyPad];
   SOFTDP_DEVICE Power* array(int i, const TinyLayout& layout) {
-    return reinterpret_cast<Power*>(this + 1) + i * layout.places();
+    return reinterpret_cast<Power*>(this + 1) + i * layout.places;
   }
-  static size_t bytes(int arrays, const TinyLayout& layout) {
-    return sizeof(TinyMemory) + (size_t(arrays) * layout.places() + kTinyPad) * sizeof(Power);
+  SOFTDP_DEVICE Power* alpha(const TinyLayout& layout) { return array(0, layout); }
+  SOFTDP_DEVICE Power* beta(const TinyLayout& layout) { return array(1, layout); }
+  SOFTDP_DEVICE Power* moves(int i, const TinyLayout& layout) { return array(2 + i, layout); }
+  static size_t bytes(const TinyLayout& layout) {
+    return sizeof(TinyMemory) + (size_t(layout.moves + 2) * layout.places + kTinyPad) * sizeof(Power);
   }
 };
 // A thread's k-th cell. Threads side by side take columns side by side. Threads that would lie beyond the
@@ -200,43 +217,44 @@ template <class R>
 SOFTDP_DEVICE void make_borders(const TinyArguments& a, TinyMemory& memory, int pair, int first, int step) {
   const int N = int(a.pairs.rows), M = int(a.pairs.columns);
   const TinySize size = memory.size[pair];
-  Power* const alpha = memory.array(R::kMoves, a.layout);
+  Power* const alpha = memory.alpha(a.layout);
   for (int i = first; i <= kStripRows; i += step) {
     const int row = a.layout.at(pair, lesser(i, N), 0), column = a.layout.at(pair, 0, lesser(i, M)),
               below = a.layout.at(pair, N, 0) - a.layout.at(pair, 0, 0);
 #pragma unroll
     for (int k = 0; k < R::kMoves; k++) {
-      memory.array(k, a.layout)[row + M] = move_beyond(k, size, lesser(i, N), M);
-      memory.array(k, a.layout)[column + below] = move_beyond(k, size, N, lesser(i, M));
+      memory.moves(k, a.layout)[row + M] = move_beyond(k, size, lesser(i, N), M);
+      memory.moves(k, a.layout)[column + below] = move_beyond(k, size, N, lesser(i, M));
     }
     alpha[row] = reached(!a.anchored || row == a.layout.at(pair, 0, 0));
     alpha[column] = reached(!a.anchored || column == row);
   }
 }
 
-// The block's tables, of which a thread reads cells.
-template <class R>
+// The block's tables, of which a thread reads cells. T: of the scores, or Sixteen for both; gaps may be
+// wider.
+template <int kTables, class T>
 struct TinyScores {
   const TinyArguments& a;
-  const char* first[R::kTables];
+  const char* first[kTables];
   SOFTDP_DEVICE explicit TinyScores(const TinyArguments& a) : a(a) {
 #pragma unroll
-    for (int i = 0; i < R::kTables; i++)
+    for (int i = 0; i < kTables; i++)
       first[i] = computed_here(a.tables[i].data + int64_t(blockIdx.x) * a.layout.pairs() * a.tables[i].batch);
   }
   SOFTDP_DEVICE uint32_t bits(int i, int pair, int row, int column) const {
-    return bits_at<typename R::T>(a.tables[i], first[i], pair, row, column);
+    return bits_at<T>(a.tables[i], first[i], pair, row, column);
   }
   SOFTDP_DEVICE float score(int i, uint32_t bits) const {
-    return score_in<typename R::T>(bits, a.tables[i].type, a.costs);
+    return score_in<T>(bits, a.tables[i].type, a.costs);
   }
 };
 
 // All scores at once, as exponentials, into the arrays.
-template <class R>
+template <class R, class T>
 SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
   const TinyLayout& layout = a.layout;
-  const TinyScores<R> scores(a);
+  const TinyScores<R::kTables, T> scores(a);
   const int thread = int(threadIdx.x), together = layout.pairs(),
             log_share = layout.log_warps + layout.log_group;
   uint32_t bits[kTinyCells][R::kTables] = {};
@@ -279,7 +297,7 @@ SOFTDP_DEVICE void load_tiny(const TinyArguments& a, TinyMemory& memory) {
       for (int i = 0; i < R::kMoves; i++) {
         const Power beyond = move_beyond(i, size, cell.row, cell.column);
         if (i == 0) move[i].p = is_in ? move[i].p : beyond.p;
-        memory.array(i, layout)[cell.place(layout)] = {move[i].p, is_in ? move[i].e : beyond.e};
+        memory.moves(i, layout)[cell.place(layout)] = {move[i].p, is_in ? move[i].e : beyond.e};
       }
     }
   }

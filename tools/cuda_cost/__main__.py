@@ -25,13 +25,12 @@ from cuda_cost.listing import Function, functions, names
 from cuda_cost.predictions import CASES, RESULTS, as_json, predicted, slower, table
 from cuda_cost.relay import RELAY_CASES, predicted_relay, relay_as_json, relay_table
 from cuda_cost.resources import demangled, kernels, readable, tool
-from cuda_cost.tiny import TINY_CASES, predicted_tiny, tiny_as_json, tiny_table
+from cuda_cost.tiny import SCALE, TINY_CASES, predicted_tiny, tiny_as_json, tiny_table
 
 KEPT = RESULTS / "cuda-predicted.json"
 ARCHITECTURE = "sm_90"
 SHARE = 0.1
-KERNELS = {case.kernel for case in (*CASES, *RELAY_CASES)}
-KERNELS |= {name for case in TINY_CASES for name in case[2:]}
+KERNELS = {SCALE, *(case.kernel for case in (*CASES, *RELAY_CASES, *TINY_CASES))}
 
 
 def listed(file: str) -> dict[str, Function]:

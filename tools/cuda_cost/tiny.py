@@ -27,23 +27,26 @@ LAUNCH = 0.92e-6  # seconds of a launch, beyond its instructions
 EARLY = 0.5
 
 
+SCALE = "scale_pairs"  # as readable() has it
+
+
 class TinyCase(NamedTuple):
-    """A benchmark's case, by its two kernels as readable() has them."""
+    """A benchmark's case."""
 
     case: str
     dtype: str
-    kernel: str
-    scale: str
+    kernel: str  # as readable() has it
+    tables: int  # read, and gradients written
+
+    @property
+    def converts(self) -> bool:
+        return self.dtype != "float32"
 
 
 TINY_CASES = [
-    TinyCase(case, dtype, f"tiny_pairs<TinyRecipe<{recipe.format(kind)}> >", f"scale_pairs<{kind}>")
-    for dtype, kind in (("float32", "float"), ("bfloat16", "Sixteen"))
-    for case, recipe in (
-        ("fsd", "Fsd, {}, true"),
-        ("fsd, two gaps", "Fsd, {}, false"),
-        ("lcs", "Lcs, {}, false"),
-    )
+    TinyCase(case, dtype, f"tiny_pairs<{recurrence}>", tables)
+    for dtype in ("float32", "bfloat16")
+    for case, recurrence, tables in (("fsd", "Fsd", 2), ("fsd, two gaps", "Fsd", 3), ("lcs", "Lcs", 1))
 ]
 
 
@@ -69,16 +72,16 @@ def _parts(way: list[Instruction], ends: str) -> list[float]:
     return found
 
 
-def of_tiny(function: Function, steps: int = STEPS) -> list[float]:
+def of_tiny(function: Function, tables: int, converts: bool, steps: int = STEPS) -> list[float]:
     """Cycles of the parts of a tiny kernel, for pairs of `steps` by `steps`."""
-    ways, chunks = Ways(function), ceil((2 * steps - 1) / CHUNK)
+    ways, chunks = Ways(function, tables, converts), ceil((2 * steps - 1) / CHUNK)
     each = [_parts(ways.way(role, chunks, 2 if steps > 16 else 1), "BAR") for role in ROLES]
     return [max(times) for times in zip(*each, strict=True)]
 
 
-def of_scale(function: Function) -> list[float]:
+def of_scale(function: Function, converts: bool) -> list[float]:
     """Cycles of the scale kernel before and after it waits for the launch before."""
-    parts = _parts(Ways(function).way(HELPS, 1, 1), "ACQBULK")
+    parts = _parts(Ways(function, 1, converts).way(HELPS, 1, 1), "ACQBULK")
     return parts if len(parts) > 1 else [0.0, *parts]
 
 
@@ -86,7 +89,8 @@ def predict_tiny(
     case: TinyCase, functions: dict[str, Function], registers: int, machine: Machine = H100
 ) -> TinyPrediction:
     """Of 16 pairs of 30 steps."""
-    parts, scale = of_tiny(functions[case.kernel]), of_scale(functions[case.scale])
+    parts = of_tiny(functions[case.kernel], case.tables, case.converts)
+    scale = of_scale(functions[SCALE], case.converts)
     kernel = sum(parts) / machine.clock_alone
     plain = kernel + sum(scale) / machine.clock_alone + 2 * LAUNCH
     early = kernel + scale[1] / machine.clock_alone + (2 - EARLY) * LAUNCH
@@ -100,7 +104,7 @@ def predicted_tiny(functions: dict[str, Function], kernels: list[Kernel]) -> lis
     return [
         predict_tiny(case, functions, registers[case.kernel])
         for case in TINY_CASES
-        if case.kernel in functions and case.scale in functions
+        if case.kernel in functions and SCALE in functions
     ]
 
 

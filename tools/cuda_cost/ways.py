@@ -1,24 +1,29 @@
 """The ways of tiny pairs' warps through csrc/cuda/tiny.h and scale.h, from the first instruction to the last.
 
 One warp sweeps prefixes, another one suffixes, and two only help before and after. Lengths are not given,
-scores are no costs, and the gradient is wanted.
+scores are no costs, and the gradient is wanted. One kernel takes all recurrences, and scores of all types:
+its ways are told apart by what they do for each table.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from .listing import Function, Instruction
 from .paths import Paths
 
 PREFIXES, SUFFIXES, HELPS, SCORES = "prefixes", "suffixes", "helps", "scores"
 ROLES = PREFIXES, SUFFIXES, HELPS, SCORES
+CELLS = 4  # of a thread in a batch: kAbreast of csrc/cuda/tiny_inputs.h
 STEPS = 8  # shuffles of a loop that makes steps, at least
 
 
 class Ways(Paths):
-    """The ways through a whole kernel."""
+    """The ways through a whole kernel. tables: read; converts: their numbers have 16 bits."""
 
-    def __init__(self, function: Function):
+    def __init__(self, function: Function, tables: int, converts: bool):
         super().__init__(function)
+        self.tables, self.converts = tables, converts
         self.loops = {}  # a loop that makes steps, by the index of its last instruction: how many came before
         for index, one in enumerate(self.code):
             if one.is_branch and self.function.target(index) <= index:
@@ -28,25 +33,46 @@ class Ways(Paths):
 
     def way(self, role: str, chunks: int, batches: int) -> list[Instruction]:
         """All instructions of a warp. chunks: of 16 steps; batches: of cells whose gradients are stored."""
-        way: list[Instruction] = []
-        index, turns = 0, dict[int, int]()
-        while len(way) < 100_000:
-            one = self.code[index]
-            way.append(one)
-            if one.opcode == "EXIT" and not one.guard:
-                return way
-            if not one.is_branch:
-                index += 1
-                continue
-            target = self.function.target(index)
-            if not one.is_conditional:
+        numbers = self.tables * CELLS * batches
+
+        def apart(way: list[Instruction]) -> tuple[int, bool, int]:
+            away = abs(_exponentials(way) - numbers) + abs(_gradients(way) - numbers)
+            return away, _conversions(way) != self.converts, len(way)
+
+        return min(self._ways(role, chunks, batches), key=apart)
+
+    def _ways(self, role: str, chunks: int, batches: int) -> Iterator[list[Instruction]]:
+        """The ways of all recurrences and types."""
+        begun: list[tuple[list[Instruction], int, dict[int, int]]] = [([], 0, {})]
+        while begun:
+            way, index, turns = begun.pop()
+            while len(way) < 100_000:
+                one = self.code[index]
+                way.append(one)
+                if one.opcode == "EXIT" and not one.guard:
+                    yield way
+                    break
+                target = self.function.target(index) if one.is_branch else index + 1
+                if one.is_branch and one.is_conditional:
+                    if target <= index:
+                        turns[index] = turns.get(index, 0) + 1
+                        goes = turns[index] < self._turns(index, chunks, batches)
+                    elif self._asks_for_kind(index):
+                        begun.append(([*way], target, {**turns}))
+                        goes = False
+                    else:
+                        goes = self._goes(role, index)
+                    target = target if goes else index + 1
                 index = target
-            elif target <= index:
-                turns[index] = turns.get(index, 0) + 1
-                index = target if turns[index] < self._turns(index, chunks, batches) else index + 1
             else:
-                index = target if self._goes(role, index) else index + 1
-        raise ValueError(f"{self.function.name}: no way to its end")
+                raise ValueError(f"{self.function.name}: no way to its end")
+
+    def _asks_for_kind(self, index: int) -> bool:
+        """Whether both sides of the branch at `index` load the scores, or store the gradients."""
+        on, away = self.sides(index, 0)
+        if _shuffles(on) != _shuffles(away):
+            return False
+        return any(min(count(on), count(away)) >= CELLS for count in (_exponentials, _gradients))
 
     def _turns(self, index: int, chunks: int, batches: int) -> int:
         """How often a loop is made."""
@@ -94,8 +120,20 @@ def _scores(side: list[Instruction]) -> bool:
     return any(one.name.startswith("MUFU.LG2") for one in side)
 
 
+def _exponentials(side: list[Instruction]) -> int:
+    return sum(one.name.startswith("MUFU.EX2") for one in side)
+
+
+def _gradients(side: list[Instruction]) -> int:
+    return sum(one.opcode == "STG" for one in side)
+
+
+def _conversions(side: list[Instruction]) -> bool:
+    return any(one.opcode in ("HADD2", "F2FP") for one in side)
+
+
 def _stores(side: list[Instruction]) -> bool:
-    return sum(one.opcode == "STG" for one in side) > 1
+    return _gradients(side) > 1
 
 
 def _loads(side: list[Instruction]) -> bool:
