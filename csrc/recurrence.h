@@ -51,7 +51,8 @@
 //   kEveryMove         whether every move adds the match score, whose gradient is A(i,j) then
 //   kChargesBoundary   whether S has sums of gaps on the boundary
 //   kTakesCosts        whether its tables may hold costs
-//   Packing            how a cell's weights are kept for the backward sweep
+//   Packing            how a cell's weights are kept for the backward sweep. Recurrences of one packing have
+//                      the same kTables: on a GPU they share the kernels that begin with weights
 //   Cell<Max>          ready() makes a Ready of a cell's scores, before its neighbours' states are known;
 //                      cell() makes the state and the weights of that, or where there are three moves their
 //                      Terms

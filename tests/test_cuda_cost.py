@@ -139,6 +139,18 @@ def test_the_usual_way(body, taken, left):
     assert found[-1].startswith("BRA") and found.count("LDGDEPBAR") == 1
 
 
+def test_the_way_that_stores_numbers_of_a_type():
+    body = [
+        "@P1 BRA `(.L_x_1)", *["STG.E.64 [R1]"] * 4, "BRA `(.L_x_2)",
+        ".L_x_1:", *["STG.E.128 [R1]"] * 4, ".L_x_2:", "LDS R1",
+    ]  # fmt: skip
+    paths = Paths(loop(*body))
+    for bits, other in ((64, 128), (128, 64)):
+        found = [one.name for one in paths.usual(paths.chunk_loop(), 1, bits)]
+        assert found.count(f"STG.E.{bits}") == 4 and f"STG.E.{other}" not in found
+    assert {case.bits for case in CASES if case.dtype == "float32"} == {128}
+
+
 def test_code_for_lanes_that_are_apart_is_no_loop():
     code = function(
         "NOP", ".L_x_3:", "NOP", ".L_x_0:", "LDGDEPBAR", "BRA.DIV UR4, `(.L_x_1)", ".L_x_2:",

@@ -1,27 +1,28 @@
-// The backward sweep of pairs of any size, and the sums of gaps' gradients over rows.
+// The backward sweep of pairs of any size.
 #pragma once
 #include "backward_steps.h"
 #include "bands.h"
 
 namespace softdp::cuda {
 
-template <class T_, class Recurrence_>
+// The sinks' numbers have one of the types that V is the arithmetic of.
+template <class V_, class Packing>
 struct BackwardArguments {
-  using T = T_;
-  using V = typename ValueOf<T>::Type;
+  using V = V_;
   using Edge = V;
-  using Recurrence = Recurrence_;
-  using Keeps = Kept<typename Recurrence::Packing, V, false>;
+  using Keeps = Kept<Packing, V, false>;
   static constexpr int kPlanes = Keeps::kNumbers;
-  static constexpr int kSinks = Recurrence::kTables;
+  static constexpr int kSinks = tables_with<Packing>();
+  Recurrence recurrence;
   Pairs pairs;
   const V* grad_score;
   const V* saved;
   Sink sinks[3];
+  bool is_stored[3];  // cell by cell
   bool shared_gap, visits;
   const V* verdicts;
-  BoundaryGradient<V> boundary;
-  int arrays;  // of weights and, where they are wanted cell by cell, of the gaps' gradients
+  BoundaryGradient<V> boundary;  // by_left: of recurrences that charge the boundary; else null
+  int arrays;                    // of weights and, where they are wanted cell by cell, of the gaps' gradients
   BandSize band;
   Chain<V> chain;
   V* partial[2];  // of the gaps that are summed over rows: (B, strips, M) or (B, strips)
@@ -55,11 +56,6 @@ SOFTDP_DEVICE V verdict_of(const V* saved, V grad_score, const Extent& size, int
 SOFTDP_DEVICE Sum sum_of(const Sink& sink) {
   return !sink.data ? Sum::kNone : sink.every_column ? Sum::kArray : Sum::kRow;
 }
-// The sum of a gap's gradients over a row of the batch.
-template <class T, class V>
-SOFTDP_DEVICE void put_row_sum(const Sink& sink, int64_t row, V sum) {
-  static_cast<T*>(sink.data)[row] = value_to<T>(sum, sink.type);
-}
 // The gaps' gradients over a strip's rows: a number a row, or the strip's sum.
 template <class A>
 SOFTDP_DEVICE void store_row_sum(const A& a, int i, double sum, int64_t pair, int n, int row0, int rows,
@@ -67,7 +63,7 @@ SOFTDP_DEVICE void store_row_sum(const A& a, int i, double sum, int64_t pair, in
   using V = typename A::V;
   const Sink& sink = a.sinks[i];
   if (sink.every_row) {
-    if (lane < rows) put_row_sum<typename A::T>(sink, pair * a.pairs.rows + (n - 1 - row0 - lane), V(sum));
+    if (lane < rows) put_number(sink.data, sink.type, pair * a.pairs.rows + (n - 1 - row0 - lane), sum);
     return;
   }
   if (lane >= rows) sum = 0;
@@ -81,12 +77,11 @@ template <class A, class Strip>
 SOFTDP_DEVICE void end_strip(const A& a, const Strip& at, const Adjoints<typename A::V>& from,
                              double insert_row, double del_row) {
   const int n = at.size.n, row0 = at.row0, rows = at.rows, lane = at.lane;
-  if constexpr (A::Recurrence::kChargesBoundary)
-    if (lane < rows) {
-      const int64_t row = at.pair * a.pairs.rows + (n - 1 - row0 - lane);
-      a.boundary.by_left[row] = from.to_left;
-      a.boundary.by_left_diagonal[row] = from.to_diagonal;
-    }
+  if (a.boundary.by_left && lane < rows) {
+    const int64_t row = at.pair * a.pairs.rows + (n - 1 - row0 - lane);
+    a.boundary.by_left[row] = from.to_left;
+    a.boundary.by_left_diagonal[row] = from.to_diagonal;
+  }
 #pragma unroll
   for (int i = 1; i < A::kSinks; i++)
     if (sum_of(a.sinks[i]) == Sum::kRow)
@@ -102,11 +97,10 @@ SOFTDP_DEVICE V verdict_of_pair(const A& a, int64_t pair, V seed, const Extent& 
   return verdict_of<Keeps>(saved, seed, size, a.pairs.columns);
 }
 
-template <class T, class Recurrence>
-SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (sizeof(typename ValueOf<T>::Type) == 4 ? 5 : 2))
-backward_bands(const BackwardArguments<T, Recurrence> a) {
-  using Arguments = BackwardArguments<T, Recurrence>;
-  using V = typename Arguments::V;
+template <class V, class Packing>
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (sizeof(V) == 4 ? 5 : 2))
+backward_bands(const BackwardArguments<V, Packing> a) {
+  using Arguments = BackwardArguments<V, Packing>;
   using Keeps = typename Arguments::Keeps;
   constexpr int kPlanes = Arguments::kPlanes, kSinks = Arguments::kSinks;
   SOFTDP_SHARED(raw);
@@ -117,8 +111,10 @@ backward_bands(const BackwardArguments<T, Recurrence> a) {
   const V seed = a.grad_score ? a.grad_score[pair] : V(1),
           verdict = verdict_of_pair<Keeps>(a, pair, seed, at.size);
   const bool swept = verdict >= 0;
-  fill_gradients<T>(a.sinks, a.pairs, a.band, at.band, pair, at.size, swept || verdict < 0 ? 0.0f : NAN,
-                    swept);
+  with_numbers<V>(a.sinks[0].type, [&](auto number) {
+    fill_gradients<decltype(number)>(a.sinks, a.pairs, a.band, at.band, pair, at.size,
+                                     swept || verdict < 0 ? 0.0f : NAN, swept);
+  });
   if (!swept || !at.is_at_work()) return;
 
   V* array[3];
@@ -151,24 +147,23 @@ backward_bands(const BackwardArguments<T, Recurrence> a) {
     for (int plane = 0; plane < kPlanes; plane++) loaders[plane].start(part, rows, m, c, array[plane]);
   };
   const auto leave = [&](int c) {
+    with_numbers<V>(a.sinks[0].type, [&](auto number) {
+      using T = decltype(number);
 #pragma unroll
-    for (int i = 0; i < kSinks; i++) {
-      const Sink& sink = a.sinks[i];
-      if (!sink.data || !sink.every_row || !sink.every_column) continue;
-      T* const first = static_cast<T*>(sink.data) + pair * N * M + corner;
-      BlockStorer<T, V, -1>({first, -M, -1}, part).store(part, rows, m, c, array[i], sink.type);
-    }
+      for (int i = 0; i < kSinks; i++) {
+        if (!a.is_stored[i]) continue;
+        const Sink& sink = a.sinks[i];
+        T* const first = static_cast<T*>(sink.data) + pair * N * M + corner;
+        BlockStorer<T, V, -1>({first, -M, -1}, part).store(part, rows, m, c, array[i], sink.type);
+      }
+    });
     carry_over<-1, kSinks>(array, a.arrays, c, lane);
   };
   Adjoints<V> from;
   const auto steps = [&](int c, bool full, const V* above, const Given<V>& below) {
     const WindowPlaces<-1> places(lane, c);
-    if (full)
-      backward_chunk<false, Recurrence, Keeps>(array, places, from, gaps, where, c * kChunk, above, below,
-                                               rows - 1);
-    else
-      backward_chunk<true, Recurrence, Keeps>(array, places, from, gaps, where, c * kChunk, above, below,
-                                              rows - 1);
+    backward_chunk_of<Packing, Keeps>(a.recurrence, full, array, places, from, gaps, where, c * kChunk, above,
+                                      below, rows - 1);
 #pragma unroll
     for (int i = 1; i < kSinks; i++)
       if (sums[i].sums) sums[i].add(array[i], places, lane, c, rows, m);
@@ -181,46 +176,6 @@ backward_bands(const BackwardArguments<T, Recurrence> a) {
       [&](int c) { sweep_edges(at, c, row0 == 0 ? seed : V(0), in, out, steps); });
   at.find();
   if (at.rows > 0) end_strip(a, at, from, insert_row, del_row);
-}
-
-// ---- what is summed over rows: the strips' sums together, in their order --------------------------------
-
-template <class T>
-struct ReduceArguments {
-  using V = typename ValueOf<T>::Type;
-  using Keeps = Kept<TwoWeights, V, false>;  // of every recurrence that has gaps
-  Pairs pairs;
-  const V* grad_score;
-  const V* saved;
-  const V* partial;
-  Sink sink;        // (B, columns)
-  int64_t columns;  // M, or 1
-};
-
-constexpr int kReduceThreads = 128;
-
-template <class T>
-SOFTDP_KERNEL(kReduceThreads)
-reduce_strips(const ReduceArguments<T> a) {
-  using V = typename ValueOf<T>::Type;
-  const int64_t N = a.pairs.rows, M = a.pairs.columns;
-  const int64_t at = int64_t(blockIdx.x) * kReduceThreads + threadIdx.x;
-  if (at >= a.pairs.count * a.columns) return;
-  const int64_t pair = at / a.columns, column = at % a.columns;
-  const Extent size = extent_of(a.pairs, pair);
-  const int n = size.n, m = size.m;
-  using Keeps = typename ReduceArguments<T>::Keeps;
-  const V verdict = verdict_of<Keeps>(a.saved + pair * Keeps::kNumbers * N * M, a.grad_score[pair], size, M);
-  double sum = 0;
-  if (a.columns == 1 || column < m) {
-    if (verdict != verdict) sum = NAN;
-    // Strips go from the table's end, and so do their columns.
-    const int64_t mirrored = a.columns == 1 ? 0 : m - 1 - column;
-    if (verdict >= 0)
-      for (int64_t strip = 0; strip < strips_of(n); strip++)
-        sum += double(a.partial[(pair * strips_of(N) + strip) * a.columns + mirrored]);
-  }
-  static_cast<T*>(a.sink.data)[at] = value_to<T>(V(sum), a.sink.type);
 }
 
 }  // namespace softdp::cuda

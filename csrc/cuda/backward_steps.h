@@ -4,6 +4,36 @@
 
 namespace softdp::cuda {
 
+// ---- recurrences of one packing --------------------------------------------------------------------------
+//
+// Recurrences that keep their weights alike differ, from the weights on, in the equations of a cell and in
+// whether the boundary is charged. So a kernel that begins with weights is compiled for a packing, and a
+// launch says which recurrence it sweeps. A kernel looks at that once a chunk, not once a cell.
+
+// The tables that each of them has.
+template <class Packing>
+constexpr int tables_with() {
+#define SOFTDP_CASE(Name) \
+  if (std::is_same_v<Name::Packing, Packing>) return Name::kTables;
+  SOFTDP_RECURRENCES(SOFTDP_CASE)
+#undef SOFTDP_CASE
+  return 0;
+}
+// Calls run(Of()) with the recurrence `which`, one of them.
+template <class Packing, class Run>
+SOFTDP_DEVICE void with_recurrence_of(Recurrence which, Run run) {
+#define SOFTDP_CASE(Name)                                                                                    \
+  if constexpr (std::is_same_v<Name::Packing, Packing>) {                                                    \
+    static_assert(Name::kTables == tables_with<Packing>(), "recurrences of a packing have the same tables"); \
+    if (which == Name::kId) return run(Name());                                                              \
+  }
+  SOFTDP_RECURRENCES(SOFTDP_CASE)
+#undef SOFTDP_CASE
+  __builtin_unreachable();
+}
+
+// ---- the steps -------------------------------------------------------------------------------------------
+
 // A lane's adjoints on their way: to the cell on its left, to the one on its upper left, and both that the
 // row above is to receive.
 template <class V>
@@ -80,6 +110,19 @@ SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Ad
     now = next;
     edge = next_edge;
   }
+}
+// The same of the recurrence that a launch sweeps. full: all lanes are inside their columns.
+template <class Packing, class Keeps, class V, class Places, class Below>
+SOFTDP_DEVICE void backward_chunk_of(Recurrence which, bool full, V* const (&array)[3], const Places& places,
+                                     Adjoints<V>& from, GapSums<V>& gaps, const Lane& lane, int t0,
+                                     const V* above, const Below& below, int bottom) {
+  with_recurrence_of<Packing>(which, [&](auto recurrence) {
+    using Of = decltype(recurrence);
+    if (full)
+      backward_chunk<false, Of, Keeps>(array, places, from, gaps, lane, t0, above, below, bottom);
+    else
+      backward_chunk<true, Of, Keeps>(array, places, from, gaps, lane, t0, above, below, bottom);
+  });
 }
 
 }  // namespace softdp::cuda

@@ -50,15 +50,6 @@ struct WindowPlaces {
   SOFTDP_DEVICE int at(int i) const { return first + kStep * i; }
 };
 
-// Calls run(float()) or run(Sixteen()).
-template <class Run>
-SOFTDP_DEVICE void with_type(Type type, Run run) {
-  if (type == Type::kFloat32)
-    run(float());
-  else
-    run(Sixteen());
-}
-
 template <class T>
 struct alignas(sizeof(T) < 4 ? 8 : 16) Four {
   T x[kFour];
@@ -95,11 +86,32 @@ SOFTDP_DEVICE T value_to(V x, Type type) {
   else
     return T(x);
 }
-// A number of a table, whatever its type.
+// Calls run(T()) with what numbers of a type are in memory, where the arithmetic is V.
+template <class V, class Run>
+SOFTDP_DEVICE void with_numbers(Type type, Run run) {
+  if constexpr (std::is_same_v<V, double>)
+    run(double());
+  else if (type == Type::kFloat32)
+    run(float());
+  else
+    run(Sixteen());
+}
+// A number of any type, and back.
+SOFTDP_DEVICE double number_at(const void* data, Type type, int64_t at) {
+  if (type == Type::kFloat64) return static_cast<const double*>(data)[at];
+  if (type == Type::kFloat32) return double(static_cast<const float*>(data)[at]);
+  return double(value_from<float>(static_cast<const Sixteen*>(data)[at], type));
+}
 SOFTDP_DEVICE double number_at(const Table& table, int64_t at) {
-  if (table.type == Type::kFloat64) return static_cast<const double*>(table.data)[at];
-  if (table.type == Type::kFloat32) return double(static_cast<const float*>(table.data)[at]);
-  return double(value_from<float>(static_cast<const Sixteen*>(table.data)[at], table.type));
+  return number_at(table.data, table.type, at);
+}
+SOFTDP_DEVICE void put_number(void* data, Type type, int64_t at, double x) {
+  if (type == Type::kFloat64)
+    static_cast<double*>(data)[at] = x;
+  else if (type == Type::kFloat32)
+    static_cast<float*>(data)[at] = float(x);
+  else
+    static_cast<Sixteen*>(data)[at] = value_to<Sixteen>(float(x), type);
 }
 
 // A table's rows from `row` on.

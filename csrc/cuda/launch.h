@@ -217,7 +217,7 @@ Error launch_bands(void (*kernel)(Arguments), int arrays, const Arguments& a, St
 
 template <class Recurrence, class T>
 Error sweep_forward(const Forward& problem, Stream stream);
-template <class Recurrence, class T>
+template <class Recurrence, class V>
 Error sweep_backward(const Backward& problem, Stream stream);
 template <class Recurrence>
 Error relay_forward(const Forward& problem, Stream stream);

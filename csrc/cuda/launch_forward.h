@@ -58,21 +58,21 @@ Error launch_gaps(const Forward& p, Stream stream) {
 template <class Recurrence, class T, bool kSoft>
 Error launch_charged(Forward p, Stream stream) {
   using V = typename ValueOf<T>::Type;
-  using Space = ForwardSpace<Recurrence, V, kSoft>;
-  const Space space(p);
+  const ForwardSpace<Recurrence, V, kSoft> space(p);
   const double k = p.gamma > 0 ? kLog2e / p.gamma : 0;
-  const GapArguments<typename Space::State, V> gaps{p.pairs,
-                                                    {p.tables[1], p.tables[2]},
-                                                    {p.one_for_all.insert, p.one_for_all.del},
-                                                    1 / Maxima<V, kSoft>::unit(k),
-                                                    {space.edges[kLeft], space.edges[kAbove]},
-                                                    nullptr,
-                                                    static_cast<V*>(p.score),
-                                                    V(NAN),
-                                                    V(-ScalarCommon::kInfinity)};
+  const Type type = arithmetic(p.tables[0].type);
   const Error error =
-      launch(sum_gaps<typename Space::State, V>, (2 * p.pairs.count + kBoundaryWarps - 1) / kBoundaryWarps,
-             kBoundaryWarps * kStripRows, 0, stream, gaps);
+      launch_boundary({p.pairs,
+                       {p.tables[1], p.tables[2]},
+                       {p.one_for_all.insert, p.one_for_all.del},
+                       1 / Maxima<V, kSoft>::unit(k),
+                       {kSoft, kSoft ? type : Type::kFloat64, {space.edges[kLeft], space.edges[kAbove]}},
+                       type,
+                       nullptr,
+                       p.score,
+                       NAN,
+                       -ScalarCommon::kInfinity},
+                      stream);
   if (error != cudaSuccess) return error;
   p.boundary.left = space.edges[kLeft];
   p.boundary.above = space.edges[kAbove];

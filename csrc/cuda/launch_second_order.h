@@ -1,7 +1,6 @@
 // Which kernels sweep the second order. Included by the .cu files that compile these kernels.
 #pragma once
 #include "launch.h"
-#include "launch_backward.h"
 #include "second_order.h"
 
 namespace softdp::cuda {
@@ -22,18 +21,18 @@ Error sweep_tangents(const TangentSweep& p, Stream stream) {
   if constexpr (Recurrence::kChargesBoundary) {
     arguments.boundary.left = space.edges[kLeft];
     arguments.boundary.above = space.edges[kAbove];
-    const GapArguments<V, V> gaps{p.pairs,
-                                  {p.directions[1], p.directions[2]},
-                                  {p.one_for_all.insert, p.one_for_all.del},
-                                  0,
-                                  {space.edges[kLeft], space.edges[kAbove]},
-                                  static_cast<const V*>(p.score),
-                                  arguments.tangent,
-                                  0,
-                                  0};
     if (error == cudaSuccess)
-      error = launch(sum_gaps<V, V>, (2 * p.pairs.count + kBoundaryWarps - 1) / kBoundaryWarps,
-                     kBoundaryWarps * kStripRows, 0, stream, gaps);
+      error = launch_boundary({p.pairs,
+                               {p.directions[1], p.directions[2]},
+                               {p.one_for_all.insert, p.one_for_all.del},
+                               0,
+                               {false, p.type, {space.edges[kLeft], space.edges[kAbove]}},
+                               p.type,
+                               p.score,
+                               p.tangent,
+                               0,
+                               0},
+                              stream);
   }
   if (error != cudaSuccess) return error;
   return launch_bands(tangent_bands<V, Recurrence>, space.kArrays, arguments, stream);
@@ -55,19 +54,17 @@ Error sweep_products(const ProductSweep& p, Stream stream) {
   arguments.band = space.band;
   arguments.chain = space.chain;
   const Error error = launch_bands(product_bands<V, Recurrence>, space.kArrays, arguments, stream);
-  if constexpr (Recurrence::kChargesBoundary)
-    if (error == cudaSuccess)
-      return launch_charge(
-          ChargeArguments<V, Dual<V>>{p.pairs,
-                                      nullptr,
-                                      arguments.saved,
-                                      space.boundary.by_left,
-                                      space.boundary.by_left_diagonal,
-                                      space.by_above,
-                                      {arguments.products[1], arguments.products[p.shared_gap ? 1 : 2]},
-                                      {},
-                                      {}},
-          stream);
+  if (Recurrence::kChargesBoundary && error == cudaSuccess)
+    return launch_charge({{p.pairs, p.saved, p.type, true},
+                          nullptr,
+                          space.boundary.by_left,
+                          space.boundary.by_left_diagonal,
+                          space.by_above,
+                          2,
+                          {arguments.products[1], arguments.products[p.shared_gap ? 1 : 2]},
+                          {},
+                          {}},
+                         stream);
   return error;
 }
 

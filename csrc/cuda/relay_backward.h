@@ -179,7 +179,7 @@ struct RelayGradients {
   }
   SOFTDP_DEVICE void take(int c) {
     with_recurrence(a.recurrence, [&](auto of) {
-      with_type(a.sinks[0].type, [&](auto type) { take_as<decltype(of), decltype(type)>(c); });
+      with_numbers<float>(a.sinks[0].type, [&](auto type) { take_as<decltype(of), decltype(type)>(c); });
     });
   }
 
@@ -195,9 +195,7 @@ struct RelayGradients {
         sum += shuffle_xor(sum, 8), sum += shuffle_xor(sum, 16);  // the lanes that have the row's columns
         all += sum;
         if (a.sinks[i].every_row && at.lane < 8 && part.row_of(row) < at.rows)
-          with_type(a.sinks[i].type, [&](auto type) {
-            put_row_sum<decltype(type)>(a.sinks[i], first_row - part.row_of(row), float(sum));
-          });
+          put_number(a.sinks[i].data, a.sinks[i].type, first_row - part.row_of(row), sum);
       }
       for (int other = 4; other > 0; other /= 2) all += shuffle_xor(all, other);
       if (at.lane == 0) memory.sums[i - 1][part.row & 1] = all;
@@ -297,7 +295,7 @@ relay_backward_strips(const RelayBackward a) {
   const bool swept = verdict >= 0;
   if (at.warp < kRelayBand.warps) {
     const float value = swept || verdict < 0 ? 0 : NAN;
-    with_type(a.sinks[0].type, [&](auto type) {
+    with_numbers<float>(a.sinks[0].type, [&](auto type) {
       fill_gradients<decltype(type)>(a.sinks, a.pairs, kRelayBand, at.strip, at.pair, at.size, value, swept);
     });
   }

@@ -73,7 +73,7 @@ scale_pairs(const ScaleArguments a) {
   wait_for_previous();
   if (!g.data) return;
   const float scale = a.grad_score[pair];
-  with_type(g.type, [&](auto type) {
+  with_numbers<float>(g.type, [&](auto type) {
     auto* const out = static_cast<decltype(type)*>(g.data) + first;
     if (g.every_row && g.every_column)
       scale_cells(saved, scale, N * M, out, g.type);

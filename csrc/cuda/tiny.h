@@ -240,7 +240,8 @@ tiny_pairs(const TinyArguments a) {
   let_next_begin();
   if (has_cells) {
     with_recipe<Recurrence>(a.shared_gap, [&](auto recipe) {
-      with_type(a.tables[0].type, [&](auto type) { load_tiny<decltype(recipe), decltype(type)>(a, memory); });
+      with_numbers<float>(a.tables[0].type,
+                          [&](auto type) { load_tiny<decltype(recipe), decltype(type)>(a, memory); });
     });
     sync_block();
     if (warp == 0) sweep_pairs<Recurrence, 1>(a, memory);

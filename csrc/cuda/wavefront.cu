@@ -18,7 +18,7 @@ auto with_both(Recurrence recurrence, Type type, Run run) {
     }
   });
 }
-// The second order is computed in float64 or float32.
+// run(Recurrence(), V())
 template <class Run>
 auto with_value(Recurrence recurrence, Type type, Run run) {
   return with_recurrence(
@@ -62,8 +62,8 @@ Error forward(const Forward& p, Stream stream) {
 Error backward(const Backward& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;
   if (is_tiny(p)) return scale_tiny_pairs(p, stream);
-  return with_both(p.recurrence, p.sinks[0].type, [&](auto of, auto type) {
-    return sweep_backward<decltype(of), decltype(type)>(p, stream);
+  return with_value(p.recurrence, p.sinks[0].type, [&](auto of, auto value) {
+    return sweep_backward<decltype(of), decltype(value)>(p, stream);
   });
 }
 Error sweep_tangents(const TangentSweep& p, Stream stream) {

@@ -2,7 +2,8 @@
 
 What the scores are decides which way a branch goes. The rules say what is usual: copies are wide, all lanes
 are inside the table, edges come from the warp above through shared memory, nobody has to wait, exponents keep
-their base, scores are no costs, and nothing is summed by column.
+their base, scores are no costs, and nothing is summed by column. Where a kernel sweeps several recurrences,
+the way is that of the one whose steps take the least code.
 """
 
 from __future__ import annotations
@@ -65,8 +66,13 @@ class Paths:
         pick = lambda indices: [self.code[k] for k in sorted(indices)]  # noqa: E731
         return pick(on - away), pick(away - on)
 
-    def usual(self, head: int, stores: int, longest: int = 6000) -> list[Instruction]:
-        """The instructions of one chunk, from the head of the loop to its next turn, with so many stores."""
+    def usual(self, head: int, stores: int, bits: int = 128, longest: int = 6000) -> list[Instruction]:
+        """The instructions of one chunk, from the head of the loop to its next turn.
+
+        stores: how many tables it writes. bits: of a store of four numbers, where a kernel writes numbers of
+        several types.
+        """
+        self.wanted = f".{bits}"
         self.looped = self._inside_loops(head)
         way, index = [], head
         while len(way) < longest:
@@ -100,6 +106,8 @@ class Paths:
             return self._steps(away)
         if self._steps(on) and self._steps(away):
             return len(away) < len(on)
+        if _stores(on) and _stores(away) and self._stores_wanted(on) != self._stores_wanted(away):
+            return self._stores_wanted(away)
         if has_stored and _stores(on) != _stores(away) and min(_stores(on), _stores(away)) == 0:
             return _stores(on) > 0
         if (_narrow(on) or _wide(on)) and (_narrow(away) or _wide(away)) and _narrow(on) != _narrow(away):
@@ -114,6 +122,10 @@ class Paths:
     def _steps(self, side: list[Instruction]) -> bool:
         """It makes the steps of a chunk, in no loop."""
         return _shuffles([one for one in side if one.address not in self.looped]) >= 8
+
+    def _stores_wanted(self, side: list[Instruction]) -> bool:
+        """It stores numbers of the type that is asked for."""
+        return any(one.opcode == "STG" and self.wanted in one.name for one in side)
 
     def _sums_columns(self, side: list[Instruction]) -> bool:
         """It makes a few steps in a loop."""
