@@ -8,7 +8,8 @@ namespace softdp::cuda {
 template <class Recurrence, class V>
 Error sweep_tangents(const TangentSweep& p, Stream stream) {
   const TangentSpace<Recurrence, V> space(p);
-  TangentArguments<V, Recurrence> arguments{};
+  TangentArguments<V, typename Recurrence::Packing> arguments{};
+  arguments.recurrence = p.recurrence;
   arguments.pairs = p.pairs;
   arguments.curvature = V(p.gamma > 0 ? (p.costs ? -1 : 1) / p.gamma : 0);
   arguments.saved = static_cast<const V*>(p.saved);
@@ -35,13 +36,14 @@ Error sweep_tangents(const TangentSweep& p, Stream stream) {
                               stream);
   }
   if (error != cudaSuccess) return error;
-  return launch_bands(tangent_bands<V, Recurrence>, space.kArrays, arguments, stream);
+  return launch_bands(tangent_bands<V, typename Recurrence::Packing>, space.kArrays, arguments, stream);
 }
 
 template <class Recurrence, class V>
 Error sweep_products(const ProductSweep& p, Stream stream) {
   const ProductSpace<Recurrence, V> space(p);
-  ProductArguments<V, Recurrence> arguments{};
+  ProductArguments<V, typename Recurrence::Packing> arguments{};
+  arguments.recurrence = p.recurrence;
   arguments.pairs = p.pairs;
   arguments.grad_score = static_cast<const V*>(p.grad_score);
   arguments.saved = static_cast<const V*>(p.saved);
@@ -53,7 +55,8 @@ Error sweep_products(const ProductSweep& p, Stream stream) {
   arguments.shared_gap = p.shared_gap;
   arguments.band = space.band;
   arguments.chain = space.chain;
-  const Error error = launch_bands(product_bands<V, Recurrence>, space.kArrays, arguments, stream);
+  const Error error =
+      launch_bands(product_bands<V, typename Recurrence::Packing>, space.kArrays, arguments, stream);
   if (Recurrence::kChargesBoundary && error == cudaSuccess)
     return launch_charge({{p.pairs, p.saved, p.type, true},
                           nullptr,

@@ -8,14 +8,14 @@ namespace softdp::cuda {
 
 // ---- forward: the tangents of the weights -----------------------------------------------------------------
 
-template <class V_, class Recurrence_>
+template <class V_, class Packing>
 struct TangentArguments {
   using V = V_;
   using Edge = V;
-  using Recurrence = Recurrence_;
-  using Keeps = Kept<typename Recurrence::Packing, V, true>;
-  static constexpr int kPlanes = Recurrence::Packing::kNumbers, kDirections = Recurrence::kTables;
+  using Keeps = Kept<Packing, V, true>;
+  static constexpr int kPlanes = Packing::kNumbers, kDirections = tables_with<Packing>();
   static constexpr int kArrays = kPlanes + kDirections;  // tangents overwrite the weights
+  Recurrence recurrence;
   Pairs pairs;
   V curvature;
   const V* saved;
@@ -74,15 +74,15 @@ SOFTDP_DEVICE bool is_directed(const A& a, int64_t pair, int band, const Extent&
 }
 
 // Blocks for whose registers a multiprocessor is to have room.
-template <class V, class Recurrence>
-constexpr int kTangentBlocks = Recurrence::kTables == 1 ? 5
-                               : sizeof(V) == 8         ? 3
-                                                        : 1;
+template <class V, class Packing>
+constexpr int kTangentBlocks = tables_with<Packing>() == 1 ? 5
+                               : sizeof(V) == 8            ? 3
+                                                           : 1;
 
-template <class V, class Recurrence>
-SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (kTangentBlocks<V, Recurrence>))
-tangent_bands(const TangentArguments<V, Recurrence> a) {
-  using Arguments = TangentArguments<V, Recurrence>;
+template <class V, class Packing>
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (kTangentBlocks<V, Packing>))
+tangent_bands(const TangentArguments<V, Packing> a) {
+  using Arguments = TangentArguments<V, Packing>;
   constexpr int kPlanes = Arguments::kPlanes, kArrays = Arguments::kArrays;
   SOFTDP_SHARED(raw);
   const BandStrip<Arguments> at(a, raw);
@@ -102,7 +102,7 @@ tangent_bands(const TangentArguments<V, Recurrence> a) {
   Row<V> in = at.in();
   const Row<V> out = at.out();
   V left = 0, diagonal = 0;
-  if constexpr (Recurrence::kChargesBoundary) {
+  if (a.boundary.left) {
     const V* const beside = a.boundary.left + pair * N + row0;
     if (lane < rows) left = beside[lane];
     if (row0 > 0 && rows > 0) diagonal = beside[-1];
@@ -138,7 +138,10 @@ tangent_bands(const TangentArguments<V, Recurrence> a) {
   };
   const Lane where{lane, lane, lane < rows ? m : 0};
   const auto steps = [&](int c, bool, const V* above, const Given<V>& below) {
-    tangent_chunk<Recurrence>(array, left, diagonal, a.curvature, where, c, above, below, rows - 1);
+    with_recurrence_of<Packing>(a.recurrence, [&](auto recurrence) {
+      tangent_chunk<decltype(recurrence)>(array, left, diagonal, a.curvature, where, c, above, below,
+                                          rows - 1);
+    });
   };
   at.go(
       start, [](int) { copy_async_wait(); }, leave, [&](int c) { sweep_edges(at, c, V(0), in, out, steps); });
@@ -147,21 +150,22 @@ tangent_bands(const TangentArguments<V, Recurrence> a) {
 
 // ---- backward: the products ----------------------------------------------------------------------------
 
-template <class V_, class Recurrence_>
+template <class V_, class Packing>
 struct ProductArguments {
   using V = V_;
   using Edge = Dual<V>;
-  using Recurrence = Recurrence_;
-  using Keeps = Kept<typename Recurrence::Packing, V, true>;
-  static constexpr int kPlanes = Recurrence::Packing::kNumbers;
+  using Keeps = Kept<Packing, V, true>;
+  static constexpr int kPlanes = Packing::kNumbers, kProducts = tables_with<Packing>();
   static constexpr int kArrays = 2 * kPlanes;  // weights, their tangents; products overwrite both
+  Recurrence recurrence;
   Pairs pairs;
   const V* grad_score;
   const V* saved;
   const V* tangent;  // (B,): of pairs that are not swept, what their products are too
   const V* tangents;
   Sink products[3];
-  BoundaryGradient<V> boundary;  // what S(i, 0) receives: the tangents
+  // Where the recurrence charges the boundary, else null.
+  BoundaryGradient<V> boundary;  // by_left: the tangents that S(i, 0) receives
   Dual<V>* by_above;             // (B, M), columns from the pair's last one on
   bool shared_gap;
   BandSize band;
@@ -206,15 +210,15 @@ SOFTDP_DEVICE void product_chunk(V* const* array, Adjoints<Dual<V>>& from, bool 
   }
 }
 
-template <class Recurrence>
-constexpr int kProductBlocks = Recurrence::kTables == 1 ? 5 : 1;
+template <class Packing>
+constexpr int kProductBlocks = tables_with<Packing>() == 1 ? 5 : 1;
 
-template <class V, class Recurrence>
-SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (kProductBlocks<Recurrence>))
-product_bands(const ProductArguments<V, Recurrence> a) {
+template <class V, class Packing>
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (kProductBlocks<Packing>))
+product_bands(const ProductArguments<V, Packing> a) {
   using Number = Dual<V>;
-  using Arguments = ProductArguments<V, Recurrence>;
-  constexpr int kPlanes = Arguments::kPlanes, kArrays = Arguments::kArrays, kProducts = Recurrence::kTables;
+  using Arguments = ProductArguments<V, Packing>;
+  constexpr int kPlanes = Arguments::kPlanes, kArrays = Arguments::kArrays, kProducts = Arguments::kProducts;
   SOFTDP_SHARED(raw);
   const BandStrip<Arguments> at(a, raw);
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
@@ -231,7 +235,7 @@ product_bands(const ProductArguments<V, Recurrence> a) {
   for (int i = 0; i < kArrays; i++) array[i] = at.array(kArrays, i);
   const Row<Number> in = at.in();
   Row<Number> out = at.out();
-  if (Recurrence::kChargesBoundary && at.is_last()) out.edges = a.by_above + pair * M;
+  if (at.is_last() && a.by_above) out.edges = a.by_above + pair * M;
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
   const Part part(lane);
@@ -262,17 +266,18 @@ product_bands(const ProductArguments<V, Recurrence> a) {
   if (row0 == 0) first.value = a.grad_score[pair];
   Adjoints<Number> from;
   const auto steps = [&](int c, bool, const Number* above, const Given<Number>& below) {
-    product_chunk<Recurrence>(array, from, a.shared_gap, where, c, above, below, rows - 1);
+    with_recurrence_of<Packing>(a.recurrence, [&](auto recurrence) {
+      product_chunk<decltype(recurrence)>(array, from, a.shared_gap, where, c, above, below, rows - 1);
+    });
   };
   at.go(
       start, [](int) { copy_async_wait(); }, leave,
       [&](int c) { sweep_edges(at, c, first, in, out, steps); });
-  if constexpr (Recurrence::kChargesBoundary)
-    if (lane < rows) {
-      const int64_t row = pair * N + (n - 1 - row0 - lane);
-      a.boundary.by_left[row] = from.to_left.tangent;
-      a.boundary.by_left_diagonal[row] = from.to_diagonal.tangent;
-    }
+  if (a.boundary.by_left && lane < rows) {
+    const int64_t row = pair * N + (n - 1 - row0 - lane);
+    a.boundary.by_left[row] = from.to_left.tangent;
+    a.boundary.by_left_diagonal[row] = from.to_diagonal.tangent;
+  }
 }
 
 }  // namespace softdp::cuda
