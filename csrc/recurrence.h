@@ -343,5 +343,11 @@ SOFTDP_FN auto with_recurrence(Recurrence which, Run run) {
 inline int tables_of(Recurrence which) {
   return with_recurrence(which, [](auto recurrence) { return decltype(recurrence)::kTables; });
 }
+SOFTDP_FN bool charges_boundary(Recurrence which) {
+  return with_recurrence(which, [](auto recurrence) { return decltype(recurrence)::kChargesBoundary; });
+}
+inline bool takes_costs(Recurrence which) {
+  return with_recurrence(which, [](auto recurrence) { return decltype(recurrence)::kTakesCosts; });
+}
 
 }  // namespace softdp

@@ -12,7 +12,7 @@ from cuda_cost import launches, warp
 from cuda_cost.listing import functions, names
 from cuda_cost.paths import Paths
 from cuda_cost.predictions import CASES, predicted, slower, table
-from cuda_cost.resources import Kernel
+from cuda_cost.resources import MOST, Kernel, faults_of
 
 NONE = 7
 
@@ -151,6 +151,27 @@ def test_the_way_that_stores_numbers_of_a_type():
     assert {case.bits for case in CASES if case.dtype == "float32"} == {128}
 
 
+def test_the_way_that_reads_numbers_of_a_type():
+    body = [
+        "@P1 BRA `(.L_x_1)", "LDS.64 R1", "HADD2.F32 R2", "STS.128 R2", ".L_x_1:",
+        "@P2 BRA `(.L_x_2)", *["LDGSTS.E.64 [R1]"] * 4, "BRA `(.L_x_3)",
+        ".L_x_2:", *["LDGSTS.E.128 [R1]"] * 4, ".L_x_3:", "LDS R1",
+    ]  # fmt: skip
+    paths = Paths(loop(*body))
+    for bits, other in ((64, 128), (128, 64)):
+        found = [one.name for one in paths.usual(paths.chunk_loop(), 1, read_bits=bits)]
+        assert found.count(f"LDGSTS.E.{bits}") == 4 and f"LDGSTS.E.{other}" not in found
+        assert ("HADD2.F32" in found) == (bits == 64)
+    assert {case.read_bits for case in CASES if case.sweep == "backward"} == {128}
+
+
+def test_spills_and_too_many_kernels_are_faults():
+    found = [Kernel(f"kernel_{i}", name, 32, 0, 0, 0) for name in ("sm_80", "sm_90") for i in range(MOST)]
+    assert faults_of(found) == []
+    found += [Kernel("one_more", "sm_90", 32, 0, 8, 0)]
+    assert faults_of(found) == ["spills: one_more (sm_90)", f"{MOST + 1} kernels for sm_90, at most {MOST}"]
+
+
 def test_code_for_lanes_that_are_apart_is_no_loop():
     code = function(
         "NOP", ".L_x_3:", "NOP", ".L_x_0:", "LDGDEPBAR", "BRA.DIV UR4, `(.L_x_1)", ".L_x_2:",
@@ -183,7 +204,7 @@ def test_blocks_of_a_multiprocessor():
     assert launches.blocks_at_once(168, 1000) == 3  # by registers, which come in eights
     assert launches.blocks_at_once(169, 1000) == 2
     assert launches.blocks_at_once(32, 75_728) == 3  # by shared memory
-    assert [case.shared for case in CASES[:4]] == [45_328, 42_448, 24_848, 21_968]
+    assert [case.shared for case in CASES[:4]] == [45_072, 42_192, 24_592, 21_712]
 
 
 CHUNK = launches.Chunk(instructions=1000, cycles=5000.0, bytes=8192)
@@ -219,8 +240,9 @@ def test_a_launch_of_many_pairs_is_bound_by_memory_or_by_issue():
 def test_predictions_are_told_and_compared():
     code = loop("LDS R1", "STS [R1]")
     kernels = [Kernel(CASES[0].kernel, "sm_90", 40, 0, 0, 0)]
-    (found,) = predicted({CASES[0].kernel: code}, kernels)
+    found, halves = predicted({CASES[0].kernel: code}, kernels)
     assert (found.registers, found.blocks, found.instructions) == (40, 4, 5)
+    assert (halves.case.dtype, halves.registers) == ("bfloat16", 40)  # the same kernel
     assert found.best_us < found.many_us  # at a larger share of the bandwidth
     assert "| fsd, float32 | forward | 40 | 4 |" in table([found])
     now = {"fsd": {"1x4096": 112.0, "264x512": 50.0}, "new": {"1x4096": 1.0}}

@@ -131,11 +131,11 @@ backward_bands(const BackwardArguments<V, Packing> a) {
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
   const Part part(lane);
-  BlockLoader<V, V, -1> loaders[kPlanes];
+  BlockLoader<V, -1> loaders[kPlanes];
   ColumnSums<V> sums[kSinks];  // the first one's are not wanted
 #pragma unroll
   for (int plane = 0; plane < kPlanes; plane++)
-    loaders[plane] = BlockLoader<V, V, -1>({saved + plane * N * M + corner, -M, -1}, part);
+    loaders[plane] = BlockLoader<V, -1>({saved + plane * N * M + corner, -M, -1}, part);
 #pragma unroll
   for (int i = 0; i < kSinks; i++) {
     const Sink& sink = a.sinks[i];

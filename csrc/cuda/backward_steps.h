@@ -4,36 +4,6 @@
 
 namespace softdp::cuda {
 
-// ---- recurrences of one packing --------------------------------------------------------------------------
-//
-// Recurrences that keep their weights alike differ, from the weights on, in the equations of a cell and in
-// whether the boundary is charged. So a kernel that begins with weights is compiled for a packing, and a
-// launch says which recurrence it sweeps. A kernel looks at that once a chunk, not once a cell.
-
-// The tables that each of them has.
-template <class Packing>
-constexpr int tables_with() {
-#define SOFTDP_CASE(Name) \
-  if (std::is_same_v<Name::Packing, Packing>) return Name::kTables;
-  SOFTDP_RECURRENCES(SOFTDP_CASE)
-#undef SOFTDP_CASE
-  return 0;
-}
-// Calls run(Of()) with the recurrence `which`, one of them.
-template <class Packing, class Run>
-SOFTDP_DEVICE void with_recurrence_of(Recurrence which, Run run) {
-#define SOFTDP_CASE(Name)                                                                                    \
-  if constexpr (std::is_same_v<Name::Packing, Packing>) {                                                    \
-    static_assert(Name::kTables == tables_with<Packing>(), "recurrences of a packing have the same tables"); \
-    if (which == Name::kId) return run(Name());                                                              \
-  }
-  SOFTDP_RECURRENCES(SOFTDP_CASE)
-#undef SOFTDP_CASE
-  __builtin_unreachable();
-}
-
-// ---- the steps -------------------------------------------------------------------------------------------
-
 // A lane's adjoints on their way: to the cell on its left, to the one on its upper left, and both that the
 // row above is to receive.
 template <class V>

@@ -177,25 +177,24 @@ struct Blocks {
   }
 };
 
-// start() sets out to fetch a block. Once copy_async_wait(), finish() and a sync_warp() have followed, it is
-// in the array, negated where that is asked for. A lane copies float and double asynchronously, and holds
-// halves in registers in between. Rows and columns beyond the table are 0.
-template <class T, class V, int kStep>
-struct BlockLoader : Blocks<const T, kStep, kIn> {
-  using Blocks<const T, kStep, kIn>::Blocks;
+// start() sets out to fetch a block, asynchronously. Once copy_async_wait() and a sync_warp() have followed,
+// it is in the array. Rows and columns beyond the table are 0.
+template <class V, int kStep>
+struct BlockLoader : Blocks<const V, kStep, kIn> {
+  using Blocks<const V, kStep, kIn>::Blocks;
   // kRepeats: the view may have the same number in all columns.
   template <bool kRepeats = false>
-  SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, V* array) {
+  SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, V* array) const {
     const int left = this->left(part, block, m);
     if (this->by_four && (left >= kFour || left <= 0)) {
-      const T* from[kFour] = {this->four_of(block)};
+      const V* from[kFour] = {this->four_of(block)};
 #pragma unroll
       for (int i = 1; i < kFour; i++) from[i] = from[i - 1] + this->row;
 #pragma unroll
       for (int i = 0; i < kFour; i++)
         copy_async_four(array + part.place<kStep>(block, kIn, i), from[i], left > 0 && part.row + i < rows);
     } else if (kRepeats && this->column == 0) {
-      const T* from = this->first;
+      const V* from = this->first;
 #pragma unroll 1
       for (int i = 0; i < kFour; i++) {
         const V x = left > 0 && part.row + i < rows ? *from : V(0);
@@ -203,7 +202,7 @@ struct BlockLoader : Blocks<const T, kStep, kIn> {
         from += this->row;
       }
     } else {
-      const T* from = this->at(block);
+      const V* from = this->at(block);
 #pragma unroll 1
       for (int i = 0; i < kFour; i++) {
         V* const to = array + part.place<kStep>(block, kIn, i);
@@ -214,54 +213,90 @@ struct BlockLoader : Blocks<const T, kStep, kIn> {
       }
     }
   }
-  SOFTDP_DEVICE void finish(const Part& part, int block, V* array, Type, bool negates) {
+};
+
+// The same of numbers of 16 bits: four of them wait in the place of the last two that they become.
+struct SixteenLoader : Blocks<const Sixteen, 1, kIn> {
+  using Blocks<const Sixteen, 1, kIn>::Blocks;
+  SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, float* array) const {
+    const int left = this->left(part, block, m);
+    const Sixteen* from = at(block);
+    const bool are_four = by_four && (left >= kFour || left <= 0);
+#pragma unroll
+    for (int i = 0; i < kFour; i++) {
+      Four<Sixteen>& to = waiting(array + part.place<1>(block, kIn, i));
+      const bool is_row = part.row + i < rows;
+      if (are_four) {
+        copy_async(&to, reinterpret_cast<const Four<Sixteen>*>(from), left > 0 && is_row);
+      } else {
+#pragma unroll
+        for (int k = 0; k < kFour; k++) to.x[k] = k < left && is_row ? from[k * column] : Sixteen{0};
+      }
+      from += row;
+    }
+  }
+  // After copy_async_wait().
+  static SOFTDP_DEVICE void unpack(const Part& part, int block, float* array, Type type) {
+#pragma unroll
+    for (int i = 0; i < kFour; i++) {
+      float* const to = array + part.place<1>(block, kIn, i);
+      const Four<Sixteen> from = waiting(to);
+      Four<float> values;
+#pragma unroll
+      for (int k = 0; k < kFour; k++) values.x[k] = value_from<float>(from.x[k], type);
+      four_at(to) = values;
+    }
+  }
+
+ private:
+  static SOFTDP_DEVICE Four<Sixteen>& waiting(float* four) {
+    return *reinterpret_cast<Four<Sixteen>*>(four + 2);
+  }
+};
+
+// Scores on their way in: of V or, where that is float, of 16 bits. A table's type is looked at once a block.
+// finish() ends what start() has begun, after copy_async_wait().
+template <class V>
+struct ScoreLoader {
+  const void* first = nullptr;  // as in Blocks
+  int64_t row = 0, column = 0;
+  bool by_four = false;
+
+  ScoreLoader() = default;
+  SOFTDP_DEVICE ScoreLoader(const Table& table, int64_t pair, int row0, const Part& part) {
+    with_numbers<V>(table.type, [&](auto number) {
+      const Loader<decltype(number)> loader(rows_of<decltype(number)>(table, pair, row0), part);
+      first = loader.first, row = loader.row, column = loader.column, by_four = loader.by_four;
+    });
+  }
+  template <bool kRepeats>
+  SOFTDP_DEVICE void start(Type type, const Part& part, int rows, int m, int block, V* array) const {
+    with_numbers<V>(type, [&](auto number) {
+      using T = decltype(number);
+      Loader<T> loader;
+      loader.first = static_cast<const T*>(first), loader.row = row, loader.column = column;
+      loader.by_four = by_four;
+      if constexpr (std::is_same_v<T, V>)
+        loader.template start<kRepeats>(part, rows, m, block, array);
+      else
+        loader.start(part, rows, m, block, array);
+    });
+  }
+  static SOFTDP_DEVICE void finish(Type type, const Part& part, int block, V* array, bool negates) {
+    if constexpr (std::is_same_v<V, float>)
+      if (type != Type::kFloat32) SixteenLoader::unpack(part, block, array, type);
     if (!negates) return;
 #pragma unroll 1
     for (int i = 0; i < kFour; i++) {
-      Four<V>& four = four_at(array + part.place<kStep>(block, kIn, i));
+      Four<V>& four = four_at(array + part.place<1>(block, kIn, i));
 #pragma unroll
       for (int k = 0; k < kFour; k++) four.x[k] = -four.x[k];
     }
   }
-};
 
-template <>
-struct BlockLoader<Sixteen, float, 1> : Blocks<const Sixteen, 1, kIn> {
-  using Blocks<const Sixteen, 1, kIn>::Blocks;
-  uint64_t held[kFour];  // four columns of a row each; unpacked only where they are used
-  template <bool kRepeats = false>
-  SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, float*) {
-    const int left = this->left(part, block, m);
-    const Sixteen* from = this->at(block);
-    if (this->by_four && (left >= kFour || left <= 0)) {
-#pragma unroll
-      for (int i = 0; i < kFour; i++) {
-        held[i] = load_ahead(from, left > 0 && part.row + i < rows);
-        from += this->row;
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < kFour; i++) {
-        held[i] = 0;
-#pragma unroll
-        for (int k = 0; k < kFour; k++)
-          if (k < left && part.row + i < rows) held[i] |= uint64_t(from[k * this->column].bits) << (16 * k);
-        from += this->row;
-      }
-    }
-  }
-  SOFTDP_DEVICE void finish(const Part& part, int block, float* array, Type type, bool negates) {
-#pragma unroll
-    for (int i = 0; i < kFour; i++) {
-      Four<float> values;
-#pragma unroll
-      for (int k = 0; k < kFour; k++) {
-        const float value = value_from<float>(Sixteen{uint16_t(held[i] >> (16 * k))}, type);
-        values.x[k] = negates ? -value : value;
-      }
-      four_at(array + part.place<1>(block, kIn, i)) = values;
-    }
-  }
+ private:
+  template <class T>
+  using Loader = std::conditional_t<std::is_same_v<T, V>, BlockLoader<V, 1>, SixteenLoader>;
 };
 
 template <class T, class V, int kStep>
@@ -280,7 +315,8 @@ struct BlockStorer : Blocks<T, kStep, kOut> {
         Four<T> out;
 #pragma unroll
         for (int k = 0; k < kFour; k++) out.x[k] = value_to<T>(from[i].x[k], type);
-        if (part.row + i < rows) four_at(to + i * this->row) = out;
+        if (part.row + i < rows) four_at(to) = out;
+        to += this->row;
       }
     } else {
       T* to = this->at(block);

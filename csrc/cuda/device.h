@@ -129,9 +129,12 @@ SOFTDP_DEVICE void copy_async(T* shared, const T* global, bool valid) {
   static_assert(sizeof(T) == 4 || sizeof(T) == 8, "cp.async takes 4, 8 or 16 bytes");
   const unsigned to = unsigned(__cvta_generic_to_shared(shared));
   const int bytes = valid ? int(sizeof(T)) : 0;
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(global), "n"(int(sizeof(T))),
-               "r"(bytes)
-               : "memory");
+  if constexpr (sizeof(T) == 8)
+    asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 8, %2;" ::"r"(to), "l"(global), "r"(bytes)
+                 : "memory");
+  else
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(global), "r"(bytes)
+                 : "memory");
 }
 // Four elements; both addresses are multiples of 16 bytes.
 template <class T>
@@ -145,14 +148,6 @@ SOFTDP_DEVICE void copy_async_four(T* shared, const T* global, bool valid) {
                  "r"(bytes)
                  : "memory");
   }
-}
-// Eight bytes; nothing waits for them before they are used. The address is a multiple of 8.
-SOFTDP_DEVICE uint64_t load_ahead(const void* global, bool valid) {
-  uint64_t x;
-  asm volatile("{ .reg .pred p; setp.ne.s32 p, %2, 0; mov.b64 %0, 0; @p ld.global.L2::128B.b64 %0, [%1]; }"
-               : "=l"(x)
-               : "l"(global), "r"(int(valid)));
-  return x;
 }
 // This thread's copies have landed; sync_warp() then shows them to its warp.
 SOFTDP_DEVICE void copy_async_wait() {

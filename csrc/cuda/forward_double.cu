@@ -1,6 +1,5 @@
 #include "launch_forward.h"
 
 namespace softdp::cuda {
-#define SOFTDP_LAUNCHERS(Recurrence) template Error sweep_forward<Recurrence, double>(const Forward&, Stream);
-SOFTDP_RECURRENCES(SOFTDP_LAUNCHERS)
+template Error sweep_forward<double>(const Forward&, Stream);
 }  // namespace softdp::cuda

@@ -10,38 +10,65 @@
 
 namespace softdp::cuda {
 
+// ---- recurrences of one packing --------------------------------------------------------------------------
+//
+// Recurrences that keep their weights alike differ in the equations of a cell and in whether the boundary is
+// charged. So a kernel is compiled for a packing, and a launch says which recurrence it sweeps. A kernel
+// looks at that once a chunk, not once a cell.
+
+// The tables that each of them has.
+template <class Packing>
+constexpr int tables_with() {
+#define SOFTDP_CASE(Name) \
+  if (std::is_same_v<Name::Packing, Packing>) return Name::kTables;
+  SOFTDP_RECURRENCES(SOFTDP_CASE)
+#undef SOFTDP_CASE
+  return 0;
+}
+// Calls run(Of()) with the recurrence `which`, one of them.
+template <class Packing, class Run>
+SOFTDP_DEVICE void with_recurrence_of(Recurrence which, Run run) {
+#define SOFTDP_CASE(Name)                                                                                    \
+  if constexpr (std::is_same_v<Name::Packing, Packing>) {                                                    \
+    static_assert(Name::kTables == tables_with<Packing>(), "recurrences of a packing have the same tables"); \
+    if (which == Name::kId) return run(Name());                                                              \
+  }
+  SOFTDP_RECURRENCES(SOFTDP_CASE)
+#undef SOFTDP_CASE
+  __builtin_unreachable();
+}
+
+// ---- the steps -------------------------------------------------------------------------------------------
+
 // How a gap reaches the cells: an array like match's; one number a row, or a pair; delete as insert. A gap of
 // any other kind is read as kDense; its strides may be 0.
 enum class Gap { kNone, kDense, kRow, kShared };
 
-// What a forward kernel is compiled for. kNone: a recurrence of one table. kFull: weights are kept in full.
-template <class Recurrence_, class T_, bool kSoft_, Gap kInsert_, Gap kDelete_, bool kFull = false>
+// What a forward kernel is compiled for. kNone: recurrences of one table.
+template <class Packing_, class V_, bool kSoft_, Gap kInsert_, Gap kDelete_>
 struct Recipe {
-  using Recurrence = Recurrence_;
-  using T = T_;
-  using V = typename ValueOf<T>::Type;
+  using Packing = Packing_;
+  using V = V_;
   using Max = Maxima<V, kSoft_>;
   static constexpr Gap kInsert = kInsert_, kDelete = kDelete_;
-  static constexpr bool kHasGaps = Recurrence::kTables > 1;
-  using Keeps = Kept<typename Recurrence::Packing, V, kFull>;
-  static constexpr int kPlanes = Keeps::kNumbers;
+  static constexpr bool kHasGaps = kInsert != Gap::kNone;
+  using Keeps = Kept<Packing, V, false>;
+  // A launch may ask for weights in full where they are rounded else.
+  static constexpr bool kMayBeFull = Keeps::kRounds && kDelete == Gap::kDense;
+  static constexpr int kMostPlanes = kMayBeFull ? Packing::kNumbers : Keeps::kNumbers;
   static constexpr bool kRounds = Keeps::kRounds && kSoft_;  // of the hard maximum weights are 0 and 1
   template <class Value>                                     // what a cell leaves to be packed
   using Leaves = std::conditional_t<kRounds, Terms<Value>, Weights<Value>>;
   static constexpr int kLoaded = 1 + (kInsert == Gap::kDense) + (kDelete == Gap::kDense);
-  static constexpr int kArrays = kLoaded > kPlanes ? kLoaded : kPlanes;
+  static constexpr int kArrays = kLoaded > kMostPlanes ? kLoaded : kMostPlanes;
   // Blocks of four warps for whose registers a multiprocessor is to have room: as many as the arrays let it
-  // hold, and fewer where halves wait in registers.
-  static constexpr int kBlocks = sizeof(V) == 8                           ? (kHasGaps ? 2 : 4)
-                                 : kArrays == 3                           ? 3
-                                 : sizeof(T) == 2 || kInsert == Gap::kRow ? 4
-                                                                          : 5;
+  // hold, but with the registers of five blocks two arrays' sweep would spill on compute capability 8.0.
+  static constexpr int kBlocks = sizeof(V) == 8 ? (kHasGaps ? 2 : 4) : kArrays == 3 ? 3 : kHasGaps ? 4 : 5;
   // Whether array i holds scores, or only what is saved.
   static constexpr SOFTDP_FN bool is_loaded(int i) {
     return i == 0 || (i == 1 && kInsert == Gap::kDense) || (i == 2 && kDelete == Gap::kDense);
   }
-  static_assert(!kFull || (std::is_same_v<V, float> && kHasGaps), "others are kept in full anyway");
-  static_assert(kHasGaps == (kInsert != Gap::kNone), "a recurrence of three tables has gaps");
+  static_assert(kHasGaps == (tables_with<Packing>() > 1), "recurrences of three tables have gaps");
   static_assert(kDelete != Gap::kDense || kInsert == Gap::kDense, "a dense delete takes the third array");
 };
 
@@ -51,15 +78,16 @@ struct Memory {
   V* array[3];           // match, then what is saved first; insert, then what is saved second; delete
   const float* addends;  // of a chunk's steps, where weights are rounded
   V row[2];              // insert and delete of this lane's row
+  bool is_full;          // weights are saved in full
 };
 
 // A lane's cells in the states of Max: their scores out of the arrays, their weights into them.
-template <class R, class Max>
+template <class R, class Max, class Recurrence>
 struct StripCells {
   using V = typename R::V;
   using Value = typename Max::Value;
   using State = typename Max::State;
-  using Cell = typename R::Recurrence::template Cell<Max>;
+  using Cell = typename Recurrence::template Cell<Max>;
   using Keeps = typename R::Keeps;
   using Leaves = typename R::template Leaves<Value>;
 
@@ -112,14 +140,28 @@ struct StripCells {
     return Cell::cell(x.inputs, diagonal, above, left, w);
   }
   // Of a step of the chunk.
-  SOFTDP_DEVICE void save(int place, int step, const Leaves& w) const {
-    typename Keeps::Saved packed;
+  SOFTDP_DEVICE void save(int place, int step, const Leaves& left) const {
+    if constexpr (R::kMayBeFull)
+      if (memory.is_full) return put(place, R::Packing::pack(as_weights(left)));
     if constexpr (R::kRounds)
-      packed = Keeps::pack(w, memory.addends[step]);
+      put(place, Keeps::pack(left, memory.addends[step]));
     else
-      packed = Keeps::pack(Weights<V>{V(w.match), V(w.insert), V(w.del)});
+      put(place, Keeps::pack(as_weights(left)));
+  }
+
+ private:
+  static SOFTDP_DEVICE Weights<V> as_weights(const Weights<Value>& w) {
+    return {V(w.match), V(w.insert), V(w.del)};
+  }
+  static SOFTDP_DEVICE Weights<V> as_weights(const Terms<Value>& t) {
+    const V r = Max::Arithmetic::reciprocal(t.all);
+    return {t.match * r, t.insert * r, t.del * r};
+  }
+  template <class Saved>
+  SOFTDP_DEVICE void put(int place, const Saved& saved) const {
 #pragma unroll
-    for (int plane = 0; plane < R::kPlanes; plane++) memory.array[plane][place] = packed.number[plane];
+    for (int plane = 0; plane < int(sizeof(saved.number) / sizeof(V)); plane++)
+      memory.array[plane][place] = saved.number[plane];
   }
 };
 

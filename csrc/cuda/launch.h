@@ -90,7 +90,7 @@ void take_chain(Workspace& space, const Pairs& pairs, bool is_relay, BandSize ba
   chain = Chain<Edge>::in(space.take<char>(Chain<Edge>::bytes(pairs, band)), pairs, band);
 }
 
-template <class Recurrence, class V, bool kSoft>
+template <class V, bool kSoft>
 struct ForwardSpace {
   using State = typename Maxima<V, kSoft>::Wide::State;
   BandSize band;
@@ -101,7 +101,7 @@ struct ForwardSpace {
   explicit ForwardSpace(const Forward& p) : band(band_for<V>(p.pairs)) {
     Workspace space(p.workspace);
     take_chain(space, p.pairs, is_relay(p), band, chain, relay);
-    if (Recurrence::kChargesBoundary) {
+    if (charges_boundary(p.recurrence)) {
       edges[kLeft] = space.take<State>(p.pairs.count * p.pairs.rows);
       edges[kAbove] = space.take<State>(p.pairs.count * p.pairs.columns);
     }
@@ -215,11 +215,10 @@ Error launch_bands(void (*kernel)(Arguments), int arrays, const Arguments& a, St
 
 // ---- what the .cu files compile ------------------------------------------------------------------------
 
-template <class Recurrence, class T>
+template <class V>
 Error sweep_forward(const Forward& problem, Stream stream);
 template <class Recurrence, class V>
 Error sweep_backward(const Backward& problem, Stream stream);
-template <class Recurrence>
 Error relay_forward(const Forward& problem, Stream stream);
 template <class Recurrence>
 Error relay_backward(const Backward& problem, Stream stream);

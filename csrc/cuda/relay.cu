@@ -5,14 +5,12 @@
 
 namespace softdp::cuda {
 
-template <class Recurrence>
 Error relay_forward(const Forward& p, Stream stream) {
   using Memory = RelayMemory<RelayForward::Edge>;
   static_assert(sizeof(Memory) <= kRelayBytes);
-  const ForwardSpace<Recurrence, float, true> space(p);
-  RelayForward arguments{forward_arguments<RelayRecipe>(p), p.recurrence, p.shared_gap, space.relay};
-  arguments.costs = Recurrence::kTakesCosts && p.costs;
-  if (Recurrence::kTables == 1) arguments.tables[1] = arguments.tables[2] = p.tables[0];
+  const ForwardSpace<float, true> space(p);
+  RelayForward arguments{forward_arguments<RelayRecipe>(p), p.shared_gap, space.relay};
+  if (tables_of(p.recurrence) == 1) arguments.tables[1] = arguments.tables[2] = p.tables[0];
   return launch_relay(relay_forward_strips, sizeof(Memory), arguments, stream);
 }
 
@@ -35,9 +33,7 @@ Error relay_backward(const Backward& p, Stream stream) {
   return launch_relay(relay_backward_strips, sizeof(RelayBackwardMemory), arguments, stream);
 }
 
-#define SOFTDP_LAUNCHERS(Recurrence)                                \
-  template Error relay_forward<Recurrence>(const Forward&, Stream); \
-  template Error relay_backward<Recurrence>(const Backward&, Stream);
+#define SOFTDP_LAUNCHERS(Recurrence) template Error relay_backward<Recurrence>(const Backward&, Stream);
 SOFTDP_RECURRENCES(SOFTDP_LAUNCHERS)
 
 }  // namespace softdp::cuda

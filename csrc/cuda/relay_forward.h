@@ -311,9 +311,7 @@ relay_forward_strips(const RelayForward a) {
   if (a.saved && at.warp < kRelayBand.warps)
     fill_rows(a.weights(at.pair, 0), Type::kFloat32, kRelayBand, at.strip, a.pairs.rows, a.pairs.columns,
               size.n, size.m, 0.0f, true);
-  const bool charges_boundary =
-      with_recurrence(a.recurrence, [](auto of) { return decltype(of)::kChargesBoundary; });
-  if (!charges_boundary)  // else boundary.h's
+  if (!charges_boundary(a.recurrence))  // else boundary.h's
     if ((size.n == 0 || size.m == 0) && at.strip == 0 && threadIdx.x == 0)
       a.score[at.pair] = empty_score(a, size);
   if (!at.is_at_work()) return;  // a pair without cells may have no memory

@@ -12,18 +12,11 @@
 
 namespace softdp::cuda {
 
-// What the kernel shares with others is compiled for three tables that may hold costs. A recurrence of one
-// table gives it three times. Scores of 16 bits come in by the same kernel: their type is looked at where
-// they are brought.
-struct AnyRecurrence {
-  static constexpr int kTables = 3;
-  static constexpr bool kChargesBoundary = false, kTakesCosts = true;
-  using Packing = TwoWeights;
-};
-using RelayRecipe = Recipe<AnyRecurrence, float, true, Gap::kDense, Gap::kDense>;
+// What the kernel shares with others is compiled for three tables. A recurrence of one table gives it three
+// times. Scores of 16 bits come in by the same kernel: their type is looked at where they are brought.
+using RelayRecipe = Recipe<TwoWeights, float, true, Gap::kDense, Gap::kDense>;
 
 struct RelayForward : ForwardArguments<RelayRecipe> {
-  Recurrence recurrence;
   bool shared_gap;
   RelayChain<Edge> relay;
 };
@@ -164,7 +157,7 @@ struct RelayInputs {
   // the scores; gaps may be wider. kRead: how many tables are read.
   template <class Of, class T, int kRead>
   SOFTDP_DEVICE float put_cells(int c) const {
-    const uint32_t sign = uint32_t(a.negates()) << 31;
+    const uint32_t sign = uint32_t(a.costs) << 31;
     const int first = part.place(part.comes(c, 0), 0), second = part.place(part.comes(c, 0), 1),
               third = part.place(part.comes(c, 0), 2), fourth = part.place(part.comes(c, 0), 3);
     const int places[kFour] = {first, second, third, fourth};

@@ -110,11 +110,11 @@ tangent_bands(const TangentArguments<V, Packing> a) {
   }
 
   const Part part(lane);
-  BlockLoader<V, V, 1> loaders[kArrays];
+  BlockLoader<V, 1> loaders[kArrays];
   BlockStorer<V, V, 1> storers[kPlanes];
 #pragma unroll
   for (int plane = 0; plane < kPlanes; plane++) {
-    loaders[plane] = BlockLoader<V, V, 1>({saved + plane * N * M + row0 * M, M, 1}, part);
+    loaders[plane] = BlockLoader<V, 1>({saved + plane * N * M + row0 * M, M, 1}, part);
     storers[plane] =
         BlockStorer<V, V, 1>({a.tangents + (pair * kPlanes + plane) * N * M + row0 * M, M, 1}, part);
   }
@@ -122,7 +122,7 @@ tangent_bands(const TangentArguments<V, Packing> a) {
   for (int i = 0; i < Arguments::kDirections; i++) {
     const Table& v = a.directions[i];
     loaders[kPlanes + i] =
-        BlockLoader<V, V, 1>(v.data ? rows_of<V>(v, pair, row0) : View<const V>{saved, 0, 0}, part);
+        BlockLoader<V, 1>(v.data ? rows_of<V>(v, pair, row0) : View<const V>{saved, 0, 0}, part);
   }
   const auto start = [&](int c) {
 #pragma unroll
@@ -239,12 +239,12 @@ product_bands(const ProductArguments<V, Packing> a) {
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
   const Part part(lane);
-  BlockLoader<V, V, -1> loaders[kArrays];
+  BlockLoader<V, -1> loaders[kArrays];
   BlockStorer<V, V, -1> storers[3];
 #pragma unroll
   for (int i = 0; i < kArrays; i++) {
     const V* const from = i < kPlanes ? saved + i * N * M : tangents + (i - kPlanes) * N * M;
-    loaders[i] = BlockLoader<V, V, -1>({from + corner, -M, -1}, part);
+    loaders[i] = BlockLoader<V, -1>({from + corner, -M, -1}, part);
   }
 #pragma unroll
   for (int i = 0; i < kProducts; i++)

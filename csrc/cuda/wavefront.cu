@@ -4,35 +4,25 @@
 namespace softdp::cuda {
 namespace {
 
-// run(Recurrence(), T())
+// run(V())
 template <class Run>
-auto with_both(Recurrence recurrence, Type type, Run run) {
-  return with_recurrence(recurrence, [&](auto of) {
-    switch (type) {
-      case Type::kFloat64:
-        return run(of, double());
-      case Type::kFloat32:
-        return run(of, float());
-      default:
-        return run(of, Sixteen());
-    }
-  });
+auto with_value(Type type, Run run) {
+  return type == Type::kFloat64 ? run(double()) : run(float());
 }
 // run(Recurrence(), V())
 template <class Run>
 auto with_value(Recurrence recurrence, Type type, Run run) {
   return with_recurrence(
-      recurrence, [&](auto of) { return type == Type::kFloat64 ? run(of, double()) : run(of, float()); });
+      recurrence, [&](auto of) { return with_value(type, [&](auto value) { return run(of, value); }); });
 }
 
 }  // namespace
 
 int64_t workspace_bytes(const Forward& p) {
   if (is_tiny(p)) return 0;
-  return with_value(p.recurrence, p.tables[0].type, [&](auto of, auto value) {
-    using Of = decltype(of);
+  return with_value(p.tables[0].type, [&](auto value) {
     using V = decltype(value);
-    return p.gamma > 0 ? ForwardSpace<Of, V, true>(p).bytes : ForwardSpace<Of, V, false>(p).bytes;
+    return p.gamma > 0 ? ForwardSpace<V, true>(p).bytes : ForwardSpace<V, false>(p).bytes;
   });
 }
 int64_t workspace_bytes(const Backward& p) {
@@ -55,9 +45,7 @@ int64_t workspace_bytes(const ProductSweep& p) {
 Error forward(const Forward& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;
   if (is_tiny(p)) return sweep_tiny_pairs(p, stream);
-  return with_both(p.recurrence, p.tables[0].type, [&](auto of, auto type) {
-    return sweep_forward<decltype(of), decltype(type)>(p, stream);
-  });
+  return with_value(p.tables[0].type, [&](auto value) { return sweep_forward<decltype(value)>(p, stream); });
 }
 Error backward(const Backward& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;

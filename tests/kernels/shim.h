@@ -170,14 +170,6 @@ void copy_async_four(T* shared, const T* global, bool valid) {
   demand_aligned(global, 16);
   for (int i = 0; i < 4; i++) shim::copy(shared + i, global + i, sizeof(T), valid);
 }
-inline uint64_t load_ahead(const void* global, bool valid) {
-  uint64_t x = 0;
-  if (valid) {
-    demand_aligned(global, sizeof x);
-    std::memcpy(&x, global, sizeof x);
-  }
-  return x;
-}
 inline void copy_async_wait() {
   shim::copies_land();
 }

@@ -66,13 +66,15 @@ class Paths:
         pick = lambda indices: [self.code[k] for k in sorted(indices)]  # noqa: E731
         return pick(on - away), pick(away - on)
 
-    def usual(self, head: int, stores: int, bits: int = 128, longest: int = 6000) -> list[Instruction]:
+    def usual(
+        self, head: int, stores: int, bits: int = 128, read_bits: int = 128, longest: int = 6000
+    ) -> list[Instruction]:
         """The instructions of one chunk, from the head of the loop to its next turn.
 
-        stores: how many tables it writes. bits: of a store of four numbers, where a kernel writes numbers of
-        several types.
+        stores: how many tables it writes. bits, read_bits: of a store of four numbers, and of a copy of four,
+        where a kernel takes numbers of several types.
         """
-        self.wanted = f".{bits}"
+        self.wanted, self.wanted_copies = f".{bits}", f".{read_bits}"
         self.looped = self._inside_loops(head)
         way, index = [], head
         while len(way) < longest:
@@ -108,6 +110,10 @@ class Paths:
             return len(away) < len(on)
         if _stores(on) and _stores(away) and self._stores_wanted(on) != self._stores_wanted(away):
             return self._stores_wanted(away)
+        if _async(on) and _async(away) and self._copies_wanted(on) != self._copies_wanted(away):
+            return self._copies_wanted(away)
+        if _unpacks(on) != _unpacks(away):
+            return _unpacks(away) == (self.wanted_copies == ".64")
         if has_stored and _stores(on) != _stores(away) and min(_stores(on), _stores(away)) == 0:
             return _stores(on) > 0
         if (_narrow(on) or _wide(on)) and (_narrow(away) or _wide(away)) and _narrow(on) != _narrow(away):
@@ -126,6 +132,10 @@ class Paths:
     def _stores_wanted(self, side: list[Instruction]) -> bool:
         """It stores numbers of the type that is asked for."""
         return any(one.opcode == "STG" and self.wanted in one.name for one in side)
+
+    def _copies_wanted(self, side: list[Instruction]) -> bool:
+        """It copies numbers of the type that is asked for, four at once."""
+        return any(self.wanted_copies in one.name for one in _async(side))
 
     def _sums_columns(self, side: list[Instruction]) -> bool:
         """It makes a few steps in a loop."""
@@ -153,6 +163,16 @@ def _takes_or_gives_an_edge(side: list[Instruction]) -> bool:
     """It loads the row above from global memory, or hands its own to another block."""
     moves = any(one.opcode in ("LDG", "LD", "STG", "ST", "MEMBAR") for one in side)
     return len(side) <= 40 and moves and not _shuffles(side) and not _wide(side)
+
+
+def _async(side: list[Instruction]) -> list[Instruction]:
+    return [one for one in side if one.opcode == "LDGSTS"]
+
+
+def _unpacks(side: list[Instruction]) -> bool:
+    """It makes floats of numbers of 16 bits, in shared memory."""
+    opcodes = {one.opcode for one in side}
+    return {"LDS", "HADD2", "STS"} <= opcodes and not opcodes & {"SHFL", *COPIES}
 
 
 def _copies(side: list[Instruction]) -> bool:

@@ -1,8 +1,9 @@
-"""Registers, shared memory and spills of every kernel in a built extension; exits 1 on a spill.
+"""Registers, shared memory and spills of every kernel in a built extension.
 
     python tools/cuda_cost/resources.py softdp/_CUDA.abi3.so
 
-Reads the file with cuobjdump (PyPI: nvidia-cuda-cuobjdump, or the CUDA toolkit's); needs no GPU.
+Exits 1 on a spill and where there are too many kernels. Reads the file with cuobjdump (PyPI:
+nvidia-cuda-cuobjdump, or the CUDA toolkit's); needs no GPU.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
+
+MOST = 46  # kernels of an architecture: each makes the file larger and its build longer
 
 
 class Kernel(NamedTuple):
@@ -78,6 +82,14 @@ def kernels(extension: str) -> list[Kernel]:
     return sorted(found, key=lambda k: (k.name, int(re.sub(r"\D", "", k.architecture))))
 
 
+def faults_of(found: list[Kernel]) -> list[str]:
+    """What is wrong with them, in words."""
+    spilling = [f"{kernel.name} ({kernel.architecture})" for kernel in found if kernel.spills]
+    faults = ["spills: " + ", ".join(spilling)] if spilling else []
+    counts = Counter(kernel.architecture for kernel in found)
+    return faults + [f"{n} kernels for {name}, at most {MOST}" for name, n in counts.items() if n > MOST]
+
+
 def show(found: list[Kernel]) -> None:
     width = max(len(kernel.name) for kernel in found)
     print(f"{'kernel':{width}}  arch    registers  shared  stack  local")
@@ -91,10 +103,13 @@ def main() -> None:
     if not found:
         raise SystemExit(f"{sys.argv[1]} holds no kernels")
     show(found)
-    spilling = [kernel for kernel in found if kernel.spills]
-    print(f"{len(found)} kernels, {len(spilling)} with spills")
-    if spilling:
-        raise SystemExit("spills: " + ", ".join(f"{k.name} ({k.architecture})" for k in spilling))
+    each = Counter(kernel.architecture for kernel in found)
+    print(
+        f"{len(found)} kernels, {sum(kernel.spills for kernel in found)} with spills; of an architecture:",
+        ", ".join(f"{name} {number}" for name, number in each.items()),
+    )
+    if faults := faults_of(found):
+        raise SystemExit("\n".join(faults))
 
 
 if __name__ == "__main__":
