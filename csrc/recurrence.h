@@ -335,7 +335,7 @@ SOFTDP_FN auto with_recurrence(Recurrence which, Run run) {
   case Name::kId:         \
     return run(Name());
   switch (which) {
-    default:  // the first one: there is no other
+    default:  // any other value, which nobody gives
       SOFTDP_RECURRENCES(SOFTDP_CASE)
   }
 #undef SOFTDP_CASE

@@ -165,6 +165,20 @@ def test_the_way_that_reads_numbers_of_a_type():
     assert {case.read_bits for case in CASES if case.sweep == "backward"} == {128}
 
 
+def test_the_way_of_the_recurrence_that_multiplies_most():
+    """Of FSD, where all lanes are inside the table; not of Needleman-Wunsch, whose code is shorter."""
+    steps = lambda *extra: [*extra, *["SHFL.UP R2, R2"] * 8]  # noqa: E731
+    body = [
+        "@P1 BRA `(.L_x_1)",
+        "@P2 BRA `(.L_x_3)", *steps(*["FMUL R1"] * 16, "ISETP R9"), "BRA `(.L_x_2)",
+        ".L_x_3:", *steps(*["FMUL R1"] * 16), "BRA `(.L_x_2)",
+        ".L_x_1:", *steps(), ".L_x_2:", "LDS R1",
+    ]  # fmt: skip
+    paths = Paths(loop(*body))
+    found = [one.name for one in paths.usual(paths.chunk_loop(), 1)]
+    assert found.count("FMUL") == 16 and "ISETP" not in found
+
+
 def test_spills_and_too_many_kernels_are_faults():
     found = [Kernel(f"kernel_{i}", name, 32, 0, 0, 0) for name in ("sm_80", "sm_90") for i in range(MOST)]
     assert faults_of(found) == []

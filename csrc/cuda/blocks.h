@@ -215,7 +215,8 @@ struct BlockLoader : Blocks<const V, kStep, kIn> {
   }
 };
 
-// The same of numbers of 16 bits: four of them wait in the place of the last two that they become.
+// The same of numbers of 16 bits: four of them wait in the place of the last two that they become. It is
+// asynchronous where four can be copied at once.
 struct SixteenLoader : Blocks<const Sixteen, 1, kIn> {
   using Blocks<const Sixteen, 1, kIn>::Blocks;
   SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, float* array) const {

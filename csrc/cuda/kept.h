@@ -1,17 +1,18 @@
 // The weights of cells as they are kept between the sweeps.
 //
 // In float, all three take one number of four bytes. Its low half has insert, its high half insert + delete,
-// and match is 1 minus that. Their unit is 1/65535, or an eighth of that where insert + delete is below 1/16:
-// then halves are below 2^15, and bit 15 says so. In the larger unit insert has that bit only where insert +
-// delete has bit 31, for it is not more. Rounding to the nearest would bias a gradient, for a small weight
-// that recurs along a path would have the same error each time. So a number between -1/2 and 1/2 is added to
-// both halves before they are rounded, the addend of the cell's antidiagonal. Addends are multiples of half
-// the golden section less their whole parts: they are spread evenly along rows and columns, and most evenly
-// along a diagonal, so that a weight that recurs is right on average. Weights that change slowly keep step
-// with the addends for a while, and their errors add up meanwhile. The finer unit is for those.
+// and match is 1 minus that. Their unit is 1/65535, or an eighth of that where insert + delete is below
+// 1/16.1: then halves are below 2^15, and bit 15 says so. In the larger unit insert has that bit only where
+// insert + delete has bit 31, for it is not more. Rounding to the nearest would bias a gradient, for a small
+// weight that recurs along a path would have the same error each time. So a number between -1/2 and 1/2 is
+// added to both halves before they are rounded, the addend of the cell's antidiagonal. Addends are multiples
+// of half the golden section less their whole parts: they are spread evenly along rows and columns, and most
+// evenly along a diagonal, so that a weight that recurs is right on average within 0.006 units. Weights that
+// change slowly keep step with the addends for a while, and their errors add up meanwhile. The finer unit is
+// for those.
 //
 // A forbidden move has exactly the weight 0. Where match is forbidden, insert + delete is within 0.006 units
-// of 65535, since a reciprocal and the sum with the addend are rounded; so addends stay below 0.494.
+// of 65535, since a reciprocal and the sum with the addend are rounded; so addends are at most 0.494.
 //
 // The second order takes the numbers in full (recurrence.h), and so do LCS, which has one number a cell, and
 // double.

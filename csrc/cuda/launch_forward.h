@@ -33,9 +33,8 @@ Error launch_forward(const Forward& p, Stream stream) {
 }
 
 // A gap that is the same in all columns is a number a row, or a pair, and takes no array. Any other one is
-// dense; its strides may be 0. Gaps that are wider than the arithmetic come by row only. Where insert and
-// delete are one gap, tables[2] is it again; a kernel that reads it once is worth compiling for soft sweeps
-// in float.
+// dense; its strides may be 0. Where insert and delete are one gap, tables[2] is it again; a kernel that
+// reads it once is worth compiling for soft sweeps in float.
 template <class V, bool kSoft>
 Error launch_gaps(const Forward& p, Stream stream) {
   using Dense = Recipe<TwoWeights, V, kSoft, Gap::kDense, Gap::kDense>;
@@ -44,17 +43,17 @@ Error launch_gaps(const Forward& p, Stream stream) {
       if (p.tables[1].column == 0 && p.tables[2].column == 0)
         return launch_forward<Recipe<TwoWeights, V, kSoft, Gap::kRow, Gap::kRow>>(p, stream);
       if constexpr (kSoft)
-        if (p.shared_gap && arithmetic(p.tables[1].type) == Type::kFloat32)
+        if (p.shared_gap)
           return launch_forward<Recipe<TwoWeights, V, kSoft, Gap::kDense, Gap::kShared>>(p, stream);
     }
-  for (int i = 1; i < 3; i++)
-    if (arithmetic(p.tables[i].type) != arithmetic(p.tables[0].type)) return kBadProblem;
   return launch_forward<Dense>(p, stream);
 }
 
 // The boundary's states first, where they are charged, then the sweep that takes them.
 template <class V, bool kSoft>
 Error sweep_by(Forward p, Stream stream) {
+  for (int i = 1; i < tables_of(p.recurrence); i++)
+    if (arithmetic(p.tables[i].type) != arithmetic(p.tables[0].type)) return kBadProblem;
   if (charges_boundary(p.recurrence)) {
     const ForwardSpace<V, kSoft> space(p);
     const double k = p.gamma > 0 ? kLog2e / p.gamma : 0;

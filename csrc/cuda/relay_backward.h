@@ -205,7 +205,7 @@ struct RelayGradients {
  private:
   template <class Of, class T>
   SOFTDP_DEVICE void take_as(int c) {
-    constexpr int kSinks = Of::kTables;
+    constexpr int kTables = Of::kTables;
     const int places[kFour] = {place(c, 0), place(c, 1), place(c, 2), place(c, 3)};
     const auto make_row = [&](int row, Numbers& numbers) {
 #pragma unroll
@@ -221,7 +221,7 @@ struct RelayGradients {
     });
     if constexpr (Of::kChargesBoundary) hand_to_boundary<Of>(c);
 #pragma unroll
-    for (int i = 1; i < kSinks; i++) {
+    for (int i = 1; i < kTables; i++) {
       if (kinds[i] != Sum::kRow) continue;
 #pragma unroll
       for (int row = 0; row < TakesPart::kRows; row++) {
@@ -233,7 +233,7 @@ struct RelayGradients {
       }
     }
 #pragma unroll
-    for (int i = 0; i < kSinks; i++) {
+    for (int i = 0; i < kTables; i++) {
       if (kinds[i] != Sum::kArray) continue;
 #pragma unroll
       for (int row = 0; row < TakesPart::kRows; row++)
@@ -244,7 +244,7 @@ struct RelayGradients {
       Numbers some;
       make_row(row, some);
 #pragma unroll
-      for (int i = 0; i < kSinks; i++)
+      for (int i = 0; i < kTables; i++)
         if (kinds[i] == Sum::kArray) sinks[i].template put_some<T>(row, column, some[i], left);
     });
   }

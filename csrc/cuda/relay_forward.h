@@ -289,9 +289,10 @@ struct RelayWeightsOut {
     const FirstInputs& gaps = memory.first[place];
     const LastInput& sum = memory.last[place];
     Terms<float> t{bit_cast<float>(sum.e), gaps.p[0], gaps.p[1], gaps.p[0] + gaps.p[1], sum.p};
-    // A step adds delete to match first, so that the two gaps alone are off by some units in the last place.
-    t.gaps = t.match == 0 ? t.all : fminf(t.gaps, t.all);
     if constexpr (Keeps::kRounds) {
+      // A step adds delete to match first, so that the two gaps alone are off by some units in the last
+      // place.
+      t.gaps = t.match == 0 ? t.all : fminf(t.gaps, t.all);
       return Keeps::pack(t, addend_of(at.row0 + part.row_of(row) + column)).number[0];
     } else {
       const float r = A::reciprocal(t.all);

@@ -1,8 +1,7 @@
 // Batched sweeps on the GPU: what they take, and the launchers. No torch: pointers and a stream in, a CUDA
 // error out. Nothing waits for the device, nothing is allocated.
 //
-// T is the type of the scores that come in: double, float or Sixteen. V is that of the arithmetic and of the
-// results: double for double, else float.
+// V is the type of the arithmetic and of the results: double for scores in double, else float.
 #pragma once
 #include "../problem.h"
 #include "device.h"
@@ -14,14 +13,7 @@ struct Sixteen {
   uint16_t bits;
 };
 
-template <class T>
-struct ValueOf {
-  using Type = float;
-};
-template <>
-struct ValueOf<double> {
-  using Type = double;
-};
+// Of the kernels for scores of a type, as are their results.
 inline Type arithmetic(Type type) {
   return type == Type::kFloat64 ? type : Type::kFloat32;
 }

@@ -3,7 +3,7 @@
 What the scores are decides which way a branch goes. The rules say what is usual: copies are wide, all lanes
 are inside the table, edges come from the warp above through shared memory, nobody has to wait, exponents keep
 their base, scores are no costs, and nothing is summed by column. Where a kernel sweeps several recurrences,
-the way is that of the one whose steps take the least code.
+the way is that of the one whose steps multiply most or, where they multiply alike, take the least code.
 """
 
 from __future__ import annotations
@@ -107,6 +107,8 @@ class Paths:
         if self._steps(on) != self._steps(away):
             return self._steps(away)
         if self._steps(on) and self._steps(away):
+            if abs(_products(on) - _products(away)) >= 8:
+                return _products(away) > _products(on)
             return len(away) < len(on)
         if _stores(on) and _stores(away) and self._stores_wanted(on) != self._stores_wanted(away):
             return self._stores_wanted(away)
@@ -173,6 +175,10 @@ def _unpacks(side: list[Instruction]) -> bool:
     """It makes floats of numbers of 16 bits, in shared memory."""
     opcodes = {one.opcode for one in side}
     return {"LDS", "HADD2", "STS"} <= opcodes and not opcodes & {"SHFL", *COPIES}
+
+
+def _products(side: list[Instruction]) -> int:
+    return sum(one.opcode == "FMUL" for one in side)
 
 
 def _copies(side: list[Instruction]) -> bool:
