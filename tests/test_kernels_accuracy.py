@@ -162,6 +162,27 @@ def test_a_corridor_that_changes_rows_between_two_chunks():
     close(found.gradients[0].double(), gradients[0], 1e-3)
 
 
+def test_a_corridor_that_changes_rows_soon_after_it_has_left_the_base():
+    """As above, but row 1 stays where it is, and rows 3 and 4 sink by 2^23 in log2 a step for 39 steps and
+    rise again. Row 4 begins after 23 of them, in a chunk whose other states are all near."""
+    quiet, half, column = 21, 39, 16 * 3 - 3
+    step = 0.99 * 2**22 * GAMMA / LOG2E
+    swing = torch.cat([torch.zeros(quiet), torch.full((half,), -step), torch.full((half,), step)])
+    match = torch.full((1, 4, len(swing) + 2), -math.inf)
+    match[0, :3, 0] = match[0, :, -1] = match[0, 0] = 0
+    match[0, 2, 1:column] = swing[: column - 1]
+    match[0, 3, column:-1] = swing[column - 1 :]
+    delete = torch.full_like(match, -0.001)
+    delete[0, 2:, 1:-1] += swing
+    delete[0, 3, -2] -= step  # for that of row 4's first cell, which a match leads to
+    inputs = (match, torch.full_like(match, -0.001), delete)
+    found = run("fsd", inputs, gamma=GAMMA, boundary="anchored")
+    score, gradients = exactly("fsd", inputs, softdp, gamma=GAMMA, boundary="anchored")
+    close(found.score.double(), score, 1e-4)
+    assert 0.1 < gradients[0][0, 3, column] < 0.9
+    close(found.gradients[0].double(), gradients[0], 1e-3)
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("size", [(1, 1100), (1100, 1), (3, 600), (200, 300)], ids=str)
 def test_free_boundary_beside_rows_that_have_grown(size, sign):
