@@ -69,6 +69,17 @@ def test_a_forbidden_move_has_a_gradient_of_exactly_0(table):
     assert all(g.isfinite().all() and (g >= 0).all() for g in gradients)
 
 
+def test_where_only_gaps_are_allowed_their_weights_are_all_of_a_cell():
+    """Insert and delete are then added in two ways. Where these differ by a rounding, match has weight 0."""
+    size = (320, 300)
+    inputs = [4 * t for t in tables_of(1, *size)]
+    forbidden = torch.rand(1, *size) < 0.98
+    forbidden[:, -1, -1] = False
+    inputs[0] = inputs[0].masked_fill(forbidden, -math.inf)
+    gradients = run("needleman_wunsch", inputs, SCHEDULES[:1], gamma=GAMMA).gradients
+    assert (gradients[0][forbidden] == 0).all()
+
+
 def a_path(rows, columns):
     """Cells and the moves to them, so many of each that the path stays near the table's diagonal. An insert
     and a delete have a match between them: else a match would pass by the corner."""
