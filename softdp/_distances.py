@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _checks, _features, _registration, _vmap
+from . import _checks, _features, _registration, _torch, _vmap
 from ._signatures import explained
 
 FEW_FEATURES = 12  # with at most so many, differences take a GPU less time than products in float64
@@ -85,9 +85,38 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
 
 
 def manhattan(x: Tensor, y: Tensor) -> Tensor:
-    """The sums of the features' absolute differences. PyTorch differentiates them once."""
+    """The sums of the features' absolute differences. PyTorch differentiates them once, and not forward."""
     (x, of_x), (y, of_y) = _features.finite(x), _features.finite(y)
-    return torch.cdist(x, y, p=1) + (of_x + of_y.mT)
+    sums = _manhattan(x, y) if _torch.forward_mode() else torch.cdist(x, y, p=1)
+    return sums + (of_x + of_y.mT)
+
+
+class _Manhattan(torch.autograd.Function):
+    """torch.cdist(x, y, p=1), with derivatives of every order, backward and forward."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, y: Tensor) -> Tensor:
+        return torch.cdist(x, y, p=1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, y = ctx.saved_tensors
+        return sums_of_signs(grad, x, y)
+
+    @staticmethod
+    def jvp(ctx: Any, of_x: Tensor, of_y: Tensor) -> Tensor:
+        x, y = ctx.saved_tensors
+        return products_of_signs(x, y, of_x, of_y)
+
+
+_manhattan: Callable[[Tensor, Tensor], Tensor] = _Manhattan.apply
 
 
 def infinity_as_nan(x: Tensor) -> Tensor:
@@ -151,13 +180,17 @@ def _sums_gradient(ctx: Any, v_x: Tensor | None, v_y: Tensor | None) -> tuple[Te
         return (None,) * 5
     v_x, v_y = or_zeros(v_x, x), or_zeros(v_y, y)
     need_weights, need_x, need_y = ctx.needs_input_grad[:3]
-    by_weights = products(x, y, v_x, v_y).masked_fill(no_direction(v_x, v_y), 0) if need_weights else None
+    by_weights = zero_along_nothing(products(x, y, v_x, v_y), v_x, v_y) if need_weights else None
     return by_weights, *_sums_of(weights, v_x, v_y, need_x, need_y), None, None
 
 
-def no_direction(v_x: Tensor, v_y: Tensor) -> Tensor:
-    """Which pairs have only directions 0, (B, 1, 1). Their derivatives are 0, also of steps with a NaN."""
-    return ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
+def zero_along_nothing(derivative: Tensor, v_x: Tensor, v_y: Tensor) -> Tensor:
+    """A derivative along directions of pairs, with 0 instead of NaN where a pair has only directions 0.
+
+    Where it is finite it is 0 there already, and stays differentiable by the directions.
+    """
+    nothing = ((v_x == 0).all(2).all(1) & (v_y == 0).all(2).all(1))[:, None, None]
+    return derivative.masked_fill(nothing & ~derivative.isfinite(), 0)
 
 
 def _sums_tangent(
@@ -189,17 +222,17 @@ products: Callable[..., Tensor] = _registration.register(
     "difference_products",
     _products_context,
     _products_gradient,
+    _products_tangent,
     _vmap.joins_batch(tensors=4, whole=0, present=lambda *inputs: (True,)),
     _NO_FORWARD_MODE,
-    _products_tangent,
 )
 sums: Callable[..., tuple[Tensor, Tensor]] = _registration.register(
     "difference_sums",
     _sums_context,
     _sums_gradient,
+    _sums_tangent,
     _vmap.joins_batch(tensors=3, whole=0, present=lambda *inputs: inputs[-2:]),
     _NO_FORWARD_MODE,
-    _sums_tangent,
 )
 
 

@@ -63,11 +63,10 @@ def _double_backward(row: Recurrence) -> Callable[..., tuple[Tensor, ...]]:
 
     def double_backward(*args: Any) -> tuple[Tensor, ...]:
         scores = args[count + 1 : 2 * count + 1]
-        needs = (True,) if row.one_score else args[-count:]
         table: Tensor = scores[0]
         products = (
             table.new_empty(table.shape if need and t is not None else (0,))
-            for t, need in zip(scores, needs, strict=True)
+            for t, need in zip(scores, args[-count:], strict=True)
         )
         return table.new_empty(table.shape[:1]), *products
 

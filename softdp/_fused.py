@@ -175,8 +175,7 @@ def _second(
         y, y_lengths, v_y = x, x_lengths, v_x
     v_x, v_y = _distances.or_zeros(v_x, x), _distances.or_zeros(v_y, y)
     products = _tables.second(x, y, v_x, v_y, x_lengths, y_lengths, options)
-    nothing = _distances.no_direction(v_x, v_y)
-    by_x, by_y = (product.masked_fill(nothing, 0) for product in products)
+    by_x, by_y = (_distances.zero_along_nothing(product, v_x, v_y) for product in products)
     return [by_x + by_y if itself else by_x, by_y]
 
 
@@ -200,6 +199,7 @@ _operator = _registration.register(
     "score_of_features",
     _context,
     _gradient,
+    None,
     _vmap.joins_batch(tensors=4, whole=0, present=lambda *inputs: (True, *inputs[-2:])),
     NO_FORWARD_MODE["fsd"],
 )

@@ -107,8 +107,8 @@ def _gradients_gradient(ctx: Any, *directions: Tensor | None) -> tuple[Tensor | 
 torch.library.register_fake("softdp::pairwise_scores", _shapes_of_pairwise_scores)
 torch.library.register_fake("softdp::pairwise_gradients", _shapes_of_pairwise_gradients)
 _gradients: Callable[..., tuple[Tensor, Tensor]] = _registration.register(
-    "pairwise_gradients", _gradients_context, _gradients_gradient, _vmap.in_turn, NO_FORWARD_MODE["fsd"]
+    "pairwise_gradients", _gradients_context, _gradients_gradient, None, _vmap.in_turn, NO_FORWARD_MODE["fsd"]
 )
 _scores: Callable[..., Tensor] = _registration.register(
-    "pairwise_scores", _scores_context, _scores_gradient, _vmap.in_turn, NO_FORWARD_MODE["fsd"]
+    "pairwise_scores", _scores_context, _scores_gradient, None, _vmap.in_turn, NO_FORWARD_MODE["fsd"]
 )

@@ -6,38 +6,30 @@ are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
-from torch import Tensor
-
 from . import _autograd, _fake, _vmap
 from ._recurrences import RECURRENCES, Recurrence
 from ._registration import register
 
 
-class Operators(NamedTuple):
-    """The three operators of a recurrence."""
-
-    forward: Callable[..., tuple[Tensor, Tensor]]
-    backward: Callable[..., Any]  # a tensor, of a recurrence with one score; else a tuple of them
-    double_backward: Callable[..., tuple[Tensor, ...]]
+def _no_forward_mode(row: Recurrence) -> str:
+    return _autograd.not_implemented(row, "forward-mode derivatives (jvp) in torch.compile")
 
 
-NO_FORWARD_MODE = {
-    row.name: _autograd.not_implemented(row, "forward-mode derivatives (jvp)") for row in RECURRENCES
-}
-
-
-def _registered(row: Recurrence) -> Operators:
+def _registered(row: Recurrence) -> _autograd.Operators:
     """The operators of a recurrence, with all that PyTorch asks for."""
     _fake.register(row)
-    vmap, error = _vmap.rules(row), NO_FORWARD_MODE[row.name]
+    vmap, error, operators = _vmap.rules(row), _no_forward_mode(row), _autograd.Operators(row.visits)
     forward, backward, double_backward = row.operators
-    second = register(double_backward, *_autograd.of_double_backward(row), vmap.double_backward, error)
-    first = register(backward, *_autograd.of_backward(row, second), vmap.backward, error)
-    score = register(forward, *_autograd.of_forward(row, first), vmap.forward, error)
-    return Operators(score, first, second)
+    of_forward, of_backward, of_double_backward = (
+        rules(row, operators)
+        for rules in (_autograd.of_forward, _autograd.of_backward, _autograd.of_double_backward)
+    )
+    operators.forward = register(forward, *of_forward, vmap.forward, error)
+    operators.backward = register(backward, *of_backward, vmap.backward, error)
+    second = register(double_backward, *of_double_backward, vmap.double_backward, error)
+    operators.double_backward = _autograd.without_third(row, second)
+    return operators
 
 
 OPERATORS = {row.name: _registered(row) for row in RECURRENCES}
+NO_FORWARD_MODE = {row.name: _no_forward_mode(row) for row in RECURRENCES}

@@ -10,8 +10,8 @@ csrc/ops/library.cpp has three schemas for each row. All of them follow one patt
 
 The first score is a whole table (B, N, M). The other scores are gaps, which broadcast to it; a gap may be
 None. There is a direction for each result of NAME_backward. `needs` is a bool for each score: whether its
-result is needed. A result that is not needed is an empty tensor. A recurrence with one score has no `needs`,
-since its only result is always needed. Its backward operator takes `visits` instead, if the row says so.
+result is needed. A result that is not needed is an empty tensor. A recurrence with one score has no `needs`
+in NAME_backward, since its only result is always needed. It takes `visits` instead, if the row says so.
 
 _fake.py, _autograd.py and _vmap.py make from a row what torch.compile, autograd and vmap ask for. A new
 recurrence therefore takes three schemas and a row.

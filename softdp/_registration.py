@@ -38,9 +38,9 @@ def register(
     name: str,
     context: Context,
     gradient: Gradient,
+    tangent: Gradient | None,
     vmap: Maker,
     no_forward_mode: str,
-    tangent: Gradient | None = None,
 ) -> Operator:
     """Give an operator its derivatives and its vmap rule, and return the function that calls it.
 
@@ -53,9 +53,9 @@ def register(
         name: the operator's, without "softdp::".
         context: keeps what gradient and tangent take.
         gradient: the backward derivative.
+        tangent: the forward derivative, None if there is none.
         vmap: makes the vmap rule.
         no_forward_mode: the error where there is no forward derivative. In torch.compile there is none.
-        tangent: the forward derivative, None if there is none.
     """
     operator = getattr(torch.ops.softdp, name).default
 

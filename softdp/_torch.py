@@ -33,8 +33,8 @@ def transformed() -> bool:
 def forward_mode() -> bool:
     """Whether torch.autograd.forward_ad is at work.
 
-    Without it a score without a forward derivative would have the derivative 0 instead of an error.
-    tests/test_citizen.py, test_forward_mode_is_an_error_and_no_silent_zero.
+    Without it a score of a tensor with a tangent would have none, without an error, and so would a compiled
+    score. tests/test_forward_mode.py, tests/test_transforms.py.
     """
     return torch.autograd.forward_ad._current_level >= 0
 

@@ -97,8 +97,7 @@ def rules(row: Recurrence) -> Rules:
         return _there(inputs[2 : 2 + count], inputs[-count:])
 
     def derivatives(*inputs: Any) -> Sequence[bool]:
-        needs = (True,) if row.one_score else inputs[-count:]
-        return True, *_there(inputs[count + 1 : 2 * count + 1], needs)
+        return True, *_there(inputs[count + 1 : 2 * count + 1], inputs[-count:])
 
     return Rules(
         joins_batch(tensors, 0, forward),

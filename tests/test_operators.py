@@ -67,8 +67,9 @@ def lcs_calls(match, n, m):
         given = torch.ones_like(score), saved, match, n, m, 0.4, 0.2
         yield "lcs_backward", (*given, visits)
     if match.dtype != torch.bfloat16:
-        given = match.neg(), torch.ones_like(score), match, n, m, 0.4, 0.2
-        yield "lcs_double_backward", given
+        for need in (True, False):
+            given = match.neg(), torch.ones_like(score), match, n, m, 0.4, 0.2
+            yield "lcs_double_backward", (*given, need)
 
 
 @pytest.mark.parametrize("name", OPERATORS)

@@ -14,12 +14,12 @@ LENGTHS = "x_lengths", "y_lengths"
 
 def arguments(row: Recurrence) -> list[list[str]]:
     """The arguments of a row's three operators, as the head of softdp/_recurrences.py has them."""
-    needs = [f"need_{name}" for name in row.scores] if len(row.scores) > 1 else []
+    needs = [f"need_{name}" for name in row.scores]
     directions = [f"v_{name}" for name in row.scores] if len(row.scores) > 1 else ["v"]
     given = [*row.scores, *LENGTHS, *row.options]
     return [
         [*given, "save"],
-        ["grad_score", "saved", *given, *needs, *["visits"] * row.visits],
+        ["grad_score", "saved", *given, *(needs if len(needs) > 1 else []), *["visits"] * row.visits],
         [*directions, "grad_score", *given, *needs],
     ]
 

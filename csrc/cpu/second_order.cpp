@@ -82,7 +82,7 @@ class PairSweep {
       fill(pair, n, m, tangent);
     } else if (verdict == Verdict::kNoPath) {
       tangent = 0;
-    } else {
+    } else if (p_.products[0] || p_.products[1] || p_.products[2]) {
       back(pair, n, m);
     }
   }

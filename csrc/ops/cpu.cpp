@@ -226,9 +226,10 @@ Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const Tensor& simil
 }
 std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& grad, const Tensor& similarity,
                                                Optional x_lengths, Optional y_lengths, double threshold,
-                                               double gamma) {
-  const auto& [tangent, product, insert, del] = double_backward(
-      lcs(similarity, x_lengths, y_lengths, threshold, gamma), v, kNone, kNone, grad, {true, false, false});
+                                               double gamma, bool need_similarity) {
+  const auto& [tangent, product, insert, del] =
+      double_backward(lcs(similarity, x_lengths, y_lengths, threshold, gamma), v, kNone, kNone, grad,
+                      {need_similarity, false, false});
   return {tangent, product};
 }
 

@@ -223,6 +223,14 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
   const Tensor first = workspace_for(there, weights);
   check_launch(cuda::sweep_tangents(there, stream));
 
+  const auto product = [&](int i) {
+    const bool needed = needs[i] && i < scores.count - scores.shared_gap;
+    return new_tensor(weights, needed ? size : Sizes{0}, dtype);
+  };
+  const Tensor products[] = {product(0), product(1), product(2)};
+  if (products[0].numel() + products[1].numel() + products[2].numel() == 0)
+    return {tangent, products[0], products[1], products[2]};
+
   cuda::ProductSweep back{};
   back.recurrence = there.recurrence;
   back.type = there.type;
@@ -231,17 +239,11 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
   back.saved = there.saved;
   back.tangent = there.tangent;
   back.tangents = there.tangents;
-  const auto product = [&](int i) {
-    const bool needed = needs[i] && i < scores.count - scores.shared_gap;
-    Tensor out = new_tensor(weights, needed ? size : Sizes{0}, dtype);
-    back.products[i] = needed ? out.data_ptr() : nullptr;
-    return out;
-  };
-  const Tensor match = product(0), insert = product(1), del = product(2);
+  for (int i = 0; i < 3; i++) back.products[i] = products[i].numel() > 0 ? products[i].data_ptr() : nullptr;
   back.shared_gap = scores.shared_gap;
   const Tensor second = workspace_for(back, weights);
   check_launch(cuda::sweep_products(back, stream));
-  return {tangent, match, insert, del};
+  return {tangent, products[0], products[1], products[2]};
 }
 
 Products fsd_double_backward(const Optional& v_match, const Optional& v_insert, const Optional& v_delete,
@@ -258,11 +260,11 @@ Products fsd_double_backward(const Optional& v_match, const Optional& v_insert, 
 
 std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& grad, const Tensor& similarity,
                                                const Optional& x_lengths, const Optional& y_lengths,
-                                               double threshold, double gamma) {
+                                               double threshold, double gamma, bool need_similarity) {
   return on_device("softdp::lcs_double_backward", similarity, [&](cudaStream_t stream) {
     const Scores scores(lcs(gamma, threshold), similarity, similarity, "similarity", x_lengths, y_lengths);
     const auto [tangent, product, _, __] =
-        second_order(scores, grad, {v, std::nullopt, std::nullopt}, {true, false, false}, stream);
+        second_order(scores, grad, {v, std::nullopt, std::nullopt}, {need_similarity, false, false}, stream);
     return std::make_tuple(tangent, product);
   });
 }

@@ -38,7 +38,8 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "-> (Tensor tangent, Tensor d_match, Tensor d_insert, Tensor d_delete)");
   m.def(
       "lcs_double_backward(Tensor v, Tensor grad_score, Tensor similarity, Tensor? x_lengths, "
-      "Tensor? y_lengths, float threshold, float gamma) -> (Tensor tangent, Tensor d_similarity)");
+      "Tensor? y_lengths, float threshold, float gamma, bool need_similarity) "
+      "-> (Tensor tangent, Tensor d_similarity)");
   m.def(
       "needleman_wunsch_double_backward(Tensor? v_match, Tensor? v_insert, Tensor? v_delete, "
       "Tensor grad_score, Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, "
