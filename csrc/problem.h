@@ -51,9 +51,35 @@ struct Pairs {
 
 // The states S on the boundary of a table: recurrence.h has the equations. kGaps is for recurrences that
 // charge gaps there.
-enum class Start { kFree, kAnchored, kGaps };
-template <class Recurrence>
-constexpr Start kStartOf = Recurrence::kChargesBoundary ? Start::kGaps : Start::kFree;
+enum class Start { kFree, kAnchored, kFreeAbove, kGaps };
+SOFTDP_FN bool is_free_above(Start start) {
+  return start == Start::kFree || start == Start::kFreeAbove;
+}
+SOFTDP_FN bool is_free_left(Start start) {
+  return start == Start::kFree;
+}
+// The cells that a path may end in. The score is the smooth maximum of S over them.
+enum class Ends { kCorner, kLastRow, kLastRowAndColumn };
+// The weights of a pair's ends: of the last row's columns 1 .. M, then of the last column's rows 1 .. N. The
+// cell (n, m) counts in the row; its number in the column is 0. So are those past the pair's lengths. In what
+// an operator saves they lie behind what the sweeps save, of all pairs.
+SOFTDP_FN int64_t ends_of(Ends ends, int64_t rows, int64_t columns) {
+  return ends == Ends::kCorner ? 0 : ends == Ends::kLastRow ? columns : columns + rows;
+}
+struct StartAndEnds {
+  Start start;
+  Ends ends;
+};
+// Of the option `boundary` of the operators, whose numbers softdp/_recurrences.py has too.
+constexpr int kBoundaries = 5;
+inline StartAndEnds boundary_of(int64_t number) {
+  constexpr StartAndEnds kOf[kBoundaries] = {{Start::kFree, Ends::kCorner},
+                                             {Start::kAnchored, Ends::kCorner},
+                                             {Start::kFreeAbove, Ends::kLastRow},
+                                             {Start::kFree, Ends::kLastRowAndColumn},
+                                             {Start::kGaps, Ends::kCorner}};
+  return kOf[number];
+}
 
 // Whether insert is one number for all steps of y, and delete one for all steps of x. A pair without cells,
 // of a recurrence that charges the boundary, then scores the sum of its gaps. Other gaps lie past its

@@ -1,6 +1,7 @@
-"""The picture in README: two recordings of one movement at different paces, and how softdp aligns them.
+"""The pictures of README and of the recipes: two recordings of one movement at different paces, and how
+softdp aligns them; a query found in a long recording.
 
-python docs/picture.py          writes docs/assets/alignment.png; needs pip install ".[plot]"
+python docs/picture.py          writes docs/assets/alignment.png and query.png; needs pip install ".[plot]"
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 import softdp
 import softdp.plot
 
-OUT = Path(__file__).parent / "assets" / "alignment.png"
+ASSETS = Path(__file__).parent / "assets"
 N, M = 60, 80
 X, Y = "C0", "C1"
 
@@ -24,14 +25,15 @@ def movement(time: torch.Tensor) -> torch.Tensor:
     return sum(height * torch.exp(-(((time - at) / width) ** 2)) for at, width, height in bumps)
 
 
-def main() -> None:
+def alignment() -> None:
+    """README's picture."""
     torch.manual_seed(0)
     x = movement(torch.linspace(0, 1, N)) + 0.03 * torch.randn(N)
     y = movement(torch.linspace(0, 1, M) ** 1.8) + 0.03 * torch.randn(M)  # slow first, then fast
     cost = softdp.squared_euclidean(x[None, :, None], y[None, :, None]).requires_grad_()
     value = softdp.soft_dtw(cost, gamma=0.02)
     value.sum().backward()
-    best = softdp.fsd_path(-cost, 0.0, boundary="anchored")
+    best = softdp.soft_dtw_path(cost)
 
     figure = Figure(figsize=(11.5, 3.9), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=[1.25, 1, 1])
@@ -46,9 +48,33 @@ def main() -> None:
     middle.set_title("cost of each pair of steps,\nand the path of least cost")
     softdp.plot.matrix(cost.grad[0], right, label="probability", cmap="magma", vmin=0, vmax=1)
     right.set_title("gradient of soft-DTW:\nprobability that a path takes the cell")
-    OUT.parent.mkdir(exist_ok=True)
-    figure.savefig(OUT, dpi=110)
-    print(f"soft-DTW {value.item():.3f}; wrote {OUT}")
+    figure.savefig(ASSETS / "alignment.png", dpi=110)
+    print(f"soft-DTW {value.item():.3f}; wrote {ASSETS / 'alignment.png'}")
+
+
+def query() -> None:
+    """The picture of the recipe that finds a query in a recording."""
+    torch.manual_seed(0)
+    part, recording = torch.randn(1, 20, 3), 0.5 * torch.randn(1, 200, 3)
+    recording[:, 80:120] = part.repeat_interleave(2, dim=1)
+    cost = softdp.squared_euclidean(part, recording)
+    best = softdp.soft_dtw_path(cost, boundary="subsequence")
+    E = softdp.soft_dtw_alignment(cost, gamma=1.0, boundary="subsequence")
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    softdp.plot.matrix(cost[0], above, label="squared distance", cmap="viridis")
+    softdp.plot.path(best, above)
+    above.set(title="cost of each pair of steps, and the path of least cost", xlabel="", ylabel="query")
+    softdp.plot.matrix(E[0], below, label="probability", cmap="magma", vmin=0, vmax=1)
+    below.set(title="probability that a path takes the cell", xlabel="recording (steps)", ylabel="query")
+    figure.savefig(ASSETS / "query.png", dpi=110)
+    print(f"wrote {ASSETS / 'query.png'}")
+
+
+def main() -> None:
+    ASSETS.mkdir(exist_ok=True)
+    alignment()
+    query()
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ from . import reference
 from ._build_info import build_info
 from ._distances import squared_euclidean
 from ._version import __version__
-from .alignment import MOVES, Path, fsd_alignment, fsd_path, lcs_alignment, lcs_path
+from .alignment import fsd_alignment, lcs_alignment, needleman_wunsch_alignment, soft_dtw_alignment
 from .functional import fsd_score, lcs_score
 from .losses import FSDLoss, LCSLoss, fsd_loss, lcs_loss
 from .needleman_wunsch import needleman_wunsch
 from .pairwise import pairwise_fsd, pairwise_lcs, pairwise_soft_dtw
+from .paths import MOVES, Path, fsd_path, lcs_path, needleman_wunsch_path, soft_dtw_path
 from .soft_dtw import SoftDTWLoss, soft_dtw, soft_dtw_divergence, soft_dtw_loss
 
 __all__ = [
@@ -31,13 +32,17 @@ __all__ = [
     "lcs_path",
     "lcs_score",
     "needleman_wunsch",
+    "needleman_wunsch_alignment",
+    "needleman_wunsch_path",
     "pairwise_fsd",
     "pairwise_lcs",
     "pairwise_soft_dtw",
     "reference",
     "soft_dtw",
+    "soft_dtw_alignment",
     "soft_dtw_divergence",
     "soft_dtw_loss",
+    "soft_dtw_path",
     "squared_euclidean",
 ]
 

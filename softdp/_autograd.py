@@ -27,7 +27,6 @@ from torch import Tensor
 from . import _torch
 from ._dtypes import computed
 from ._recurrences import Recurrence
-from ._vmap import Operator
 
 
 class Rules(NamedTuple):
@@ -65,7 +64,8 @@ def of_forward(row: Recurrence, operators: Operators) -> Rules:
 
     def context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         ctx.save_for_backward(output[1], *inputs[:tensors])
-        ctx.save_for_forward(*inputs[:tensors])
+        if _torch.forward_mode():
+            ctx.save_for_forward(*inputs[:tensors])
         ctx.set_materialize_grads(False)
         ctx.options = inputs[tensors:-1]
 
@@ -125,7 +125,8 @@ def of_backward(row: Recurrence, operators: Operators) -> Rules:
 
     def context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(inputs[0], *inputs[2 : 2 + tensors])
-        ctx.save_for_forward(*inputs[: 2 + tensors])
+        if _torch.forward_mode():
+            ctx.save_for_forward(*inputs[: 2 + tensors])
         ctx.set_materialize_grads(False)
         ctx.options = inputs[2 + tensors : end]
         ctx.last = inputs[end:]  # visits, or which results are needed
@@ -168,7 +169,7 @@ def of_backward(row: Recurrence, operators: Operators) -> Rules:
             _, *products = _second(operators, directions, grad_score, given, ctx.options, needs)
             for k, (product, like) in enumerate(zip(products, given[:count], strict=True)):
                 if needs[k] and like is not None:
-                    one = _summed_over_cells(product, like)
+                    one = _summed_as(product, like, (1, 2))  # a gradient has all pairs
                     before = found[k]
                     found[k] = one if before is None else before + one
         made = [
@@ -187,15 +188,9 @@ def _no_tangent(like: Tensor | None, grad_score: Tensor, table: Tensor, need: bo
     return table.new_zeros((0,))
 
 
-def _summed_over_cells(product: Tensor, like: Tensor) -> Tensor:
-    """A dense derivative, summed as the backward operator sums a gradient: not over the pairs."""
-    over = [d for d in (1, 2) if like.shape[d] != product.shape[d]]
-    return (product.sum(over, keepdim=True) if over else product).to(like.dtype)
-
-
-def _summed_as(product: Tensor, like: Tensor) -> Tensor:
-    """A dense derivative summed over the dimensions that were broadcast, in the scores' dtype."""
-    over = [d for d in range(3) if like.shape[d] != product.shape[d]]
+def _summed_as(product: Tensor, like: Tensor, dims: tuple[int, ...] = (0, 1, 2)) -> Tensor:
+    """A dense derivative summed over those dimensions that were broadcast, in the scores' dtype."""
+    over = [d for d in dims if like.shape[d] != product.shape[d]]
     return (product.sum(over, keepdim=True) if over else product).to(like.dtype)
 
 
@@ -222,29 +217,23 @@ class _FirstAndSecond(torch.autograd.Function):
             raise NotImplementedError(ctx.words)
         return grad, None
 
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, words: None) -> Tensor:
+        return tangent.view_as(tangent)
+
 
 _first_and_second: Callable[[Tensor, str], Tensor] = _FirstAndSecond.apply
 
 
-def _plain() -> bool:
-    """Whether PyTorch's own autograd is at work, outside of graphs and torch.func transforms."""
-    return not (torch.compiler.is_compiling() or _torch.transformed())
-
-
-def without_third(row: Recurrence, double_backward: Operator) -> Operator:
-    """NAME_double_backward, of scores that have no third derivative."""
+def without_third(row: Recurrence) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """The arguments of NAME_double_backward, with scores that have no third derivative."""
     first, words = len(row.scores) + 1, not_implemented(row, "third derivatives")
     end = first + len(row.scores)
 
     def guarded(t: Tensor | None) -> Tensor | None:
         return t if t is None or not t.requires_grad else _first_and_second(t, words)
 
-    def call(*args: Any) -> Any:
-        if _plain():
-            return double_backward(*args[:first], *map(guarded, args[first:end]), *args[end:])
-        return double_backward(*args)
-
-    return call
+    return lambda args: (*args[:first], *map(guarded, args[first:end]), *args[end:])
 
 
 def of_double_backward(row: Recurrence, operators: Operators) -> Rules:
@@ -256,10 +245,10 @@ def of_double_backward(row: Recurrence, operators: Operators) -> Rules:
 
     def context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs[:end])
-        ctx.save_for_forward(*inputs[:end])
+        if _torch.forward_mode():
+            ctx.save_for_forward(*inputs[:end])
         ctx.set_materialize_grads(False)
         ctx.options, ctx.needs = inputs[end:-count], inputs[-count:]
-        ctx.plain = _plain()
 
     def gradient(ctx: Any, by_tangent: Tensor | None, *by_products: Tensor | None) -> tuple[Any, ...]:
         call = _Call(operators, count, ctx)
@@ -270,7 +259,7 @@ def of_double_backward(row: Recurrence, operators: Operators) -> Rules:
         of_grad = None
         of_scores: list[Tensor | None] = [None] * count
         if any(t is not None for t in u):
-            if any(wants_scores) and not ctx.plain:
+            if any(wants_scores) and not getattr(ctx, "is_guarded", False):
                 raise NotImplementedError(words)
             if any(wants_v):
                 of_v = _each_summed_as(call.products(u, call.grad_score), call.directions)

@@ -16,11 +16,24 @@ TRAINED_FSD_ALIGNMENT = "softdp.fsd_alignment(match / {g}, insert / {g}, gamma=1
 TRAINED_LCS = "g * softdp.lcs_score(similarity / {g}, threshold=threshold / g.item(), gamma=1.0)"
 TRAINED_LCS_ALIGNMENT = "softdp.lcs_alignment(similarity / {g}, threshold=threshold / g.item(), gamma=1.0)"
 TRAINED_SOFT_DTW = "g * softdp.soft_dtw(cost / {g}, gamma=1.0)"
+TRAINED_SOFT_DTW_ALIGNMENT = "softdp.soft_dtw_alignment(cost / {g}, gamma=1.0)"
 TRAINED_DIVERGENCE = "g * softdp.soft_dtw_divergence(x / {g}.sqrt(), y / {g}.sqrt(), gamma=1.0)"
 TRAINED_LOSS = 'g * softdp.soft_dtw_loss(x / {g}.sqrt(), y / {g}.sqrt(), gamma=1.0, reduction="none")'
 TRAINED_NEEDLEMAN_WUNSCH = "g * softdp.needleman_wunsch(match / {g}, gap / {g}, gamma=1.0)"
-# With one gap per pair, which has the dimension of g.
-TRAINED_GAPS_OF_PAIRS = "g * softdp.needleman_wunsch(match / {g}, gap / g, gamma=1.0)"
+TRAINED_NEEDLEMAN_WUNSCH_ALIGNMENT = "softdp.needleman_wunsch_alignment(match / {g}, gap / {g}, gamma=1.0)"
+
+
+# The boundaries of the functions; the first one is the default.
+FSD_BOUNDARIES = ("free", "anchored", "subsequence", "overlap")
+SOFT_DTW_BOUNDARIES = ("anchored", "subsequence")
+NEEDLEMAN_WUNSCH_BOUNDARIES = ("global", "subsequence", "overlap")
+
+
+def boundary_word(boundary: str, words: tuple[str, ...]) -> None:
+    """A boundary that a function has."""
+    if not isinstance(boundary, str) or boundary not in words:
+        *others, last = (f'"{word}"' for word in words)
+        raise ValueError(f"boundary must be {', '.join(others)} or {last}, got {boundary!r}")
 
 
 class FsdArguments(NamedTuple):
@@ -67,8 +80,7 @@ def fsd_arguments(
     """What fsd_score, its alignment and its path take."""
     _values.floating(match, "match", "(B, N, M)")
     _values.gamma_number(gamma, trained)
-    if not isinstance(boundary, str) or boundary not in ("free", "anchored"):
-        raise ValueError(f'boundary must be "free" or "anchored", got {boundary!r}')
+    boundary_word(boundary, FSD_BOUNDARIES)
     insert = _values.gap(insert, "insert", match)
     delete = None if delete is None else _values.gap(delete, "delete", match)
     B, N, M = match.shape
@@ -95,10 +107,18 @@ def lcs_arguments(
     return LcsArguments(similarity, x_lengths, y_lengths)
 
 
-def cost_arguments(cost: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:
-    """What soft_dtw takes."""
+def cost_arguments(
+    cost: Tensor,
+    gamma: float,
+    boundary: str,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+    trained: str = TRAINED_SOFT_DTW,
+) -> None:
+    """What soft_dtw, its alignment and its path take."""
     _values.floating(cost, "cost", "(B, N, M)")
-    _values.gamma_number(gamma, TRAINED_SOFT_DTW)
+    _values.gamma_number(gamma, trained)
+    boundary_word(boundary, SOFT_DTW_BOUNDARIES)
     B, N, M = cost.shape
     _values.lengths(x_lengths, "x_lengths", B, N, "cost", cost.device)
     _values.lengths(y_lengths, "y_lengths", B, M, "cost", cost.device)
@@ -108,13 +128,16 @@ def needleman_wunsch_arguments(
     match: Tensor,
     gap: Tensor | float,
     gamma: float,
+    boundary: str,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
+    trained: str = TRAINED_NEEDLEMAN_WUNSCH,
 ) -> FsdArguments:
     """Checked scores. The gap is insert, and has 3 dimensions."""
     _values.floating(match, "match", "(B, N, M)")
     of_pairs = isinstance(gap, Tensor) and gap.dim() == 1
-    _values.gamma_number(gamma, TRAINED_GAPS_OF_PAIRS if of_pairs else TRAINED_NEEDLEMAN_WUNSCH)
+    _values.gamma_number(gamma, trained.replace("gap / {g}", "gap / g") if of_pairs else trained)
+    boundary_word(boundary, NEEDLEMAN_WUNSCH_BOUNDARIES)
     gap = _values.gap_of_pairs(gap, match)
     B, N, M = match.shape
     _values.lengths(x_lengths, "x_lengths", B, N, "match", match.device)

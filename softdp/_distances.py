@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _checks, _features, _registration, _torch, _vmap
+from . import _checks, _features, _registration, _vmap
 from ._signatures import explained
 
 FEW_FEATURES = 12  # with at most so many, differences take a GPU less time than products in float64
@@ -85,9 +85,9 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
 
 
 def manhattan(x: Tensor, y: Tensor) -> Tensor:
-    """The sums of the features' absolute differences. PyTorch differentiates them once, and not forward."""
+    """The sums of the features' absolute differences. A compiled graph differentiates them once."""
     (x, of_x), (y, of_y) = _features.finite(x), _features.finite(y)
-    sums = _manhattan(x, y) if _torch.forward_mode() else torch.cdist(x, y, p=1)
+    sums = torch.cdist(x, y, p=1) if torch.compiler.is_compiling() else _manhattan(x, y)
     return sums + (of_x + of_y.mT)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import _devices
 from ._dtypes import arithmetic
-from ._recurrences import Recurrence
+from ._recurrences import Recurrence, ends, has_open_ends
 
 
 def register(row: Recurrence) -> None:
@@ -22,6 +22,7 @@ def register(row: Recurrence) -> None:
 def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
     count = len(row.scores)
     gamma = count + 2 + row.options.index("gamma")
+    boundary = count + 2 + row.options.index("boundary") if "boundary" in row.options else None
 
     def forward(*args: Any) -> tuple[Tensor, Tensor]:
         table: Tensor = args[0]
@@ -29,14 +30,17 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
         B, N, M = table.shape
         size: tuple[int, ...] = (0,)
         score = table.new_empty((B,), dtype=arithmetic(table.dtype))
+        end_weights = 0 if boundary is None else ends(args[boundary], N, M)
         if _devices.on_gpu(table.device):
             shared_gap = any(t is None for t in args[:count])
             if save:
-                numbers = row.planes(shared_gap, table.dtype, args[gamma], N, M) * N * M
-                size = (B, numbers * score.dtype.itemsize)
+                open_ends = boundary is not None and has_open_ends(args[boundary])
+                numbers = row.planes(shared_gap, table.dtype, args[gamma], open_ends, N, M) * N * M
+                size = (B, (numbers + end_weights) * score.dtype.itemsize)
             return score, score.new_empty(size, dtype=torch.uint8)
         if save:
-            size = (B, saved_bytes(N, M, table.dtype, args[gamma]))
+            own = saved_bytes(N, M, table.dtype, args[gamma])
+            size = (B, own + end_weights * score.dtype.itemsize)
         return score, table.new_empty(size, dtype=torch.uint8)
 
     return forward

@@ -52,8 +52,20 @@ def soft_dtw(
     return score(x, y, x_lengths, y_lengths, options)
 
 
-def fsd(x: Tensor, y: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
-    """FSD of the cosines of both halves of the features, which are as in soft_dtw."""
+def fsd(
+    x: Tensor,
+    y: Tensor,
+    gamma: float,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+    boundary: str = "free",
+) -> Tensor:
+    """FSD of the cosines of both halves of the features, which are as in soft_dtw.
+
+    Only the boundary "free" goes by the operator.
+    """
+    if boundary != "free":
+        return _tables.fsd(x, y, gamma, boundary, x_lengths, y_lengths)
     return _score_or_tables(x, y, x_lengths, y_lengths, Options(FSD, float(gamma)))
 
 

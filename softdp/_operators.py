@@ -26,8 +26,9 @@ def _registered(row: Recurrence) -> _autograd.Operators:
     )
     operators.forward = register(forward, *of_forward, vmap.forward, error)
     operators.backward = register(backward, *of_backward, vmap.backward, error)
-    second = register(double_backward, *of_double_backward, vmap.double_backward, error)
-    operators.double_backward = _autograd.without_third(row, second)
+    operators.double_backward = register(
+        double_backward, *of_double_backward, vmap.double_backward, error, _autograd.without_third(row)
+    )
     return operators
 
 

@@ -24,6 +24,20 @@ from typing import NamedTuple
 
 import torch
 
+# The numbers of the option "boundary": boundary_of() of csrc/problem.h.
+BOUNDARIES = ("free", "anchored", "subsequence", "overlap", "global")
+
+
+def has_open_ends(boundary: int) -> bool:
+    """Whether a path may end in several cells."""
+    return BOUNDARIES[boundary] in ("subsequence", "overlap")
+
+
+def ends(boundary: int, rows: int, columns: int) -> int:
+    """How many weights of such cells are saved of a pair: ends_of() of csrc/problem.h."""
+    return has_open_ends(boundary) * columns + (BOUNDARIES[boundary] == "overlap") * rows
+
+
 # A GPU sweeps pairs of at most this many steps forward and backward in one launch, unless gamma is 0 or the
 # scores are float64: Regime of csrc/cuda/wavefront.h.
 TINY = 32
@@ -35,10 +49,11 @@ class Recurrence(NamedTuple):
     Attributes:
         name: the operators are NAME_forward, NAME_backward and NAME_double_backward.
         scores: the score tensors, in the schemas' order.
-        options: the numbers and bools after the lengths, in the schemas' order. One is "gamma".
+        options: the numbers and bools after the lengths, in the schemas' order. One is "gamma"; "boundary" is
+            a place in BOUNDARIES.
         planes: how many numbers a cell the CUDA operators save. Its arguments: whether insert and delete are
-            one gap, the scores' dtype, gamma, N and M. Regime::planes of csrc/cuda/wavefront.h says the
-            same.
+            one gap, the scores' dtype, gamma, whether paths may end in several cells, N and M. Regime::planes
+            of csrc/cuda/wavefront.h says the same.
         reference: which functions have the derivatives that the operators lack, of the same arguments.
         alignment: how the alignment follows from those functions.
         visits: whether the backward operator takes `visits`. With it the result is the visits of the cells,
@@ -48,7 +63,7 @@ class Recurrence(NamedTuple):
     name: str
     scores: tuple[str, ...]
     options: tuple[str, ...]
-    planes: Callable[[bool, torch.dtype, float, int, int], int]
+    planes: Callable[[bool, torch.dtype, float, bool, int, int], int]
     reference: str
     alignment: str
     visits: bool = False
@@ -64,13 +79,17 @@ class Recurrence(NamedTuple):
         return len(self.scores) == 1
 
 
-def _weights(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: int, columns: int) -> int:
+def _weights(
+    shared_gap: bool, dtype: torch.dtype, gamma: float, open_ends: bool, rows: int, columns: int
+) -> int:
     return 2 if dtype == torch.float64 else 1
 
 
-def _planes_with_gaps(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: int, columns: int) -> int:
-    weights = _weights(shared_gap, dtype, gamma, rows, columns)
-    if dtype == torch.float64 or not gamma > 0:
+def _planes_with_gaps(
+    shared_gap: bool, dtype: torch.dtype, gamma: float, open_ends: bool, rows: int, columns: int
+) -> int:
+    weights = _weights(shared_gap, dtype, gamma, open_ends, rows, columns)
+    if dtype == torch.float64 or not gamma > 0 or open_ends:
         return weights
     gradients = 2 if shared_gap else 3
     # One of both, by arithmetic: an if, or sym_ite in PyTorch 2.15, would tie a compiled graph to one.
@@ -78,14 +97,16 @@ def _planes_with_gaps(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: 
     return large * weights + (1 - large) * gradients
 
 
-def _planes_without_gaps(shared_gap: bool, dtype: torch.dtype, gamma: float, rows: int, columns: int) -> int:
+def _planes_without_gaps(
+    shared_gap: bool, dtype: torch.dtype, gamma: float, open_ends: bool, rows: int, columns: int
+) -> int:
     return 1
 
 
 FSD = Recurrence(
     name="fsd",
     scores=("match", "insert", "delete"),
-    options=("gamma", "anchored", "costs"),
+    options=("gamma", "boundary", "costs"),
     planes=_planes_with_gaps,
     reference="softdp.reference.fsd_score and softdp.reference.soft_dtw",
     alignment="fsd_alignment is the gradient of softdp.reference.fsd_score by match, by torch.func.grad or "
@@ -104,7 +125,7 @@ LCS = Recurrence(
 NEEDLEMAN_WUNSCH = Recurrence(
     name="needleman_wunsch",
     scores=("match", "insert", "delete"),
-    options=("gamma",),
+    options=("gamma", "boundary"),
     planes=_weights,
     reference="softdp.reference.needleman_wunsch",
     alignment="the alignment is its gradient by match, by torch.func.grad or "

@@ -41,6 +41,7 @@ def register(
     tangent: Gradient | None,
     vmap: Maker,
     no_forward_mode: str,
+    guarded: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None,
 ) -> Operator:
     """Give an operator its derivatives and its vmap rule, and return the function that calls it.
 
@@ -56,6 +57,7 @@ def register(
         tangent: the forward derivative, None if there is none.
         vmap: makes the vmap rule.
         no_forward_mode: the error where there is no forward derivative. In torch.compile there is none.
+        guarded: the arguments as the autograd.Function without setup_context takes them; None: as they are.
     """
     operator = getattr(torch.ops.softdp, name).default
 
@@ -70,11 +72,14 @@ def register(
             return operator(*args)
         if _torch.transformed():
             return transformable(*args)
-        return plain(*args) if wanted(*args) else kernel(*args)
+        if not wanted(*args):
+            return kernel(*args)
+        return plain(*(guarded(args) if guarded else args))
 
     def forward(ctx: Any, *args: Any) -> Any:
         output = kernel(*args)
         context(ctx, args, output)
+        ctx.is_guarded = guarded is not None
         return output
 
     def jvp(ctx: Any, *tangents: Any) -> Any:

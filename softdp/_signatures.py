@@ -46,7 +46,7 @@ INSTEAD = {
 }
 OF_SOFT_DTW = ("normalize", "bandwidth", "dist_func")
 WORDS = {  # what arguments that are words may be
-    "boundary": ("free", "anchored"),
+    "boundary": ("free", "anchored", "subsequence", "overlap", "global"),
     "cost": ("squared_euclidean", "euclidean", "manhattan", "cosine"),
     "reduction": ("mean", "sum", "none"),
 }

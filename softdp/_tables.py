@@ -15,11 +15,12 @@ from torch import Tensor
 from . import _cosines, _distances
 from ._kinds import ABSOLUTE, COSINES, FSD, ROOTS, SQUARES, Options
 from ._operators import OPERATORS
+from ._recurrences import BOUNDARIES
 from .functional import checked_soft_dtw, fsd_score, lcs_score
 
 _FSD = OPERATORS["fsd"]
 FsdTensors: TypeAlias = tuple[Tensor, Tensor, None, Tensor | None, Tensor | None]
-ANCHORED_COSTS = True, True  # FSD's options for soft-DTW, after gamma
+ANCHORED_COSTS = BOUNDARIES.index("anchored"), True  # FSD's options for soft-DTW, after gamma
 
 
 def score(
@@ -28,8 +29,7 @@ def score(
     """The scores of features (B, N, D) and (B, M, D), (B,)."""
     kind, gamma, threshold = options
     if kind == FSD:
-        match, gap = _cosines.cosines(x, y, heads=2)
-        return fsd_score(match, gap, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
+        return fsd(x, y, gamma, "free", x_lengths, y_lengths)
     if kind in (ROOTS, ABSOLUTE):
         cost = (_distances.euclidean if kind == ROOTS else _distances.manhattan)(x, y)
     else:
@@ -39,7 +39,15 @@ def score(
                 cosines, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
             )
         cost = 1 - cosines
-    return checked_soft_dtw(cost, gamma, x_lengths, y_lengths)
+    return checked_soft_dtw(cost, gamma, "anchored", x_lengths, y_lengths)
+
+
+def fsd(
+    x: Tensor, y: Tensor, gamma: float, boundary: str, x_lengths: Tensor | None, y_lengths: Tensor | None
+) -> Tensor:
+    """FSD of the cosines of both halves of the features, (B,)."""
+    match, gap = _cosines.cosines(x, y, heads=2)
+    return fsd_score(match, gap, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths)
 
 
 # ---- second derivatives --------------------------------------------------------------------------

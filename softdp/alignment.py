@@ -1,42 +1,18 @@
-"""Where two sequences align: the expected alignment, which is differentiable, and the best path."""
+"""Where two sequences align: the expected alignment, which is differentiable."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import _checks, _devices, reference
 from ._operators import OPERATORS
-from ._signatures import LCS_FEATURES, explained
-
-FSD, LCS = OPERATORS["fsd"], OPERATORS["lcs"]
-
-MOVES = ("match", "insert", "delete")
-
-
-class Path(NamedTuple):
-    """The best path of B pairs, as the cells that it takes in order.
-
-    Attributes:
-        steps: (B, K, 3) int64, K = max(N + M - 1, 0), which is the most cells that a path can take. Each row
-            is one cell: row i, column j, both from 0, and the move into it, an index into softdp.MOVES. Rows
-            past the path's length are -1.
-        lengths: (B,) int64, the number of cells on each path. It is 0 where a pair has no path, or holds a
-            NaN or +inf.
-    """
-
-    steps: Tensor
-    lengths: Tensor
-
-    def tolist(self) -> list[list[tuple[int, int, str]]]:
-        """One list of (i, j, name of the move) for each pair.
-
-        On a GPU this waits until the path is computed.
-        """
-        pairs = zip(self.steps.tolist(), self.lengths.tolist(), strict=True)
-        return [[(i, j, MOVES[move]) for i, j, move in steps[:length]] for steps, length in pairs]
+from ._recurrences import BOUNDARIES
+from ._signatures import LCS_FEATURES, SOFT_DTW_FEATURES, explained
 
 
 @explained()
@@ -63,9 +39,10 @@ def fsd_alignment(
         match, insert, delete, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.
 
     Returns:
-        E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 1 at (n, m) and,
-        anchored, at (1, 1). It is 0 past a pair's lengths and where a pair has no path. It is NaN where a
-        pair holds a NaN or +inf. Its derivative is then NaN too, unless E receives the gradient 0.
+        E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 1 at (n, m) if
+        all paths end there and, anchored, at (1, 1). It is 0 past a pair's lengths and where a pair has no
+        path. It is NaN where a pair holds a NaN or +inf. Its derivative is then NaN too, unless E receives
+        the gradient 0.
 
     Raises:
         ValueError, TypeError: as :func:`softdp.fsd_score`.
@@ -88,21 +65,14 @@ def fsd_alignment(
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, trained)
     args = args.computed()
     if not _devices.has_kernel(match.device):
-        leaf = args.match if args.match.requires_grad else args.match.detach().requires_grad_()
-        with torch.enable_grad():
-            score = reference.fsd_score(
-                leaf, *args[1:3], gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
-            )
-        return _alignment_by_autograd(score, leaf, args[:3])
-    match, insert, delete, *lengths = _devices.taken(args)
-    options = float(gamma), boundary == "anchored", False
-    detached = (None if t is None else t.detach() for t in (match, insert, delete))
-    score, saved = FSD.forward(*detached, *lengths, *options, True)
-    needs = True, False, False
-    given = torch.ones_like(score), saved, match, insert, delete
-    alignment: Tensor
-    alignment, _, _ = FSD.backward(*given, *lengths, *options, *needs)
-    return alignment
+        options: dict[str, Any] = {
+            "gamma": gamma,
+            "boundary": boundary,
+            "x_lengths": x_lengths,
+            "y_lengths": y_lengths,
+        }
+        return _by_reference(functools.partial(reference.fsd_score, **options), *args[:3])
+    return _expected("fsd", args, float(gamma), BOUNDARIES.index(boundary), False)
 
 
 @explained(features=LCS_FEATURES.replace("lcs_score", "lcs_alignment"))
@@ -146,160 +116,140 @@ def lcs_alignment(
     trained = _checks.TRAINED_LCS_ALIGNMENT
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths, trained).computed()
     if not _devices.has_kernel(similarity.device):
-        leaf = args.similarity if args.similarity.requires_grad else args.similarity.detach().requires_grad_()
-        with torch.enable_grad():
-            score = reference.lcs_score(
-                leaf, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
-            )
-        return _alignment_by_autograd(score, leaf, args[:1])
-    similarity, *lengths = _devices.taken(args)
-    options = float(threshold), float(gamma)
-    score, saved = LCS.forward(similarity.detach(), *lengths, *options, True)
-    given = torch.ones_like(score), saved, similarity
-    alignment: Tensor = LCS.backward(*given, *lengths, *options, False)
-    return alignment
+        options: dict[str, Any] = {
+            "threshold": threshold,
+            "gamma": gamma,
+            "x_lengths": x_lengths,
+            "y_lengths": y_lengths,
+        }
+        return _by_reference(functools.partial(reference.lcs_score, **options), args.similarity)
+    return _expected("lcs", args, float(threshold), float(gamma))
 
 
-def _alignment_by_autograd(score: Tensor, leaf: Tensor, scores: tuple[Tensor | None, ...]) -> Tensor:
-    differentiable = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in scores)
-    (alignment,) = torch.autograd.grad(score.sum(), leaf, create_graph=differentiable)
-    return alignment
+@explained(features=SOFT_DTW_FEATURES.replace("soft_dtw(", "soft_dtw_alignment("))
+def soft_dtw_alignment(
+    cost: Tensor,
+    *,
+    gamma: float = 1.0,
+    boundary: str = "anchored",
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Expected alignment of B pairs under soft-DTW: the probability that a path takes each cell.
 
+    Shapes: cost (B, N, M); lengths (B,); returns (B, N, M).
 
-# ---- paths ---------------------------------------------------------------------------------------
+        E(i,j) = d value / d cost(i,j)
+
+    with the value of :func:`softdp.soft_dtw`. You can train on a loss of E: it has a derivative by the cost.
+    Third derivatives of the value raise NotImplementedError.
+
+    Args:
+        cost, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.soft_dtw`.
+
+    Returns:
+        E, (B, N, M), in [0, 1], float64 for float64 costs and float32 for all others. Anchored, it is 1 at
+        (1, 1) and (n, m). It is 0 past a pair's lengths and where a pair has no path. It is NaN where a pair
+        holds a NaN or -inf. Its derivative is then NaN too, unless E receives the gradient 0.
+
+    Raises:
+        ValueError, TypeError: as :func:`softdp.soft_dtw`.
+
+    Example:
+        >>> import torch, softdp
+        >>> cost = torch.tensor([[[0.0, 1.0, 4.0], [1.0, 0.0, 1.0]]])
+        >>> softdp.soft_dtw_alignment(cost).round(decimals=3)
+        tensor([[[1.0000, 0.3520, 0.0030],
+                 [0.1740, 0.8220, 1.0000]]])
+
+    Source: Cuturi and Blondel, ICML 2017; Mensch and Blondel, ICML 2018.
+    """
+    _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths, _checks.TRAINED_SOFT_DTW_ALIGNMENT)
+    args = _checks.FsdArguments(cost, cost.new_zeros((1, 1, 1)), None, x_lengths, y_lengths).computed()
+    if not _devices.has_kernel(cost.device):
+        options: dict[str, Any] = {
+            "gamma": gamma,
+            "boundary": boundary,
+            "x_lengths": x_lengths,
+            "y_lengths": y_lengths,
+        }
+        return _by_reference(functools.partial(reference.soft_dtw, **options), args.match)
+    return _expected("fsd", args, float(gamma), BOUNDARIES.index(boundary), True)
 
 
 @explained()
-@torch.no_grad()
-def fsd_path(
+def needleman_wunsch_alignment(
     match: Tensor,
-    insert: Tensor | float,
-    delete: Tensor | float | None = None,
+    gap: Tensor | float,
     *,
-    boundary: str = "free",
+    gamma: float = 0.1,
+    boundary: str = "global",
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
-) -> Path:
-    """The best path of B pairs under FSD.
+) -> Tensor:
+    """Expected alignment of B pairs under Needleman-Wunsch: the probability that two steps are matched.
 
-    Shapes: match (B, N, M); insert, delete broadcastable to it; lengths (B,); returns steps
-    (B, N + M - 1, 3) and lengths (B,).
+    Shapes: match (B, N, M); gap a number, (B,), or broadcastable to match; lengths (B,); returns (B, N, M).
 
-    It is the path whose match and gap scores add up to fsd_score with gamma = 0. The path is computed on the
-    scores' device; the call does not wait for it. Ties are taken in the order match, insert, delete. The
-    first cell of a path is the first one that it enters; row and column 0 of the table are not listed.
+        E(i,j) = d score / d match(i,j)
+
+    with the score of :func:`softdp.needleman_wunsch`. A row sums to the probability that the step of x has a
+    partner. You can train on a loss of E: it has derivatives by match and gap. Third derivatives of the score
+    raise NotImplementedError.
 
     Args:
-        match, insert, delete, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.
+        match, gap, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.needleman_wunsch`.
 
     Returns:
-        A :class:`softdp.Path`.
+        E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 0 past a pair's
+        lengths and where a pair has no path. It is NaN where a pair holds a NaN or +inf. Its derivative is
+        then NaN too, unless E receives the gradient 0.
 
     Raises:
-        ValueError, TypeError: as :func:`softdp.fsd_score`.
+        ValueError, TypeError: as :func:`softdp.needleman_wunsch`.
 
     Example:
         >>> import torch, softdp
-        >>> match = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]])
-        >>> softdp.fsd_path(match, -0.5, boundary="anchored").tolist()
-        [[(0, 0, 'match'), (1, 1, 'match'), (1, 2, 'delete')]]
+        >>> match = torch.tensor([[[2.0, -1.0], [-1.0, 2.0]]])
+        >>> softdp.needleman_wunsch_alignment(match, -1.0, gamma=1.0).round(decimals=3)
+        tensor([[[0.9900, 0.0020],
+                 [0.0020, 0.9900]]])
 
-    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
+    Source: Needleman and Wunsch, Journal of Molecular Biology, 1970; smoothed as in Mensch and Blondel, ICML
+    2018.
     """
-    args = _checks.fsd_arguments(match, insert, delete, 0.0, boundary, x_lengths, y_lengths).computed()
-    delete = args.insert if args.delete is None else args.delete
-    # Whole tables for each move: a gap that is broadcast or shared would get the sum over its cells and
-    # moves.
-    tables = [args.match, args.insert.expand_as(args.match), delete.expand_as(args.match)]
-    if _devices.has_kernel(match.device):
-        _, _, _, *lengths = _devices.taken(args)
-        options = 0.0, boundary == "anchored", False
-        score, saved = FSD.forward(*tables, *lengths, *options, True)
-        needs = True, True, True
-        gradients = FSD.backward(torch.ones_like(score), saved, *tables, *lengths, *options, *needs)
-    else:
-        leaves = [t.detach().requires_grad_() for t in tables]
-        with torch.enable_grad():
-            score = reference.fsd_score(
-                *leaves, gamma=0.0, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
-            )
-        gradients = torch.autograd.grad(score, leaves, torch.ones_like(score))
-    taken, inserts, deletes = (g == 1 for g in gradients)
-    return _path(taken, inserts.long() + 2 * deletes.long())
+    trained = _checks.TRAINED_NEEDLEMAN_WUNSCH_ALIGNMENT
+    args = _checks.needleman_wunsch_arguments(match, gap, gamma, boundary, x_lengths, y_lengths, trained)
+    args = args.computed()
+    if not _devices.has_kernel(match.device):
+        options: dict[str, Any] = {
+            "gamma": gamma,
+            "boundary": boundary,
+            "x_lengths": x_lengths,
+            "y_lengths": y_lengths,
+        }
+        return _by_reference(functools.partial(reference.needleman_wunsch, **options), *args[:2])
+    return _expected("needleman_wunsch", args, float(gamma), BOUNDARIES.index(boundary))
 
 
-@explained(features=LCS_FEATURES.replace("lcs_score", "lcs_path"))
-@torch.no_grad()
-def lcs_path(
-    similarity: Tensor,
-    *,
-    threshold: float,
-    x_lengths: Tensor | None = None,
-    y_lengths: Tensor | None = None,
-) -> Path:
-    """The best path of B pairs under LCS: its match moves are the longest common subsequence itself.
-
-    Shapes: similarity (B, N, M); lengths (B,); returns steps (B, N + M - 1, 3) and lengths (B,).
-
-    The similarities of the match moves add up to lcs_score with gamma = 0. The path is computed on the
-    similarity's device; the call does not wait for it. A tie of insert and delete is an insert. The first
-    cell of a path is the first one that it enters; row and column 0 of the table are not listed.
-
-    Args:
-        similarity, threshold, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.
-
-    Returns:
-        A :class:`softdp.Path`.
-
-    Raises:
-        ValueError, TypeError: as :func:`softdp.lcs_score`.
-
-    Example:
-        >>> import torch, softdp
-        >>> c = torch.tensor([[[0.9, 0.1, 0.2], [0.2, 0.3, 0.95]]])
-        >>> softdp.lcs_path(c, threshold=0.8).tolist()
-        [[(0, 0, 'match'), (0, 1, 'delete'), (1, 2, 'match')]]
-
-    Source: Gao, Chen, Xu, FTCL, CVPR 2022.
-    """
-    args = _checks.lcs_arguments(similarity, threshold, 0.0, x_lengths, y_lengths).computed()
-    hits = args.similarity >= torch.tensor(threshold, dtype=args.similarity.dtype)
-    if _devices.has_kernel(similarity.device):
-        scores, *lengths = _devices.taken(args)
-        options = float(threshold), 0.0
-        score, saved = LCS.forward(scores, *lengths, *options, True)
-        visits = LCS.backward(torch.ones_like(score), saved, scores, *lengths, *options, True)
-    else:
-        visits = reference.lcs_visits(
-            args.similarity, threshold=threshold, gamma=0.0, x_lengths=x_lengths, y_lengths=y_lengths
-        )
-    taken = visits == 1
-    # In row 1 a path that does not come from the left comes from row 0.
-    from_left = _moved(taken, 2)
-    first = torch.arange(taken.shape[1], device=taken.device)[:, None] == 0
-    from_above = torch.where(first, ~from_left, _moved(taken, 1))
-    return _path(taken, torch.where(hits, 0, torch.where(from_above, 1, 2)))
+def _expected(name: str, args: _devices.Arguments, *options: Any) -> Tensor:
+    """The gradient of the scores' sum by the first table, which can be differentiated in turn."""
+    operators = OPERATORS[name]
+    *scores, x_lengths, y_lengths = _devices.taken(args)
+    lengths = x_lengths, y_lengths
+    detached = (None if t is None else t.detach() for t in scores)
+    score, saved = operators.forward(*detached, *lengths, *options, True)
+    last = (False,) if len(scores) == 1 else (True, False, False)  # visits, or which gradients are needed
+    found = operators.backward(torch.ones_like(score), saved, *scores, *lengths, *options, *last)
+    expected: Tensor = found if isinstance(found, Tensor) else found[0]
+    return expected
 
 
-def _moved(table: Tensor, dim: int) -> Tensor:
-    """The table moved by one step along a dimension, with False before it.
-
-    A slice would tie a compiled graph to the sizes.
-    """
-    before = torch.arange(table.shape[dim], device=table.device) - 1
-    moved = table.index_select(dim, before.clamp(min=0))
-    return moved & (before >= 0).view([-1 if d == dim else 1 for d in range(3)])
-
-
-def _path(taken: Tensor, moves: Tensor) -> Path:
-    """The cells taken, (B, N, M), in order. A path takes at most one cell of each anti-diagonal i + j."""
-    B, N, M = taken.shape
-    most = max(N + M - 1, 0)
-    i, j = torch.arange(N, device=taken.device)[:, None], torch.arange(M, device=taken.device)
-    cells = torch.where(taken, (i * M + j) * 3 + moves + 1, 0).flatten(1)
-    line = cells.new_zeros(B, most).scatter_add_(1, (i + j).flatten().expand_as(cells), cells)
-    first = (line == 0).long().argsort(dim=1, stable=True)  # the anti-diagonals with a cell, in order
-    cell = line.gather(1, first) - 1
-    columns = max(M, 1)
-    steps = torch.stack([cell // 3 // columns, cell // 3 % columns, cell % 3], dim=2)
-    return Path(steps.masked_fill((cell < 0)[..., None], -1), (line > 0).sum(1))
+def _by_reference(score_of: Callable[..., Tensor], table: Tensor, *gaps: Tensor | None) -> Tensor:
+    """The gradient of the sum of reference scores by the first table, which can be differentiated in turn."""
+    leaf = table if table.requires_grad else table.detach().requires_grad_()
+    with torch.enable_grad():
+        score = score_of(leaf, *gaps)
+    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (table, *gaps))
+    (alignment,) = torch.autograd.grad(score.sum(), leaf, create_graph=wanted)
+    return alignment

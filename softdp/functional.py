@@ -8,6 +8,7 @@ from torch import Tensor
 from . import _checks, _devices, _registration, _torch, reference
 from ._dtypes import arithmetic
 from ._operators import OPERATORS
+from ._recurrences import BOUNDARIES
 from ._signatures import LCS_FEATURES, explained
 
 FSD, LCS = OPERATORS["fsd"], OPERATORS["lcs"]
@@ -41,9 +42,13 @@ def fsd_score(
         delete: likewise; None means delete = insert, as in FTCL. A number must be given by name.
         gamma: smoothing, >= 0, by default 0.1. 0 is the hard maximum; ties are taken in the order match,
             insert, delete.
-        boundary: "free", the default: S(0,j) = S(i,0) = 0, so that leading gaps cost nothing and trailing
-            ones do.
+        boundary: where a path may start and end.
+            "free", the default: S(0,j) = S(i,0) = 0, so that leading gaps cost nothing and trailing ones do.
             "anchored": S(0,0) = 0 and -inf on the rest of the boundary, so that every path starts at (1,1).
+            "subsequence": all of x within any part of y. S(0,j) = 0, S(i,0) = -inf for i >= 1, and the score
+            is the smooth maximum of S(n,j) over j.
+            "overlap": gaps at all four ends cost nothing. S(0,j) = S(i,0) = 0, and the score is the smooth
+            maximum of S over the last row and the last column.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
             and M. Cells past a pair's lengths are never read and get gradient 0.
 
@@ -52,7 +57,7 @@ def fsd_score(
         score -inf and the gradient 0. A pair that holds a NaN or +inf has the score NaN and the gradient NaN.
         A pair whose score receives the gradient 0 gets the gradient 0, also if it holds a NaN or +inf. So
         `score[good].sum()` trains on the good pairs. An empty pair scores 0 (anchored: -inf if only one side
-        is empty).
+        is empty; subsequence: -inf if only y is).
 
     Raises:
         ValueError: shapes, devices, lengths, gamma or boundary that do not fit.
@@ -83,17 +88,17 @@ def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str, c
         return reference.checked_fsd_score(args, gamma, boundary, costs)
     args = _devices.taken(args)
     save = needs_gradient(args.match, args.insert, args.delete)
-    score, _ = FSD.forward(*args, float(gamma), boundary == "anchored", costs, save)
+    score, _ = FSD.forward(*args, float(gamma), BOUNDARIES.index(boundary), costs, save)
     return score
 
 
 def checked_soft_dtw(
-    cost: Tensor, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
+    cost: Tensor, gamma: float, boundary: str, x_lengths: Tensor | None, y_lengths: Tensor | None
 ) -> Tensor:
-    """soft_dtw of checked arguments: the smooth minimum over FSD's anchored paths, without gaps."""
+    """soft_dtw of checked arguments: the smooth minimum over FSD's paths, without gaps."""
     no_gap = torch.zeros((1, 1, 1), dtype=arithmetic(cost.dtype), device=cost.device)
     args = _checks.FsdArguments(cost, no_gap, None, x_lengths, y_lengths)
-    return checked_fsd_score(args, gamma, "anchored", costs=True)
+    return checked_fsd_score(args, gamma, boundary, costs=True)
 
 
 @explained(features=LCS_FEATURES)

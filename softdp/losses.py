@@ -18,6 +18,7 @@ def fsd_loss(
     target: Tensor,
     *,
     gamma: float = 0.1,
+    boundary: str = "free",
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
     reduction: str = "mean",
@@ -29,14 +30,14 @@ def fsd_loss(
     The loss is low if pairs that share an action have high scores and the other pairs low ones.
     match is the cosine of the first half of the features. The gap (insert = delete) is the cosine of the
     second half. These are FTCL's two heads. Take at least 4 features: the cosine of a single one is 1 or -1,
-    with the gradient 0. A zero vector has similarity 0. The boundary is "free". The score
-    grows with the number of steps. If lengths differ much, use reduction="none" and divide each value by its
-    lengths.
+    with the gradient 0. A zero vector has similarity 0. The score grows with the number of steps. If lengths
+    differ much, use reduction="none" and divide each value by its lengths.
 
     Args:
         x, y: features of the two sequences.
         target: bool or 0/1; 1 = the two sequences share an action.
-        gamma: smoothing of :func:`softdp.fsd_score`, by default 0.1.
+        gamma, boundary: as in :func:`softdp.fsd_score`, by default 0.1 and "free". Other boundaries keep the
+            matrices of cosines.
         x_lengths, y_lengths: steps per pair; None means N and M.
         reduction: "mean", the default: mean score of the pairs with target 0 minus mean score of those with
             target 1, where a missing class contributes 0. "sum": the same with sums. "none": each pair's
@@ -46,7 +47,8 @@ def fsd_loss(
         The loss, a scalar, or (B,) with reduction "none"; float64 for float64 features, else float32.
 
     Raises:
-        ValueError: shapes, devices, lengths, target values, gamma or reduction that do not fit; D odd.
+        ValueError: shapes, devices, lengths, target values, gamma, boundary or reduction that do not
+            fit; D odd.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -59,10 +61,11 @@ def fsd_loss(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
     _values.gamma_number(gamma, _checks.TRAINED_FSD)
+    _checks.boundary_word(boundary, _checks.FSD_BOUNDARIES)
     positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     _checks.two_heads(x)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-    score = _fused.fsd(x, y, gamma, x_lengths, y_lengths)
+    score = _fused.fsd(x, y, gamma, x_lengths, y_lengths, boundary)
     return _contrast(score, positive, reduction)
 
 
@@ -121,10 +124,10 @@ class FSDLoss(nn.Module):
     Shapes: x (B, N, D), y (B, M, D), target (B,), lengths (B,); returns () or (B,).
 
     Args:
-        gamma, reduction: as in :func:`softdp.fsd_loss`, by default 0.1 and "mean".
+        gamma, reduction, boundary: as in :func:`softdp.fsd_loss`, by default 0.1, "mean" and "free".
 
     Raises:
-        ValueError, TypeError: a gamma or reduction that does not fit.
+        ValueError, TypeError: a gamma, reduction or boundary that does not fit.
 
     Example:
         >>> import torch, softdp
@@ -138,12 +141,16 @@ class FSDLoss(nn.Module):
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
 
-    def __init__(self, gamma: float = 0.1, reduction: str = "mean") -> None:
+    boundary: str = "free"  # of modules that were pickled without it
+
+    def __init__(self, gamma: float = 0.1, reduction: str = "mean", boundary: str = "free") -> None:
         super().__init__()
         _values.gamma_number(gamma, _checks.TRAINED_FSD)
         _reduction(reduction)
+        _checks.boundary_word(boundary, _checks.FSD_BOUNDARIES)
         self.gamma = gamma
         self.reduction = reduction
+        self.boundary = boundary
 
     def forward(
         self,
@@ -159,13 +166,15 @@ class FSDLoss(nn.Module):
             y,
             target,
             gamma=self.gamma,
+            boundary=self.boundary,
             x_lengths=x_lengths,
             y_lengths=y_lengths,
             reduction=self.reduction,
         )
 
     def extra_repr(self) -> str:
-        return f"gamma={self.gamma}, reduction={self.reduction!r}"
+        boundary = f", boundary={self.boundary!r}" * (self.boundary != "free")
+        return f"gamma={self.gamma}, reduction={self.reduction!r}{boundary}"
 
 
 class LCSLoss(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from . import _checks, _features, _fused, _fused_pairwise, _values
 from ._kinds import FSD, KIND_OF_COST, LCS, Options
 from ._signatures import explained
-from .soft_dtw import Cost, between, checked_cost, trained
+from .soft_dtw import Cost, between, checked_boundary, checked_cost, trained
 
 Scores = Callable[[Tensor, Tensor, "Tensor | None", "Tensor | None"], Tensor]
 
@@ -23,6 +23,7 @@ def pairwise_soft_dtw(
     gamma: float = 1.0,
     cost: str | Cost = "squared_euclidean",
     normalize: bool = False,
+    boundary: str = "anchored",
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -41,6 +42,8 @@ def pairwise_soft_dtw(
             called with pairs of sequences, (B, N, D) and (B, M, D).
         normalize: True gives the divergences, D(x,y) - (D(x,x) + D(y,y)) / 2; see
             :func:`softdp.soft_dtw_divergence`.
+        boundary: "anchored", the default, or "subsequence": all of an x within any part of a y, as in
+            :func:`softdp.soft_dtw`. It takes the memory of L tables, and has no divergence.
         x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
             y=None, y_lengths are x_lengths.
 
@@ -48,7 +51,7 @@ def pairwise_soft_dtw(
         The values, (K, L), float64 for float64 features and float32 for all others.
 
     Raises:
-        ValueError: shapes, devices, lengths, gamma or cost that do not fit.
+        ValueError: shapes, devices, lengths, gamma, cost or boundary that do not fit.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -62,12 +65,13 @@ def pairwise_soft_dtw(
     """
     _values.gamma_number(gamma, trained(cost, normalize))
     checked_cost(cost)
+    checked_boundary(boundary, normalize)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
 
     def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
-        return between(x, y, cost, gamma, x_lengths, y_lengths)
+        return between(x, y, cost, gamma, boundary, x_lengths, y_lengths)
 
-    if isinstance(cost, str) and cost in KIND_OF_COST:
+    if isinstance(cost, str) and cost in KIND_OF_COST and boundary == "anchored":
         options = Options(KIND_OF_COST[cost], float(gamma))
         value = _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
     else:
@@ -87,6 +91,7 @@ def pairwise_fsd(
     y: Tensor | None = None,
     *,
     gamma: float = 0.1,
+    boundary: str = "free",
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -95,11 +100,12 @@ def pairwise_fsd(
     Shapes: x (K, N, D), y (L, M, D), D even; lengths (K,) and (L,); returns (K, L).
 
     match is the cosine of the first half of the features and the gap that of the second half, as in
-    :func:`softdp.fsd_loss`. The boundary is "free". Memory is as in :func:`softdp.pairwise_soft_dtw`.
+    :func:`softdp.fsd_loss`. Memory is as in :func:`softdp.pairwise_soft_dtw`.
 
     Args:
         x, y: features of the sequences. y=None compares x with itself.
-        gamma: smoothing of :func:`softdp.fsd_score`, by default 0.1.
+        gamma, boundary: as in :func:`softdp.fsd_score`, by default 0.1 and "free". Other boundaries take the
+            memory of L tables.
         x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
             y=None, y_lengths are x_lengths.
 
@@ -107,7 +113,7 @@ def pairwise_fsd(
         The scores, (K, L), float64 for float64 features and float32 for all others.
 
     Raises:
-        ValueError: shapes, devices, lengths or gamma that do not fit; D odd.
+        ValueError: shapes, devices, lengths, gamma or boundary that do not fit; D odd.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -120,12 +126,15 @@ def pairwise_fsd(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
     _values.gamma_number(gamma, _checks.TRAINED_FSD)
+    _checks.boundary_word(boundary, _checks.FSD_BOUNDARIES)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
     _checks.two_heads(x)
 
     def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
-        return _fused.fsd(x, y, gamma, x_lengths, y_lengths)
+        return _fused.fsd(x, y, gamma, x_lengths, y_lengths, boundary)
 
+    if boundary != "free":
+        return _by_rows(of_pairs, x, y, x_lengths, y_lengths)
     options = Options(FSD, float(gamma))
     return _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from . import _checks, alignment
+from . import _checks, alignment, paths
 from ._signatures import explained
 
 try:
@@ -112,7 +112,7 @@ def matrix(
 
 
 def path(
-    cells: alignment.Path | Tensor | Sequence[Sequence[Any]],
+    cells: paths.Path | Tensor | Sequence[Sequence[Any]],
     axes: Axes,
     *,
     pair: int = 0,
@@ -209,7 +209,7 @@ def fsd_pair(
     E = alignment.fsd_alignment(
         match, insert, delete, gamma=gamma, boundary=boundary, x_lengths=n, y_lengths=m
     )
-    best = alignment.fsd_path(match, insert, delete, boundary=boundary, x_lengths=n, y_lengths=m)
+    best = paths.fsd_path(match, insert, delete, boundary=boundary, x_lengths=n, y_lengths=m)
     return _draw(match, E, best, "match score", (n, m), seconds, axes, {})
 
 
@@ -255,7 +255,7 @@ def lcs_pair(
     _check_pair(pair, len(similarity))
     similarity, n, m = _row(args.similarity, pair), _part(args.x_lengths, pair), _part(args.y_lengths, pair)
     E = alignment.lcs_alignment(similarity, threshold=threshold, gamma=gamma, x_lengths=n, y_lengths=m)
-    best = alignment.lcs_path(similarity, threshold=threshold, x_lengths=n, y_lengths=m)
+    best = paths.lcs_path(similarity, threshold=threshold, x_lengths=n, y_lengths=m)
     common = [k for k, (_, _, move) in enumerate(best.tolist()[0]) if move == "match"]
     marks = {"marker": "o", "markersize": 4, "markevery": common}
     return _draw(similarity, E, best, "similarity", (n, m), seconds, axes, marks)
@@ -312,9 +312,9 @@ def _extent(shape: tuple[int, int], seconds: Seconds | None) -> tuple[float, flo
     return start * y_step, (shape[1] + start) * y_step, (shape[0] + start) * x_step, start * x_step
 
 
-def _steps(cells: alignment.Path | Tensor | Sequence[Sequence[Any]], pair: int) -> np.ndarray:
+def _steps(cells: paths.Path | Tensor | Sequence[Sequence[Any]], pair: int) -> np.ndarray:
     """(K, 2) int: the path's cells (i, j)."""
-    if isinstance(cells, alignment.Path):
+    if isinstance(cells, paths.Path):
         _check_pair(pair, len(cells.lengths))
         cells = cells.steps[pair, : int(cells.lengths[pair])]
     if isinstance(cells, Tensor):
@@ -357,7 +357,7 @@ def _new_axes(columns: int) -> Sequence[Axes]:
 def _draw(
     scores: Tensor,
     mass: Tensor,
-    best: alignment.Path,
+    best: paths.Path,
     name: str,
     lengths: Sequence[Tensor | None],
     seconds: Seconds | None,

@@ -24,13 +24,13 @@ operations for all pairs and all rows. A diagonal is kept as a vector over the r
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import _checks
 from ._signatures import LCS_FEATURES, SOFT_DTW_FEATURES, explained
+from ._unknown import nan_where
 
 __all__ = ["fsd_score", "lcs_score", "needleman_wunsch", "smooth_max", "soft_dtw"]
 
@@ -85,14 +85,14 @@ def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str, c
     skewed_match, skewed_insert, skewed_delete = (_skew(t) for t in clean)
 
     def boundary_value(i: int, j: int) -> float:
-        return NEG_INF if boundary == "anchored" and i + j > 0 else 0.0
+        return _rest(boundary, i, j)
 
     def cells(d: int, diag: Tensor, up: Tensor, left: Tensor) -> Tensor:
         moves = torch.stack([diag, skewed_insert[d] + up, skewed_delete[d] + left])
         return skewed_match[d] + smooth_max(moves, gamma)
 
-    score = _sweep(match, n, m, boundary_value, cells)
-    return _nan(score, unknown, (match, insert, delete)).masked_fill(unfit, float("nan"))
+    score = _sweep(match, n, m, boundary_value, cells, boundary, gamma)
+    return nan_where(score, unknown, (match, insert, delete)).masked_fill(unfit, float("nan"))
 
 
 @explained(features=LCS_FEATURES)
@@ -127,6 +127,7 @@ def soft_dtw(
     cost: Tensor,
     *,
     gamma: float = 1.0,
+    boundary: str = "anchored",
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -147,10 +148,10 @@ def soft_dtw(
 
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
-    _checks.cost_arguments(cost, gamma, x_lengths, y_lengths)
+    _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths)
     no_gap = torch.zeros((1, 1, 1), dtype=cost.dtype, device=cost.device)
     args = _checks.FsdArguments(cost, no_gap, None, x_lengths, y_lengths)
-    return checked_fsd_score(args, gamma, "anchored", costs=True)
+    return checked_fsd_score(args, gamma, boundary, costs=True)
 
 
 @explained()
@@ -159,6 +160,7 @@ def needleman_wunsch(
     gap: Tensor | float,
     *,
     gamma: float = 0.1,
+    boundary: str = "global",
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -179,15 +181,16 @@ def needleman_wunsch(
     Source: Needleman and Wunsch, Journal of Molecular Biology, 1970; smoothed as in Mensch and Blondel, ICML
     2018.
     """
-    args = _checks.needleman_wunsch_arguments(match, gap, gamma, x_lengths, y_lengths).computed()
+    args = _checks.needleman_wunsch_arguments(match, gap, gamma, boundary, x_lengths, y_lengths).computed()
     match = args.match
     B, N, M = match.shape
     n, m, unfit = _lengths(args.x_lengths, args.y_lengths, match)
+    is_global = boundary == "global"
     match = match.masked_fill(~_inside(n, m, N, M), 0)
     gap = args.insert.expand(B, -1, -1)
     by_row, by_column = gap.shape[1] != 1, gap.shape[2] != 1
     # A pair without a step reads no gap, one without cells those that are one number for all steps.
-    one = (n + m > 0).to(n.dtype)
+    one = ((n + m > 0) & is_global).to(n.dtype)
     rows, columns = (n if by_row else torch.maximum(n, one)), (m if by_column else torch.maximum(m, one))
     gap = gap.masked_fill(~_inside(rows, columns, *gap.shape[1:]), 0)
     unknown = _has_unknown(match) | _has_unknown(gap)
@@ -199,6 +202,8 @@ def needleman_wunsch(
     along_x, along_y = _sums(clean_gap, N), _sums(clean_gap.transpose(1, 2), M)
 
     def boundary_value(i: int, j: int) -> Tensor | float:
+        if not is_global:
+            return _rest(boundary, i, j)
         if i > 0:
             return along_x[:, i - 1 : i]
         return along_y[:, j - 1 : j] if 0 < j <= M else 0.0
@@ -207,10 +212,10 @@ def needleman_wunsch(
         moves = torch.stack([diag + skewed_match[d], up + skewed_gap[d], left + skewed_gap[d]])
         return smooth_max(moves, gamma)
 
-    score = _sweep(match, n, m, boundary_value, cells)
+    score = _sweep(match, n, m, boundary_value, cells, boundary, gamma)
     # What a pair without cells skips has a gap only if that gap is the same for all steps of the empty one.
-    no_gap = ((n == 0) & (m > 0) & by_row) | ((m == 0) & (n > 0) & by_column)
-    score = _nan(score.masked_fill(no_gap, NEG_INF), unknown, (match, gap))
+    no_gap = (((n == 0) & (m > 0) & by_row) | ((m == 0) & (n > 0) & by_column)) & is_global
+    score = nan_where(score.masked_fill(no_gap, NEG_INF), unknown, (match, gap))
     return score.masked_fill(unfit, float("nan"))
 
 
@@ -254,8 +259,8 @@ def _lcs_score(args: _checks.LcsArguments, threshold: float, gamma: float, added
         plateau = smooth_max(torch.stack([up, left]), gamma)
         return torch.where(skewed[d] >= threshold, diag + skewed[d], plateau) + skewed_added[d]
 
-    score = _sweep(similarity, n, m, boundary_value, cells)
-    return _nan(score, unknown, (similarity,)).masked_fill(unfit, float("nan"))
+    score = _sweep(similarity, n, m, boundary_value, cells, "free", gamma)
+    return nan_where(score, unknown, (similarity,)).masked_fill(unfit, float("nan"))
 
 
 def smooth_max(moves: Tensor, gamma: float) -> Tensor:
@@ -272,14 +277,22 @@ def smooth_max(moves: Tensor, gamma: float) -> Tensor:
     return value.masked_fill(dead, NEG_INF)
 
 
+def _rest(boundary: str, i: int, j: int) -> float:
+    """S(i, j) on a boundary without gaps."""
+    reached = {"anchored": i == 0 and j == 0, "subsequence": i == 0}.get(boundary, True)
+    return 0.0 if reached else NEG_INF
+
+
 def _sweep(
     scores: Tensor,
     n: Tensor,
     m: Tensor,
     boundary_value: Callable[[int, int], Tensor | float],
     cells: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+    boundary: str,
+    gamma: float,
 ) -> Tensor:
-    """Fill the tables diagonal by diagonal and pick S(n, m) of every pair: scores (B, N, M) -> (B,)."""
+    """Fill the tables diagonal by diagonal and join S at the ends of every pair: scores (B, N, M) -> (B,)."""
     B, N, M = scores.shape
 
     def edge(i: int, j: int) -> Tensor:
@@ -299,7 +312,16 @@ def _sweep(
             rows = torch.cat([rows[:, : d - 1], edge(d, 0), rows[:, d:]], 1)
         table.append(torch.cat([top, rows], 1))
     stacked = torch.stack(table, 1)  # (B, N + M + 1, N + 1)
-    score = stacked[torch.arange(B, device=scores.device), n + m, n]
+    pairs = torch.arange(B, device=scores.device)
+    score = stacked[pairs, n + m, n]
+    if boundary in ("subsequence", "overlap") and N > 0 and M > 0:
+        j = torch.arange(1, M + 1, device=scores.device)[:, None]
+        ends = stacked[pairs, n + j.minimum(m), n].masked_fill(j > m, NEG_INF)  # the last row, (M, B)
+        if boundary == "overlap":
+            i = torch.arange(1, N + 1, device=scores.device)[:, None]
+            column = stacked[pairs, m + i.minimum(n), i.minimum(n)]
+            ends = torch.cat([ends, column.masked_fill(i >= n, NEG_INF)])
+        score = torch.where((n > 0) & (m > 0), smooth_max(ends, gamma), score)
     return score.masked_fill(score == NEG_INF, NEG_INF)  # no path: no gradient
 
 
@@ -345,45 +367,3 @@ def _inside(n: Tensor, m: Tensor, N: int, M: int) -> Tensor:
 def _has_unknown(table: Tensor) -> Tensor:
     """Pairs that hold a NaN or +inf: (B, N, M) -> (B,)."""
     return ~(table < float("inf")).all(2).all(1)
-
-
-def _nan(score: Tensor, unknown: Tensor, tables: tuple[Tensor, ...]) -> Tensor:
-    """Make the score of a pair with a NaN or +inf NaN, and its derivatives NaN, unless 0 is received."""
-    sums = (table.sum((1, 2)) for table in tables)
-    total = sum(sums, torch.zeros_like(score)).masked_fill(~unknown, 0)
-    if torch.compiler.is_compiling():  # it takes no Function with a jvp, and has only one derivative
-        poison = torch.xlogy(total, -1.0)  # its gradient is 0 of 0, and NaN of any other
-    else:
-        poison = _unknown(total, total)
-    return torch.where(unknown, poison, score)
-
-
-class _Unknown(torch.autograd.Function):
-    """0 of `asked` = 0, NaN of any other, elementwise. So are the derivatives by both, of every order.
-
-    A product with NaN would be NaN also of 0.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(asked: Tensor, other: Tensor) -> Tensor:
-        return torch.where(asked == 0, 0.0, float("nan")).to(asked.dtype)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, asked: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = ctx.saved_tensors
-        return _unknown(asked, second), _unknown(asked, first)
-
-    @staticmethod
-    def jvp(ctx: Any, first_asked: Tensor, second_asked: Tensor) -> Tensor:
-        first, second = ctx.saved_tensors
-        return _unknown(first_asked, second) + _unknown(second_asked, first)
-
-
-_unknown: Callable[[Tensor, Tensor], Tensor] = _Unknown.apply

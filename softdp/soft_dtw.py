@@ -21,6 +21,7 @@ def soft_dtw(
     cost: Tensor,
     *,
     gamma: float = 1.0,
+    boundary: str = "anchored",
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -41,6 +42,10 @@ def soft_dtw(
             cell. To allow a band only, write +inf outside of it.
         gamma: smoothing, >= 0, by default 1. 0 is DTW; ties are taken in the order (i-1,j-1), (i-1,j),
             (i,j-1).
+        boundary: where a path may start and end.
+            "anchored", the default: from (1,1) to (n,m).
+            "subsequence": all of x within any part of y. R(0,j) = 0 for all j, and the value is the smooth
+            minimum of R(n,j) over j.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or cost's device; None means N and M.
             Cells past a pair's lengths are never read and get gradient 0.
 
@@ -48,10 +53,11 @@ def soft_dtw(
         The values, (B,), float64 for float64 inputs and float32 for all others. A pair without a path has the
         value +inf and the gradient 0. A pair that holds a NaN or -inf has the value NaN and the gradient NaN.
         A pair whose value receives the gradient 0 gets the gradient 0, also if it holds a NaN or -inf. A pair
-        of two empty sequences has the value 0. A pair with one empty sequence has the value +inf.
+        of two empty sequences has the value 0. A pair with one empty sequence has the value +inf, or 0 if x
+        is empty and the boundary is "subsequence".
 
     Raises:
-        ValueError: shapes, devices, lengths or gamma that do not fit.
+        ValueError: shapes, devices, lengths, gamma or boundary that do not fit.
         TypeError: costs that are not floating point, lengths that are not integers.
 
     Example:
@@ -67,8 +73,8 @@ def soft_dtw(
 
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
-    _checks.cost_arguments(cost, gamma, x_lengths, y_lengths)
-    return checked_soft_dtw(cost, gamma, x_lengths, y_lengths)
+    _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths)
+    return checked_soft_dtw(cost, gamma, boundary, x_lengths, y_lengths)
 
 
 @explained()
@@ -79,6 +85,7 @@ def soft_dtw_loss(
     gamma: float = 1.0,
     cost: str | Cost = "squared_euclidean",
     normalize: bool = False,
+    boundary: str = "anchored",
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
     reduction: str = "mean",
@@ -101,6 +108,8 @@ def soft_dtw_loss(
             torch.cdist; the dtype of the loss is then that of the costs.
         normalize: True gives the soft-DTW divergence, D(x,y) - (D(x,x) + D(y,y)) / 2, which is 0 where x
             and y are equal; see :func:`softdp.soft_dtw_divergence`.
+        boundary: "anchored", the default, or "subsequence": all of x within any part of y, as in
+            :func:`softdp.soft_dtw`. It keeps the matrix of costs, and has no divergence.
         x_lengths, y_lengths: steps per pair; None means N and M. The padding may hold anything.
         reduction: "mean", the default, or "sum" over the pairs, or "none".
 
@@ -108,7 +117,7 @@ def soft_dtw_loss(
         The loss, a scalar, or (B,) with reduction "none"; float64 for float64 features, else float32.
 
     Raises:
-        ValueError: shapes, devices, lengths, gamma, cost or reduction that do not fit.
+        ValueError: shapes, devices, lengths, gamma, cost, boundary or reduction that do not fit.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -123,13 +132,14 @@ def soft_dtw_loss(
     """
     _values.gamma_number(gamma, trained(cost, normalize))
     checked_cost(cost)
+    checked_boundary(boundary, normalize)
     _reduction(reduction)
     _checks.feature_arguments(x, y, x_lengths, y_lengths)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-    value = between(x, y, cost, gamma, x_lengths, y_lengths)
+    value = between(x, y, cost, gamma, boundary, x_lengths, y_lengths)
     if normalize:
-        of_x = between(x, x, cost, gamma, x_lengths, x_lengths)
-        value = value - (of_x + between(y, y, cost, gamma, y_lengths, y_lengths)) / 2
+        of_x = between(x, x, cost, gamma, boundary, x_lengths, x_lengths)
+        value = value - (of_x + between(y, y, cost, gamma, boundary, y_lengths, y_lengths)) / 2
     return value if reduction == "none" else value.sum() if reduction == "sum" else value.mean()
 
 
@@ -139,11 +149,11 @@ class SoftDTWLoss(nn.Module):
     Shapes: x (B, N, D), y (B, M, D), lengths (B,); returns () or (B,).
 
     Args:
-        gamma, cost, normalize, reduction: as in :func:`softdp.soft_dtw_loss`, by default 1,
-            "squared_euclidean", False and "mean".
+        gamma, cost, normalize, reduction, boundary: as in :func:`softdp.soft_dtw_loss`, by default 1,
+            "squared_euclidean", False, "mean" and "anchored".
 
     Raises:
-        ValueError, TypeError: a gamma, cost or reduction that does not fit.
+        ValueError, TypeError: a gamma, cost, reduction or boundary that does not fit.
 
     Example:
         >>> import torch, softdp
@@ -157,21 +167,26 @@ class SoftDTWLoss(nn.Module):
     Source: Cuturi and Blondel, ICML 2017.
     """
 
+    boundary: str = "anchored"  # of modules that were pickled without it
+
     def __init__(
         self,
         gamma: float = 1.0,
         cost: str | Cost = "squared_euclidean",
         normalize: bool = False,
         reduction: str = "mean",
+        boundary: str = "anchored",
     ) -> None:
         super().__init__()
         _values.gamma_number(gamma, trained(cost, normalize))
         checked_cost(cost)
+        checked_boundary(boundary, normalize)
         _reduction(reduction)
         self.gamma = gamma
         self.cost = cost
         self.normalize = normalize
         self.reduction = reduction
+        self.boundary = boundary
 
     def forward(
         self, x: Tensor, y: Tensor, x_lengths: Tensor | None = None, y_lengths: Tensor | None = None
@@ -183,6 +198,7 @@ class SoftDTWLoss(nn.Module):
             gamma=self.gamma,
             cost=self.cost,
             normalize=self.normalize,
+            boundary=self.boundary,
             x_lengths=x_lengths,
             y_lengths=y_lengths,
             reduction=self.reduction,
@@ -190,7 +206,10 @@ class SoftDTWLoss(nn.Module):
 
     def extra_repr(self) -> str:
         cost = self.cost if isinstance(self.cost, str) else getattr(self.cost, "__name__", self.cost)
-        return f"gamma={self.gamma}, cost={cost!r}, normalize={self.normalize}, reduction={self.reduction!r}"
+        return (
+            f"gamma={self.gamma}, cost={cost!r}, normalize={self.normalize}, reduction={self.reduction!r}"
+            + f", boundary={self.boundary!r}" * (self.boundary != "anchored")
+        )
 
 
 def trained(cost: object, normalize: bool) -> str:
@@ -206,18 +225,31 @@ def checked_cost(cost: object) -> None:
         raise ValueError(f"cost must be one of {known}, or a function of x and y, got {cost!r}")
 
 
+def checked_boundary(boundary: str, normalize: bool) -> None:
+    """A boundary of soft-DTW. Only the anchored one has a divergence, which normalize asks for."""
+    _checks.boundary_word(boundary, _checks.SOFT_DTW_BOUNDARIES)
+    if normalize and boundary != "anchored":
+        raise ValueError(
+            f'boundary must be "anchored" with normalize=True, got {boundary!r}: the divergence compares '
+            "whole sequences"
+        )
+
+
 def between(
     x: Tensor,
     y: Tensor,
     cost: str | Cost,
     gamma: float,
+    boundary: str,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
 ) -> Tensor:
     """Soft-DTW of checked features, (B,)."""
-    if isinstance(cost, str) and cost in COSTS and _fused.goes_by_operator(x, y, KIND_OF_COST[cost]):
-        return _fused.soft_dtw(x, y, cost, gamma, x_lengths, y_lengths)
-    return soft_dtw(_costs(x, y, cost), gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths)
+    if isinstance(cost, str) and cost in COSTS and boundary == "anchored":
+        if _fused.goes_by_operator(x, y, KIND_OF_COST[cost]):
+            return _fused.soft_dtw(x, y, cost, gamma, x_lengths, y_lengths)
+    lengths = {"x_lengths": x_lengths, "y_lengths": y_lengths}
+    return soft_dtw(_costs(x, y, cost), gamma=gamma, boundary=boundary, **lengths)
 
 
 def _costs(x: Tensor, y: Tensor, cost: str | Cost) -> Tensor:

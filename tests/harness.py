@@ -74,6 +74,7 @@ class Result:
     saved: Tensor
     gradients: tuple[Tensor | None, ...]  # by match or similarity, insert, delete
     boundary: dict[str, Tensor]  # what was asked for of last_row, last_column
+    ends: Tensor | None = None  # the weights of the ends, (B, ends); of the second order their tangents
 
 
 def run(
@@ -82,7 +83,7 @@ def run(
     *,
     gamma: float,
     threshold: float = 0.0,
-    boundary: str = "free",
+    boundary: str | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
     grad: Tensor | None = None,
@@ -96,6 +97,7 @@ def run(
 ) -> Result:
     """Forward and, where save, backward of match (B, N, M) and its gaps, or of one similarity.
 
+    boundary: "free", "anchored", "subsequence", "overlap", or "global", which is needleman_wunsch's default.
     given: states above (B, M, 16 bytes), left (B, N, 16), corner (B, 16) of another sweep; wanted: which
     of last_row and last_column to give back. With directions, second order instead of backward: score is
     the score's derivative along them, gradients are the Hessian's products. visits: of LCS, instead. costs:
@@ -109,13 +111,10 @@ def run(
     shared = delete is None
     value_type = torch.float32 if match.dtype in HALF else match.dtype
     gaps_in_value_type = not lcs and insert.dtype != match.dtype
-    start = "gaps" if recurrence == "needleman_wunsch" else boundary
+    boundary = boundary or ("global" if recurrence == "needleman_wunsch" else "free")
     dtype = str(match.dtype).removeprefix("torch.")
     size = (B, N, M)
-    lengths = [
-        (0 if t is None else t.data_ptr(), t is None or t.dtype == torch.int64)
-        for t in (x_lengths, y_lengths)
-    ]
+    lengths = addressed(x_lengths, y_lengths)
     given = given or {}
     out = {name: poisoned((B, M if name == "last_row" else N, 16), torch.uint8) for name in wanted}
     states = {**given, **out}
@@ -127,35 +126,37 @@ def run(
     tables = [strided(t, size) for t in each]
     score = poisoned((B,), value_type)
     saves = 2 if directions is not None else 1 if visits or given or wanted else 0  # Saves of wavefront.h
-    planes = kernels.planes(recurrence, dtype, gamma, shared, saves, N, M)
+    planes = kernels.planes(recurrence, dtype, gamma, shared, saves, N, M, boundary)
     one_for_all = each[1].shape[2] == 1, each[2].shape[1] == 1
     saved = poisoned((B, planes, N, M), value_type)
+    ends = poisoned((B, kernels.ends(boundary, N, M)), value_type)
 
     def forward(workspace: Tensor | None) -> int:
         return kernels.forward(
-            recurrence, dtype, size, *lengths, gamma, threshold, start, costs, edges, tables, shared,
-            one_for_all, gaps_in_value_type, score.data_ptr(), saved.data_ptr() if save else 0, saves,
-            *address(workspace),
+            recurrence, dtype, size, *lengths, gamma, threshold, boundary, costs, edges, tables, shared,
+            one_for_all, gaps_in_value_type, score.data_ptr(), saved.data_ptr() if save else 0,
+            ends.data_ptr() if save else 0, saves, *address(workspace),
         )  # fmt: skip
 
     workspace = poisoned((forward(None),), torch.uint8)
     forward(workspace)
-    check_margins(score, saved, workspace, *out.values())
+    check_margins(score, saved, ends, workspace, *out.values())
     without_padding(out.values() if value_type == torch.float32 and gamma > 0 else ())
     if not save:
         return Result(score, saved, (), out)
+    assert not ends.isnan().any(), "the weights of some ends are not written"
     grad = torch.ones(B, dtype=value_type) if grad is None else grad
     if directions is not None:
         return second_order(
-            recurrence, dtype, size, lengths, gamma, costs, (score, saved), directions, one_for_all, grad,
-            needs, shared,
+            recurrence, dtype, size, lengths, gamma, boundary, costs, (score, saved, ends), directions,
+            one_for_all, grad, needs, shared,
         )  # fmt: skip
     targets = [match] if lcs else [match, insert, None if shared else delete]
-    options = recurrence, dtype, size, lengths, gamma
+    options = recurrence, dtype, size, lengths, gamma, boundary
     gaps = tables[1:], gaps_in_value_type, one_for_all
-    gradients = first_order(options, targets, needs, match.dtype, grad, saved, shared, visits, gaps)
+    gradients = first_order(options, targets, needs, match.dtype, grad, (saved, ends), shared, visits, gaps)
     check_margins(score)
-    return Result(score, saved, gradients, out)
+    return Result(score, saved, gradients, out, ends)
 
 
 def without_padding(states: Iterable[Tensor]) -> None:
@@ -165,10 +166,12 @@ def without_padding(states: Iterable[Tensor]) -> None:
 
 
 def first_order(
-    options, targets, needs, dtype, grad, saved, shared, visits, gaps
+    options, targets, needs, dtype, grad, swept, shared, visits, gaps
 ) -> tuple[Tensor | None, ...]:
-    """The gradients by the targets that are needed. options: recurrence, dtype, size, lengths, gamma."""
-    recurrence, kernel_dtype, size, lengths, gamma = options
+    """The gradients by the targets that are needed. options: recurrence, dtype, size, lengths, gamma,
+    boundary. swept: what was saved, and the weights of the ends."""
+    recurrence, kernel_dtype, size, lengths, gamma, boundary = options
+    saved, ends = swept
     B, N, M = size
     gradients = [
         poisoned((B, *t.shape[1:]), dtype) if t is not None and need else None
@@ -181,23 +184,25 @@ def first_order(
 
     def backward(workspace: Tensor | None) -> int:
         return module().backward(
-            recurrence, kernel_dtype, size, *lengths, gamma, grad.data_ptr(), saved.data_ptr(), written,
-            shared, visits, *gaps, *address(workspace),
+            recurrence, kernel_dtype, size, *lengths, gamma, boundary, grad.data_ptr(),
+            saved.data_ptr(), ends.data_ptr(), written, shared, visits, *gaps, *address(workspace),
         )  # fmt: skip
 
     workspace = poisoned((backward(None),), torch.uint8)
     backward(workspace)
-    check_margins(saved, workspace, *(g for g in gradients if g is not None))
+    check_margins(saved, ends, workspace, *(g for g in gradients if g is not None))
     return tuple(gradients)
 
 
 def second_order(
-    recurrence, dtype, size, lengths, gamma, costs, swept, directions, one_for_all, grad, needs, shared
-) -> Result:
-    score, saved = swept
+    recurrence, dtype, size, lengths, gamma, boundary, costs, swept, directions, one_for_all, grad, needs,
+    shared,
+) -> Result:  # fmt: skip
+    score, saved, ends = swept
     kernels = module()
     lcs = recurrence == "lcs"
     tangent, tangents = poisoned(size[:1], saved.dtype), poisoned(saved.shape, saved.dtype)
+    ends_tangents = poisoned(ends.shape, ends.dtype)
     along = [(0, 0, 0, 0) if v is None else strided(v, size) for v in directions]
     along += [(0, 0, 0, 0)] * (3 - len(along))
     if shared and not lcs:
@@ -205,8 +210,9 @@ def second_order(
 
     def there(workspace: Tensor | None) -> int:
         return kernels.tangents(
-            recurrence, dtype, size, *lengths, gamma, costs, score.data_ptr(), saved.data_ptr(), along,
-            one_for_all, tangent.data_ptr(), tangents.data_ptr(), *address(workspace),
+            recurrence, dtype, size, *lengths, gamma, boundary, costs, score.data_ptr(), saved.data_ptr(),
+            ends.data_ptr(), along, one_for_all, tangent.data_ptr(), tangents.data_ptr(),
+            ends_tangents.data_ptr(), *address(workspace),
         )  # fmt: skip
 
     first = poisoned((there(None),), torch.uint8)
@@ -217,14 +223,17 @@ def second_order(
 
     def back(workspace: Tensor | None) -> int:
         return kernels.products(
-            recurrence, dtype, size, *lengths, grad.data_ptr(), saved.data_ptr(), tangent.data_ptr(),
-            tangents.data_ptr(), places, shared, *address(workspace),
+            recurrence, dtype, size, *lengths, boundary, grad.data_ptr(), saved.data_ptr(), ends.data_ptr(),
+            tangent.data_ptr(), tangents.data_ptr(), ends_tangents.data_ptr(), places, shared,
+            *address(workspace),
         )  # fmt: skip
 
     second = poisoned((back(None),), torch.uint8)
     back(second)
-    check_margins(tangent, tangents, first, second, saved, *(t for t in found if t is not None))
-    return Result(tangent, tangents, tuple(found), {})
+    check_margins(
+        tangent, tangents, ends, ends_tangents, first, second, saved, *(t for t in found if t is not None)
+    )
+    return Result(tangent, tangents, tuple(found), {}, ends_tangents)
 
 
 def features(
@@ -251,10 +260,7 @@ def features(
     dtype = str(x.dtype).removeprefix("torch.")
     shape = (len(x), len(y)) if every else (len(x),)
     size = (math.prod(shape), x.shape[1], y.shape[1])
-    lengths = [
-        (0 if t is None else t.data_ptr(), t is None or t.dtype == torch.int64)
-        for t in (x_lengths, y_lengths)
-    ]
+    lengths = addressed(x_lengths, y_lengths)
     score = poisoned(shape, x.dtype)
     gradients = [poisoned(t.shape, x.dtype) if need else None for t, need in zip((x, y), needs, strict=True)]
 
@@ -285,6 +291,11 @@ def check_margins(*tables: Tensor) -> None:
         memory = torch.empty(0, dtype=torch.uint8).set_(table.untyped_storage())
         margins = torch.cat([memory[:MARGIN], memory[len(memory) - MARGIN :]])
         assert (margins == CANARY).all(), f"a kernel wrote beside an output of size {tuple(table.shape)}"
+
+
+def addressed(*lengths: Tensor | None) -> list[tuple[int, bool]]:
+    """Their addresses, and whether they are int64."""
+    return [(0 if t is None else t.data_ptr(), t is None or t.dtype == torch.int64) for t in lengths]
 
 
 def address(workspace: Tensor | None) -> tuple[int, int]:

@@ -71,7 +71,8 @@ def equal(a, b, gaps):
 
 
 def outputs(result):
-    return [result.score, *(g for g in result.gradients if g is not None), *result.boundary.values()]
+    some = [*result.gradients, result.ends]
+    return [result.score, *(t for t in some if t is not None), *result.boundary.values()]
 
 
 def same_bits(a, b):

@@ -46,6 +46,37 @@ def fsd(match, insert, delete, gamma: float, boundary: str):
     return score, gradients["match"], gradients["insert"], gradients["delete"]
 
 
+def open_ends(match, insert, delete, gamma: float, boundary: str, every_move: bool):
+    """FSD, or Needleman-Wunsch where not every move adds the match score, with paths that end in many cells.
+
+    Tables (n, m) -> the score and its gradients by match, insert and delete. None without a path.
+    """
+    n, m = match.shape
+    tables = {"match": match, "insert": insert, "delete": delete}
+    ends = [(n, j) for j in range(1, m + 1)]
+    if boundary == "overlap":
+        ends += [(i, m) for i in range(1, n)]
+    found = []
+    for i, j in ends:
+        for path, start in paths(i, j, lambda i, j: ("match", "insert", "delete")):
+            if boundary == "overlap" or start[0] == 0:
+                terms = [
+                    (name, i - 1, j - 1)
+                    for i, j, move in path
+                    for name in dict.fromkeys([move, "match"] if every_move else [move])
+                ]
+                found.append((terms, sum(tables[name][i, j] for name, i, j in terms)))
+    found = [(terms, score) for terms, score in found if score > -np.inf]
+    if not found:
+        return None
+    score, shares = smooth_max(np.array([score for _, score in found]), gamma)
+    gradients = {name: np.zeros((n, m)) for name in STEP}
+    for (terms, _), share in zip(found, shares, strict=True):
+        for name, i, j in terms:
+            gradients[name][i, j] += share
+    return score, gradients["match"], gradients["insert"], gradients["delete"]
+
+
 def lcs(similarity, threshold: float, gamma: float):
     """Table (n, m) -> the score and its gradient."""
     n, m = similarity.shape

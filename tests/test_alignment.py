@@ -1,7 +1,4 @@
-"""Alignments and paths on each device: their meaning, by enumeration and by the scores; losses on them."""
-
-import contextlib
-import math
+"""Alignments on each device: their meaning, by enumeration and by the scores; losses on them."""
 
 import oracle
 import pytest
@@ -51,11 +48,6 @@ ALIGNMENTS = {
     "lcs": lambda match, gap, **lengths: softdp.lcs_alignment(
         match + gap, threshold=0.4, gamma=0.2, **lengths
     ),
-}
-PATHS = {
-    "fsd": lambda match, gap, **lengths: softdp.fsd_path(match, gap, **lengths),
-    "anchored": lambda match, gap, **lengths: softdp.fsd_path(match, gap, boundary="anchored", **lengths),
-    "lcs": lambda match, gap, **lengths: softdp.lcs_path(match + gap, threshold=0.4, **lengths),
 }
 with_alignments = pytest.mark.parametrize("name", ALIGNMENTS)
 
@@ -176,138 +168,6 @@ def test_training_on_the_alignment_alone_recovers_a_warp():
     assert before > 0.3 and error().item() < 0.02, (before, error().item())
 
 
-# ---- paths ---------------------------------------------------------------------------------------
-
-
-def best(n, m, moves, score, boundary="free"):
-    """The first of the best paths in the order in which oracle lists them: SPEC's order of ties."""
-    found = [p for p, start in oracle.paths(n, m, moves) if boundary == "free" or start == (0, 0)]
-    values = [score(p) for p in found]
-    return [(i - 1, j - 1, move) for i, j, move in found[values.index(max(values))]]
-
-
-def whole(*size):
-    """Whole numbers, so that many paths tie."""
-    return torch.randint(-2, 3, size).double()
-
-
-@both_boundaries
-@pytest.mark.parametrize("size", SMALL)
-def test_fsd_paths_are_the_best_of_all(either, size, boundary):
-    for _ in range(10):
-        match, insert, delete = (whole(*size) for _ in range(3))
-        gap = {"match": 0 * match, "insert": insert, "delete": delete}
-        expected = best(
-            *size,
-            lambda i, j: softdp.MOVES,
-            lambda p, match=match, gap=gap: sum(
-                (match[i - 1, j - 1] + gap[k][i - 1, j - 1]).item() for i, j, k in p
-            ),
-            boundary,
-        )
-        tables = [t[None].to(either) for t in (match, insert, delete)]
-        found = softdp.fsd_path(*tables, boundary=boundary)
-        assert found.tolist() == [expected]
-
-
-@pytest.mark.parametrize("size", SMALL)
-def test_lcs_paths_are_the_best_of_all(either, size):
-    for _ in range(10):
-        table = whole(*size)
-        expected = best(
-            *size,
-            lambda i, j, table=table: ("match",) if table[i - 1, j - 1] >= 1 else ("insert", "delete"),
-            lambda p, table=table: sum(table[i - 1, j - 1].item() for i, j, k in p if k == "match"),
-        )
-        assert softdp.lcs_path(table[None].to(either), threshold=1.0).tolist() == [expected]
-
-
-def ragged(B, N, M):
-    return {"x_lengths": torch.randint(0, N + 1, (B,)), "y_lengths": torch.randint(0, M + 1, (B,))}
-
-
-@both_boundaries
-@pytest.mark.parametrize("size", [(3, 7, 9), (2, 33, 16), (2, 100, 130)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_fsd_paths_add_up_to_the_hard_score(size, boundary, dtype, device):
-    tables = [scores(*size, dtype=torch.float32).to(dtype), *(scores(*size[:2], 1).to(dtype) for _ in "ab")]
-    lengths = ragged(*size)
-    given = [to(device, t) for t in tables]
-    path = softdp.fsd_path(*given, boundary=boundary, **lengths)
-    score = softdp.fsd_score(*given, gamma=0.0, boundary=boundary, **lengths).cpu()
-    match, insert, delete = (t.double().expand(size) for t in tables)
-    gaps = {"match": 0 * match, "insert": insert, "delete": delete}
-    for b, cells in enumerate(path.tolist()):
-        if score[b] == -math.inf or min(lengths["x_lengths"][b], lengths["y_lengths"][b]) == 0:
-            assert cells == []
-            continue
-        total = sum((match[b, i, j] + gaps[k][b, i, j]).item() for i, j, k in cells)
-        assert total == pytest.approx(score[b].item(), rel=1e-5, abs=1e-5)
-        connected(cells, boundary, lengths["x_lengths"][b], lengths["y_lengths"][b])
-
-
-@pytest.mark.parametrize("size", [(3, 7, 9), (2, 33, 16), (2, 100, 130)])
-def test_lcs_paths_add_up_to_the_hard_score(size, device):
-    similarity, lengths = scores(*size), ragged(*size)
-    path = softdp.lcs_path(to(device, similarity), threshold=0.6, **lengths)
-    score = softdp.lcs_score(to(device, similarity), threshold=0.6, gamma=0.0, **lengths).cpu()
-    for b, cells in enumerate(path.tolist()):
-        assert all((similarity[b, i, j] >= 0.6) == (k == "match") for i, j, k in cells)
-        total = sum(similarity[b, i, j].item() for i, j, k in cells if k == "match")
-        assert total == pytest.approx(score[b].item(), rel=1e-9, abs=1e-9)
-        if cells:
-            connected(cells, "free", lengths["x_lengths"][b], lengths["y_lengths"][b])
-
-
-def connected(cells, boundary, n, m):
-    assert cells[-1][:2] == (n - 1, m - 1)
-    for (i, j, _), (k, q, move) in zip(cells, cells[1:], strict=False):
-        assert (k - i, q - j) == oracle.STEP[move]
-    i, j, move = cells[0]
-    di, dj = oracle.STEP[move]
-    assert i - di < 0 or j - dj < 0  # it comes from the boundary
-    if boundary == "anchored":
-        assert (i, j, move) == (0, 0, "match")
-
-
-@every_regime
-@with_alignments
-def test_paths_are_the_references(name, size, device):
-    """Of whole numbers, so that many paths tie."""
-    n, m = edge_lengths(*size)
-    match, gaps = (torch.randint(-2, 3, (8, *s)).float() for s in (size, (size[0], 1)))
-    match[2, 0, 0] = match[4, -1, -1] = -math.inf
-    match[7, 0, 0] = math.nan
-    lengths = {"x_lengths": n, "y_lengths": m}
-    on_device = {key: to(device, t) for key, t in lengths.items()}
-    found = PATHS[name](to(device, match), to(device, gaps), **on_device)
-    with reference() if device.type == "cpu" else contextlib.nullcontext():  # a GPU: the CPU's operators
-        exact = PATHS[name](match, gaps, **lengths)
-    assert torch.equal(found.steps.cpu(), exact.steps) and torch.equal(found.lengths.cpu(), exact.lengths)
-    assert found.tolist() == exact.tolist() and found.lengths[0] > 0
-
-
-def test_steps_are_padded_and_lengths_count(device):
-    match = torch.eye(3, device=device)[None].repeat(2, 1, 1)
-    path = softdp.fsd_path(match, -1.0, x_lengths=torch.tensor([3, 2]), y_lengths=torch.tensor([3, 1]))
-    assert path.steps.shape == (2, 5, 3) and path.steps.dtype == torch.int64
-    assert path.lengths.tolist() == [3, 1]
-    assert (path.steps[0, 3:] == -1).all() and (path.steps[1, 1:] == -1).all()
-    assert path.steps[0, :3].tolist() == [[0, 0, 0], [1, 1, 0], [2, 2, 0]]
-
-
-def test_no_path_and_no_cells(device):
-    match = torch.zeros(3, 2, 2)
-    match[0, 1, 1], match[1, 0, 0] = -math.inf, math.nan
-    assert softdp.fsd_path(to(device, match), 0.0).lengths.tolist() == [0, 0, 2]
-    for size in ((2, 0, 3), (2, 3, 0), (0, 2, 2)):
-        nothing = torch.zeros(size, device=device)
-        path = softdp.fsd_path(nothing, 0.0)
-        assert path.steps.shape == (size[0], max(size[1] + size[2] - 1, 0), 3)
-        assert path.tolist() == [[]] * size[0]
-        assert softdp.lcs_path(nothing, threshold=1.0).tolist() == [[]] * size[0]
-
-
 @every_regime
 @both_dtypes
 def test_visits(size, dtype, device):
@@ -328,7 +188,7 @@ def test_visits(size, dtype, device):
 def test_errors_come_before_any_kernel(function):
     with pytest.raises(ValueError, match="match must have 3 dimensions"):
         function(torch.zeros(2, 2), 0.0)
-    with pytest.raises(ValueError, match='boundary must be "free" or "anchored"'):
+    with pytest.raises(ValueError, match='boundary must be "free", "anchored", "subsequence" or "overlap"'):
         function(torch.zeros(1, 2, 2), 0.0, boundary="fixed")
     with pytest.raises(TypeError, match="threshold must be a number"):
         softdp.lcs_path(torch.zeros(1, 2, 2), threshold="0.5")
@@ -339,6 +199,10 @@ CALLS = {
     "lcs_alignment": lambda t: softdp.lcs_alignment(t, threshold=0.3),
     "fsd_path": lambda t: softdp.fsd_path(t, -0.1).steps,
     "lcs_path": lambda t: softdp.lcs_path(t, threshold=0.3).steps,
+    "soft_dtw_alignment": lambda t: softdp.soft_dtw_alignment(t),
+    "soft_dtw_path": lambda t: softdp.soft_dtw_path(t).steps,
+    "needleman_wunsch_alignment": lambda t: softdp.needleman_wunsch_alignment(t, -0.1),
+    "needleman_wunsch_path": lambda t: softdp.needleman_wunsch_path(t, -0.1).steps,
 }
 
 

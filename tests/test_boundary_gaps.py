@@ -10,6 +10,7 @@ import torch
 from helpers import close, score_and_gradients, scores
 
 import softdp
+from softdp._recurrences import BOUNDARIES
 
 F64 = torch.float64
 SMALL = [(0, 0), (0, 3), (3, 0), (1, 1), (1, 4), (4, 1), (2, 3), (4, 4), (3, 2)]
@@ -115,7 +116,7 @@ def test_it_saves_what_fsd_score_saves():
     match = scores(2, 64, 64, dtype=torch.float32)
     gap = torch.full((1, 1, 1), -0.5)
     options = match, gap, None, None, None, 0.1
-    _, saved = torch.ops.softdp.needleman_wunsch_forward(*options, True)
+    _, saved = torch.ops.softdp.needleman_wunsch_forward(*options, BOUNDARIES.index("global"), True)
     _, saved_of_fsd = torch.ops.softdp.fsd_forward(*options, False, False, True)
     assert saved.numel() == saved_of_fsd.numel()
 

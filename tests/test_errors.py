@@ -72,8 +72,16 @@ FSD_CASES = [
         TypeError,
         "insert must have match's dtype torch.float32, got torch.float16",
     ),
-    ({"boundary": "open"}, ValueError, 'boundary must be "free" or "anchored", got \'open\''),
-    ({"boundary": None}, ValueError, 'boundary must be "free" or "anchored", got None'),
+    (
+        {"boundary": "open"},
+        ValueError,
+        'boundary must be "free", "anchored", "subsequence" or "overlap", got \'open\'',
+    ),
+    (
+        {"boundary": None},
+        ValueError,
+        'boundary must be "free", "anchored", "subsequence" or "overlap", got None',
+    ),
 ]
 LCS_CASES = [
     ({"similarity": None}, TypeError, "similarity must be a tensor of shape (B, N, M), got NoneType"),

@@ -128,12 +128,14 @@ def test_vmap_over_directions(name, device):
     close(torch.func.vmap(along)(directions), torch.stack([along(v) for v in directions]), 1e-14)
 
 
-@pytest.mark.parametrize("alignment", ["fsd", "lcs"])
+@pytest.mark.parametrize("alignment", ["fsd", "lcs", "soft_dtw", "needleman_wunsch"])
 def test_alignments_have_a_tangent(alignment, device):
     match, _, v, _ = problem(device)
     take = {
         "fsd": lambda m: softdp.fsd_alignment(m, -0.2, gamma=0.3),
         "lcs": lambda m: softdp.lcs_alignment(m, threshold=0.2, gamma=0.3),
+        "soft_dtw": lambda m: softdp.soft_dtw_alignment(m, gamma=0.3, boundary="subsequence"),
+        "needleman_wunsch": lambda m: softdp.needleman_wunsch_alignment(m, -0.2, gamma=0.3),
     }[alignment]
     _, along = torch.func.jvp(take, (match,), (v,))
     leaf = match.clone().requires_grad_()
@@ -152,7 +154,7 @@ def test_a_spoiled_pair_has_the_tangent_nan_and_one_without_a_path_0(name, devic
         assert tangent[1] == 0
 
 
-def test_nothing_is_computed_along_gamma_0_twice(device):
+def test_gamma_0_has_a_tangent_and_no_curvature(device):
     match, gap, v, _ = problem(device)
 
     def score(m):
@@ -175,6 +177,37 @@ def test_third_derivatives_are_an_error_forward_too(name, device):
             third()
 
 
+@each
+@pytest.mark.parametrize("way", ["jvp of grad", "hessian", "vmap of jvp"])
+def test_plain_autograd_of_a_second_derivative_by_torch_func_is_an_error(name, way, device):
+    """It would be a third derivative. Where it is not an error it would lack it without a word."""
+    match, gap, v, _ = problem(device)
+    leaf, func = match.clone().requires_grad_(), torch.func
+    f = total(name)
+    second = {
+        "jvp of grad": lambda: func.jvp(func.grad(f), (leaf, gap), (v, 0 * gap))[1],
+        "hessian": lambda: func.hessian(f)(leaf, gap),
+        "vmap of jvp": lambda: func.vmap(
+            lambda d: func.jvp(lambda m: func.grad(f)(m, gap), (leaf,), (d,))[1]
+        )(torch.stack([v, -v])),
+    }[way]()
+    with pytest.raises(NotImplementedError, match="third derivatives of this score"):
+        torch.autograd.grad(second.square().sum(), leaf)
+
+
+@each
+def test_reverse_over_forward_of_dual_tensors(name, device):
+    match, gap, v, _ = problem(device)
+    leaf = match.clone().requires_grad_()
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(SCORES[name](forward_ad.make_dual(leaf, v), gap)).tangent.sum()
+    (found,) = torch.autograd.grad(tangent, leaf)
+    score = SCORES[name](leaf, gap).sum()
+    (first,) = torch.autograd.grad(score, leaf, create_graph=True)
+    (expected,) = torch.autograd.grad((first * v).sum(), leaf)
+    close(found, expected, 1e-12)
+
+
 # ---- from features -------------------------------------------------------------------------------
 
 TARGET = torch.tensor([True, False])
@@ -189,6 +222,12 @@ LOSSES = {
     **{
         cost: lambda x, y, cost=cost: softdp.soft_dtw_loss(x, y, cost=cost)
         for cost in ("squared_euclidean", "euclidean", "manhattan", "cosine")
+    },
+    **{
+        f"subsequence, {cost}": lambda x, y, cost=cost: softdp.soft_dtw_loss(
+            x, y, cost=cost, boundary="subsequence"
+        )
+        for cost in ("squared_euclidean", "manhattan")
     },
 }
 

@@ -9,11 +9,14 @@ import pytest
 import torch
 from devices import GPU, is_gpu, values
 
+from softdp._recurrences import BOUNDARIES
+
 STEPS = ("forward", "backward", "double_backward")
 OPERATORS = tuple(
     f"{recurrence}_{step}" for recurrence in ("fsd", "lcs", "needleman_wunsch") for step in STEPS
 )
 MATCH = torch.zeros(2, 3, 4)
+FREE, ANCHORED, SUBSEQUENCE, OVERLAP, GLOBAL = range(len(BOUNDARIES))
 
 
 def operator_calls(device):
@@ -25,37 +28,39 @@ def operator_calls(device):
     for dtype, (N, M) in itertools.product(dtypes, sizes):
         match, gaps = (values(*size, dtype=dtype).to(device) for size in ((3, N, M), (1, N, 1)))
         for delete, lengths in itertools.product((None, match.clone()), ((None, None), (n, m))):
-            yield from fsd_calls(match, gaps, delete, lengths)
-            yield from needleman_wunsch_calls(match, gaps, delete, lengths)
+            for boundary in (ANCHORED, SUBSEQUENCE, OVERLAP):
+                yield from fsd_calls(match, gaps, delete, lengths, boundary)
+            for boundary in (GLOBAL, SUBSEQUENCE, OVERLAP):
+                yield from needleman_wunsch_calls(match, gaps, delete, lengths, boundary)
         yield from lcs_calls(match, n, m)
 
 
-def fsd_calls(match, gaps, delete, lengths):
+def fsd_calls(match, gaps, delete, lengths, boundary):
     for save in (False, True):
-        yield "fsd_forward", (match, gaps, delete, *lengths, 0.2, False, save, save)
-    score, saved = torch.ops.softdp.fsd_forward(match, gaps, delete, *lengths, 0.2, True, False, True)
+        yield "fsd_forward", (match, gaps, delete, *lengths, 0.2, boundary if save else FREE, save, save)
+    score, saved = torch.ops.softdp.fsd_forward(match, gaps, delete, *lengths, 0.2, boundary, False, True)
     scores = match, gaps, delete
     for needs in ((True, True, True), (False, True, False)):
-        given = torch.ones_like(score), saved, *scores, *lengths, 0.2, True, False
+        given = torch.ones_like(score), saved, *scores, *lengths, 0.2, boundary, False
         yield "fsd_backward", (*given, *needs)
     if match.dtype != torch.bfloat16:
         for needs in ((True, True, True), (False, True, False), (True, False, delete is not None)):
             directions = match.neg(), gaps if needs[0] else None, delete
-            given = *directions, torch.ones_like(score), *scores, *lengths, 0.2, needs[1], needs[2]
+            given = *directions, torch.ones_like(score), *scores, *lengths, 0.2, boundary, needs[2]
             yield "fsd_double_backward", (*given, *needs)
 
 
-def needleman_wunsch_calls(match, gaps, delete, lengths):
-    scores = match, gaps, delete
+def needleman_wunsch_calls(match, gaps, delete, lengths, boundary):
+    scores, options = (match, gaps, delete), (0.2, boundary)
     for save in (False, True):
-        yield "needleman_wunsch_forward", (*scores, *lengths, 0.2, save)
-    score, saved = torch.ops.softdp.needleman_wunsch_forward(*scores, *lengths, 0.2, True)
+        yield "needleman_wunsch_forward", (*scores, *lengths, *options, save)
+    score, saved = torch.ops.softdp.needleman_wunsch_forward(*scores, *lengths, *options, True)
     for needs in ((True, True, True), (False, True, False)):
-        given = torch.ones_like(score), saved, *scores, *lengths, 0.2
+        given = torch.ones_like(score), saved, *scores, *lengths, *options
         yield "needleman_wunsch_backward", (*given, *needs)
         if match.dtype != torch.bfloat16:
             directions = match.neg(), gaps if needs[0] else None, delete
-            given = *directions, torch.ones_like(score), *scores, *lengths, 0.2
+            given = *directions, torch.ones_like(score), *scores, *lengths, *options
             yield "needleman_wunsch_double_backward", (*given, *needs)
 
 
@@ -70,6 +75,22 @@ def lcs_calls(match, n, m):
         for need in (True, False):
             given = match.neg(), torch.ones_like(score), match, n, m, 0.4, 0.2
             yield "lcs_double_backward", (*given, need)
+
+
+def test_opcheck_of_paths(device):
+    match, gap = values(3, 5, 7, dtype=torch.float32).to(device), torch.zeros(1, 1, 1, device=device)
+    n, m = torch.tensor([5, 2, 0], device=device), torch.tensor([7, 3, 4], device=device)
+    for recurrence, boundary in ((0, ANCHORED), (0, OVERLAP), (1, FREE), (2, GLOBAL), (2, SUBSEQUENCE)):
+        if is_gpu(device):
+            scores = (match,) if recurrence == 1 else (match, gap, gap)
+            options = ((0.0, boundary, False), (0.5, 0.0), (0.0, boundary))[recurrence]
+            name = ("fsd", "lcs", "needleman_wunsch")[recurrence]
+            score, saved = getattr(torch.ops.softdp, f"{name}_forward")(*scores, n, m, *options, True)
+            arguments = saved, score, n, m, 5, 7, recurrence, boundary
+            torch.library.opcheck(torch.ops.softdp.trace_path.default, arguments)
+        else:
+            arguments = match, gap, gap, n, m, recurrence, 0.5, boundary, False
+            torch.library.opcheck(torch.ops.softdp.best_path.default, arguments)
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -101,12 +122,12 @@ def test_opcheck_with_gradients(name, device):
 # ---- calls that do not fit -----------------------------------------------------------------------
 
 
-def forward(match=MATCH, insert=MATCH, delete=None, x=None, y=None, save=True, gamma=0.1):
-    return torch.ops.softdp.fsd_forward(match, insert, delete, x, y, gamma, False, False, save)
+def forward(match=MATCH, insert=MATCH, delete=None, x=None, y=None, save=True, gamma=0.1, boundary=FREE):
+    return torch.ops.softdp.fsd_forward(match, insert, delete, x, y, gamma, boundary, False, save)
 
 
 def double_backward(gamma):
-    options = None, None, None, gamma, False, False, True, True, False
+    options = None, None, None, gamma, FREE, False, True, True, False
     return torch.ops.softdp.fsd_double_backward(MATCH, MATCH, None, torch.ones(2), MATCH, MATCH, *options)
 
 
@@ -114,12 +135,16 @@ def lcs_forward(threshold=0.5, gamma=0.1):
     return torch.ops.softdp.lcs_forward(MATCH, None, None, threshold, gamma, True)
 
 
-def backward(save=True, grad=None, match=MATCH, insert=MATCH):
+def best_path(match=MATCH, insert=MATCH, x=None, recurrence=0, boundary=FREE):
+    return torch.ops.softdp.best_path(match, insert, insert, x, None, recurrence, 0.5, boundary, False)
+
+
+def backward(save=True, grad=None, match=MATCH, insert=MATCH, boundary=FREE):
     score, saved = forward(save=save)
     grad = score if grad is None else grad
     needs = True, True, False
     return torch.ops.softdp.fsd_backward(
-        grad, saved, match, insert, None, None, None, 0.1, False, False, *needs
+        grad, saved, match, insert, None, None, None, 0.1, boundary, False, *needs
     )
 
 
@@ -135,6 +160,15 @@ def backward(save=True, grad=None, match=MATCH, insert=MATCH):
         (lambda: forward(y=torch.tensor([1])), "y_lengths must be a CPU tensor of shape"),
         (lambda: forward(y=torch.ones(2)), "y_lengths must be int32 or int64"),
         (lambda: forward(gamma=-math.inf), "gamma must be finite and not negative, got -inf"),
+        (lambda: forward(boundary=5), r"boundary must lie in \[0, 5\), got 5"),
+        (lambda: forward(boundary=-1), r"boundary must lie in \[0, 5\), got -1"),
+        (lambda: forward(boundary=GLOBAL), "this recurrence charges no gaps on the boundary"),
+        (lambda: backward(boundary=OVERLAP), "the saved state does not belong"),
+        (lambda: best_path(recurrence=3), "recurrence must be 0 to 2, got 3"),
+        (lambda: best_path(boundary=7), r"boundary must lie in \[0, 5\), got 7"),
+        (lambda: best_path(x=torch.tensor([1, 9])), r"x_lengths must lie in \[0, 3\], got 9"),
+        (lambda: best_path(insert=torch.zeros(2, 3, 5)), "insert must be broadcastable"),
+        (lambda: best_path(insert=MATCH.double()), "insert must have the dtype of match"),
         (lambda: double_backward(gamma=-0.1), "gamma must be finite and not negative, got -0.1"),
         (lambda: forward(gamma=math.nan), "gamma must be finite and not negative, got nan"),
         (lambda: lcs_forward(gamma=math.inf), "gamma must be finite and not negative, got inf"),
@@ -160,12 +194,13 @@ def test_the_raw_operators_never_leave_their_tensors(device):
     match = MATCH.to(device)
     forward, backward = torch.ops.softdp.fsd_forward, torch.ops.softdp.fsd_backward
     three = torch.ones(3, dtype=torch.int32, device=device)
-    options = (0.1, False, False, True)
+    options = (0.1, FREE, False, True)
     for call, message in (
         (lambda: forward(match[0], match, None, None, None, *options), "match"),
         (lambda: forward(match, match.double(), None, None, None, *options), "insert"),
         (lambda: forward(match, match, match[:, :, :3], None, None, *options), "delete"),
-        (lambda: forward(match, match, None, None, None, math.nan, False, False, True), "gamma"),
+        (lambda: forward(match, match, None, None, None, math.nan, FREE, False, True), "gamma"),
+        (lambda: forward(match, match, None, None, None, 0.1, 5, False, True), "boundary"),
         (lambda: torch.ops.softdp.lcs_forward(match, None, None, math.nan, 0.1, True), "threshold"),
         (lambda: forward(match, match, None, three, None, *options), "x_lengths"),
         (lambda: forward(match, match, None, None, match[:, 0, 0], *options), "y_lengths"),

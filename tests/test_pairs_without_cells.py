@@ -10,6 +10,7 @@ from devices import to
 from helpers import close, score_and_gradients, scores
 
 import softdp
+from softdp._recurrences import BOUNDARIES
 
 N, M = 3, 4
 EMPTY = torch.tensor([[3, 0], [0, 4], [0, 0], [2, 0]])  # n, m
@@ -83,7 +84,7 @@ def test_the_derivative_along_a_direction(device, bad):
     gap = torch.full((4, 1, 1), -0.5)
     gap[1] = bad
     match, lengths = torch.zeros(4, N, M), (X_LENGTHS, Y_LENGTHS)
-    options = (None, *(to(device, t) for t in lengths), 0.1)
+    options = (None, *(to(device, t) for t in lengths), 0.1, BOUNDARIES.index("global"))
     tangent, *_ = torch.ops.softdp.needleman_wunsch_double_backward(
         None, to(device, torch.ones(4, 1, 1)), None, to(device, torch.ones(4)),
         to(device, match), to(device, gap), *options, True, True, False,

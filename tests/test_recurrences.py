@@ -42,7 +42,7 @@ def test_the_first_score_is_a_tensor_and_gaps_alone_may_be_none(row):
     types = {a.name: str(a.type) for a in operator(row.operators[0])._schema.arguments}
     assert types[row.scores[0]] == "Tensor"
     assert {types[name] for name in row.scores[1:]} <= {"Tensor", "Optional[Tensor]"}
-    assert {types[name] for name in row.options} <= {"float", "bool"}
+    assert {types[name] for name in row.options} <= {"float", "int", "bool"}
     assert types["gamma"] == "float"
 
 

@@ -84,7 +84,8 @@ def main() -> None:
     for loss in LOSSES:
         per_cell = fresh.call("cpu.limits", "loss_memory", {"loss": loss}) / (B * N * N)
         print(f"{loss}, {B} pairs of {N} steps, {D} features: {per_cell:.1f} bytes a cell")
-    print(f"fsd_path: {fresh.call('cpu.limits', 'path_memory', {}) / (B * N * N):.1f} bytes a cell")
+    taken = fresh.call("cpu.limits", "path_memory", {}) / (N * N)
+    print(f"fsd_path: {taken:.1f} bytes for a cell of the thread's pair")
 
 
 def speed() -> None:

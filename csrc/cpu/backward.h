@@ -122,7 +122,10 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
   const Pair<R>& pair = strips.pair;
   const int64_t m = pair.m, pitch = pair.pitch, count = strips.count;
   V* const flow = reinterpret_cast<V*>(band.flow);
-  const V seed = V(number_of(pair.problem, pair.problem.grad_score, pair.pair));
+  // The adjoints of several ends come from the edges.
+  const V seed = pair.problem.ends == Ends::kCorner
+                     ? V(number_of(pair.problem, pair.problem.grad_score, pair.pair))
+                     : V(0);
   const bool tail = strips.has_tail(), is_lowest = strips.end == pair.n;
   Flows<V> flows{Vec<V>(V(0)), Vec<V>(V(0))};
   Vec<V> tiles[3][L];

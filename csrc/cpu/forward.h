@@ -140,13 +140,13 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
   constexpr bool kNarrow = sizeof(typename R::V) == 4;
   const Pair<R>& pair = strips.pair;
   const int64_t m = pair.m, count = strips.count;
-  const typename R::State rest = S::boundary(pair.problem.start == Start::kFree);
+  const typename R::State rest = S::boundary(is_free_left(pair.problem.start));
   front = {rest, rest, rest, rest};
   typename Strips<R>::Left edge{rest, rest};
   RowGaps<R> gaps[2];
   gaps[0].load(pair, strips.begin, strips.rows(0), found);
   typename S::Few above;
-  S::put(rest, above);
+  S::put(S::boundary(is_free_above(pair.problem.start)), above);
   Vec<typename R::V> tiles[R::kTiles][L];
   for (int64_t strip = 0; strip < count + strips.has_tail(); strip++) {
     const bool through = strip == count;
@@ -242,9 +242,10 @@ Outcome forward_band(const Problem& p, const Band& band) {
   outcome.hidden = found.hides;
   if (band.end == pair.n && !outcome.escapes) {
     outcome.score = R::S::value(R::Max::normalized(front.last), strips.last_lane(), pair.factor);
-    // The score of a piece is not the pair's: the code that joins the pieces checks that.
-    outcome.escapes = outcome.coarse =
-        sizeof(typename R::V) == 4 && !p.is_piece && is_coarse(p.gamma, outcome.score);
+    // The score of a piece, or at one of several ends, is not the pair's: the code that joins them checks
+    // that.
+    outcome.escapes = outcome.coarse = sizeof(typename R::V) == 4 && !p.is_piece && p.ends == Ends::kCorner &&
+                                       is_coarse(p.gamma, outcome.score);
   }
   if (outcome.escapes)
     wait_for(band.before, pair.m);  // the next band may write where the one before still writes

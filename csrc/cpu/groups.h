@@ -74,7 +74,7 @@ struct GroupSweep {
   using Max = typename R::Max;
   using I = Integer<V>;
   static constexpr int L = R::L;
-  static constexpr bool kCharges = R::Recurrence::kChargesBoundary;
+  static constexpr bool kMayCharge = R::Recurrence::kChargesBoundary;
   static constexpr int kInsert = 1, kDelete = R::kShared ? 1 : 2;  // the tables of the gaps
 
   const Problem& p;
@@ -126,14 +126,16 @@ struct GroupSweep {
   uint32_t forward(Given given) {
     typename Value::Mask bad = {}, hides = {};
     const Value highest(factor.highest), lowest(factor.lowest), nothing(-std::numeric_limits<V>::infinity());
-    const State rest = R::S::boundary(p.start == Start::kFree);
-    State edge = R::S::boundary(true);  // S(0, j), then S(i, 0)
-    for (int64_t j = 0; j < M; j++) row[j] = kCharges ? edge = next_on_boundary(edge, kDelete, 0, j) : rest;
-    edge = R::S::boundary(true);
+    const State rest = R::S::boundary(is_free_left(p.start)), origin = R::S::boundary(true);
+    State edge = origin;  // S(0, j), then S(i, 0)
+    for (int64_t j = 0; j < M; j++)
+      row[j] =
+          charges() ? edge = next_on_boundary(edge, kDelete, 0, j) : R::S::boundary(is_free_above(p.start));
+    edge = origin;
     for (int64_t i = 0; i < N; i++) {
-      State diagonal = i == 0 || kCharges ? edge : rest;
-      if (kCharges) edge = next_on_boundary(edge, kInsert, i, 0);
-      State left = kCharges ? edge : rest;
+      State diagonal = i == 0 || charges() ? edge : rest;
+      if (charges()) edge = next_on_boundary(edge, kInsert, i, 0);
+      State left = charges() ? edge : rest;
       for (int64_t j = 0; j < M; j++) {
         Value x[3];
         for (int q = 0; q <= R::kGaps; q++) {
@@ -178,9 +180,8 @@ struct GroupSweep {
     for (int64_t j = 0; j < M; j++) flow[j] = Value(V(0));
     Value by_edge(V(0)), by_corner(V(0));  // sum of A(k, 0) over k >= i; share of S(i, 0) from below
     for (int64_t i = N - 1; i >= 0; i--) {
-      for (int r = 0; r < L; r++)
-        if (n.x[r] == i + 1 && m.x[r] > 0 && r < group.count)
-          flow[m.x[r] - 1].x[r] = V(number_of(p, p.grad_score, group.first + r));
+      for (int r = 0; r < group.count; r++)
+        if (i < n.x[r] && m.x[r] > 0) end_paths(i, r);
       Value a = flow[M - 1], diagonal(V(0)), to_left(V(0));
       for (int64_t j = M - 1; j >= 0; j--) {
         const auto kept = R::Keeps::load(kept_of(i, j));
@@ -194,13 +195,13 @@ struct GroupSweep {
         to_left = given.to_left;
         a = to_left + (j > 0 ? flow[j - 1] : Value(V(0)));  // the order and rounding of backward.h
       }
-      if constexpr (kCharges) {
+      if (charges()) {
         by_edge = by_edge + to_left + by_corner;
         by_corner = diagonal;
         add(out[kInsert], kInsert, i, 0, by_edge);
       }
     }
-    if constexpr (kCharges) {
+    if (charges()) {
       by_edge = Value(V(0));
       for (int64_t j = M - 1; j >= 0; j--) {
         by_edge = by_edge + flow[j];
@@ -216,6 +217,16 @@ struct GroupSweep {
   }
 
  private:
+  // Adds the adjoints of lane r's ends in row i.
+  void end_paths(int64_t i, int r) {
+    const int64_t pair = group.first + r, last = m.x[r] - 1;
+    const BoundaryGradient<double>& by = p.by_boundary;
+    if (by.by_last_column) flow[last].x[r] += V(by.by_last_column[pair * N + i]);
+    if (n.x[r] != i + 1) return;
+    if (!by.by_last_row) flow[last].x[r] = V(number_of(p, p.grad_score, pair));
+    for (int64_t j = 0; by.by_last_row && j <= last; j++) flow[j].x[r] += V(by.by_last_row[pair * M + j]);
+  }
+  SOFTDP_FN bool charges() const { return kMayCharge && p.start == Start::kGaps; }
   // A score; 0 past the lengths.
   SOFTDP_FN Value score(int q, int64_t i, int64_t j) const {
     const Value x = tables[q].cells[tables[q].at(i, j)];
@@ -237,15 +248,24 @@ struct GroupSweep {
 template <class R>
 uint32_t forward_group(const Problem& p, const Group& group) {
   GroupSweep<R> sweep(p, group);
+  const auto value = [&](int64_t j, int r) {
+    return R::S::value(R::Max::normalized(sweep.row[j]), r, sweep.factor);
+  };
+  const Boundary<double>& boundary = p.boundary;
   uint32_t lanes = sweep.template forward<false>([&](int64_t i) {
-    for (int r = 0; r < group.count; r++)
-      if (sweep.n.x[r] == i + 1 && sweep.m.x[r] > 0)
-        group.scores[r] = R::S::value(R::Max::normalized(sweep.row[sweep.m.x[r] - 1]), r, sweep.factor);
+    for (int r = 0; r < group.count; r++) {
+      const int64_t pair = group.first + r, n = sweep.n.x[r], m = sweep.m.x[r];
+      if (i >= n || m == 0) continue;
+      if (i + 1 == n) group.scores[r] = value(m - 1, r);
+      if (boundary.last_column) boundary.last_column[pair * sweep.N + i] = value(m - 1, r);
+      for (int64_t j = 0; boundary.last_row && i + 1 == n && j < m; j++)
+        boundary.last_row[pair * sweep.M + j] = value(j, r);
+    }
   });
   for (int r = 0; r < group.count; r++) {
     if (sweep.n.x[r] == 0 || sweep.m.x[r] == 0) continue;
     const double score = group.scores[r];
-    const bool coarse = sizeof(typename R::V) == 4 && is_coarse(p.gamma, score);
+    const bool coarse = sizeof(typename R::V) == 4 && p.ends == Ends::kCorner && is_coarse(p.gamma, score);
     const bool lost = (sweep.hidden >> r & 1) != 0 && score == -R::A::kInfinity;
     lanes |= uint32_t(coarse || lost) << r;
   }

@@ -26,6 +26,7 @@ struct Problem {
   Pairs pairs;
   Recurrence recurrence;
   Start start;
+  Ends ends;
   bool shared_gap;  // delete = insert, read once; insert receives the sum of both gradients
   bool visits;      // backward: gradients[0] receives A(i,j), the share of paths through a cell
   bool costs;       // the smooth minimum of costs, -S(-scores)
@@ -36,6 +37,7 @@ struct Problem {
   OneForAll one_for_all;
   void* score;             // forward: (B,)
   unsigned char* saved;    // (B, saved_bytes()); forward: null where no gradient is wanted
+  void* ends_weights;      // (B, ends_of()), as saved; of the scores' type
   const void* grad_score;  // backward: (B,)
   Sink gradients[3];
   double negligible;  // backward: adjoints up to this magnitude may count as 0

@@ -9,6 +9,7 @@
 
 #include "../scalar.h"
 #include "denormals.h"
+#include "ends.h"
 
 namespace softdp::cpu {
 namespace {
@@ -58,7 +59,6 @@ class PairSweep {
   using Input = typename Max::Input;
   using Cell = typename Recurrence::template Cell<Max>;
   using Number = Dual<double>;
-  static constexpr bool kCharges = Recurrence::kChargesBoundary;
 
  public:
   explicit PairSweep(const SecondOrder& p)
@@ -112,7 +112,7 @@ class PairSweep {
   // The score of a pair without cells has a derivative only where the boundary is charged and the gaps are
   // the same for all steps of the empty sequence. Its path goes along the boundary.
   void without_cells(int64_t pair, int64_t n, int64_t m, V& tangent) const {
-    if (!kCharges || n + m == 0) return;
+    if (!charges() || n + m == 0) return;
     const int gap = n > 0 ? 1 : 2;
     const Table &scores = p_.scores[gap], &directions = p_.directions[gap];
     if (!(n > 0 ? p_.one_for_all.insert : p_.one_for_all.del) || !directions.data) return;
@@ -125,15 +125,16 @@ class PairSweep {
     if (score == -kInf) tangent = 0;  // no path
   }
 
+  bool charges() const { return Recurrence::kChargesBoundary && p_.start == Start::kGaps; }
   State boundary(bool reached) const { return Max::input(reached ? 0.0 : -kInf, k_); }
   State next_on_boundary(const State& before, double gap) const {
     return Max::normalized(Max::plus(before, Max::input(sign_ * gap, k_)));
   }
   // Sets S(0, 1 .. m) and its tangents.
   void begin(int64_t pair, int64_t m) {
-    states_.assign(size_t(m), boundary(p_.start == Start::kFree));
+    states_.assign(size_t(m), boundary(is_free_above(p_.start)));
     tangents_.assign(size_t(m), 0.0);
-    if (!kCharges) return;
+    if (!charges()) return;
     const Row<V> del(p_.scores[2], pair, 0), d_del(p_.directions[2], pair, 0);
     State state = boundary(true);
     double tangent = 0;
@@ -145,7 +146,8 @@ class PairSweep {
 
   Verdict there(int64_t pair, int64_t n, int64_t m, V& tangent) {
     begin(pair, m);
-    const State rest = boundary(p_.start == Start::kFree);
+    ends_.clear();
+    const State rest = boundary(is_free_left(p_.start));
     State edge = boundary(true);  // S(i, 0)
     double d_edge = 0;
     bool spoiled = false;
@@ -154,10 +156,10 @@ class PairSweep {
       const Row<V> match(p_.scores[0], pair, i), insert(p_.scores[1], pair, i), del(p_.scores[2], pair, i);
       const Row<V> d_match(p_.directions[0], pair, i), d_insert(p_.directions[1], pair, i),
           d_del(p_.directions[2], pair, i);
-      State diagonal = i == 0 || kCharges ? edge : rest;
+      State diagonal = i == 0 || charges() ? edge : rest;
       double d_diagonal = d_edge;
-      if (kCharges) edge = next_on_boundary(edge, insert[0]), d_edge += d_insert[0];
-      State left = kCharges ? edge : rest;
+      if (charges()) edge = next_on_boundary(edge, insert[0]), d_edge += d_insert[0];
+      State left = charges() ? edge : rest;
       double d_left = d_edge;
       for (int64_t j = 0; j < m; j++) {
         const State above = states_[size_t(j)];
@@ -179,20 +181,42 @@ class PairSweep {
         states_[size_t(j)] = left;
         tangents_[size_t(j)] = d_left = t.state;
       }
+      if (p_.ends == Ends::kLastRowAndColumn && i + 1 < n) ends_.push_back({value_of(left, k_), d_left});
     }
-    tangent = V(tangents_[size_t(m - 1)]);
-    const double score = value_of(states_[size_t(m - 1)], k_);
+    const double score = p_.ends == Ends::kCorner ? value_of(states_[size_t(m - 1)], k_) : join_ends();
+    tangent = V(p_.ends == Ends::kCorner ? tangents_[size_t(m - 1)] : ends_tangent_);
     if (spoiled || score != score) return Verdict::kSpoiled;
     return score == -kInf ? Verdict::kNoPath : Verdict::kDouble;
+  }
+
+  // Joins the ends: those of the last column, which ends_ has, and those of the last row. Returns their
+  // smooth maximum. ends_ then has the weights and their tangents.
+  double join_ends() {
+    for (size_t j = 0; j < states_.size(); j++) ends_.push_back({value_of(states_[j], k_), tangents_[j]});
+    std::vector<double> values, weights;
+    for (const Number& end : ends_) values.push_back(end.value);
+    const double score = smooth_max_of(values, p_.gamma, weights);
+    ends_tangent_ = 0;
+    for (size_t k = 0; k < weights.size(); k++)
+      if (weights[k] > 0) ends_tangent_ += weights[k] * ends_[k].tangent;
+    for (size_t k = 0; k < weights.size(); k++) {
+      const double w = weights[k], change = w > 0 ? w * (ends_[k].tangent - ends_tangent_) * curvature_ : 0;
+      ends_[k] = {w, change};
+    }
+    return score;
   }
 
   void back(int64_t pair, int64_t n, int64_t m) {
     const int64_t N = p_.pairs.rows, M = p_.pairs.columns;
     adjoints_.assign(size_t(m + 1), Number());
+    const Number seed{double(static_cast<const V*>(p_.grad_score)[pair]), 0};
+    const size_t in_column = ends_.empty() ? 0 : ends_.size() - size_t(m);
+    for (size_t j = 0; in_column + j < ends_.size(); j++) adjoints_[j] = seed * ends_[in_column + j];
     Number by_edge, by_corner;  // the sum of A(k,0) over k >= i; the share of S(i,0) from the row below
     for (int64_t i = n - 1; i >= 0; i--) {
       Number from_right, to_diagonal;  // shares of A(i,j), and of A(i-1,j) from the cell on its lower right
-      if (i == n - 1) from_right.value = double(static_cast<const V*>(p_.grad_score)[pair]);
+      if (i == n - 1 && ends_.empty()) from_right = seed;
+      if (size_t(i) < in_column) from_right = seed * ends_[size_t(i)];
       Number by_above;  // the sum of A(0,k) over k >= j
       for (int64_t j = m - 1; j >= 0; j--) {
         const auto& [w, t] = kept_[size_t(i * m + j)];
@@ -203,8 +227,8 @@ class PairSweep {
         to_diagonal = out.to_diagonal;
         from_right = out.to_left;
         Number insert = out.to_above, del = out.to_left;
-        if (kCharges && j == 0) insert = insert + (by_edge = by_edge + out.to_left + by_corner);
-        if (kCharges && i == 0) del = del + (by_above = by_above + adjoints_[size_t(j)]);
+        if (charges() && j == 0) insert = insert + (by_edge = by_edge + out.to_left + by_corner);
+        if (charges() && i == 0) del = del + (by_above = by_above + adjoints_[size_t(j)]);
         const int64_t at = (pair * N + i) * M + j;
         put(0, at, out.score);
         put(1, at, p_.shared_gap ? insert + del : insert);
@@ -223,6 +247,9 @@ class PairSweep {
   std::vector<State> states_;
   std::vector<double> tangents_;
   std::vector<Dual<double>> adjoints_;
+  std::vector<Dual<double>> ends_;  // where paths may end in several cells: rows 1 .. n-1 of the last column,
+                                    // if it counts, then columns 1 .. m of the last row
+  double ends_tangent_ = 0;
 };
 
 template <class Max, class V>

@@ -10,6 +10,7 @@ struct SecondOrder {
   Pairs pairs;
   Recurrence recurrence;
   Start start;
+  Ends ends;
   bool shared_gap;  // delete = insert; they share direction and product too
   bool costs;
   double gamma, threshold;

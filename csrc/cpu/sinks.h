@@ -29,7 +29,9 @@ inline void over_sinks(const Problem& p, int64_t pair, Run run) {
 // Whether the pair's score receives the gradient 0. The pair then has the gradient 0, whatever it holds, and
 // is not swept. The test looks at bits: a denormal number is not 0, but a comparison may take it for 0.
 inline bool receives_nothing(const Problem& p, int64_t pair) {
-  if (p.by_boundary.by_last_row || p.by_boundary.by_last_column) return false;
+  const bool is_joined =
+      p.ends == Ends::kCorner && (p.by_boundary.by_last_row || p.by_boundary.by_last_column);
+  if (is_joined) return false;
   if (is_double(p)) {
     uint64_t bits;
     std::memcpy(&bits, static_cast<const double*>(p.grad_score) + pair, sizeof bits);

@@ -185,7 +185,7 @@ struct Strips {
   };
   Left left(int64_t strip, Findings& found) const {
     using S = typename R::S;
-    const auto rest = S::boundary(pair.problem.start == Start::kFree);
+    const auto rest = S::boundary(is_free_left(pair.problem.start));
     const auto first = lane_numbers<typename R::V>() == Vec<Integer<typename R::V>>(0);
     const int64_t row = begin + strip * L;
     const double zero = 0;

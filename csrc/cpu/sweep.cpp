@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "ends.h"
 #include "gap_sums.h"
 #include "threads.h"
 
@@ -16,7 +17,7 @@ namespace {
 int group_size(const Problem& p) {
   const Pairs& pairs = p.pairs;
   if (pairs.rows > kGroupRows || pairs.columns > kGroupColumns || pairs.rows * pairs.columns == 0) return 0;
-  if (p.boundary.any() || p.by_boundary.any()) return 0;
+  if (p.ends == Ends::kCorner && (p.boundary.any() || p.by_boundary.any())) return 0;
   if (!is_narrow(p) && !is_double(p) && p.gamma > 0) return 0;  // scores are float32, the sweep is in double
   const int lanes = p.gamma > 0 && !is_double(p) ? chosen().lanes : chosen().lanes / 2;
   const int64_t groups = (pairs.count + lanes - 1) / lanes, strips = (pairs.rows + lanes - 1) / lanes;
@@ -35,7 +36,17 @@ void finish(const Problem& p, int64_t pair, Verdict how, const Outcome& outcome)
   if (p.saved) Saved(p).set(pair, verdict);
 }
 
-void forward_alone(const Problem& p, int64_t pair, unsigned char* scratch) {
+// The outcome of a pair whose paths may end in several cells.
+Outcome joined(const Problem& p, int64_t pair, Tier tier, const PathEnds& ends, Outcome outcome) {
+  if (p.ends == Ends::kCorner || outcome.escapes) return outcome;
+  const FlushDenormals flush;  // also where the caller's thread does not
+  outcome.score = ends.join(p, pair);
+  const bool in_float = tier == Tier::kNarrow || tier == Tier::kFar;
+  outcome.escapes = outcome.coarse = in_float && is_coarse(p.gamma, outcome.score);
+  return outcome;
+}
+
+void forward_alone(const Problem& p, const PathEnds& ends, int64_t pair, unsigned char* scratch) {
   Outcome outcome;
   for (Tier tier = first_tier(p, pair);; tier = next_tier(p, tier, outcome)) {
     const BandsOfPair bands(p, pair, tier, false);
@@ -46,11 +57,12 @@ void forward_alone(const Problem& p, int64_t pair, unsigned char* scratch) {
       band.scratch = scratch;
       outcome = combined(outcome, chosen().forward_band(p, band));
     }
+    outcome = joined(p, pair, tier, ends, outcome);
     if (!falls_short(p, tier, outcome)) return finish(p, pair, swept(tier), outcome);
   }
 }
 
-void forward_together(const Problem& p, const Threads& threads, int64_t pair) {
+void forward_together(const Problem& p, const PathEnds& ends, const Threads& threads, int64_t pair) {
   Outcome outcome;
   for (Tier tier = first_tier(p, pair);; tier = next_tier(p, tier, outcome)) {
     const BandsOfPair bands(p, pair, tier, true);
@@ -70,6 +82,7 @@ void forward_together(const Problem& p, const Threads& threads, int64_t pair) {
           });
     outcome = {};
     for (const Outcome& one : outcomes) outcome = combined(outcome, one);
+    outcome = joined(p, pair, tier, ends, outcome);
     if (!falls_short(p, tier, outcome)) return finish(p, pair, swept(tier), outcome);
   }
 }
@@ -146,9 +159,14 @@ double score_of_empty(const Problem& p, int64_t pair) {
   const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair);
   if (sums_gaps(p)) return EmptyPair(p, pair).score(p, pair);
   const Boundary<double>& s = p.boundary;
-  const double rest = p.start == Start::kFree ? 0 : -kInf, origin = s.corner ? s.corner[pair] : 0;
-  const auto above = [&](int64_t j) { return s.above ? s.above[pair * p.pairs.columns + j] : rest; };
-  const auto left = [&](int64_t i) { return s.left ? s.left[pair * p.pairs.rows + i] : rest; };
+  const double origin = s.corner ? s.corner[pair] : 0;
+  const auto rest = [](bool is_free) { return is_free ? 0.0 : -kInf; };
+  const auto above = [&](int64_t j) {
+    return s.above ? s.above[pair * p.pairs.columns + j] : rest(is_free_above(p.start));
+  };
+  const auto left = [&](int64_t i) {
+    return s.left ? s.left[pair * p.pairs.rows + i] : rest(is_free_left(p.start));
+  };
   for (int64_t j = 0; s.last_row && n == 0 && j < m; j++) s.last_row[pair * p.pairs.columns + j] = above(j);
   for (int64_t i = 0; s.last_column && m == 0 && i < n; i++) s.last_column[pair * p.pairs.rows + i] = left(i);
   return m > 0 ? above(m - 1) : n > 0 ? left(n - 1) : origin;
@@ -156,10 +174,12 @@ double score_of_empty(const Problem& p, int64_t pair) {
 void settle_empty(const Problem& p, int64_t pair) {
   set_score(p, pair, score_of_empty(p, pair));
   if (p.saved) Saved(p).set(pair, Verdict::kEmpty), Saved(p).clear(pair);
+  PathEnds::clear(p, pair);
 }
 
 // Sweeps small pairs in groups. Returns the pairs that are left for bands.
-std::vector<int64_t> forward_groups(const Problem& p, const Threads& threads, int size) {
+std::vector<int64_t> forward_groups(const Problem& p, const PathEnds& ends, const Threads& threads,
+                                    int size) {
   std::vector<char> again(p.pairs.count, 0);
   over_groups(p, threads, size, [&](const Group& group) {
     const uint32_t failed = chosen().forward_group(p, group);
@@ -171,7 +191,14 @@ std::vector<int64_t> forward_groups(const Problem& p, const Threads& threads, in
       } else if (fails && p.gamma > 0) {
         again[b] = 1;
       } else {
-        finish(p, b, Verdict::kGrouped, {false, false, fails, false, group.scores[r]});
+        Outcome outcome{false, false, fails, false, group.scores[r]};
+        const Tier tier = p.gamma > 0 && !is_double(p) ? Tier::kNarrow : Tier::kDouble;
+        outcome = joined(p, b, tier, ends, outcome);
+        if (outcome.escapes) {
+          again[b] = 1;
+          continue;
+        }
+        finish(p, b, Verdict::kGrouped, outcome);
         if (p.saved) Saved(p).clear(b);
       }
     }
@@ -216,9 +243,11 @@ void fill_unswept(const Problem& p, int64_t pair) {
 
 void forward(const Problem& problem, const Threads& threads) {
   Problem p = problem;
+  PathEnds ends(p);
+  if (p.ends != Ends::kCorner) p.boundary.last_row = ends.row(), p.boundary.last_column = ends.column();
   std::vector<int64_t> rest;
   if (const int size = group_size(p)) {
-    rest = forward_groups(p, threads, size);
+    rest = forward_groups(p, ends, threads, size);
   } else {
     for (int64_t b = 0; b < p.pairs.count; b++)
       if (is_empty(p, b))
@@ -230,13 +259,20 @@ void forward(const Problem& problem, const Threads& threads) {
   if (sums_gaps(p) && !rest.empty()) boundary.emplace(p, rest, false, threads);
   over_pairs(
       p, threads, rest, false, scratch_bytes(p.pairs.columns, false),
-      [&](int64_t b, unsigned char* scratch) { forward_alone(p, b, scratch); },
-      [&](int64_t b) { forward_together(p, threads, b); });
+      [&](int64_t b, unsigned char* scratch) { forward_alone(p, ends, b, scratch); },
+      [&](int64_t b) { forward_together(p, ends, threads, b); });
 }
 
 void backward(const Problem& problem, const Threads& threads) {
   Problem p = problem;
   p.boundary.last_row = p.boundary.last_column = nullptr;  // the forward sweep has written them
+  PathEnds ends(p);
+  if (p.ends != Ends::kCorner) {
+    const FlushDenormals flush;
+    p.by_boundary.by_last_row = ends.row(), p.by_boundary.by_last_column = ends.column();
+    for (int64_t b = 0; b < p.pairs.count; b++)
+      if (is_swept(Saved(p)[b].verdict) && !receives_nothing(p, b)) ends.differentiate(p, b);
+  }
   if (const int size = group_size(p)) backward_groups(p, threads, size);
   std::vector<int64_t> unswept, rest;
   bool again = false;  // whether some weights are computed again

@@ -20,6 +20,7 @@ struct BackwardArguments {
   Sink sinks[3];
   bool is_stored[3];  // cell by cell
   bool shared_gap, visits;
+  bool has_ends;  // paths may end in several cells: boundary has what these receive of the score
   const V* verdicts;
   BoundaryGradient<V> boundary;  // by_left: of recurrences that charge the boundary; else null
   int arrays;                    // of weights and, where they are wanted cell by cell, of the gaps' gradients
@@ -69,6 +70,15 @@ SOFTDP_DEVICE void store_row_sum(const A& a, int i, double sum, int64_t pair, in
   if (lane >= rows) sum = 0;
   for (int other = 16; other > 0; other /= 2) sum += shuffle_xor(sum, other);
   if (lane == 0) a.partial[i - 1][strip] = V(sum);
+}
+
+// What a strip's rows receive before their first columns: nothing, unless paths may end there.
+template <class A, class Strip>
+SOFTDP_DEVICE Adjoints<typename A::V> first_adjoints(const A& a, const Strip& at) {
+  Adjoints<typename A::V> from;
+  if (a.boundary.by_last_column && at.lane < at.rows)
+    from.to_left = a.boundary.by_last_column[at.pair * a.pairs.rows + at.row0 + at.lane];
+  return from;
 }
 
 // What a strip gives when its columns are through: to the boundary, and to the gaps that are summed over
@@ -125,7 +135,7 @@ backward_bands(const BackwardArguments<V, Packing> a) {
                   a.shared_gap, a.visits};
   double insert_row = 0, del_row = 0;  // sums over a row, chunk by chunk
   Row<V> in = at.in(), out = at.out();
-  if (row0 == 0 && a.boundary.by_last_row && seed == 0)
+  if (row0 == 0 && a.boundary.by_last_row && (seed == 0 || a.has_ends))
     in.edges = const_cast<V*>(a.boundary.by_last_row) + pair * M;
   if (at.is_last() && a.boundary.by_above) out.edges = a.boundary.by_above + pair * M;
 
@@ -159,7 +169,7 @@ backward_bands(const BackwardArguments<V, Packing> a) {
     });
     carry_over<-1, kSinks>(array, a.arrays, c, lane);
   };
-  Adjoints<V> from;
+  Adjoints<V> from = first_adjoints(a, at);
   const auto steps = [&](int c, bool full, const V* above, const Given<V>& below) {
     const WindowPlaces<-1> places(lane, c);
     backward_chunk_of<Packing, Keeps>(a.recurrence, full, array, places, from, gaps, where, c * kChunk, above,

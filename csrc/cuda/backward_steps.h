@@ -9,12 +9,12 @@ namespace softdp::cuda {
 template <class V>
 struct Adjoints {
   V to_left{}, to_diagonal{}, to_above{};
-  // What a cell hands on; nothing where the lane is outside its columns. A lane that has left them keeps what
-  // its last cell handed to the boundary, where a recurrence charges that.
-  template <bool kChargesBoundary>
+  // What a cell hands on; nothing where the lane is outside its columns. Before them a lane keeps what its
+  // first cell receives as one of the last column, where paths may end there. After them it keeps what its
+  // last cell handed to the boundary, where gaps count there.
   SOFTDP_DEVICE void hand_on(const Adjoint<V>& out, bool inside) {
     to_above = out.to_above + to_diagonal;
-    if (kChargesBoundary && !inside) return;
+    if (!inside) return;
     to_left = out.to_left;
     to_diagonal = out.to_diagonal;
   }
@@ -66,7 +66,7 @@ SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Ad
     V a = from_above + from.to_left;
     if (!inside) a = 0;
     const Adjoint<V> out = Recurrence::adjoint(a, Keeps::share(a), Keeps::unpack(now));
-    from.template hand_on<Recurrence::kChargesBoundary>(out, inside);
+    from.hand_on(out, inside);
     const V insert = gaps.shared ? out.to_above + out.to_left : out.to_above;
     if (gaps.insert == Sum::kRow) gaps.insert_row += insert;
     if (gaps.del == Sum::kRow) gaps.del_row += out.to_left;

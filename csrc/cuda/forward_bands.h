@@ -23,7 +23,7 @@ SOFTDP_DEVICE V score_of(V s, bool costs) {
 template <class R>
 SOFTDP_DEVICE typename R::V empty_score(const ForwardArguments<R>& a, const Extent& size) {
   using V = typename R::V;
-  const bool apart = a.start == Start::kAnchored && size.n != size.m;
+  const bool apart = size.n > 0 ? !is_free_left(a.start) : size.m > 0 && !is_free_above(a.start);
   return size.unfit ? V(NAN) : score_of(V(apart ? -ScalarCommon::kInfinity : 0), a.costs);
 }
 
@@ -50,12 +50,11 @@ SOFTDP_DEVICE typename R::Max::Wide::State state_left_of(const ForwardArguments<
                                                          int row) {
   using Wide = typename R::Max::Wide;
   const Boundary<void>& boundary = a.boundary;
-  const bool is_reached = a.start != Start::kAnchored;
   const auto given = [&](const void* states, int64_t i, bool reached) {
     return states ? static_cast<const typename Wide::State*>(states)[i] : boundary_state<Wide>(reached);
   };
-  return row < 0 ? given(boundary.corner, pair, !boundary.above || is_reached)
-                 : given(boundary.left, pair * a.pairs.rows + row, is_reached);
+  return row < 0 ? given(boundary.corner, pair, !boundary.above || a.start != Start::kAnchored)
+                 : given(boundary.left, pair * a.pairs.rows + row, is_free_left(a.start));
 }
 
 // Where a strip begins: its states to the left.
@@ -90,7 +89,7 @@ SOFTDP_DEVICE void end_pair(const ForwardArguments<R>& a, int64_t pair, const Ex
   }
 }
 
-// And where it ends: its last column, and of the pair's last strip the score.
+// And where it ends: its last column, and of the pair's last strip the score, if that is S(n, m).
 template <class R, class Strip, class Place>
 SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, Strip& strip) {
   using V = typename R::V;
@@ -103,7 +102,7 @@ SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, Stri
     if (spoiled) spoil(edge);
     static_cast<State*>(a.boundary.last_column)[pair * N + at.row0 + lane] = edge;
   }
-  if (!at.is_last()) return;
+  if (!at.is_last() || a.joins_ends) return;
   const V at_end = shuffle_from(V(value_of(strip.last(), a.unit)), at.rows - 1);
   sync_warp();  // after the other lanes' stores of the last block
   end_pair(a, pair, at.size, at_end, spoiled, lane,
@@ -180,7 +179,7 @@ forward_bands(const ForwardArguments<R> a) {
     for (int plane = 0; plane < a.planes(); plane++)
       fill_rows(a.weights(at.pair, plane), Type(), a.band, at.band, a.pairs.rows, a.pairs.columns, at.size.n,
                 m, typename R::V(0), true);
-  if (!charges_boundary(a.recurrence))  // else boundary.h's
+  if (a.start != Start::kGaps)  // else boundary.h's
     if ((at.size.n == 0 || m == 0) && at.band == 0 && threadIdx.x == 0)
       a.score[at.pair] = empty_score(a, at.size);
   if (!at.is_at_work()) return;  // a pair without cells may have no memory

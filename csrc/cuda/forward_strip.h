@@ -16,6 +16,7 @@ struct ForwardArguments {
   double unit;
   V threshold;
   Start start;
+  bool joins_ends;       // paths may end in several cells: ends.h makes the score
   bool costs, is_piece;  // costs: the tables hold them
   bool is_full;          // weights are saved in full
   Boundary<void> boundary;

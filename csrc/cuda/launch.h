@@ -4,6 +4,7 @@
 
 #include "bands.h"
 #include "boundary.h"
+#include "ends.h"
 #include "relay.h"
 
 namespace softdp::cuda {
@@ -48,10 +49,10 @@ class Workspace {
 };
 
 inline Regime regime_of(const Forward& p) {
-  return {p.recurrence, p.tables[0].type, p.gamma, p.pairs.rows, p.pairs.columns};
+  return {p.recurrence, p.tables[0].type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends};
 }
 inline Regime regime_of(const Backward& p) {
-  return {p.recurrence, p.sinks[0].type, p.gamma, p.pairs.rows, p.pairs.columns};
+  return {p.recurrence, p.sinks[0].type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends};
 }
 inline bool is_tiny(const Forward& p) {
   return regime_of(p).is_tiny() && !p.boundary.any() && p.saves == Saves::kGradients;
@@ -71,11 +72,12 @@ inline bool is_relay(const Forward& p) {
   return p.tables[0].type != Type::kFloat64 && p.gamma > 0 && p.saves != Saves::kFullWeights &&
          has_few(p.pairs);
 }
-// Gradients of gaps that are summed over rows only take bands.h.
+// Gradients of gaps that are summed over rows only take bands.h, and so do paths that may end in the last
+// column: in relay.h a row receives nothing before its first cell.
 inline bool is_relay(const Backward& p) {
   const auto is_summed = [](const Sink& sink) { return sink.data && sink.every_column && !sink.every_row; };
-  return p.sinks[0].type != Type::kFloat64 && !is_summed(p.sinks[1]) && !is_summed(p.sinks[2]) &&
-         has_few(p.pairs);
+  return p.sinks[0].type != Type::kFloat64 && p.ends != Ends::kLastRowAndColumn && !is_summed(p.sinks[1]) &&
+         !is_summed(p.sinks[2]) && has_few(p.pairs);
 }
 
 // What strips or bands hand each other, in a workspace.
@@ -90,6 +92,13 @@ void take_chain(Workspace& space, const Pairs& pairs, bool is_relay, BandSize ba
   chain = Chain<Edge>::in(space.take<char>(Chain<Edge>::bytes(pairs, band)), pairs, band);
 }
 
+// Numbers for the ends of all pairs, in a workspace: of the last row and of the last column.
+template <class Number>
+void take_ends(Workspace& space, const Pairs& pairs, Ends ends, Number* (&taken)[2]) {
+  if (ends != Ends::kCorner) taken[kInRow] = space.take<Number>(pairs.count * pairs.columns);
+  if (ends == Ends::kLastRowAndColumn) taken[kInColumn] = space.take<Number>(pairs.count * pairs.rows);
+}
+
 template <class V, bool kSoft>
 struct ForwardSpace {
   using State = typename Maxima<V, kSoft>::Wide::State;
@@ -97,14 +106,16 @@ struct ForwardSpace {
   Chain<State> chain{};
   RelayChain<State> relay{};
   State* edges[2] = {};  // S on the boundary, where gaps count there
+  State* ends[2] = {};   // S at the ends of paths, where there are several
   int64_t bytes;
   explicit ForwardSpace(const Forward& p) : band(band_for<V>(p.pairs)) {
     Workspace space(p.workspace);
     take_chain(space, p.pairs, is_relay(p), band, chain, relay);
-    if (charges_boundary(p.recurrence)) {
+    if (p.start == Start::kGaps) {
       edges[kLeft] = space.take<State>(p.pairs.count * p.pairs.rows);
       edges[kAbove] = space.take<State>(p.pairs.count * p.pairs.columns);
     }
+    take_ends(space, p.pairs, p.ends, ends);
     bytes = space.bytes();
   }
 };
@@ -115,12 +126,13 @@ inline int64_t partial_size(const Backward& p, int i) {
   if (!sink.data || sink.every_row) return 0;
   return p.pairs.count * strips_of(p.pairs.rows) * (sink.every_column ? p.pairs.columns : 1);
 }
-template <class Recurrence, class V>
+template <class V>
 struct BackwardSpace {
   BandSize band;
   Chain<V> chain{};
   RelayChain<V> relay{};
   V* partial[2];
+  V* by_ends[2] = {};  // what the ends of paths receive of the score, where there are several
   BoundaryGradient<V> boundary;
   int64_t bytes;
   explicit BackwardSpace(const Backward& p) : band(band_for<V>(p.pairs)) {
@@ -129,7 +141,10 @@ struct BackwardSpace {
     for (int i = 1; i < 3; i++) partial[i - 1] = space.take<V>(partial_size(p, i));
     boundary.by_last_row = static_cast<const V*>(p.boundary.by_last_row);
     boundary.by_above = static_cast<V*>(p.boundary.by_above);
-    if (Recurrence::kChargesBoundary) {
+    take_ends(space, p.pairs, p.ends, by_ends);
+    if (p.ends != Ends::kCorner) boundary.by_last_row = by_ends[kInRow];
+    boundary.by_last_column = by_ends[kInColumn];
+    if (p.start == Start::kGaps) {
       boundary.by_left = space.take<V>(p.pairs.count * p.pairs.rows);
       boundary.by_left_diagonal = space.take<V>(p.pairs.count * p.pairs.rows);
       boundary.by_above = space.take<V>(p.pairs.count * p.pairs.columns);
@@ -144,14 +159,16 @@ struct TangentSpace {
   BandSize band;
   Chain<V> chain;
   V* edges[2] = {};
+  V* ends[2] = {};
   int64_t bytes;
   explicit TangentSpace(const TangentSweep& p) : band(band_for<V, V>(p.pairs, kArrays)) {
     Workspace space(p.workspace);
     chain = Chain<V>::in(space.take<char>(Chain<V>::bytes(p.pairs, band)), p.pairs, band);
-    if (Recurrence::kChargesBoundary) {
+    if (p.start == Start::kGaps) {
       edges[kLeft] = space.take<V>(p.pairs.count * p.pairs.rows);
       edges[kAbove] = space.take<V>(p.pairs.count * p.pairs.columns);
     }
+    take_ends(space, p.pairs, p.ends, ends);
     bytes = space.bytes();
   }
 };
@@ -162,11 +179,13 @@ struct ProductSpace {
   Chain<Dual<V>> chain;
   BoundaryGradient<V> boundary;
   Dual<V>* by_above = nullptr;
+  Dual<V>* by_ends[2] = {};
   int64_t bytes;
   explicit ProductSpace(const ProductSweep& p) : band(band_for<V, Dual<V>>(p.pairs, kArrays)) {
     Workspace space(p.workspace);
     chain = Chain<Dual<V>>::in(space.take<char>(Chain<Dual<V>>::bytes(p.pairs, band)), p.pairs, band);
-    if (Recurrence::kChargesBoundary) {
+    take_ends(space, p.pairs, p.ends, by_ends);
+    if (p.start == Start::kGaps) {
       boundary.by_left = space.take<V>(p.pairs.count * p.pairs.rows);
       boundary.by_left_diagonal = space.take<V>(p.pairs.count * p.pairs.rows);
       by_above = space.take<Dual<V>>(p.pairs.count * p.pairs.columns);

@@ -9,7 +9,7 @@ template <class Recurrence, class V>
 Error sweep_backward(const Backward& p, Stream stream) {
   using Packing = typename Recurrence::Packing;
   using Arguments = BackwardArguments<V, Packing>;
-  const BackwardSpace<Recurrence, V> space(p);
+  const BackwardSpace<V> space(p);
   const auto has_array = [&](int i) {
     return i < Arguments::kSinks && p.sinks[i].data && p.sinks[i].every_column;
   };
@@ -23,22 +23,33 @@ Error sweep_backward(const Backward& p, Stream stream) {
                             {is_stored(0), is_stored(1), is_stored(2)},
                             p.shared_gap,
                             p.visits,
+                            p.ends != Ends::kCorner,
                             static_cast<const V*>(p.verdicts),
                             space.boundary,
                             arrays,
                             space.band,
                             space.chain,
                             {space.partial[0], space.partial[1]}};
-  Error error = is_relay(p) ? relay_backward<Recurrence>(p, stream)
-                            : launch_bands(backward_bands<V, Packing>, arrays, arguments, stream);
-  const SavedWeights weights{p.pairs, p.saved, arithmetic(p.sinks[0].type), false};
+  const Type type = arithmetic(p.sinks[0].type);
+  Error error = launch_seeds({p.pairs,
+                              p.ends,
+                              type,
+                              p.grad_score,
+                              p.ends_weights,
+                              nullptr,
+                              {space.by_ends[kInRow], space.by_ends[kInColumn]}},
+                             stream);
+  if (error != cudaSuccess) return error;
+  error = is_relay(p) ? relay_backward<Recurrence>(p, stream)
+                      : launch_bands(backward_bands<V, Packing>, arrays, arguments, stream);
+  const SavedWeights weights{p.pairs, p.saved, type, false};
   for (int i = 1; i < Arguments::kSinks && error == cudaSuccess; i++) {
     const Sink& sink = p.sinks[i];
     if (!sink.data || sink.every_row) continue;
     const int64_t columns = sink.every_column ? p.pairs.columns : 1;
     error = launch_reduce({weights, p.grad_score, space.partial[i - 1], sink, columns}, stream);
   }
-  if (Recurrence::kChargesBoundary && error == cudaSuccess)
+  if (p.start == Start::kGaps && error == cudaSuccess)
     error = launch_charge({weights,
                            p.grad_score,
                            space.boundary.by_left,

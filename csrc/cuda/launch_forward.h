@@ -16,6 +16,7 @@ ForwardArguments<R> forward_arguments(const Forward& p) {
           R::Max::unit(k),
           V(p.threshold),
           p.start,
+          p.ends != Ends::kCorner,
           p.costs && takes_costs(p.recurrence),
           p.is_piece,
           R::kMayBeFull && p.saves == Saves::kFullWeights,
@@ -49,20 +50,39 @@ Error launch_gaps(const Forward& p, Stream stream) {
   return launch_forward<Dense>(p, stream);
 }
 
-// The boundary's states first, where they are charged, then the sweep that takes them.
+// The least score that is not counted as -inf.
+template <class V, bool kSoft>
+double lowest_score(double k) {
+  if constexpr (Maxima<V, kSoft>::kHasNarrow)
+    return double(Maxima<V, kSoft>::factor(k).lowest());
+  else
+    return -ScalarCommon::kInfinity;
+}
+
+// The kernels of every type of number and kind of gap.
+template <class V, bool kSoft>
+Error sweep_cells(const Forward& p, Stream stream) {
+  if (is_relay(p)) return relay_forward(p, stream);
+  if (tables_of(p.recurrence) > 1) return launch_gaps<V, kSoft>(p, stream);
+  return launch_forward<Recipe<OneWeight, V, kSoft, Gap::kNone, Gap::kNone>>(p, stream);
+}
+
+// The boundary's states first, where gaps count there, then the sweep that takes them. Where paths may end in
+// several cells, the sweep leaves S there, and the score is made of that.
 template <class V, bool kSoft>
 Error sweep_by(Forward p, Stream stream) {
   for (int i = 1; i < tables_of(p.recurrence); i++)
     if (arithmetic(p.tables[i].type) != arithmetic(p.tables[0].type)) return kBadProblem;
-  if (charges_boundary(p.recurrence)) {
-    const ForwardSpace<V, kSoft> space(p);
-    const double k = p.gamma > 0 ? kLog2e / p.gamma : 0;
-    const Type type = arithmetic(p.tables[0].type);
+  if (p.start != Start::kGaps && p.ends == Ends::kCorner) return sweep_cells<V, kSoft>(p, stream);
+  const ForwardSpace<V, kSoft> space(p);
+  const double k = p.gamma > 0 ? kLog2e / p.gamma : 0, unit = Maxima<V, kSoft>::unit(k);
+  const Type type = arithmetic(p.tables[0].type);
+  if (p.start == Start::kGaps) {
     const Error error =
         launch_boundary({p.pairs,
                          {p.tables[1], p.tables[2]},
                          {p.one_for_all.insert, p.one_for_all.del},
-                         1 / Maxima<V, kSoft>::unit(k),
+                         1 / unit,
                          {kSoft, kSoft ? type : Type::kFloat64, {space.edges[kLeft], space.edges[kAbove]}},
                          type,
                          nullptr,
@@ -74,9 +94,25 @@ Error sweep_by(Forward p, Stream stream) {
     p.boundary.left = space.edges[kLeft];
     p.boundary.above = space.edges[kAbove];
   }
-  if (is_relay(p)) return relay_forward(p, stream);
-  if (tables_of(p.recurrence) > 1) return launch_gaps<V, kSoft>(p, stream);
-  return launch_forward<Recipe<OneWeight, V, kSoft, Gap::kNone, Gap::kNone>>(p, stream);
+  if (p.ends == Ends::kCorner) return sweep_cells<V, kSoft>(p, stream);
+  p.boundary.last_row = space.ends[kInRow];
+  p.boundary.last_column = space.ends[kInColumn];
+  const Error error = sweep_cells<V, kSoft>(p, stream);
+  if (error != cudaSuccess) return error;
+  return launch_join({p.pairs,
+                      p.ends,
+                      kSoft,
+                      type,
+                      {space.ends[kInRow], space.ends[kInColumn]},
+                      unit,
+                      {p.tables[0], p.tables[1], p.tables[2]},
+                      lowest_score<V, kSoft>(k),
+                      p.costs && takes_costs(p.recurrence),
+                      p.score,
+                      p.ends_weights,
+                      p.saved,
+                      p.saves == Saves::kFullWeights},
+                     stream);
 }
 template <class V>
 Error sweep_forward(const Forward& p, Stream stream) {

@@ -19,7 +19,9 @@ Error sweep_tangents(const TangentSweep& p, Stream stream) {
   arguments.band = space.band;
   arguments.chain = space.chain;
   Error error = set_zero(p.tangent, size_t(p.pairs.count) * sizeof(V), stream);
-  if constexpr (Recurrence::kChargesBoundary) {
+  arguments.boundary.last_row = space.ends[kInRow];
+  arguments.boundary.last_column = space.ends[kInColumn];
+  if (p.start == Start::kGaps) {
     arguments.boundary.left = space.edges[kLeft];
     arguments.boundary.above = space.edges[kAbove];
     if (error == cudaSuccess)
@@ -36,7 +38,18 @@ Error sweep_tangents(const TangentSweep& p, Stream stream) {
                               stream);
   }
   if (error != cudaSuccess) return error;
-  return launch_bands(tangent_bands<V, typename Recurrence::Packing>, space.kArrays, arguments, stream);
+  error = launch_bands(tangent_bands<V, typename Recurrence::Packing>, space.kArrays, arguments, stream);
+  if (error != cudaSuccess || p.ends == Ends::kCorner) return error;
+  return launch_join_tangents({p.pairs,
+                               p.ends,
+                               p.type,
+                               double(arguments.curvature),
+                               {space.ends[kInRow], space.ends[kInColumn]},
+                               p.saved,
+                               p.ends_weights,
+                               p.tangent,
+                               p.ends_tangents},
+                              stream);
 }
 
 template <class Recurrence, class V>
@@ -52,12 +65,21 @@ Error sweep_products(const ProductSweep& p, Stream stream) {
   for (int i = 0; i < Recurrence::kTables; i++) arguments.products[i] = {p.products[i], p.type, true, true};
   arguments.boundary = space.boundary;
   arguments.by_above = space.by_above;
+  for (int end = 0; end < 2; end++) arguments.by_ends[end] = space.by_ends[end];
   arguments.shared_gap = p.shared_gap;
   arguments.band = space.band;
   arguments.chain = space.chain;
-  const Error error =
-      launch_bands(product_bands<V, typename Recurrence::Packing>, space.kArrays, arguments, stream);
-  if (Recurrence::kChargesBoundary && error == cudaSuccess)
+  Error error = launch_seeds({p.pairs,
+                              p.ends,
+                              p.type,
+                              p.grad_score,
+                              p.ends_weights,
+                              p.ends_tangents,
+                              {space.by_ends[kInRow], space.by_ends[kInColumn]}},
+                             stream);
+  if (error != cudaSuccess) return error;
+  error = launch_bands(product_bands<V, typename Recurrence::Packing>, space.kArrays, arguments, stream);
+  if (p.start == Start::kGaps && error == cudaSuccess)
     return launch_charge({{p.pairs, p.saved, p.type, true},
                           nullptr,
                           space.boundary.by_left,

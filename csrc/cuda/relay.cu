@@ -16,7 +16,7 @@ Error relay_forward(const Forward& p, Stream stream) {
 
 template <class Recurrence>
 Error relay_backward(const Backward& p, Stream stream) {
-  const BackwardSpace<Recurrence, float> space(p);
+  const BackwardSpace<float> space(p);
   const RelayBackward arguments{
       p.recurrence,
       p.pairs,
@@ -25,6 +25,7 @@ Error relay_backward(const Backward& p, Stream stream) {
       {p.sinks[0], p.sinks[1], p.sinks[2]},
       p.shared_gap,
       p.visits,
+      p.ends != Ends::kCorner,
       static_cast<const float*>(p.verdicts),
       space.boundary,
       space.relay,

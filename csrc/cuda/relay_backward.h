@@ -13,6 +13,7 @@ struct RelayBackward {
   const float* saved;
   Sink sinks[3];
   bool shared_gap, visits;
+  bool has_ends;  // as in backward_bands.h
   const float* verdicts;
   BoundaryGradient<float> boundary;
   RelayChain<float> relay;
@@ -130,7 +131,7 @@ struct RelayAdjointRows {
     if (column < at.size.m) {
       if (at.strip > 0)
         edge = at.edges_of(at.strip - 1)[column].wait();
-      else if (a.boundary.by_last_row && seed == 0)
+      else if (a.boundary.by_last_row && (seed == 0 || a.has_ends))
         edge = a.boundary.by_last_row[at.pair * a.pairs.columns + column];
     }
     memory.above[c & 1][at.lane] = edge;
@@ -219,7 +220,8 @@ struct RelayGradients {
       has_some = has_some || part.are_some(by_four, left);
       make_row(row, all[row]);
     });
-    if constexpr (Of::kChargesBoundary) hand_to_boundary<Of>(c);
+    if constexpr (Of::kChargesBoundary)
+      if (a.boundary.by_left) hand_to_boundary<Of>(c);
 #pragma unroll
     for (int i = 1; i < kTables; i++) {
       if (kinds[i] != Sum::kRow) continue;

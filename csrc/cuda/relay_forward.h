@@ -312,7 +312,7 @@ relay_forward_strips(const RelayForward a) {
   if (a.saved && at.warp < kRelayBand.warps)
     fill_rows(a.weights(at.pair, 0), Type::kFloat32, kRelayBand, at.strip, a.pairs.rows, a.pairs.columns,
               size.n, size.m, 0.0f, true);
-  if (!charges_boundary(a.recurrence))  // else boundary.h's
+  if (a.start != Start::kGaps)  // else boundary.h's
     if ((size.n == 0 || size.m == 0) && at.strip == 0 && threadIdx.x == 0)
       a.score[at.pair] = empty_score(a, size);
   if (!at.is_at_work()) return;  // a pair without cells may have no memory
@@ -334,7 +334,7 @@ relay_forward_strips(const RelayForward a) {
     if (memory.ends_spoiled) spoil(edge);
     static_cast<State*>(a.boundary.last_column)[at.pair * a.pairs.rows + at.row0 + row] = edge;
   }
-  if (!at.is_last()) return;
+  if (!at.is_last() || a.joins_ends) return;
   const State end = at.bottom_row() ? steps.last(1) : steps.last(0);
   end_pair(a, at.pair, size, shuffle_from(float(value_of(end, a.unit)), at.bottom()), memory.ends_spoiled,
            at.lane, [&](float verdict) {

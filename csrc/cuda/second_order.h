@@ -3,6 +3,7 @@
 // bands.h.
 #pragma once
 #include "backward_bands.h"
+#include "ends.h"
 
 namespace softdp::cuda {
 
@@ -20,7 +21,7 @@ struct TangentArguments {
   V curvature;
   const V* saved;
   Table directions[3];
-  Boundary<V> boundary;  // the tangents of S above the table and to its left; null: 0
+  Boundary<V> boundary;  // the tangents of S above the table and to its left, null: 0; at its ends
   V* tangent;
   V* tangents;
   BandSize band;
@@ -99,8 +100,8 @@ tangent_bands(const TangentArguments<V, Packing> a) {
   V* array[kArrays];
 #pragma unroll
   for (int i = 0; i < kArrays; i++) array[i] = at.array(kArrays, i);
-  Row<V> in = at.in();
-  const Row<V> out = at.out();
+  Row<V> in = at.in(), out = at.out();
+  if (at.is_last() && a.boundary.last_row) out.edges = a.boundary.last_row + pair * M;
   V left = 0, diagonal = 0;
   if (a.boundary.left) {
     const V* const beside = a.boundary.left + pair * N + row0;
@@ -145,6 +146,7 @@ tangent_bands(const TangentArguments<V, Packing> a) {
   };
   at.go(
       start, [](int) { copy_async_wait(); }, leave, [&](int c) { sweep_edges(at, c, V(0), in, out, steps); });
+  if (a.boundary.last_column && lane < rows) a.boundary.last_column[pair * N + row0 + lane] = left;
   if (at.is_last() && lane == rows - 1) a.tangent[pair] = left;
 }
 
@@ -167,6 +169,7 @@ struct ProductArguments {
   // Where the recurrence charges the boundary, else null.
   BoundaryGradient<V> boundary;  // by_left: the tangents that S(i, 0) receives
   Dual<V>* by_above;             // (B, M), columns from the pair's last one on
+  const Dual<V>* by_ends[2];     // of the last row and column, where paths may end there, likewise; else null
   bool shared_gap;
   BandSize band;
   Chain<Dual<V>> chain;
@@ -205,7 +208,7 @@ SOFTDP_DEVICE void product_chunk(V* const* array, Adjoints<Dual<V>>& from, bool 
         array[2][at] = out.to_left.tangent;
       }
     }
-    from.template hand_on<Recurrence::kChargesBoundary>(out, inside);
+    from.hand_on(out, inside);
     if (lane.row == bottom) below[q] = from.to_above;
   }
 }
@@ -233,8 +236,8 @@ product_bands(const ProductArguments<V, Packing> a) {
   V* array[kArrays];
 #pragma unroll
   for (int i = 0; i < kArrays; i++) array[i] = at.array(kArrays, i);
-  const Row<Number> in = at.in();
-  Row<Number> out = at.out();
+  Row<Number> in = at.in(), out = at.out();
+  if (row0 == 0 && a.by_ends[kInRow]) in.edges = const_cast<Number*>(a.by_ends[kInRow]) + pair * M;
   if (at.is_last() && a.by_above) out.edges = a.by_above + pair * M;
 
   const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
@@ -265,6 +268,7 @@ product_bands(const ProductArguments<V, Packing> a) {
   Number first;
   if (row0 == 0) first.value = a.grad_score[pair];
   Adjoints<Number> from;
+  if (a.by_ends[kInColumn] && lane < rows) from.to_left = a.by_ends[kInColumn][pair * N + row0 + lane];
   const auto steps = [&](int c, bool, const Number* above, const Given<Number>& below) {
     with_recurrence_of<Packing>(a.recurrence, [&](auto recurrence) {
       product_chunk<decltype(recurrence)>(array, from, a.shared_gap, where, c, above, below, rows - 1);

@@ -27,9 +27,7 @@ int64_t workspace_bytes(const Forward& p) {
 }
 int64_t workspace_bytes(const Backward& p) {
   if (is_tiny(p)) return 0;
-  return with_value(p.recurrence, p.sinks[0].type, [&](auto of, auto value) {
-    return BackwardSpace<decltype(of), decltype(value)>(p).bytes;
-  });
+  return with_value(p.sinks[0].type, [&](auto value) { return BackwardSpace<decltype(value)>(p).bytes; });
 }
 int64_t workspace_bytes(const TangentSweep& p) {
   return with_value(p.recurrence, p.type, [&](auto of, auto value) {

@@ -27,20 +27,23 @@ enum class Saves {
 
 // The forward sweep. tables[0] is match, or the scores of a recurrence of one table; tables[1] and [2] are
 // insert and delete. Gaps have match's type, or that of the arithmetic, if they are the same in all columns.
-// The boundary's numbers are states of Maxima's Wide. Of costs S is swept on their negatives.
+// The boundary's numbers are states of Maxima's Wide. Of costs S is swept on their negatives. Where paths may
+// end in several cells, ends_weights receives their shares in the score, as ends_of() numbers them.
 struct Forward {
   Recurrence recurrence;
   Pairs pairs;
   double gamma;
   double threshold;  // LCS
   Start start;
+  Ends ends;
   bool costs;  // the tables hold costs, and the score is the smooth minimum
   Boundary<void> boundary;
   Table tables[3];
   bool shared_gap;  // delete = insert, read once
   OneForAll one_for_all;
-  void* score;  // V, (B,)
-  void* saved;  // V, planes() of them, (B, planes, N, M); null: not wanted
+  void* score;         // V, (B,)
+  void* saved;         // V, planes() of them, (B, planes, N, M); null: not wanted
+  void* ends_weights;  // V, (B, ends_of()); null where saved is
   Saves saves;
   bool is_piece;    // of a larger table: saved takes weights only, no verdict on the pair
   void* workspace;  // workspace_bytes() of it
@@ -55,9 +58,12 @@ struct Forward {
 struct Backward {
   Recurrence recurrence;
   Pairs pairs;
-  double gamma;            // the forward sweep's
+  double gamma;  // the forward sweep's, as are start and ends
+  Start start;
+  Ends ends;
   const void* grad_score;  // V, (B,); null: 1, for weights and gradients of every row and column only
   const void* saved;
+  const void* ends_weights;
   Sink sinks[3];
   bool shared_gap;
   bool weights;  // saved are weights, also where the pair is tiny
@@ -77,23 +83,31 @@ struct TangentSweep {
   Type type;
   Pairs pairs;
   double gamma;
+  Start start;
+  Ends ends;
   bool costs;
-  const void* score;    // (B,)
-  const void* saved;    // (B, planes, N, M)
+  const void* score;  // (B,)
+  const void* saved;  // (B, planes, N, M)
+  const void* ends_weights;
   Table directions[3];  // by match or the one table, insert, delete; data null: 0
   OneForAll one_for_all;
-  void* tangent;   // (B,): the scores'
-  void* tangents;  // (B, planes, N, M): the weights'
+  void* tangent;        // (B,): the scores'
+  void* tangents;       // (B, planes, N, M): the weights'
+  void* ends_tangents;  // (B, ends_of()): those of ends_weights
   void* workspace;
 };
 struct ProductSweep {
   Recurrence recurrence;
   Type type;
   Pairs pairs;
+  Start start;
+  Ends ends;
   const void* grad_score;  // (B,)
   const void* saved;
+  const void* ends_weights;
   const void* tangent;
   const void* tangents;
+  const void* ends_tangents;
   void* products[3];  // by match or the one table, insert, delete, (B, N, M); null: not wanted
   bool shared_gap;    // insert receives the sum
   void* workspace;
@@ -101,15 +115,16 @@ struct ProductSweep {
 
 // Small pairs are swept forward and back in one launch, and what is saved is the score's gradient itself, a
 // plane each for match, insert and delete (or their sum, where they share a gap). Others save the weights of
-// their cells, as kept.h packs them. So do pairs whose gaps count on the boundary, and hard and float64
-// sweeps of any size.
+// their cells, as kept.h packs them. So do recurrences that may charge the boundary, paths that may end in
+// several cells, and hard and float64 sweeps of any size.
 struct Regime {
   Recurrence recurrence;
   Type type;  // of the scores
   double gamma;
   int64_t rows, columns;
+  Ends ends = Ends::kCorner;
   bool is_tiny() const {
-    return rows <= 32 && columns <= 32 && gamma > 0 && type != Type::kFloat64 &&
+    return rows <= 32 && columns <= 32 && gamma > 0 && type != Type::kFloat64 && ends == Ends::kCorner &&
            with_recurrence(recurrence, [](auto of) { return !decltype(of)::kChargesBoundary; });
   }
   // Numbers a cell, of the arithmetic's type.

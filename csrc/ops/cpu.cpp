@@ -23,7 +23,7 @@ Table table(const Tensor& t, const char* name, const Sizes& size, ScalarType dty
 // An operator's scores, lengths and options. With a recurrence of one table, insert is that table too.
 struct Arguments {
   Recurrence recurrence;
-  Start start;
+  StartAndEnds boundary;
   bool costs;
   const Tensor &match, &insert;
   const std::optional<Tensor>&del, &x_lengths, &y_lengths;
@@ -33,22 +33,24 @@ const std::optional<Tensor> kNone;
 
 Arguments fsd(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
               const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths, double gamma,
-              bool anchored, bool costs) {
-  return {
-      Fsd::kId, anchored ? Start::kAnchored : Start::kFree, costs, match, insert, del, x_lengths, y_lengths,
-      gamma};
+              int64_t boundary, bool costs) {
+  return {Fsd::kId, boundary_option(boundary, Fsd::kId), costs, match, insert, del, x_lengths, y_lengths,
+          gamma};
 }
 Arguments lcs(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
               const std::optional<Tensor>& y_lengths, double threshold, double gamma) {
-  return {Lcs::kId, Start::kFree, false,     similarity, similarity,
-          kNone,    x_lengths,    y_lengths, gamma,      threshold};
+  return {Lcs::kId,   {Start::kFree, Ends::kCorner},
+          false,      similarity,
+          similarity, kNone,
+          x_lengths,  y_lengths,
+          gamma,      threshold};
 }
-// The arguments of a recurrence of three tables whose only option is gamma.
+// The arguments of a recurrence of three tables whose options are gamma and boundary.
 template <class R>
 Arguments with_gaps(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
                     const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
-                    double gamma) {
-  return {R::kId, kStartOf<R>, false, match, insert, del, x_lengths, y_lengths, gamma};
+                    double gamma, int64_t boundary) {
+  return {R::kId, boundary_option(boundary, R::kId), false, match, insert, del, x_lengths, y_lengths, gamma};
 }
 
 // The part of a problem that is the same for all operators of a recurrence.
@@ -67,7 +69,8 @@ struct Scores {
     check_numbers(a.gamma, a.threshold);
     problem.pairs = lengths.pairs(size);
     problem.recurrence = a.recurrence;
-    problem.start = a.start;
+    problem.start = a.boundary.start;
+    problem.ends = a.boundary.ends;
     problem.costs = a.costs;
     problem.shared_gap = !a.del;
     problem.gamma = a.gamma;
@@ -77,6 +80,16 @@ struct Scores {
   }
   const Tensor& tensor(int i) const {
     return i == 0 ? arguments.match : i == 2 && arguments.del ? *arguments.del : arguments.insert;
+  }
+  // How many bytes a pair are saved of the sweep; those of the ends follow, of all pairs.
+  int64_t saved_bytes() const { return cpu::saved_bytes(size[1], size[2], cpu::packs(problem)); }
+  int64_t ends_bytes() const {
+    return ends_of(problem.ends, size[1], size[2]) *
+           bytes_of(cpu::is_double(problem) ? Type::kFloat64 : Type::kFloat32);
+  }
+  void take_saved(const Tensor& saved) {
+    problem.saved = data<unsigned char>(saved);
+    problem.ends_weights = problem.saved + size[0] * saved_bytes();
   }
   const char* name(int i) const {
     if (tables_of(arguments.recurrence) == 1) return "similarity";
@@ -89,11 +102,10 @@ std::tuple<Tensor, Tensor> forward(const Arguments& arguments, bool save) {
   cpu::Problem& p = scores.problem;
   const Pairs& pairs = p.pairs;
   Tensor score = new_tensor({pairs.count}, arithmetic(scores.dtype));
-  Tensor saved = new_tensor(
-      save ? Sizes{pairs.count, cpu::saved_bytes(pairs.rows, pairs.columns, cpu::packs(p))} : Sizes{0},
-      ScalarType::Byte);
+  Tensor saved = new_tensor(save ? Sizes{pairs.count, scores.saved_bytes() + scores.ends_bytes()} : Sizes{0},
+                            ScalarType::Byte);
   p.score = score.data_ptr();
-  p.saved = save ? data<unsigned char>(saved) : nullptr;
+  if (save) scores.take_saved(saved);
   cpu::forward(p, threads());
   return {score, saved};
 }
@@ -112,7 +124,7 @@ void sweep_back(Scores& scores, const Tensor& grad, const Tensor& saved, bool vi
   cpu::Problem& p = scores.problem;
   const Sizes& size = scores.size;
   STD_TORCH_CHECK(saved.is_cpu() && saved.is_contiguous() && saved.scalar_type() == ScalarType::Byte &&
-                      saved.numel() == size[0] * cpu::saved_bytes(size[1], size[2], cpu::packs(p)) &&
+                      saved.numel() == size[0] * (scores.saved_bytes() + scores.ends_bytes()) &&
                       saved.dim() == 2,
                   "the saved state does not belong to these scores: was it saved (save=True)?");
   STD_TORCH_CHECK(grad.is_cpu() && grad.dim() == 1 && grad.size(0) == size[0] &&
@@ -120,7 +132,7 @@ void sweep_back(Scores& scores, const Tensor& grad, const Tensor& saved, bool vi
                   "the scores' gradient must be a CPU tensor of shape (", size[0], ",) and their dtype");
   const Tensor grad_score = torch::stable::contiguous(grad);
   p.visits = visits;
-  p.saved = data<unsigned char>(saved);
+  scores.take_saved(saved);
   p.grad_score = grad_score.data_ptr();
   cpu::backward(p, threads());
 }
@@ -167,6 +179,7 @@ Products double_backward(const Arguments& arguments, const std::optional<Tensor>
   p.pairs = of.pairs;
   p.recurrence = of.recurrence;
   p.start = of.start;
+  p.ends = of.ends;
   p.shared_gap = of.shared_gap;
   p.costs = of.costs;
   p.gamma = of.gamma;
@@ -194,21 +207,21 @@ Products double_backward(const Arguments& arguments, const std::optional<Tensor>
 using Optional = const std::optional<Tensor>&;
 
 std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert, Optional del,
-                                       Optional x_lengths, Optional y_lengths, double gamma, bool anchored,
+                                       Optional x_lengths, Optional y_lengths, double gamma, int64_t boundary,
                                        bool costs, bool save) {
-  return forward(fsd(match, insert, del, x_lengths, y_lengths, gamma, anchored, costs), save);
+  return forward(fsd(match, insert, del, x_lengths, y_lengths, gamma, boundary, costs), save);
 }
 Gradients fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& match, const Tensor& insert,
-                       Optional del, Optional x_lengths, Optional y_lengths, double gamma, bool anchored,
+                       Optional del, Optional x_lengths, Optional y_lengths, double gamma, int64_t boundary,
                        bool costs, bool need_match, bool need_insert, bool need_delete) {
-  return backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, anchored, costs), grad, saved,
+  return backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, boundary, costs), grad, saved,
                   {need_match, need_insert, need_delete});
 }
 Products fsd_double_backward(Optional v_match, Optional v_insert, Optional v_delete, const Tensor& grad,
                              const Tensor& match, const Tensor& insert, Optional del, Optional x_lengths,
-                             Optional y_lengths, double gamma, bool anchored, bool costs, bool need_match,
+                             Optional y_lengths, double gamma, int64_t boundary, bool costs, bool need_match,
                              bool need_insert, bool need_delete) {
-  return double_backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, anchored, costs), v_match,
+  return double_backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, boundary, costs), v_match,
                          v_insert, v_delete, grad, {need_match, need_insert, need_delete});
 }
 
@@ -238,21 +251,23 @@ template <class R>
 struct Gapped {
   static constexpr auto arguments = with_gaps<R>;
   static std::tuple<Tensor, Tensor> forward(const Tensor& match, const Tensor& insert, Optional del,
-                                            Optional x_lengths, Optional y_lengths, double gamma, bool save) {
-    return softdp::forward(arguments(match, insert, del, x_lengths, y_lengths, gamma), save);
+                                            Optional x_lengths, Optional y_lengths, double gamma,
+                                            int64_t boundary, bool save) {
+    return softdp::forward(arguments(match, insert, del, x_lengths, y_lengths, gamma, boundary), save);
   }
   static Gradients backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
                             const Tensor& insert, Optional del, Optional x_lengths, Optional y_lengths,
-                            double gamma, bool need_match, bool need_insert, bool need_delete) {
-    return softdp::backward(arguments(match, insert, del, x_lengths, y_lengths, gamma), grad, saved,
+                            double gamma, int64_t boundary, bool need_match, bool need_insert,
+                            bool need_delete) {
+    return softdp::backward(arguments(match, insert, del, x_lengths, y_lengths, gamma, boundary), grad, saved,
                             {need_match, need_insert, need_delete});
   }
   static Products double_backward(Optional v_match, Optional v_insert, Optional v_delete, const Tensor& grad,
                                   const Tensor& match, const Tensor& insert, Optional del, Optional x_lengths,
-                                  Optional y_lengths, double gamma, bool need_match, bool need_insert,
-                                  bool need_delete) {
-    return softdp::double_backward(arguments(match, insert, del, x_lengths, y_lengths, gamma), v_match,
-                                   v_insert, v_delete, grad, {need_match, need_insert, need_delete});
+                                  Optional y_lengths, double gamma, int64_t boundary, bool need_match,
+                                  bool need_insert, bool need_delete) {
+    return softdp::double_backward(arguments(match, insert, del, x_lengths, y_lengths, gamma, boundary),
+                                   v_match, v_insert, v_delete, grad, {need_match, need_insert, need_delete});
   }
 };
 using NeedlemanWunschOperators = Gapped<NeedlemanWunsch>;

@@ -14,11 +14,11 @@ struct Options {
   Recurrence recurrence;
   double gamma;
   double threshold = 0;
-  Start start = Start::kFree;
+  StartAndEnds boundary = {Start::kFree, Ends::kCorner};
   bool costs = false;
 };
-Options fsd(double gamma, bool anchored, bool costs) {
-  return {Fsd::kId, gamma, 0, anchored ? Start::kAnchored : Start::kFree, costs};
+Options fsd(double gamma, int64_t boundary, bool costs) {
+  return {Fsd::kId, gamma, 0, boundary_option(boundary, Fsd::kId), costs};
 }
 Options lcs(double gamma, double threshold) {
   return {Lcs::kId, gamma, threshold};
@@ -67,12 +67,29 @@ struct Scores {
     }
   }
   Pairs pairs() const { return lengths.pairs(size); }
-  // How many bytes a pair are saved.
+  // How many bytes a pair are saved of the sweep; those of the ends follow, of all pairs.
   int64_t saved_bytes(cuda::Saves saves) const {
-    const cuda::Regime regime{options.recurrence, tables[0].type, options.gamma, size[1], size[2]};
-    return regime.planes(shared_gap, saves) * size[1] * size[2] *
-           bytes_of(type_of(arithmetic(dtype), "the scores"));
+    const cuda::Regime regime{options.recurrence,   tables[0].type, options.gamma, size[1], size[2],
+                              options.boundary.ends};
+    return regime.planes(shared_gap, saves) * size[1] * size[2] * bytes_of_number();
   }
+  int64_t ends_bytes() const { return ends_of(options.boundary.ends, size[1], size[2]) * bytes_of_number(); }
+  Sizes saved_size(cuda::Saves saves) const { return {size[0], saved_bytes(saves) + ends_bytes()}; }
+  // Where the ends' numbers lie, in what was saved.
+  void* ends_in(const Tensor& saved, cuda::Saves saves) const {
+    return static_cast<char*>(saved.data_ptr()) + size[0] * saved_bytes(saves);
+  }
+  // What every sweep is told of the scores.
+  template <class Problem>
+  void describe(Problem& problem) const {
+    problem.recurrence = options.recurrence;
+    problem.pairs = pairs();
+    problem.start = options.boundary.start;
+    problem.ends = options.boundary.ends;
+  }
+
+ private:
+  int bytes_of_number() const { return bytes_of(type_of(arithmetic(dtype), "the scores")); }
 };
 
 // ---- forward
@@ -82,20 +99,18 @@ std::tuple<Tensor, Tensor> forward(const Scores& scores, bool save, cuda::Saves 
   const Sizes& size = scores.size;
   const ScalarType dtype = arithmetic(scores.dtype);
   Tensor score = new_tensor(*scores.own[0], {size[0]}, dtype);
-  Tensor saved = new_tensor(*scores.own[0], save ? Sizes{size[0], scores.saved_bytes(saves)} : Sizes{0},
-                            ScalarType::Byte);
+  Tensor saved = new_tensor(*scores.own[0], save ? scores.saved_size(saves) : Sizes{0}, ScalarType::Byte);
   cuda::Forward problem{};
-  problem.recurrence = options.recurrence;
-  problem.pairs = scores.pairs();
+  scores.describe(problem);
   problem.gamma = options.gamma;
   problem.threshold = options.threshold;
-  problem.start = options.start;
   problem.costs = options.costs;
   std::copy(scores.tables, scores.tables + 3, problem.tables);
   problem.shared_gap = scores.shared_gap;
   problem.one_for_all = one_for_all(*scores.own[1], *scores.own[2]);
   problem.score = score.data_ptr();
   problem.saved = save ? saved.data_ptr() : nullptr;
+  problem.ends_weights = save ? scores.ends_in(saved, saves) : nullptr;
   problem.saves = saves;
   const Tensor workspace = workspace_for(problem, score);
   check_launch(cuda::forward(problem, stream));
@@ -104,9 +119,9 @@ std::tuple<Tensor, Tensor> forward(const Scores& scores, bool save, cuda::Saves 
 
 std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert, const Optional& del,
                                        const Optional& x_lengths, const Optional& y_lengths, double gamma,
-                                       bool anchored, bool costs, bool save) {
+                                       int64_t boundary, bool costs, bool save) {
   return on_device("softdp::fsd_forward", match, [&](cudaStream_t stream) {
-    const Scores scores(fsd(gamma, anchored, costs), match, match, insert, del, x_lengths, y_lengths);
+    const Scores scores(fsd(gamma, boundary, costs), match, match, insert, del, x_lengths, y_lengths);
     return forward(scores, save, cuda::Saves::kGradients, stream);
   });
 }
@@ -134,19 +149,19 @@ Gradients backward(const Scores& scores, const Tensor& grad, const Tensor& saved
                    bool visits, cudaStream_t stream) {
   static constexpr const char* kNames[] = {"match", "insert", "delete"};
   const Sizes& size = scores.size;
-  const int64_t bytes = scores.saved_bytes(visits ? cuda::Saves::kWeights : cuda::Saves::kGradients);
+  const cuda::Saves saves = visits ? cuda::Saves::kWeights : cuda::Saves::kGradients;
   STD_TORCH_CHECK(saved.scalar_type() == ScalarType::Byte && saved.is_contiguous() &&
-                      saved.numel() == size[0] * bytes &&
+                      saved.numel() == size[0] * scores.saved_size(saves)[1] &&
                       reinterpret_cast<uintptr_t>(saved.data_ptr()) % sizeof(double) == 0,
                   "the saved weights do not belong to these scores: were they saved (save=True)?");
   check_gradient(grad, saved, size, scores.dtype);
   const Tensor grad_score = torch::stable::contiguous(grad);
   cuda::Backward problem{};
-  problem.recurrence = scores.options.recurrence;
-  problem.pairs = scores.pairs();
+  scores.describe(problem);
   problem.gamma = scores.options.gamma;
   problem.grad_score = grad_score.data_ptr();
   problem.saved = saved.data_ptr();
+  problem.ends_weights = scores.ends_in(saved, saves);
   const auto output = [&](int i) {
     const bool needed = needs[i] && i < scores.count - scores.shared_gap;
     const Sizes own = gradient_size(*scores.own[i], size, kNames[i]);
@@ -167,10 +182,10 @@ Gradients backward(const Scores& scores, const Tensor& grad, const Tensor& saved
 
 Gradients fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& match, const Tensor& insert,
                        const Optional& del, const Optional& x_lengths, const Optional& y_lengths,
-                       double gamma, bool anchored, bool costs, bool need_match, bool need_insert,
+                       double gamma, int64_t boundary, bool costs, bool need_match, bool need_insert,
                        bool need_delete) {
   return on_device("softdp::fsd_backward", saved, [&](cudaStream_t stream) {
-    const Scores scores(fsd(gamma, anchored, costs), saved, match, insert, del, x_lengths, y_lengths);
+    const Scores scores(fsd(gamma, boundary, costs), saved, match, insert, del, x_lengths, y_lengths);
     return backward(scores, grad, saved, {need_match, need_insert, need_delete}, false, stream);
   });
 }
@@ -197,19 +212,19 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
   const ScalarType dtype = scores.dtype;
   STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
                   "the second order is computed in float64 or float32");
-  const auto [score, weights] = forward(scores, true, cuda::Saves::kFullWeights, stream);
+  constexpr cuda::Saves kSaves = cuda::Saves::kFullWeights;
+  const auto [score, weights] = forward(scores, true, kSaves, stream);
   check_gradient(grad, weights, size, dtype);
   const Tensor grad_score = torch::stable::contiguous(grad);
   Tensor tangent = new_tensor(weights, {size[0]}, dtype);
-  const Tensor tangents =
-      new_tensor(weights, {size[0], scores.saved_bytes(cuda::Saves::kFullWeights)}, ScalarType::Byte);
+  const Tensor tangents = new_tensor(weights, scores.saved_size(kSaves), ScalarType::Byte);
   cuda::TangentSweep there{};
-  there.recurrence = scores.options.recurrence;
+  scores.describe(there);
   there.type = type_of(dtype, "the scores");
-  there.pairs = scores.pairs();
   there.gamma = scores.options.gamma;
   there.costs = scores.options.costs;
   there.saved = weights.data_ptr();
+  there.ends_weights = scores.ends_in(weights, kSaves);
   for (int i = 0; i < scores.count; i++) {
     const Optional& v = directions[i == 2 && scores.shared_gap ? 1 : i];
     if (!v) continue;
@@ -220,6 +235,7 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
   there.score = score.data_ptr();
   there.tangent = tangent.data_ptr();
   there.tangents = tangents.data_ptr();
+  there.ends_tangents = scores.ends_in(tangents, kSaves);
   const Tensor first = workspace_for(there, weights);
   check_launch(cuda::sweep_tangents(there, stream));
 
@@ -232,13 +248,14 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
     return {tangent, products[0], products[1], products[2]};
 
   cuda::ProductSweep back{};
-  back.recurrence = there.recurrence;
+  scores.describe(back);
   back.type = there.type;
-  back.pairs = there.pairs;
   back.grad_score = grad_score.data_ptr();
   back.saved = there.saved;
+  back.ends_weights = there.ends_weights;
   back.tangent = there.tangent;
   back.tangents = there.tangents;
+  back.ends_tangents = there.ends_tangents;
   for (int i = 0; i < 3; i++) back.products[i] = products[i].numel() > 0 ? products[i].data_ptr() : nullptr;
   back.shared_gap = scores.shared_gap;
   const Tensor second = workspace_for(back, weights);
@@ -249,10 +266,10 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
 Products fsd_double_backward(const Optional& v_match, const Optional& v_insert, const Optional& v_delete,
                              const Tensor& grad, const Tensor& match, const Tensor& insert,
                              const Optional& del, const Optional& x_lengths, const Optional& y_lengths,
-                             double gamma, bool anchored, bool costs, bool need_match, bool need_insert,
+                             double gamma, int64_t boundary, bool costs, bool need_match, bool need_insert,
                              bool need_delete) {
   return on_device("softdp::fsd_double_backward", match, [&](cudaStream_t stream) {
-    const Scores scores(fsd(gamma, anchored, costs), match, match, insert, del, x_lengths, y_lengths);
+    const Scores scores(fsd(gamma, boundary, costs), match, match, insert, del, x_lengths, y_lengths);
     return second_order(scores, grad, {v_match, v_insert, v_delete}, {need_match, need_insert, need_delete},
                         stream);
   });
@@ -269,34 +286,37 @@ std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& gr
   });
 }
 
-// The operators of a recurrence of three tables whose only option is gamma. Names has those that errors begin
-// with.
+// The operators of a recurrence of three tables whose options are gamma and the boundary. Names has those
+// that errors begin with.
 template <class R, class Names>
 struct Gapped {
-  static Options options(double gamma) { return {R::kId, gamma, 0, kStartOf<R>}; }
+  static Options options(double gamma, int64_t boundary) {
+    return {R::kId, gamma, 0, boundary_option(boundary, R::kId)};
+  }
   static std::tuple<Tensor, Tensor> forward(const Tensor& match, const Tensor& insert, const Optional& del,
                                             const Optional& x_lengths, const Optional& y_lengths,
-                                            double gamma, bool save) {
+                                            double gamma, int64_t boundary, bool save) {
     return on_device(Names::kForward, match, [&](cudaStream_t stream) {
-      const Scores scores(options(gamma), match, match, insert, del, x_lengths, y_lengths);
+      const Scores scores(options(gamma, boundary), match, match, insert, del, x_lengths, y_lengths);
       return softdp::forward(scores, save, cuda::Saves::kGradients, stream);
     });
   }
   static Gradients backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
                             const Tensor& insert, const Optional& del, const Optional& x_lengths,
-                            const Optional& y_lengths, double gamma, bool need_match, bool need_insert,
-                            bool need_delete) {
+                            const Optional& y_lengths, double gamma, int64_t boundary, bool need_match,
+                            bool need_insert, bool need_delete) {
     return on_device(Names::kBackward, saved, [&](cudaStream_t stream) {
-      const Scores scores(options(gamma), saved, match, insert, del, x_lengths, y_lengths);
+      const Scores scores(options(gamma, boundary), saved, match, insert, del, x_lengths, y_lengths);
       return softdp::backward(scores, grad, saved, {need_match, need_insert, need_delete}, false, stream);
     });
   }
   static Products double_backward(const Optional& v_match, const Optional& v_insert, const Optional& v_delete,
                                   const Tensor& grad, const Tensor& match, const Tensor& insert,
                                   const Optional& del, const Optional& x_lengths, const Optional& y_lengths,
-                                  double gamma, bool need_match, bool need_insert, bool need_delete) {
+                                  double gamma, int64_t boundary, bool need_match, bool need_insert,
+                                  bool need_delete) {
     return on_device(Names::kDoubleBackward, match, [&](cudaStream_t stream) {
-      const Scores scores(options(gamma), match, match, insert, del, x_lengths, y_lengths);
+      const Scores scores(options(gamma, boundary), match, match, insert, del, x_lengths, y_lengths);
       return second_order(scores, grad, {v_match, v_insert, v_delete}, {need_match, need_insert, need_delete},
                           stream);
     });

@@ -42,6 +42,16 @@ inline void check_numbers(double gamma, double threshold = 0) {
   STD_TORCH_CHECK(!std::isnan(threshold), "threshold must not be NaN");
 }
 
+// Of the option `boundary`.
+inline StartAndEnds boundary_option(int64_t number, Recurrence recurrence) {
+  STD_TORCH_CHECK(number >= 0 && number < kBoundaries, "boundary must lie in [0, ", kBoundaries, "), got ",
+                  number);
+  const StartAndEnds boundary = boundary_of(number);
+  STD_TORCH_CHECK(boundary.start != Start::kGaps || charges_boundary(recurrence),
+                  "this recurrence charges no gaps on the boundary");
+  return boundary;
+}
+
 inline Sizes size_of(const Tensor& scores, const char* name) {
   STD_TORCH_CHECK(scores.dim() == 3, name, " must have 3 dimensions, got ", scores.dim());
   const Sizes size = {scores.size(0), scores.size(1), scores.size(2)};

@@ -114,6 +114,40 @@ FEW = {
     "test_few_against_many": {"70-5-0-squares", "6-300-47040-squares"},
     "test_more_strips_than_edges_are_kept": {"squares"},
     "test_nothing_to_compare": {"0-(2, 0, 4)-squares"},
+    "test_ends_at_every_tile_edge": {
+        "subsequence-fsd-(33, 20)",
+        "subsequence-needleman_wunsch-(9, 1)",
+        "overlap-needleman_wunsch-(70, 50)",
+        "overlap-fsd-(150, 140)",
+    },
+    "test_needleman_wunsch_without_gaps_on_the_boundary": {"free-(33, 20)", "anchored-(70, 50)"},
+    "test_several_ends_and_gaps_of_every_kind": {"overlap-fsd-row-row", "subsequence-fsd-column-column"},
+    "test_several_ends_of_other_types": {
+        "overlap-fsd-torch.float64",
+        "subsequence-needleman_wunsch-torch.float16",
+    },
+    "test_ends_of_ragged_pairs": {"overlap-fsd-(11, 13)", "subsequence-needleman_wunsch-(70, 50)"},
+    "test_ends_of_costs": {"subsequence-(11, 13)", "overlap-(70, 50)"},
+    "test_forbidden_ends": {
+        *(f"{ends}-fsd-(11, 13)-{gamma}" for ends in ("overlap", "subsequence") for gamma in (0.0, 0.1)),
+        "subsequence-fsd-(70, 50)-0.1",
+    },
+    "test_a_score_below_the_range_spoils_a_pair_without_a_path": {
+        "overlap-fsd-(11, 13)",
+        "subsequence-fsd-(150, 40)",
+    },
+    "test_nan_and_inf_spoil_all_ends_of_their_pair": {
+        "overlap-fsd-(11, 13)-0.1",
+        "subsequence-needleman_wunsch-(70, 50)-0.0",
+    },
+    "test_of_equal_ends_the_first_has_all_weight": {"(11, 13)", "(150, 140)"},
+    "test_schedules_change_nothing_at_the_ends": {"overlap-fsd"},
+    "test_second_order_of_several_ends": {"overlap-fsd-(70, 50)", "subsequence-needleman_wunsch-(70, 50)"},
+    "test_second_order_of_needleman_wunsch_without_gaps_on_the_boundary": {"free-(11, 13)"},
+    "test_second_order_of_ragged_masked_and_spoiled_ends": {
+        "overlap-fsd-(11, 13)",
+        "subsequence-fsd-(70, 50)",
+    },
 }
 
 
@@ -163,7 +197,7 @@ LAUNCH, LAUNCH_FORWARD, LAUNCH_BACKWARD, LAUNCH_SECOND = (
 FEATURE_TABLES, FEATURE_SUMS, FEATURE_PAIRS = (
     f"csrc/cuda/feature_{name}.h" for name in ("tables", "sums", "pairs")
 )
-BOUNDARY = "csrc/cuda/boundary.cu"
+BOUNDARY, ENDS, WAVEFRONT = "csrc/cuda/boundary.cu", "csrc/cuda/ends.cu", "csrc/cuda/wavefront.h"
 SCORES, ARITHMETIC = "csrc/cuda/feature_scores.cu", "csrc/cuda/arithmetic.h"
 RELAY, RELAY_INPUTS, RELAY_FORWARD, RELAY_BACKWARD = (
     f"csrc/cuda/relay{name}.h" for name in ("", "_inputs", "_forward", "_backward")
@@ -397,7 +431,8 @@ FAULTS = [
     Fault(FORWARD_STRIP, f"&& !«{ANEW}») return false;", not_shifted("corner")),
     Fault(FORWARD_STRIP, "shuffle_from(mine.e, «first_set(live)»)", "0",
           "where the base is far from the states, the chunk takes 64 bits: slower"),
-    Fault(FORWARD_STRIP, "«sync_warp();»\n    const WindowPlaces<1> places", ""),
+    Fault(FORWARD_STRIP, "«sync_warp();»\n    const WindowPlaces<1> places", "",
+          "the shuffle of the first step meets as well; only a GPU's memory order needs it"),
     Fault(FORWARD_STRIP, "«sync_warp();»\n    return Base<State>::shifted(widened", ""),
     Fault(FORWARD_STRIP, "near_left = «Narrow::normalized(near_left)»,", "near_left"),
     Fault(FORWARD_STRIP, "out(lane.row & (kChunk - 1))), «base.at»);", "0"),
@@ -670,7 +705,7 @@ FAULTS = [
     Fault(BOUNDARY, "«total += mine;»", "total = mine;"),
     Fault(BOUNDARY, "if («!every_step && lane == 0») add(0, total);", "!every_step"),
     Fault(BOUNDARY, "if («has_cells && !(seed != 0 && verdict_of(a.weights, pair, size) >= 0)»)", "false"),
-    Fault(BACKWARD_STEPS, "if («kChargesBoundary && !inside») return;", "false"),
+    Fault(BACKWARD_STEPS, "if («!inside») return;", "false"),
     Fault(BACKWARD, "by_left_diagonal[row] = «from.to_diagonal»;", "from.to_left"),
     Fault(SECOND, "if (lane < rows) left = «beside[lane]»;", "V(0)"),
     Fault(SECOND, "if (row0 > 0 && rows > 0) diagonal = «beside[-1]»;", "V(0)"),
@@ -748,10 +783,10 @@ FAULTS = [
     Fault(SCORES, "T((«p_.kind == Kind::kSquares ? 2 : p_.kind == Kind::kCosines ? -1 : 1») *", "1"),
     Fault(SCORES, "* («p_.itself ? 2 : 1»));", "1"),
     Fault(SCORES, "negligible = «plan_.has_roots() ? T(0) : T(kNegligible<T>)»;", "T(1)"),
-    Fault(FORWARD, "given(boundary.corner, pair, «!boundary.above || is_reached»)", "true"),
+    Fault(FORWARD, "given(boundary.corner, pair, «!boundary.above || a.start != Start::kAnchored»)", "true"),
     Fault(FORWARD, "if (a.saved && «!a.is_piece» && (value", "true",
           "no gradient reaches a piece's last cell that has no path, and what marks it is finite"),
-    Fault(BACKWARD, "if («row0 == 0 && a.boundary.by_last_row && seed == 0»)",
+    Fault(BACKWARD, "if («row0 == 0 && a.boundary.by_last_row && (seed == 0 || a.has_ends)»)",
           "row0 == 0 && a.boundary.by_last_row"),
     Fault(BACKWARD, "«if (a.verdicts) return a.verdicts[pair];»", ""),
     # -- arithmetic
@@ -919,7 +954,7 @@ FAULTS = [
     Fault(RELAY_BACKWARD, "«if (x >= left) w = {0, 0, 0};»", ""),
     Fault(RELAY_BACKWARD, "at.strip == 0 && «column == 0» ? seed", "column == 1"),
     Fault(RELAY_BACKWARD, "seed = a.grad_score ? «a.grad_score[at.pair]» : 1", "a.grad_score[0]"),
-    Fault(RELAY_BACKWARD, "a.boundary.by_last_row && «seed == 0»)", "false"),
+    Fault(RELAY_BACKWARD, "a.boundary.by_last_row && («seed == 0» ||", "false"),
     Fault(RELAY_BACKWARD, "adjoint = «up + to_left[k]»,", "up"),
     Fault(RELAY_BACKWARD, "share_of(up, «left_share[k]»);", "0.0f"),
     Fault(RELAY_BACKWARD, "up = fmaf(share, w.insert, «to_diagonal[k]»);", "share * w.match"),
@@ -960,6 +995,50 @@ FAULTS = [
     Fault(RELAY, "? kTicketBytes + «pairs.count»", "1"),
     Fault(LAUNCH, "«set_zero(a.relay.tickets, size_t(bytes), stream)»;", "cudaSuccess"),
     Fault(LAUNCH, "set_zero(a.relay.tickets, «size_t(bytes)», stream);", "16"),
+    # -- ends of paths
+    Fault(FORWARD, "row, «is_free_left(a.start)»);", "a.start != Start::kAnchored"),
+    Fault(FORWARD, "apart = «size.n > 0 ? !is_free_left(a.start) : size.m > 0 && !is_free_above(a.start)»;",
+          "a.start == Start::kAnchored && size.n != size.m"),
+    Fault(FORWARD, "if («a.start != Start::kGaps»)", "!charges_boundary(a.recurrence)"),
+    Fault(FORWARD, "!at.is_last() || «a.joins_ends») return;", "false"),
+    Fault(RELAY_FORWARD, "if («a.start != Start::kGaps»)", "!charges_boundary(a.recurrence)"),
+    Fault(RELAY_FORWARD, "!at.is_last() || «a.joins_ends») return;", "false"),
+    Fault(BACKWARD, "(seed == 0 || «a.has_ends»)", "false"),
+    Fault(BACKWARD, "a.pairs.rows + «at.row0 + at.lane»];", "at.lane"),
+    Fault(RELAY_BACKWARD, "(seed == 0 || «a.has_ends»)", "false"),
+    Fault(RELAY_BACKWARD, "if («a.boundary.by_left») hand_to_boundary", "a.boundary.by_left + 1"),
+    Fault(LAUNCH, "«p.ends != Ends::kLastRowAndColumn» && !is_summed", "true"),
+    Fault(LAUNCH_FORWARD, "p.boundary.last_row = space.ends[«kInRow»];", "kInColumn"),
+    Fault(LAUNCH_BACKWARD, "if («p.start == Start::kGaps» && error", "charges_boundary(p.recurrence)"),
+    Fault(WAVEFRONT, "Type::kFloat64 && «ends == Ends::kCorner» &&", "true"),
+    Fault(ENDS, "«sync_block();»\n double all", ""),
+    Fault(ENDS, "count(size.m + (ends == Ends::kLastRowAndColumn ? «size.n - 1» : 0))", "size.n"),
+    Fault(ENDS, "pair * each + (k < m ? k : «M + (k - m)»);", "k"),
+    Fault(ENDS, "«put_number(numbers, type, pair * each + k, 0);»", ""),
+    Fault(ENDS, "if («s.p != s.p») return {1, NAN};", "false"),
+    Fault(ENDS, "«is_live(s) ? double(s.e) : -ScalarCommon::kInfinity»};", "double(s.e)"),
+    Fault(ENDS, "return «a.type == Type::kFloat64» ? soft_end", "false"),
+    Fault(ENDS, "return «below > -1100» ? Scalar", "below > -8"),
+    Fault(ENDS, "score = «a.costs ? -x : x»;", "x"),
+    Fault(ENDS, "(«!(score > a.lowest)» && score", "false"),
+    Fault(ENDS, "&& «score > -ScalarCommon::kInfinity»);\n }\n return sync_block_any", "true"),
+    Fault(ENDS, "«a.are_full» ? mark_as", "false"),
+    Fault(ENDS, "== top && «k < first» ? k", "true"),
+    Fault(ENDS, "first = «-largest_of_block(-first, memory)»;", "largest_of_block(first, memory)"),
+    Fault(ENDS, "s = «(log2(all) + top)» * a.unit;", "top"),
+    Fault(ENDS, "(a.score, a.type, pair, «a.costs ? 0 - s : s»);", "s"),
+    Fault(ENDS, "if («a.saved && !(s > -ScalarCommon::kInfinity)») mark", "false"),
+    Fault(ENDS, "mark(a, pair, size, «s == s ? double(kNoPath) : double(NAN)»);", "double(NAN)"),
+    Fault(ENDS, "mark(a, pair, size, «s == s ? double(kNoPath) : double(NAN)»);", "double(kNoPath)"),
+    Fault(ENDS, "return «verdict_of<Keeps>(own, size, pairs.columns) >= 0»;", "size.n > 0 && size.m > 0"),
+    Fault(ENDS, "weight * («tangent_of(k) - mean») *", "tangent_of(k)"),
+    Fault(ENDS, "(a.tangent, a.type, pair, «mean»);", "number_at(a.tangent, a.type, pair)"),
+    Fault(ENDS, "last = own - 1 - («in_row ? k : k - M»);", "in_row ? own - 1 - k : own - 1 - k + M"),
+    Fault(ENDS, "(seeds, a.type, 2 * to + 1, «grad» * number_at", "1"),
+    Fault(SECOND, "if («at.is_last() && a.boundary.last_row») out", "a.boundary.last_row != nullptr"),
+    Fault(SECOND, "last_column[pair * N + «row0 + lane»] = left;", "lane"),
+    Fault(SECOND, "if («row0 == 0 && a.by_ends[kInRow]») in", "false"),
+    Fault(SECOND, "from.to_left = a.by_ends[kInColumn][pair * N + «row0 + lane»];", "lane"),
 ]  # fmt: skip
 
 

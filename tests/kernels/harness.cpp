@@ -54,6 +54,17 @@ Recurrence recurrence_of(const std::string& name) {
   if (name == "needleman_wunsch") return NeedlemanWunsch::kId;
   throw std::invalid_argument("recurrence " + name);
 }
+StartAndEnds boundary_named(const std::string& name) {
+  constexpr const char* kNames[kBoundaries] = {"free", "anchored", "subsequence", "overlap", "global"};
+  for (int i = 0; i < kBoundaries; i++)
+    if (name == kNames[i]) return boundary_of(i);
+  throw std::invalid_argument("boundary " + name);
+}
+template <class Problem>
+void set_boundary(Problem& p, const std::string& name) {
+  const StartAndEnds named = boundary_named(name);
+  p.start = named.start, p.ends = named.ends;
+}
 Table table(const Strided& given, Type type) {
   return {pointer<void>(uintptr_t(given[0])), type, given[1], given[2], given[3]};
 }
@@ -71,19 +82,19 @@ void with_workspace(Problem& problem, uintptr_t workspace, int64_t bytes, Go go)
 
 int64_t run_forward(const std::string& recurrence, const std::string& dtype, const Sizes& size,
                     const LengthsOf& x, const LengthsOf& y, double gamma, double threshold,
-                    const std::string& start, bool costs, const std::array<uintptr_t, 5>& boundary,
+                    const std::string& boundary, bool costs, const std::array<uintptr_t, 5>& states,
                     const std::array<Strided, 3>& tables, bool shared_gap,
                     const std::pair<bool, bool>& one_for_all, bool gaps_in_value_type, uintptr_t score,
-                    uintptr_t saved, int saves, uintptr_t workspace, int64_t bytes) {
+                    uintptr_t saved, uintptr_t ends_weights, int saves, uintptr_t workspace, int64_t bytes) {
   Forward p{};
   p.recurrence = recurrence_of(recurrence);
   p.pairs = pairs(size, x, y);
   p.gamma = gamma;
   p.threshold = threshold;
-  p.start = start == "anchored" ? Start::kAnchored : start == "gaps" ? Start::kGaps : Start::kFree;
+  set_boundary(p, boundary);
   p.costs = costs;
-  p.boundary = {pointer<void>(boundary[0]), pointer<void>(boundary[1]), pointer<void>(boundary[2]),
-                pointer<void>(boundary[3]), pointer<void>(boundary[4])};
+  p.boundary = {pointer<void>(states[0]), pointer<void>(states[1]), pointer<void>(states[2]),
+                pointer<void>(states[3]), pointer<void>(states[4])};
   const Type type = type_of(dtype);
   for (int i = 0; i < 3; i++)
     p.tables[i] = table(tables[i], i > 0 && gaps_in_value_type ? arithmetic(type) : type);
@@ -91,6 +102,7 @@ int64_t run_forward(const std::string& recurrence, const std::string& dtype, con
   p.one_for_all = {one_for_all.first, one_for_all.second};
   p.score = pointer<void>(score);
   p.saved = pointer<void>(saved);
+  p.ends_weights = pointer<void>(ends_weights);
   p.saves = Saves(saves);
   if (bytes < 0) return workspace_bytes(p);
   with_workspace(p, workspace, bytes, [&] { return forward(p, nullptr); });
@@ -98,16 +110,19 @@ int64_t run_forward(const std::string& recurrence, const std::string& dtype, con
 }
 
 int64_t run_backward(const std::string& recurrence, const std::string& dtype, const Sizes& size,
-                     const LengthsOf& x, const LengthsOf& y, double gamma, uintptr_t grad_score,
-                     uintptr_t saved, const std::array<Written, 3>& sinks, bool shared_gap, bool visits,
+                     const LengthsOf& x, const LengthsOf& y, double gamma, const std::string& boundary,
+                     uintptr_t grad_score, uintptr_t saved, uintptr_t ends_weights,
+                     const std::array<Written, 3>& sinks, bool shared_gap, bool visits,
                      const std::array<Strided, 2>& gaps, bool gaps_in_value_type,
                      const std::pair<bool, bool>& one_for_all, uintptr_t workspace, int64_t bytes) {
   Backward p{};
   p.recurrence = recurrence_of(recurrence);
   p.pairs = pairs(size, x, y);
   p.gamma = gamma;
+  set_boundary(p, boundary);
   p.grad_score = pointer<void>(grad_score);
   p.saved = pointer<void>(saved);
+  p.ends_weights = pointer<void>(ends_weights);
   for (int i = 0; i < 3; i++) {
     const auto& [address, every_row, every_column] = sinks[i];
     p.sinks[i] = {pointer<void>(address), type_of(dtype), every_row, every_column};
@@ -123,39 +138,47 @@ int64_t run_backward(const std::string& recurrence, const std::string& dtype, co
 }
 
 int64_t tangents(const std::string& recurrence, const std::string& dtype, const Sizes& size,
-                 const LengthsOf& x, const LengthsOf& y, double gamma, bool costs, uintptr_t score,
-                 uintptr_t saved, const std::array<Strided, 3>& directions,
-                 const std::pair<bool, bool>& one_for_all, uintptr_t tangent, uintptr_t out,
-                 uintptr_t workspace, int64_t bytes) {
+                 const LengthsOf& x, const LengthsOf& y, double gamma, const std::string& boundary,
+                 bool costs, uintptr_t score, uintptr_t saved, uintptr_t ends_weights,
+                 const std::array<Strided, 3>& directions, const std::pair<bool, bool>& one_for_all,
+                 uintptr_t tangent, uintptr_t out, uintptr_t ends_tangents, uintptr_t workspace,
+                 int64_t bytes) {
   TangentSweep p{};
   p.recurrence = recurrence_of(recurrence);
   p.type = type_of(dtype);
   p.pairs = pairs(size, x, y);
   p.gamma = gamma;
+  set_boundary(p, boundary);
   p.costs = costs;
   p.saved = pointer<void>(saved);
+  p.ends_weights = pointer<void>(ends_weights);
   for (int i = 0; i < 3; i++) p.directions[i] = table(directions[i], p.type);
   p.one_for_all = {one_for_all.first, one_for_all.second};
   p.score = pointer<void>(score);
   p.tangent = pointer<void>(tangent);
   p.tangents = pointer<void>(out);
+  p.ends_tangents = pointer<void>(ends_tangents);
   if (bytes < 0) return workspace_bytes(p);
   with_workspace(p, workspace, bytes, [&] { return sweep_tangents(p, nullptr); });
   return 0;
 }
 
 int64_t products(const std::string& recurrence, const std::string& dtype, const Sizes& size,
-                 const LengthsOf& x, const LengthsOf& y, uintptr_t grad_score, uintptr_t saved,
-                 uintptr_t tangent, uintptr_t tangents, const std::array<uintptr_t, 3>& products,
-                 bool shared_gap, uintptr_t workspace, int64_t bytes) {
+                 const LengthsOf& x, const LengthsOf& y, const std::string& boundary, uintptr_t grad_score,
+                 uintptr_t saved, uintptr_t ends_weights, uintptr_t tangent, uintptr_t tangents,
+                 uintptr_t ends_tangents, const std::array<uintptr_t, 3>& products, bool shared_gap,
+                 uintptr_t workspace, int64_t bytes) {
   ProductSweep p{};
   p.recurrence = recurrence_of(recurrence);
   p.type = type_of(dtype);
   p.pairs = pairs(size, x, y);
+  set_boundary(p, boundary);
   p.grad_score = pointer<void>(grad_score);
   p.saved = pointer<void>(saved);
+  p.ends_weights = pointer<void>(ends_weights);
   p.tangent = pointer<void>(tangent);
   p.tangents = pointer<void>(tangents);
+  p.ends_tangents = pointer<void>(ends_tangents);
   for (int i = 0; i < 3; i++) p.products[i] = pointer<void>(products[i]);
   p.shared_gap = shared_gap;
   if (bytes < 0) return workspace_bytes(p);
@@ -219,10 +242,18 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("features", &features, "Likewise, scores of features and their gradients.");
   m.def("even_waves", &even_waves, "How many blocks a multiprocessor is to hold.");
   m.def("scale", &scale, "Gradients times those of their scores.");
-  m.def("planes", [](const std::string& recurrence, const std::string& dtype, double gamma, bool shared_gap,
-                     int saves, int64_t rows, int64_t columns) {
-    const Regime regime{recurrence_of(recurrence), type_of(dtype), gamma, rows, columns};
-    return regime.planes(shared_gap, Saves(saves));
+  m.def(
+      "planes",
+      [](const std::string& recurrence, const std::string& dtype, double gamma, bool shared_gap, int saves,
+         int64_t rows, int64_t columns, const std::string& boundary) {
+        const Regime regime{recurrence_of(recurrence),    type_of(dtype), gamma, rows, columns,
+                            boundary_named(boundary).ends};
+        return regime.planes(shared_gap, Saves(saves));
+      },
+      py::arg("recurrence"), py::arg("dtype"), py::arg("gamma"), py::arg("shared_gap"), py::arg("saves"),
+      py::arg("rows"), py::arg("columns"), py::arg("boundary") = "free");
+  m.def("ends", [](const std::string& boundary, int64_t rows, int64_t columns) {
+    return ends_of(boundary_named(boundary).ends, rows, columns);
   });
   m.def(
       "schedule",

@@ -1,0 +1,57 @@
+// Paths that may end in several cells (Ends, ../problem.h). A sweep leaves S in the last row, and in the last
+// column, and a launch after it joins them to the score. Their weights, times the score's gradient, are what
+// those cells receive in the backward sweep: its seeds. The second order does the same with tangents.
+//
+// Only recurrences that have gaps end so. As in boundary.h, all is in double, and every kernel is compiled
+// once.
+#pragma once
+#include "wavefront.h"
+
+namespace softdp::cuda {
+
+enum EndsIn { kInRow, kInColumn };  // the last row, (B, M); the last column, (B, N)
+
+// After a forward sweep.
+struct JoinArguments {
+  Pairs pairs;
+  Ends ends;
+  bool is_soft;
+  Type type;              // of the arithmetic
+  const void* states[2];  // S at the ends, in Maxima's Wide
+  double unit;            // of a state's log2
+  Table tables[3];
+  double lowest;  // finite scores below it count as -inf
+  bool costs;
+  void* score;    // (B,); of pairs with cells it is written
+  void* weights;  // of the ends, (B, ends_of()); null: not wanted
+  void* saved;    // the weights of the cells; the last one takes the verdict on the pair
+  bool are_full;  // they are kept in full
+};
+// After the sweep of the tangents. All numbers are of `type`.
+struct JoinTangentsArguments {
+  Pairs pairs;
+  Ends ends;
+  Type type;
+  double curvature;
+  const void* tangents_of_ends[2];  // those of S
+  const void* saved;                // the weights of the cells, in full
+  const void* weights;              // of the ends
+  void* tangent;                    // (B,): the score's; of pairs that are swept it is written
+  void* tangents;                   // (B, ends_of()): those of the weights
+};
+// Before a backward sweep.
+struct SeedArguments {
+  Pairs pairs;
+  Ends ends;
+  Type type;
+  const void* grad_score;
+  const void* weights;
+  const void* tangents;  // of the weights; null: seeds are no dual numbers
+  void* seeds[2];        // rows and columns from the pair's last one on
+};
+
+Error launch_join(const JoinArguments& a, Stream stream);
+Error launch_join_tangents(const JoinTangentsArguments& a, Stream stream);
+Error launch_seeds(const SeedArguments& a, Stream stream);  // nothing where paths end in one cell
+
+}  // namespace softdp::cuda

@@ -1,0 +1,96 @@
+// The kernel of paths.h, and its launch: a warp for each pair. One lane follows the path, since each step
+// depends on the one before; it counts the steps first.
+#include "launch.h"
+#include "paths.h"
+
+namespace softdp::cuda {
+namespace {
+
+constexpr int kPathWarps = 4;
+enum Move { kMatch, kInsert, kDelete };
+
+struct Cell {
+  int64_t row, column;  // from 0
+};
+
+// The move into a cell.
+template <class V, class Packing>
+SOFTDP_DEVICE Move move_as(const PathProblem& p, int64_t pair, const Cell& at) {
+  using Keeps = Kept<Packing, V, false>;
+  const int64_t cells = p.pairs.rows * p.pairs.columns;
+  const V* const saved =
+      static_cast<const V*>(p.saved) + pair * Keeps::kNumbers * cells + at.row * p.pairs.columns + at.column;
+  typename Keeps::Saved kept;
+  for (int plane = 0; plane < Keeps::kNumbers; plane++) kept.number[plane] = saved[plane * cells];
+  const Weights<V> w = Keeps::unpack(kept);
+  return w.insert > 0 ? kInsert : w.del > 0 ? kDelete : kMatch;
+}
+SOFTDP_DEVICE Move move_into(const PathProblem& p, int64_t pair, const Cell& at) {
+  return with_recurrence(p.recurrence, [&](auto of) {
+    using Packing = typename decltype(of)::Packing;
+    return p.type == Type::kFloat64 ? move_as<double, Packing>(p, pair, at)
+                                    : move_as<float, Packing>(p, pair, at);
+  });
+}
+
+SOFTDP_DEVICE double number_of(const void* numbers, Type type, int64_t at) {
+  return type == Type::kFloat64 ? static_cast<const double*>(numbers)[at]
+                                : double(static_cast<const float*>(numbers)[at]);
+}
+
+// Where the path of a pair with cells ends: the cell (n, m), or the end that has all weight.
+SOFTDP_DEVICE Cell end_of(const PathProblem& p, int64_t pair, const Extent& size) {
+  const int64_t n = size.n, m = size.m, M = p.pairs.columns, ends = ends_of(p.ends, p.pairs.rows, M);
+  for (int64_t k = 0; k < ends; k++)
+    if (number_of(p.ends_weights, p.type, pair * ends + k) > 0)
+      return k < M ? Cell{n - 1, k} : Cell{k - M, m - 1};
+  return {n - 1, m - 1};
+}
+
+// Calls run(row, column, move) for the steps of a pair's path, from its end; of a boundary that is charged to
+// its corner.
+template <class Run>
+SOFTDP_DEVICE void each_step(const PathProblem& p, int64_t pair, const Extent& size, Run run) {
+  const double score = number_of(p.score, p.type, pair);
+  const double infinity = double(INFINITY);
+  if (size.unfit || !(score > -infinity && score < infinity)) return;
+  const bool has_cells = size.n > 0 && size.m > 0;
+  Cell at = has_cells ? end_of(p, pair, size) : Cell{size.n - 1, size.m - 1};
+  while (has_cells && at.row >= 0 && at.column >= 0) {
+    const Move move = move_into(p, pair, at);
+    run(at.row, at.column, move);
+    at.row -= move != kDelete, at.column -= move != kInsert;
+  }
+  if (p.start != Start::kGaps) return;
+  for (; at.row >= 0; at.row--) run(at.row, -1, kInsert);
+  for (; at.column >= 0; at.column--) run(-1, at.column, kDelete);
+}
+
+SOFTDP_KERNEL(kPathWarps* kStripRows)
+trace_all(const PathProblem p) {
+  const int64_t pair = int64_t(blockIdx.x) * kPathWarps + threadIdx.x / kStripRows;
+  if (pair >= p.pairs.count) return;
+  const int lane = int(threadIdx.x) % kStripRows;
+  int64_t* const steps = p.steps + pair * p.most * 3;
+  for (int64_t at = lane; at < p.most * 3; at += kStripRows) steps[at] = -1;
+  sync_warp();
+  if (lane != 0) return;
+  const Extent size = extent_of(p.pairs, pair);
+  int64_t count = 0;
+  each_step(p, pair, size, [&](int64_t, int64_t, Move) { count++; });
+  p.lengths[pair] = count;
+  each_step(p, pair, size, [&](int64_t row, int64_t column, Move move) {
+    int64_t* const to = steps + --count * 3;
+    to[0] = row, to[1] = column, to[2] = move;
+  });
+}
+
+}  // namespace
+
+Error trace_paths(const PathProblem& p, Stream stream) {
+  if (p.pairs.count == 0) return cudaSuccess;
+  return launch(trace_all, (p.pairs.count + kPathWarps - 1) / kPathWarps, kPathWarps * kStripRows, 0, stream,
+                p);
+}
+
+}  // namespace softdp::cuda

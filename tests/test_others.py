@@ -1,0 +1,94 @@
+"""Boundaries against others' programs at gamma 0: dtw-python's open ends, and Biopython's free end gaps."""
+
+import numpy as np
+import pytest
+import torch
+from skips import needs_packages
+
+import softdp
+
+needs_packages("dtw", "Bio", extra="compare")
+import dtw  # noqa: E402
+from Bio.Align import PairwiseAligner, substitution_matrices  # noqa: E402
+
+# The alpha and beta chains of human haemoglobin (UniProt P69905 and P68871).
+ALPHA = (
+    "VLSPADKTNVKAAWGKVGAHAGEYGAEALERMFLSFPTTKTYFPHFDLSHGSAQVKGHGKKVADALTNAVAHVDDMPNALSALSDLHAHKLRVDPVNFKLL"
+    "SHCLLVTLAAHLPAEFTPAVHASLDKFLASVSTVLTSKYR"
+)
+BETA = (
+    "VHLTPEEKSAVTALWGKVNVDEVGGEALGRLLVVYPWTQRFFESFGDLSTPDAVMGNPKVKAHGKKVLGAFSDGLAHLDNLKGTFATLSELHCDKLHVDPE"
+    "NFRLLGNVLAHHFGKEFTPPVQAAYQKVVAGVANALAHKYH"
+)
+LETTERS = "ACDEFGHIKLMNPQRSTVWY"
+BLOSUM = substitution_matrices.load("BLOSUM62")
+
+
+def sequence(rng, steps):
+    return "".join(rng.choice(list(LETTERS), steps))
+
+
+def random_pairs(seed):
+    """A part of y, changed in places, and y; and a pair whose ends overlap."""
+    rng = np.random.default_rng(seed)
+    y = sequence(rng, rng.integers(30, 80))
+    begin = rng.integers(2, 10)
+    part = list(y[begin : begin + rng.integers(12, 18)])
+    part[5] = rng.choice(list(LETTERS))
+    del part[8 : 8 + rng.integers(3)]
+    yield "subsequence", "".join(part), y
+    yield "overlap", sequence(rng, 7) + y[:12], y
+    yield "overlap", y[-14:] + sequence(rng, 9), y
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_open_ends_of_dtw(seed):
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(1, 12), rng.integers(2, 40)
+    if seed < 15:
+        cost = rng.random((n, m))
+    else:  # a query that the recording has twice, slower
+        wave = np.sin(np.linspace(0, 6, 10)) + 0.1 * rng.standard_normal(10)
+        recording = np.concatenate([rng.standard_normal(5), np.repeat(wave, 2), rng.standard_normal(7), wave])
+        cost = (wave[:, None] - recording) ** 2
+    # dtw-python allows an open begin for patterns that it can normalise, which symmetric1 is none of.
+    pattern = dtw.StepPattern(dtw.symmetric1.mx, "N")
+    theirs = dtw.dtw(cost, step_pattern=pattern, open_begin=True, open_end=True)
+    ours = softdp.soft_dtw(torch.from_numpy(cost)[None], gamma=0.0, boundary="subsequence")
+    assert ours.item() == pytest.approx(theirs.distance, rel=1e-12)
+    whole = softdp.soft_dtw(torch.from_numpy(cost)[None], gamma=0.0)
+    assert whole.item() == pytest.approx(dtw.dtw(cost, step_pattern=dtw.symmetric1).distance, rel=1e-12)
+
+
+def biopython(boundary, x, y, gap):
+    aligner = PairwiseAligner(mode="global", substitution_matrix=BLOSUM, gap_score=gap)
+    if boundary == "overlap":
+        aligner.end_gap_score = 0
+    elif boundary == "subsequence":
+        aligner.end_insertion_score = 0  # of letters of y beside no letter of x
+    return aligner.score(x, y)
+
+
+def match_scores(x, y):
+    return torch.tensor([[[float(BLOSUM[a, b]) for b in y] for a in x]], dtype=torch.float64)
+
+
+def check(boundary, x, y, gap):
+    ours = softdp.needleman_wunsch(match_scores(x, y), gap, gamma=0.0, boundary=boundary)
+    assert ours.item() == biopython(boundary, x, y, gap)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("gap", [-4.0, -8.0])
+def test_free_end_gaps_of_random_sequences(seed, gap):
+    for boundary, x, y in random_pairs(seed):
+        check(boundary, x, y, gap)
+        check("global", x, y, gap)
+
+
+@pytest.mark.parametrize("boundary", ["global", "subsequence", "overlap"])
+@pytest.mark.parametrize("gap", [-4.0, -8.0])
+def test_haemoglobin(boundary, gap):
+    check(boundary, ALPHA, BETA, gap)
+    check(boundary, ALPHA[30:70], BETA, gap)
+    check(boundary, ALPHA[90:], BETA[:70] if boundary == "global" else BETA, gap)
