@@ -212,8 +212,8 @@ def needleman_wunsch_alignment(
         >>> import torch, softdp
         >>> match = torch.tensor([[[2.0, -1.0], [-1.0, 2.0]]])
         >>> softdp.needleman_wunsch_alignment(match, -1.0, gamma=1.0).round(decimals=3)
-        tensor([[[0.9900, 0.0020],
-                 [0.0020, 0.9900]]])
+        tensor([[[0.9620, 0.0010],
+                 [0.0010, 0.9620]]])
 
     Source: Needleman and Wunsch, Journal of Molecular Biology, 1970; smoothed as in Mensch and Blondel, ICML
     2018.

@@ -60,7 +60,7 @@ def needleman_wunsch(
         other boundaries it scores 0, or -inf if only y is empty and the boundary is "subsequence".
 
     Raises:
-        ValueError: shapes, devices, lengths, gap or gamma that do not fit.
+        ValueError: shapes, devices, lengths, gap, gamma or boundary that do not fit.
         TypeError: scores that are not floating point, mixed dtypes, lengths that are not integers.
 
     Example:

@@ -24,7 +24,7 @@ class Path(NamedTuple):
             index into softdp.MOVES. K = max(N + M - 1, 0), which is the most cells that a path can take; of
             global Needleman-Wunsch K = N + M. Rows past the path's length are -1.
         lengths: (B,) int64, the number of cells on each path. It is 0 where a pair has no path, or holds a
-            NaN or +inf.
+            NaN or +inf (costs: NaN or -inf).
     """
 
     steps: Tensor
@@ -176,7 +176,8 @@ def needleman_wunsch_path(
 
     Its match and gap scores add up to needleman_wunsch with gamma = 0. A match at (i, j) pairs step i of x
     with step j of y. An insert at (i, j) leaves step i of x alone, after step j of y; before the first step
-    of y, j is -1. A delete at (i, j) leaves step j of y alone, likewise. Ties are taken in the order match,
+    of y, j is -1. A delete at (i, j) leaves step j of y alone, likewise. Gaps at the ends that cost nothing
+    are not listed. Ties are taken in the order match,
     insert, delete. The path is computed on the scores' device; the call does not wait for it.
 
     Args:

@@ -45,7 +45,8 @@ def soft_dtw(
         boundary: where a path may start and end.
             "anchored", the default: from (1,1) to (n,m).
             "subsequence": all of x within any part of y. R(0,j) = 0 for all j, and the value is the smooth
-            minimum of R(n,j) over j.
+            minimum of R(n,j) over j. A path enters row 1 from (0,j-1) or from (0,j) and counts once for each,
+            so that the value is gamma * log(2) below the smooth minimum over the paths.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or cost's device; None means N and M.
             Cells past a pair's lengths are never read and get gradient 0.
 
@@ -95,8 +96,8 @@ def soft_dtw_loss(
     Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns () or (B,).
 
     No matrix of costs is kept: the value and the gradients of the features are made piece by piece, in the
-    memory of the features and, on a GPU, a sixteenth of its own. A function as cost, and second derivatives,
-    need the matrix.
+    memory of the features and, on a GPU, a sixteenth of its own. A function as cost, the boundary
+    "subsequence", second derivatives and forward mode need the matrix.
 
     Args:
         x, y: features of the two sequences.
