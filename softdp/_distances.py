@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _checks, _features, _registration, _vmap
+from . import _checks, _features, _registration, _torch, _vmap
 from ._signatures import explained
 
 FEW_FEATURES = 12  # with at most so many, differences take a GPU less time than products in float64
@@ -102,17 +102,19 @@ class _Manhattan(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
+        ctx.save_for_backward(*inputs, output)
+        ctx.save_for_forward(*inputs, output)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        x, y = ctx.saved_tensors
-        return sums_of_signs(grad, x, y)
+        x, y, sums = ctx.saved_tensors
+        if torch.is_grad_enabled() or _torch.transformed():  # a second derivative may follow
+            return sums_of_signs(grad, x, y)
+        return _torch.gradients_of_manhattan(grad, x, y, sums)
 
     @staticmethod
     def jvp(ctx: Any, of_x: Tensor, of_y: Tensor) -> Tensor:
-        x, y = ctx.saved_tensors
+        x, y, _ = ctx.saved_tensors
         return products_of_signs(x, y, of_x, of_y)
 
 
