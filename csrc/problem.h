@@ -81,6 +81,12 @@ inline StartAndEnds boundary_of(int64_t number) {
   return kOf[number];
 }
 
+// The most steps of a best path: the cells that it can take, and steps along a boundary where gaps count.
+inline int64_t most_steps(Start start, int64_t rows, int64_t columns) {
+  const int64_t all = rows + columns;
+  return start == Start::kGaps || all == 0 ? all : all - 1;
+}
+
 // Whether insert is one number for all steps of y, and delete one for all steps of x. A pair without cells,
 // of a recurrence that charges the boundary, then scores the sum of its gaps. Other gaps lie past its
 // lengths.

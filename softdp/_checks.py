@@ -114,14 +114,15 @@ def cost_arguments(
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
     trained: str = TRAINED_SOFT_DTW,
-) -> None:
-    """What soft_dtw, its alignment and its path take."""
+) -> FsdArguments:
+    """What soft_dtw, its alignment and its path take: costs as FSD's match, without a gap."""
     _values.floating(cost, "cost", "(B, N, M)")
     _values.gamma_number(gamma, trained)
     boundary_word(boundary, SOFT_DTW_BOUNDARIES)
     B, N, M = cost.shape
     _values.lengths(x_lengths, "x_lengths", B, N, "cost", cost.device)
     _values.lengths(y_lengths, "y_lengths", B, M, "cost", cost.device)
+    return FsdArguments(cost, cost.new_zeros((1, 1, 1)), None, x_lengths, y_lengths)
 
 
 def needleman_wunsch_arguments(

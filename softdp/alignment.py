@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -65,13 +64,14 @@ def fsd_alignment(
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, trained)
     args = args.computed()
     if not _devices.has_kernel(match.device):
-        options: dict[str, Any] = {
-            "gamma": gamma,
-            "boundary": boundary,
-            "x_lengths": x_lengths,
-            "y_lengths": y_lengths,
-        }
-        return _by_reference(functools.partial(reference.fsd_score, **options), *args[:3])
+        return _by_reference(
+            reference.fsd_score,
+            *args[:3],
+            gamma=gamma,
+            boundary=boundary,
+            x_lengths=x_lengths,
+            y_lengths=y_lengths,
+        )
     return _expected("fsd", args, float(gamma), BOUNDARIES.index(boundary), False)
 
 
@@ -116,13 +116,14 @@ def lcs_alignment(
     trained = _checks.TRAINED_LCS_ALIGNMENT
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths, trained).computed()
     if not _devices.has_kernel(similarity.device):
-        options: dict[str, Any] = {
-            "threshold": threshold,
-            "gamma": gamma,
-            "x_lengths": x_lengths,
-            "y_lengths": y_lengths,
-        }
-        return _by_reference(functools.partial(reference.lcs_score, **options), args.similarity)
+        return _by_reference(
+            reference.lcs_score,
+            args.similarity,
+            threshold=threshold,
+            gamma=gamma,
+            x_lengths=x_lengths,
+            y_lengths=y_lengths,
+        )
     return _expected("lcs", args, float(threshold), float(gamma))
 
 
@@ -164,16 +165,17 @@ def soft_dtw_alignment(
 
     Source: Cuturi and Blondel, ICML 2017; Mensch and Blondel, ICML 2018.
     """
-    _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths, _checks.TRAINED_SOFT_DTW_ALIGNMENT)
-    args = _checks.FsdArguments(cost, cost.new_zeros((1, 1, 1)), None, x_lengths, y_lengths).computed()
+    trained = _checks.TRAINED_SOFT_DTW_ALIGNMENT
+    args = _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths, trained).computed()
     if not _devices.has_kernel(cost.device):
-        options: dict[str, Any] = {
-            "gamma": gamma,
-            "boundary": boundary,
-            "x_lengths": x_lengths,
-            "y_lengths": y_lengths,
-        }
-        return _by_reference(functools.partial(reference.soft_dtw, **options), args.match)
+        return _by_reference(
+            reference.soft_dtw,
+            args.match,
+            gamma=gamma,
+            boundary=boundary,
+            x_lengths=x_lengths,
+            y_lengths=y_lengths,
+        )
     return _expected("fsd", args, float(gamma), BOUNDARIES.index(boundary), True)
 
 
@@ -222,13 +224,14 @@ def needleman_wunsch_alignment(
     args = _checks.needleman_wunsch_arguments(match, gap, gamma, boundary, x_lengths, y_lengths, trained)
     args = args.computed()
     if not _devices.has_kernel(match.device):
-        options: dict[str, Any] = {
-            "gamma": gamma,
-            "boundary": boundary,
-            "x_lengths": x_lengths,
-            "y_lengths": y_lengths,
-        }
-        return _by_reference(functools.partial(reference.needleman_wunsch, **options), *args[:2])
+        return _by_reference(
+            reference.needleman_wunsch,
+            *args[:2],
+            gamma=gamma,
+            boundary=boundary,
+            x_lengths=x_lengths,
+            y_lengths=y_lengths,
+        )
     return _expected("needleman_wunsch", args, float(gamma), BOUNDARIES.index(boundary))
 
 
@@ -245,11 +248,13 @@ def _expected(name: str, args: _devices.Arguments, *options: Any) -> Tensor:
     return expected
 
 
-def _by_reference(score_of: Callable[..., Tensor], table: Tensor, *gaps: Tensor | None) -> Tensor:
+def _by_reference(
+    score_of: Callable[..., Tensor], table: Tensor, *gaps: Tensor | None, **options: Any
+) -> Tensor:
     """The gradient of the sum of reference scores by the first table, which can be differentiated in turn."""
     leaf = table if table.requires_grad else table.detach().requires_grad_()
     with torch.enable_grad():
-        score = score_of(leaf, *gaps)
+        score = score_of(leaf, *gaps, **options)
     wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (table, *gaps))
     (alignment,) = torch.autograd.grad(score.sum(), leaf, create_graph=wanted)
     return alignment

@@ -153,9 +153,7 @@ def soft_dtw_path(
 
     Source: Sakoe and Chiba, IEEE Transactions on Acoustics, Speech, and Signal Processing, 1978.
     """
-    _checks.cost_arguments(cost, 0.0, boundary, x_lengths, y_lengths)
-    no_gap = cost.new_zeros((1, 1, 1))
-    args = _checks.FsdArguments(cost, no_gap, None, x_lengths, y_lengths)
+    args = _checks.cost_arguments(cost, 0.0, boundary, x_lengths, y_lengths)
     return _best(ROWS["fsd"], args, boundary, costs=True)
 
 
@@ -177,8 +175,8 @@ def needleman_wunsch_path(
     Its match and gap scores add up to needleman_wunsch with gamma = 0. A match at (i, j) pairs step i of x
     with step j of y. An insert at (i, j) leaves step i of x alone, after step j of y; before the first step
     of y, j is -1. A delete at (i, j) leaves step j of y alone, likewise. Gaps at the ends that cost nothing
-    are not listed. Ties are taken in the order match,
-    insert, delete. The path is computed on the scores' device; the call does not wait for it.
+    are not listed. Ties are taken in the order match, insert, delete. The path is computed on the scores'
+    device; the call does not wait for it.
 
     Args:
         match, gap, boundary, x_lengths, y_lengths: as in :func:`softdp.needleman_wunsch`.

@@ -148,9 +148,7 @@ def soft_dtw(
 
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
-    _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths)
-    no_gap = torch.zeros((1, 1, 1), dtype=cost.dtype, device=cost.device)
-    args = _checks.FsdArguments(cost, no_gap, None, x_lengths, y_lengths)
+    args = _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths)
     return checked_fsd_score(args, gamma, boundary, costs=True)
 
 

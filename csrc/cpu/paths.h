@@ -21,12 +21,6 @@ struct PathProblem {
   int64_t* lengths;  // (B,); 0 for a pair without a path, or with a NaN or +inf
 };
 
-// The most cells that a path can take, and the most steps along a boundary that is charged.
-inline int64_t most_steps(Start start, int64_t rows, int64_t columns) {
-  const int64_t all = rows + columns;
-  return start == Start::kGaps || all == 0 ? all : all - 1;
-}
-
 void best_paths(const PathProblem& problem, const Threads& threads);
 
 }  // namespace softdp::cpu

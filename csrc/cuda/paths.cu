@@ -33,16 +33,11 @@ SOFTDP_DEVICE Move move_into(const PathProblem& p, int64_t pair, const Cell& at)
   });
 }
 
-SOFTDP_DEVICE double number_of(const void* numbers, Type type, int64_t at) {
-  return type == Type::kFloat64 ? static_cast<const double*>(numbers)[at]
-                                : double(static_cast<const float*>(numbers)[at]);
-}
-
 // Where the path of a pair with cells ends: the cell (n, m), or the end that has all weight.
 SOFTDP_DEVICE Cell end_of(const PathProblem& p, int64_t pair, const Extent& size) {
   const int64_t n = size.n, m = size.m, M = p.pairs.columns, ends = ends_of(p.ends, p.pairs.rows, M);
   for (int64_t k = 0; k < ends; k++)
-    if (number_of(p.ends_weights, p.type, pair * ends + k) > 0)
+    if (number_at(p.ends_weights, p.type, pair * ends + k) > 0)
       return k < M ? Cell{n - 1, k} : Cell{k - M, m - 1};
   return {n - 1, m - 1};
 }
@@ -51,7 +46,7 @@ SOFTDP_DEVICE Cell end_of(const PathProblem& p, int64_t pair, const Extent& size
 // its corner.
 template <class Run>
 SOFTDP_DEVICE void each_step(const PathProblem& p, int64_t pair, const Extent& size, Run run) {
-  const double score = number_of(p.score, p.type, pair);
+  const double score = number_at(p.score, p.type, pair);
   const double infinity = double(INFINITY);
   if (size.unfit || !(score > -infinity && score < infinity)) return;
   const bool has_cells = size.n > 0 && size.m > 0;

@@ -13,8 +13,6 @@ std::tuple<Tensor, Tensor> trace_path(const Tensor& saved, const Tensor& score,
                                       const std::optional<Tensor>& y_lengths, int64_t rows, int64_t columns,
                                       int64_t recurrence, int64_t boundary) {
   return on_device("softdp::trace_path", saved, [&](cudaStream_t stream) {
-    STD_TORCH_CHECK(recurrence >= 0 && recurrence <= int64_t(Recurrence::kNeedlemanWunsch),
-                    "recurrence must be 0 to 2, got ", recurrence);
     STD_TORCH_CHECK(rows >= 0 && columns >= 0, "the sizes must not be negative");
     const ScalarType dtype = score.scalar_type();
     STD_TORCH_CHECK(dtype == ScalarType::Double || dtype == ScalarType::Float,
@@ -25,7 +23,7 @@ std::tuple<Tensor, Tensor> trace_path(const Tensor& saved, const Tensor& score,
     const int64_t B = score.size(0);
     const LengthsOnDevice lengths(x_lengths, y_lengths, score, B);
     cuda::PathProblem p{};
-    p.recurrence = Recurrence(recurrence);
+    p.recurrence = recurrence_option(recurrence);
     const StartAndEnds of = boundary_option(boundary, p.recurrence);
     p.type = type_of(dtype, "score");
     p.pairs = lengths.pairs({B, rows, columns});
@@ -37,7 +35,7 @@ std::tuple<Tensor, Tensor> trace_path(const Tensor& saved, const Tensor& score,
     p.score = score.data_ptr();
     p.saved = saved.data_ptr();
     p.ends_weights = static_cast<const char*>(saved.data_ptr()) + own;
-    p.most = rows + columns == 0 ? 0 : rows + columns - (p.start == Start::kGaps ? 0 : 1);
+    p.most = most_steps(p.start, rows, columns);
     Tensor steps = new_tensor(score, {B, p.most, 3}, ScalarType::Long),
            counts = new_tensor(score, {B}, ScalarType::Long);
     p.steps = data<int64_t>(steps);

@@ -20,15 +20,13 @@ Table table(const Tensor& t, const char* name, const Sizes& size, ScalarType dty
 std::tuple<Tensor, Tensor> best_path(const Tensor& match, const Tensor& insert, const Tensor& del,
                                      const Optional& x_lengths, const Optional& y_lengths, int64_t recurrence,
                                      double threshold, int64_t boundary, bool costs) {
-  STD_TORCH_CHECK(recurrence >= 0 && recurrence <= int64_t(Recurrence::kNeedlemanWunsch),
-                  "recurrence must be 0 to 2, got ", recurrence);
   check_numbers(0, threshold);
   const Sizes size = size_of(match, "match");
   const ScalarType dtype = match.scalar_type();
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
   cpu::PathProblem p{};
   p.pairs = lengths.pairs(size);
-  p.recurrence = Recurrence(recurrence);
+  p.recurrence = recurrence_option(recurrence);
   const StartAndEnds of = boundary_option(boundary, p.recurrence);
   p.start = of.start, p.ends = of.ends;
   p.costs = costs;
@@ -37,7 +35,7 @@ std::tuple<Tensor, Tensor> best_path(const Tensor& match, const Tensor& insert, 
   p.scores[1] = table(insert, "insert", size, dtype);
   p.scores[2] = table(del, "delete", size, dtype);
   p.one_for_all = one_for_all(insert, del);
-  Tensor steps = new_tensor({size[0], cpu::most_steps(p.start, size[1], size[2]), 3}, ScalarType::Long),
+  Tensor steps = new_tensor({size[0], most_steps(p.start, size[1], size[2]), 3}, ScalarType::Long),
          counts = new_tensor({size[0]}, ScalarType::Long);
   p.steps = data<int64_t>(steps);
   p.lengths = data<int64_t>(counts);

@@ -42,6 +42,13 @@ inline void check_numbers(double gamma, double threshold = 0) {
   STD_TORCH_CHECK(!std::isnan(threshold), "threshold must not be NaN");
 }
 
+// Of the option `recurrence`, a place of the enum class.
+inline Recurrence recurrence_option(int64_t number) {
+  STD_TORCH_CHECK(number >= 0 && number <= int64_t(Recurrence::kNeedlemanWunsch),
+                  "recurrence must be 0 to 2, got ", number);
+  return Recurrence(number);
+}
+
 // Of the option `boundary`.
 inline StartAndEnds boundary_option(int64_t number, Recurrence recurrence) {
   STD_TORCH_CHECK(number >= 0 && number < kBoundaries, "boundary must lie in [0, ", kBoundaries, "), got ",
