@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include "corridor.h"
 #include "recurrence.h"
 
 namespace softdp {
@@ -44,8 +45,10 @@ struct Lengths {
 struct Pairs {
   int64_t count, rows, columns;  // B, N, M
   Lengths x_lengths, y_lengths;
+  int64_t bandwidth = -1;  // below 0: all cells count
   SOFTDP_FN int64_t n(int64_t b) const { return x_lengths(b, rows); }
   SOFTDP_FN int64_t m(int64_t b) const { return y_lengths(b, columns); }
+  SOFTDP_FN Corridor corridor(int64_t b) const { return Corridor::of(n(b), m(b), bandwidth); }
   bool has_lengths() const { return x_lengths.are_given() || y_lengths.are_given(); }
 };
 
