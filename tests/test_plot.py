@@ -180,6 +180,30 @@ def test_lcs_pair_marks_what_is_common(axes):
     assert marked.get_xydata()[marked.get_markevery()].tolist() == [[1, 1]]
 
 
+@pytest.mark.parametrize("boundary", ["anchored", "subsequence"])
+def test_soft_dtw_pair_draws_costs_and_where_they_align(axes, boundary):
+    cost = scores(2, 4, 9).abs()
+    lengths = {"x_lengths": torch.tensor([4, 3]), "y_lengths": torch.tensor([9, 8])}
+    left, right = plot.soft_dtw_pair(cost, gamma=0.2, boundary=boundary, **lengths, pair=1, axes=axes)
+    np.testing.assert_array_equal(drawn(left), cost[1, :3, :8].numpy())
+    E = softdp.soft_dtw_alignment(cost, gamma=0.2, boundary=boundary, **lengths)
+    np.testing.assert_allclose(drawn(right), E[1, :3, :8].numpy(), rtol=1e-5, atol=1e-6)
+    path = softdp.soft_dtw_path(cost, boundary=boundary, **lengths).tolist()[1]
+    assert line(left) == line(right) == [[j, i] for i, j, _ in path]
+
+
+@pytest.mark.parametrize("boundary", ["global", "overlap"])
+def test_needleman_wunsch_pair_marks_the_matches(axes, boundary):
+    match = torch.full((2, 4, 4), -1.0)
+    match[1, 0, 1], match[1, 1, 2], match[1, 2, 3] = 1, 1, 1  # y's first step has no partner
+    gap = torch.tensor([-0.1, -0.2])
+    left, right = plot.needleman_wunsch_pair(match, gap, gamma=0.2, boundary=boundary, pair=1, axes=axes)
+    E = softdp.needleman_wunsch_alignment(match, gap, gamma=0.2, boundary=boundary)
+    np.testing.assert_allclose(drawn(right), E[1].numpy(), rtol=1e-5, atol=1e-6)
+    (marked,) = left.lines
+    assert marked.get_xydata()[marked.get_markevery()].tolist() == [[1, 0], [2, 1], [3, 2]]
+
+
 def test_a_pair_without_a_path_is_drawn_without_a_line(axes):
     match = torch.tensor([[[0.0, 1.0], [torch.nan, 0.0]]])
     plot.fsd_pair(match, 0.0, axes=axes)
