@@ -60,7 +60,7 @@ matches = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(
 
 
 @given(problems())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_fsd_agrees_with_the_reference(p):
     inputs = p["match"], p["insert"], p["delete"]
     options = {"gamma": p["gamma"], "boundary": p["boundary"], **p["lengths"]}
@@ -76,7 +76,7 @@ def test_fsd_agrees_with_the_reference(p):
 
 
 @given(problems())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_lcs_agrees_with_the_reference(p):
     c = p["match"]
     options = {"gamma": p["gamma"], "threshold": p["threshold"], **p["lengths"]}

@@ -59,12 +59,11 @@ def gap(kind: str, B: int, N: int, M: int, dtype: torch.dtype):
 GAPS = ["number", "pair", "row", "shared row", "column", "shared column", "dense", "table", "shared"]
 
 
-@both_boundaries
 @pytest.mark.parametrize("delete", ["none", *GAPS])
 @pytest.mark.parametrize("insert", GAPS)
-def test_gap_kinds(insert, delete, boundary, device):
+def test_gap_kinds(insert, delete, device):
     for size in ((3, 5, 7), (2, 33, 40), (2, 130, 129)):
-        for dtype in (torch.float32, torch.float64):
+        for dtype, boundary in ((torch.float32, "free"), (torch.float64, "anchored")):
             gaps = (gap(kind, *size, dtype) for kind in (insert, delete))
             agrees(softdp.fsd_score, (values(*size, dtype=dtype), *gaps), device, boundary=boundary)
 
@@ -77,8 +76,8 @@ def test_numbers_as_gaps(device):
 
 
 def test_many_pairs_of_mixed_lengths(device):
-    """More pairs than a GPU runs blocks at once."""
-    B, N, M = 3000, 40, 35
+    """More pairs than a GPU runs blocks at once; on a CPU more than it has threads."""
+    B, N, M = 3000 if torch.cuda.is_available() else 300, 40, 35
     n, m = torch.randint(0, N + 1, (B,)), torch.randint(0, M + 1, (B,))
     tables = values(B, N, M, dtype=torch.float32), values(B, N, 1, dtype=torch.float32)
     agrees(SCORES["fsd"], tables, device, x_lengths=to(device, n), y_lengths=m)
