@@ -13,20 +13,21 @@ from .compiler import compiler, compiler_version, flags, host_compiler, instruct
 from .objects import ROOT, Objects
 from .toolkit import code_flags, cuda_headers
 
+KERNELS = "kernels", "kernels_of_states"
 TORCH = "2.10.0"  # of third_party/torch: the oldest PyTorch whose stable ABI has all that is used here
 
 
 def cpu_objects(objects: Objects) -> list[str]:
-    """The objects of csrc/cpu. kernels.cpp is compiled once for each instruction set."""
+    """The objects of csrc/cpu. The files KERNELS are compiled once for each instruction set."""
     version = compiler_version()
     # Without these flags the bits of a result would depend on what a compiler fuses.
     exact = ["-ffp-contract=off", "-fwrapv"]
     made = []
     for name, isa in instruction_sets().items():
         command = [*compiler(), "-O2", *exact, *isa, *flags(), f"-DSOFTDP_ISA={name}"]
-        made.append(objects.add("csrc/cpu/kernels.cpp", command, version, suffix=f"_{name}"))
+        made += [objects.add(f"csrc/cpu/{stem}.cpp", command, version, suffix=f"_{name}") for stem in KERNELS]
     for path in sorted(ROOT.glob("csrc/cpu/*.cpp")):
-        if path.stem != "kernels":
+        if path.stem not in KERNELS:
             command = [*compiler(), "-O3", *exact, *flags()]
             made.append(objects.add(f"csrc/cpu/{path.name}", command, version))
     return made

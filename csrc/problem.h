@@ -53,34 +53,39 @@ struct Pairs {
 };
 
 // The states S on the boundary of a table: recurrence.h has the equations. kGaps is for recurrences that
-// charge gaps there.
-enum class Start { kFree, kAnchored, kFreeAbove, kGaps };
+// charge gaps there. kAnywhere: of local recurrences, whose paths start in any cell and never on the
+// boundary.
+enum class Start { kFree, kAnchored, kFreeAbove, kGaps, kAnywhere };
 SOFTDP_FN bool is_free_above(Start start) {
   return start == Start::kFree || start == Start::kFreeAbove;
 }
 SOFTDP_FN bool is_free_left(Start start) {
   return start == Start::kFree;
 }
-// The cells that a path may end in. The score is the smooth maximum of S over them.
-enum class Ends { kCorner, kLastRow, kLastRowAndColumn };
+// The cells that a path may end in. The score is the smooth maximum of S over them. kAnywhere: all cells. A
+// sweep joins those of a row, in its last column.
+enum class Ends { kCorner, kLastRow, kLastRowAndColumn, kAnywhere };
 // The weights of a pair's ends: of the last row's columns 1 .. M, then of the last column's rows 1 .. N. The
-// cell (n, m) counts in the row; its number in the column is 0. So are those past the pair's lengths. In what
-// an operator saves they lie behind what the sweeps save, of all pairs.
+// cell (n, m) counts in the row; its number in the column is 0. So are those past the pair's lengths. Of
+// kAnywhere they are the weights of rows 1 .. N. In what an operator saves they lie behind what the sweeps
+// save, of all pairs.
 SOFTDP_FN int64_t ends_of(Ends ends, int64_t rows, int64_t columns) {
-  return ends == Ends::kCorner ? 0 : ends == Ends::kLastRow ? columns : columns + rows;
+  return ends == Ends::kCorner     ? 0
+         : ends == Ends::kLastRow  ? columns
+         : ends == Ends::kAnywhere ? rows
+                                   : columns + rows;
 }
 struct StartAndEnds {
   Start start;
   Ends ends;
 };
 // Of the option `boundary` of the operators, whose numbers softdp/_recurrences.py has too.
-constexpr int kBoundaries = 5;
+constexpr int kBoundaries = 6;
 inline StartAndEnds boundary_of(int64_t number) {
-  constexpr StartAndEnds kOf[kBoundaries] = {{Start::kFree, Ends::kCorner},
-                                             {Start::kAnchored, Ends::kCorner},
-                                             {Start::kFreeAbove, Ends::kLastRow},
-                                             {Start::kFree, Ends::kLastRowAndColumn},
-                                             {Start::kGaps, Ends::kCorner}};
+  constexpr StartAndEnds kOf[kBoundaries] = {
+      {Start::kFree, Ends::kCorner},       {Start::kAnchored, Ends::kCorner},
+      {Start::kFreeAbove, Ends::kLastRow}, {Start::kFree, Ends::kLastRowAndColumn},
+      {Start::kGaps, Ends::kCorner},       {Start::kAnywhere, Ends::kAnywhere}};
   return kOf[number];
 }
 
@@ -95,6 +100,8 @@ inline int64_t most_steps(Start start, int64_t rows, int64_t columns) {
 // lengths.
 struct OneForAll {
   bool insert = false, del = false;
+  // The same of the score of a gap's first step, beside insert and beside delete.
+  bool open_of_insert = false, open_of_delete = false;
 };
 
 // The states S at the ends of a table.

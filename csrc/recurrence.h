@@ -47,6 +47,7 @@
 //
 // The traits of a recurrence. The sweeps name no recurrence; they use these:
 //   kId                its entry in enum class Recurrence
+//   kStates            how many states a cell has: 1; several_states.h has recurrences of more
 //   kTables            how many tables of scores come in: 3 (match, insert, delete) or 1
 //   kEveryMove         whether every move adds the match score, whose gradient is A(i,j) then
 //   kChargesBoundary   whether S has sums of gaps on the boundary
@@ -205,8 +206,9 @@ struct OneWeight {
 // All recurrences: TAKE(Name) for each. The dispatch below and the launch tables of csrc/cuda use this list.
 #define SOFTDP_RECURRENCES(TAKE) TAKE(Fsd) TAKE(Lcs) TAKE(NeedlemanWunsch)
 
-// The recurrence of a problem.
-enum class Recurrence { kFsd, kLcs, kNeedlemanWunsch };
+// The recurrence of a problem. Those after the first three are in several_states.h, and have no kernel on a
+// GPU.
+enum class Recurrence { kFsd, kLcs, kNeedlemanWunsch, kAffine, kLocalFsd, kSmithWaterman, kLocalAffine };
 
 // The arguments that every recurrence takes:
 //   ready      the match score itself and the threshold, for LCS; the inputs of all tables
@@ -216,7 +218,7 @@ enum class Recurrence { kFsd, kLcs, kNeedlemanWunsch };
 // Fine-grained sequence distance.
 struct Fsd {
   static constexpr Recurrence kId = Recurrence::kFsd;
-  static constexpr int kTables = 3;
+  static constexpr int kStates = 1, kTables = 3;
   static constexpr bool kEveryMove = true, kChargesBoundary = false, kTakesCosts = true;
   using Packing = TwoWeights;
 
@@ -250,7 +252,7 @@ struct Fsd {
 // Longest common subsequence. A hit has the weights of a match, (1, 0, 0).
 struct Lcs {
   static constexpr Recurrence kId = Recurrence::kLcs;
-  static constexpr int kTables = 1;
+  static constexpr int kStates = 1, kTables = 1;
   static constexpr bool kEveryMove = false, kChargesBoundary = false, kTakesCosts = false;
   using Packing = OneWeight;
 
@@ -294,7 +296,7 @@ struct Lcs {
 // Needleman-Wunsch: global alignment. Gaps at both ends are charged.
 struct NeedlemanWunsch {
   static constexpr Recurrence kId = Recurrence::kNeedlemanWunsch;
-  static constexpr int kTables = 3;
+  static constexpr int kStates = 1, kTables = 3;
   static constexpr bool kEveryMove = false, kChargesBoundary = true, kTakesCosts = false;
   using Packing = TwoWeights;
 
@@ -344,7 +346,8 @@ inline int tables_of(Recurrence which) {
   return with_recurrence(which, [](auto recurrence) { return decltype(recurrence)::kTables; });
 }
 SOFTDP_FN bool charges_boundary(Recurrence which) {
-  return with_recurrence(which, [](auto recurrence) { return decltype(recurrence)::kChargesBoundary; });
+  return which == Recurrence::kAffine ||
+         with_recurrence(which, [](auto recurrence) { return decltype(recurrence)::kChargesBoundary; });
 }
 inline bool takes_costs(Recurrence which) {
   return with_recurrence(which, [](auto recurrence) { return decltype(recurrence)::kTakesCosts; });

@@ -7,12 +7,18 @@ from . import reference
 from ._build_info import build_info
 from ._distances import squared_euclidean
 from ._version import __version__
-from .alignment import fsd_alignment, lcs_alignment, needleman_wunsch_alignment, soft_dtw_alignment
+from .alignment import (
+    fsd_alignment,
+    lcs_alignment,
+    needleman_wunsch_alignment,
+    smith_waterman_alignment,
+    soft_dtw_alignment,
+)
 from .functional import fsd_score, lcs_score
 from .losses import FSDLoss, LCSLoss, fsd_loss, lcs_loss
-from .needleman_wunsch import needleman_wunsch
+from .needleman_wunsch import needleman_wunsch, smith_waterman
 from .pairwise import pairwise_fsd, pairwise_lcs, pairwise_soft_dtw
-from .paths import MOVES, Path, fsd_path, lcs_path, needleman_wunsch_path, soft_dtw_path
+from .paths import MOVES, Path, fsd_path, lcs_path, needleman_wunsch_path, smith_waterman_path, soft_dtw_path
 from .soft_dtw import SoftDTWLoss, soft_dtw, soft_dtw_divergence, soft_dtw_loss
 
 __all__ = [
@@ -38,6 +44,9 @@ __all__ = [
     "pairwise_lcs",
     "pairwise_soft_dtw",
     "reference",
+    "smith_waterman",
+    "smith_waterman_alignment",
+    "smith_waterman_path",
     "soft_dtw",
     "soft_dtw_alignment",
     "soft_dtw_divergence",

@@ -20,11 +20,13 @@ TRAINED_SOFT_DTW_ALIGNMENT = "softdp.soft_dtw_alignment(cost / {g}, gamma=1.0)"
 TRAINED_DIVERGENCE = "g * softdp.soft_dtw_divergence(x / {g}.sqrt(), y / {g}.sqrt(), gamma=1.0)"
 TRAINED_LOSS = 'g * softdp.soft_dtw_loss(x / {g}.sqrt(), y / {g}.sqrt(), gamma=1.0, reduction="none")'
 TRAINED_NEEDLEMAN_WUNSCH = "g * softdp.needleman_wunsch(match / {g}, gap / {g}, gamma=1.0)"
+TRAINED_SMITH_WATERMAN = "g * softdp.smith_waterman(match / {g}, insert / {g}, gamma=1.0)"
+TRAINED_SMITH_WATERMAN_ALIGNMENT = "softdp.smith_waterman_alignment(match / {g}, insert / {g}, gamma=1.0)"
 TRAINED_NEEDLEMAN_WUNSCH_ALIGNMENT = "softdp.needleman_wunsch_alignment(match / {g}, gap / {g}, gamma=1.0)"
 
 
 # The boundaries of the functions; the first one is the default.
-FSD_BOUNDARIES = ("free", "anchored", "subsequence", "overlap")
+FSD_BOUNDARIES = ("free", "anchored", "subsequence", "overlap", "local")
 SOFT_DTW_BOUNDARIES = ("anchored", "subsequence")
 NEEDLEMAN_WUNSCH_BOUNDARIES = ("global", "subsequence", "overlap")
 
@@ -65,6 +67,26 @@ class LcsArguments(NamedTuple):
     def computed(self) -> LcsArguments:
         """With the scores in the dtype of the arithmetic."""
         return self._replace(similarity=computed(self.similarity))
+
+
+class AlignmentArguments(NamedTuple):
+    """Checked arguments of needleman_wunsch and smith_waterman.
+
+    The gaps have 3 dimensions, as in FsdArguments. open is None with linear gaps.
+    """
+
+    match: Tensor
+    insert: Tensor
+    delete: Tensor | None
+    open: Tensor | None
+    x_lengths: Tensor | None
+    y_lengths: Tensor | None
+
+    def computed(self) -> AlignmentArguments:
+        """With all scores in the dtype of the arithmetic."""
+        delete, opened = (None if t is None else computed(t) for t in (self.delete, self.open))
+        match, insert = computed(self.match), computed(self.insert)
+        return self._replace(match=match, insert=insert, delete=delete, open=opened)
 
 
 def fsd_arguments(
@@ -128,22 +150,63 @@ def cost_arguments(
 def needleman_wunsch_arguments(
     match: Tensor,
     gap: Tensor | float,
+    gap_open: Tensor | float | None,
     gamma: float,
     boundary: str,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
     trained: str = TRAINED_NEEDLEMAN_WUNSCH,
-) -> FsdArguments:
-    """Checked scores. The gap is insert, and has 3 dimensions."""
+) -> AlignmentArguments:
+    """What needleman_wunsch, its alignment and its path take. The gap is insert."""
     _values.floating(match, "match", "(B, N, M)")
     of_pairs = isinstance(gap, Tensor) and gap.dim() == 1
-    _values.gamma_number(gamma, trained.replace("gap / {g}", "gap / g") if of_pairs else trained)
+    trained = trained.replace("gap / {g}", "gap / g") if of_pairs else trained
+    _values.gamma_number(gamma, _with_open(trained, gap_open))
     boundary_word(boundary, NEEDLEMAN_WUNSCH_BOUNDARIES)
-    gap = _values.gap_of_pairs(gap, match)
+    gap = _values.gap_of_pairs(gap, "gap", match)
+    return _alignment_arguments(match, gap, None, gap_open, x_lengths, y_lengths)
+
+
+def smith_waterman_arguments(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None,
+    gap_open: Tensor | float | None,
+    gamma: float,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+    trained: str = TRAINED_SMITH_WATERMAN,
+) -> AlignmentArguments:
+    """What smith_waterman, its alignment and its path take."""
+    _values.floating(match, "match", "(B, N, M)")
+    _values.gamma_number(gamma, _with_open(trained, gap_open))
+    insert = _values.gap(insert, "insert", match)
+    delete = None if delete is None else _values.gap(delete, "delete", match)
+    return _alignment_arguments(match, insert, delete, gap_open, x_lengths, y_lengths)
+
+
+def _with_open(trained: str, gap_open: Tensor | float | None) -> str:
+    if gap_open is None:
+        return trained
+    of_pairs = isinstance(gap_open, Tensor) and gap_open.dim() == 1
+    scaled = "gap_open / g" if of_pairs else "gap_open / {g}"
+    return trained.replace("gamma=1.0", f"gap_open={scaled}, gamma=1.0")
+
+
+def _alignment_arguments(
+    match: Tensor,
+    insert: Tensor,
+    delete: Tensor | None,
+    gap_open: Tensor | float | None,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+) -> AlignmentArguments:
+    """Checked gaps, with the opening and the lengths, which are checked here."""
+    opened = None if gap_open is None else _values.gap_of_pairs(gap_open, "gap_open", match)
     B, N, M = match.shape
     _values.lengths(x_lengths, "x_lengths", B, N, "match", match.device)
     _values.lengths(y_lengths, "y_lengths", B, M, "match", match.device)
-    return FsdArguments(match, gap, None, x_lengths, y_lengths)
+    return AlignmentArguments(match, insert, delete, opened, x_lengths, y_lengths)
 
 
 def feature_arguments(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from . import _checks, _library
 from ._dtypes import arithmetic
 
-Arguments = TypeVar("Arguments", _checks.FsdArguments, _checks.LcsArguments)
+Arguments = TypeVar("Arguments", _checks.FsdArguments, _checks.LcsArguments, _checks.AlignmentArguments)
 
 
 def on_gpu(device: torch.device) -> bool:
@@ -23,6 +23,11 @@ def has_kernel(device: torch.device) -> bool:
     return device.type in ("cpu", "meta") or (on_gpu(device) and _library.runs_cuda(device.index))
 
 
+def has_kernel_of_states(device: torch.device) -> bool:
+    """The same of recurrences with several states a cell: local ones, and those with affine gaps."""
+    return not on_gpu(device) and has_kernel(device)
+
+
 def taken(args: Arguments) -> Arguments:
     """Checked arguments as the operators take them.
 
@@ -31,16 +36,16 @@ def taken(args: Arguments) -> Arguments:
     waiting for the copy.
     """
     scores = args[0]
-    if isinstance(args, _checks.FsdArguments) and not _read_as_they_are(args):
+    if not isinstance(args, _checks.LcsArguments) and not _read_as_they_are(args.match, *args[1:-2]):
         args = args.computed()
     x_lengths, y_lengths = following(args.x_lengths, args.y_lengths, scores.device)
     return args._replace(x_lengths=x_lengths, y_lengths=y_lengths)
 
 
-def _read_as_they_are(args: _checks.FsdArguments) -> bool:
+def _read_as_they_are(match: Tensor, *others: Tensor | None) -> bool:
     """Whether the operators read these gaps beside these scores without a conversion."""
-    dtype = args.match.dtype
-    gaps = (args.insert,) if args.delete is None else (args.insert, args.delete)
+    dtype = match.dtype
+    gaps = [t for t in others if t is not None]
     if all(t.dtype == dtype for t in gaps):
         return True
     wide = arithmetic(dtype)

@@ -39,7 +39,9 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
                 size = (B, (numbers + end_weights) * score.dtype.itemsize)
             return score, score.new_empty(size, dtype=torch.uint8)
         if save:
-            own = saved_bytes(N, M, table.dtype, args[gamma])
+            several = row.has_several_states(None if boundary is None else args[boundary])
+            states = row.row_states if several else 0
+            own = saved_bytes(N, M, table.dtype, args[gamma], states)
             size = (B, own + end_weights * score.dtype.itemsize)
         return score, table.new_empty(size, dtype=torch.uint8)
 
@@ -77,10 +79,13 @@ def _double_backward(row: Recurrence) -> Callable[..., tuple[Tensor, ...]]:
     return double_backward
 
 
-def saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float) -> int:
-    """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h."""
-    states: int = 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16
-    if dtype == torch.float64 or not 1e-30 < gamma < 1e30:
+def saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float, row_states: int = 0) -> int:
+    """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h.
+
+    row_states: of recurrences with several states a cell. 0: of all others.
+    """
+    states: int = 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16 * max(row_states, 1)
+    if row_states or dtype == torch.float64 or not 1e-30 < gamma < 1e30:
         return states
     pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
     weights: int = 64 + ((rows + 15) // 16 * pitch + 16) * 64

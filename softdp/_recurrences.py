@@ -25,17 +25,18 @@ from typing import NamedTuple
 import torch
 
 # The numbers of the option "boundary": boundary_of() of csrc/problem.h.
-BOUNDARIES = ("free", "anchored", "subsequence", "overlap", "global")
+BOUNDARIES = ("free", "anchored", "subsequence", "overlap", "global", "local")
 
 
 def has_open_ends(boundary: int) -> bool:
     """Whether a path may end in several cells."""
-    return BOUNDARIES[boundary] in ("subsequence", "overlap")
+    return BOUNDARIES[boundary] in ("subsequence", "overlap", "local")
 
 
 def ends(boundary: int, rows: int, columns: int) -> int:
     """How many weights of such cells are saved of a pair: ends_of() of csrc/problem.h."""
-    return has_open_ends(boundary) * columns + (BOUNDARIES[boundary] == "overlap") * rows
+    word = BOUNDARIES[boundary]
+    return (word in ("subsequence", "overlap")) * columns + (word in ("overlap", "local")) * rows
 
 
 # A GPU sweeps pairs of at most this many steps forward and backward in one launch, unless gamma is 0 or the
@@ -58,6 +59,8 @@ class Recurrence(NamedTuple):
         alignment: how the alignment follows from those functions.
         visits: whether the backward operator takes `visits`. With it the result is the visits of the cells,
             which have no derivative.
+        row_states: how many states of a cell the next row reads. With more than one, there are no CUDA
+            operators.
     """
 
     name: str
@@ -67,6 +70,11 @@ class Recurrence(NamedTuple):
     reference: str
     alignment: str
     visits: bool = False
+    row_states: int = 1
+
+    def has_several_states(self, boundary: int | None) -> bool:
+        """Whether a cell has several states. The CPU operators then save states, not weights."""
+        return self.row_states > 1 or (boundary is not None and BOUNDARIES[boundary] == "local")
 
     @property
     def operators(self) -> tuple[str, str, str]:
@@ -127,8 +135,18 @@ NEEDLEMAN_WUNSCH = Recurrence(
     scores=("match", "insert", "delete"),
     options=("gamma", "boundary"),
     planes=_weights,
-    reference="softdp.reference.needleman_wunsch",
-    alignment="the alignment is its gradient by match, by torch.func.grad or "
+    reference="softdp.reference.needleman_wunsch and softdp.reference.smith_waterman",
+    alignment="the alignment is their gradient by match, by torch.func.grad or "
     "torch.autograd.grad(..., create_graph=True)",
 )
-RECURRENCES = (FSD, LCS, NEEDLEMAN_WUNSCH)
+AFFINE = Recurrence(
+    name="affine",
+    scores=("match", "insert", "delete", "open"),
+    options=("gamma", "boundary"),
+    planes=_weights,
+    reference="softdp.reference.needleman_wunsch and softdp.reference.smith_waterman",
+    alignment="the alignment is their gradient by match, by torch.func.grad or "
+    "torch.autograd.grad(..., create_graph=True)",
+    row_states=4,
+)
+RECURRENCES = (FSD, LCS, NEEDLEMAN_WUNSCH, AFFINE)

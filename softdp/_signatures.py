@@ -6,6 +6,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
@@ -46,7 +47,7 @@ INSTEAD = {
 }
 OF_SOFT_DTW = ("normalize", "bandwidth", "dist_func")
 WORDS = {  # what arguments that are words may be
-    "boundary": ("free", "anchored", "subsequence", "overlap", "global"),
+    "boundary": ("free", "anchored", "subsequence", "overlap", "global", "local"),
     "cost": ("squared_euclidean", "euclidean", "manhattan", "cosine"),
     "reduction": ("mean", "sum", "none"),
 }
@@ -146,6 +147,8 @@ def _may_be(value: object, key: str) -> bool:
         return key in (known or WORDS)
     if isinstance(value, bool) or callable(value):
         return key == ("normalize" if isinstance(value, bool) else "cost")
+    if key == "gap_open":
+        return isinstance(value, Real) and value < 0
     return (key in ("gamma", "threshold")) == is_number(value) and key not in (*WORDS, "normalize")
 
 

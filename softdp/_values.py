@@ -153,17 +153,17 @@ def gap(value: Tensor | float, name: str, match: Tensor) -> Tensor:
     return value[(None,) * (3 - value.dim())] if value.dim() < 3 else value
 
 
-def gap_of_pairs(value: Tensor | float, match: Tensor) -> Tensor:
+def gap_of_pairs(value: Tensor | float, name: str, match: Tensor) -> Tensor:
     """A gap with 3 dimensions, each 1 or that of match. With one dimension it is one number per pair."""
-    value = _gap_tensor(value, "gap", match)
+    value = _gap_tensor(value, name, match)
     B = match.shape[0]
     if value.dim() < 2 and value.numel() in (1, B):
         return value.reshape(-1, 1, 1)
     if value.dim() < 2 or not _broadcasts(value, match):
         raise ValueError(
-            f"gap must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), or, with two or three "
+            f"{name} must be a number or one per pair, of shape ({B},) or ({B}, 1, 1), or, with two or three "
             f"dimensions, broadcastable to match's shape {tuple(match.shape)}, got shape {tuple(value.shape)}"
-            + _gap_of_steps(tuple(value.shape), match.shape)
+            + _gap_of_steps(tuple(value.shape), name, match.shape)
         )
     return value[None] if value.dim() == 2 else value
 
@@ -174,13 +174,13 @@ def _broadcasts(gap: Tensor, match: Tensor) -> bool:
     return len(shape) == 3 and all(s in (1, full) for s, full in zip(shape, match.shape, strict=True))
 
 
-def _gap_of_steps(shape: tuple[int, ...], full: torch.Size) -> str:
+def _gap_of_steps(shape: tuple[int, ...], name: str, full: torch.Size) -> str:
     """What to write if a gap has one number for each step of x or of y."""
     written = {
-        (full[1],): "gap[None, :, None]",
-        (full[2],): "gap[None, None]",
-        (full[0], full[1]): "gap[:, :, None]",
-        (full[0], full[2]): "gap[:, None]",
+        (full[1],): f"{name}[None, :, None]",
+        (full[2],): f"{name}[None, None]",
+        (full[0], full[1]): f"{name}[:, :, None]",
+        (full[0], full[2]): f"{name}[:, None]",
     }.get(shape)
     return f": write {written}" if written else ""
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _checks, _devices, reference
+from . import _checks, _devices, _reference_alignments, reference
 from ._operators import OPERATORS
 from ._recurrences import BOUNDARIES
 from ._signatures import LCS_FEATURES, SOFT_DTW_FEATURES, explained
@@ -63,7 +63,8 @@ def fsd_alignment(
     trained = _checks.TRAINED_FSD_ALIGNMENT
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, trained)
     args = args.computed()
-    if not _devices.has_kernel(match.device):
+    has_kernel = _devices.has_kernel_of_states if boundary == "local" else _devices.has_kernel
+    if not has_kernel(match.device):
         return _by_reference(
             reference.fsd_score,
             *args[:3],
@@ -184,6 +185,7 @@ def needleman_wunsch_alignment(
     match: Tensor,
     gap: Tensor | float,
     *,
+    gap_open: Tensor | float | None = None,
     gamma: float = 0.1,
     boundary: str = "global",
     x_lengths: Tensor | None = None,
@@ -191,16 +193,17 @@ def needleman_wunsch_alignment(
 ) -> Tensor:
     """Expected alignment of B pairs under Needleman-Wunsch: the probability that two steps are matched.
 
-    Shapes: match (B, N, M); gap a number, (B,), or broadcastable to match; lengths (B,); returns (B, N, M).
+    Shapes: match (B, N, M); gap and gap_open a number, (B,), or broadcastable to match; lengths (B,);
+    returns (B, N, M).
 
         E(i,j) = d score / d match(i,j)
 
     with the score of :func:`softdp.needleman_wunsch`. A row sums to the probability that the step of x has a
-    partner. You can train on a loss of E: it has derivatives by match and gap. Third derivatives of the score
-    raise NotImplementedError.
+    partner. You can train on a loss of E: it has derivatives by match and the gaps. Third derivatives of the
+    score raise NotImplementedError.
 
     Args:
-        match, gap, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.needleman_wunsch`.
+        match, gap, gap_open, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.needleman_wunsch`.
 
     Returns:
         E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 0 past a pair's
@@ -221,18 +224,78 @@ def needleman_wunsch_alignment(
     2018.
     """
     trained = _checks.TRAINED_NEEDLEMAN_WUNSCH_ALIGNMENT
-    args = _checks.needleman_wunsch_arguments(match, gap, gamma, boundary, x_lengths, y_lengths, trained)
-    args = args.computed()
-    if not _devices.has_kernel(match.device):
-        return _by_reference(
-            reference.needleman_wunsch,
-            *args[:2],
-            gamma=gamma,
-            boundary=boundary,
-            x_lengths=x_lengths,
-            y_lengths=y_lengths,
-        )
-    return _expected("needleman_wunsch", args, float(gamma), BOUNDARIES.index(boundary))
+    args = _checks.needleman_wunsch_arguments(
+        match, gap, gap_open, gamma, boundary, x_lengths, y_lengths, trained
+    )
+    return _expected_alignment(args.computed(), float(gamma), boundary)
+
+
+@explained()
+def smith_waterman_alignment(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None = None,
+    *,
+    gap_open: Tensor | float | None = None,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Expected alignment of B pairs under Smith-Waterman: the probability that two steps are matched.
+
+    Shapes: match (B, N, M); insert, delete broadcastable to it; gap_open a number, (B,), or broadcastable to
+    match; lengths (B,); returns (B, N, M).
+
+        E(i,j) = d score / d match(i,j)
+
+    with the score of :func:`softdp.smith_waterman`. A row sums to the probability that the step of x is
+    matched. You can train on a loss of E: it has derivatives by match and the gaps. Third derivatives of the
+    score raise NotImplementedError.
+
+    Args:
+        match, insert, delete, gap_open, gamma, x_lengths, y_lengths: as in :func:`softdp.smith_waterman`.
+
+    Returns:
+        E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 0 past a pair's
+        lengths and where a pair has no alignment. It is NaN where a pair holds a NaN or +inf. Its derivative
+        is then NaN too, unless E receives the gradient 0.
+
+    Raises:
+        ValueError, TypeError: as :func:`softdp.smith_waterman`.
+
+    Example:
+        >>> import torch, softdp
+        >>> match = torch.tensor([[[-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0]]])
+        >>> softdp.smith_waterman_alignment(match, -1.0, gamma=1.0).round(decimals=3)
+        tensor([[[0.0110, 0.7810, 0.0120],
+                 [0.0100, 0.0120, 0.7810]]])
+
+    Source: Smith and Waterman, Journal of Molecular Biology, 1981; smoothed as in Mensch and Blondel, ICML
+    2018.
+    """
+    trained = _checks.TRAINED_SMITH_WATERMAN_ALIGNMENT
+    args = _checks.smith_waterman_arguments(
+        match, insert, delete, gap_open, gamma, x_lengths, y_lengths, trained
+    )
+    return _expected_alignment(args.computed(), float(gamma), "local")
+
+
+def _expected_alignment(args: _checks.AlignmentArguments, gamma: float, boundary: str) -> Tensor:
+    """Of needleman_wunsch with one of its boundaries, or of smith_waterman with "local"."""
+    match, insert, delete, opened, x_lengths, y_lengths = args
+    several_states = boundary == "local" or opened is not None
+    has_kernel = _devices.has_kernel_of_states if several_states else _devices.has_kernel
+    if not has_kernel(match.device):
+
+        def score_of(match: Tensor, *_: Tensor | None) -> Tensor:
+            return _reference_alignments.checked_alignment_score(args._replace(match=match), gamma, boundary)
+
+        return _by_reference(score_of, match, insert, delete, opened)
+    options = gamma, BOUNDARIES.index(boundary)
+    if opened is not None:
+        return _expected("affine", args, *options)
+    linear = _checks.FsdArguments(match, insert, delete, x_lengths, y_lengths)
+    return _expected("needleman_wunsch", linear, *options)
 
 
 def _expected(name: str, args: _devices.Arguments, *options: Any) -> Tensor:
@@ -242,7 +305,8 @@ def _expected(name: str, args: _devices.Arguments, *options: Any) -> Tensor:
     lengths = x_lengths, y_lengths
     detached = (None if t is None else t.detach() for t in scores)
     score, saved = operators.forward(*detached, *lengths, *options, True)
-    last = (False,) if len(scores) == 1 else (True, False, False)  # visits, or which gradients are needed
+    needs = (True, *(False for _ in scores[1:]))
+    last = (False,) if len(scores) == 1 else needs  # visits, or which gradients are needed
     found = operators.backward(torch.ones_like(score), saved, *scores, *lengths, *options, *last)
     expected: Tensor = found if isinstance(found, Tensor) else found[0]
     return expected

@@ -49,6 +49,9 @@ def fsd_score(
             is the smooth maximum of S(n,j) over j.
             "overlap": gaps at all four ends cost nothing. S(0,j) = S(i,0) = 0, and the score is the smooth
             maximum of S over the last row and the last column.
+            "local": the best stretch of both. A path starts and ends in any cell: 0 is one more argument of
+            each cell's smooth maximum, S is -inf on the boundary, and the score is the smooth maximum of S
+            over all cells. On a GPU it runs in plain PyTorch.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
             and M. Cells past a pair's lengths are never read and get gradient 0.
 
@@ -57,7 +60,7 @@ def fsd_score(
         score -inf and the gradient 0. A pair that holds a NaN or +inf has the score NaN and the gradient NaN.
         A pair whose score receives the gradient 0 gets the gradient 0, also if it holds a NaN or +inf. So
         `score[good].sum()` trains on the good pairs. An empty pair scores 0 (anchored: -inf if only one side
-        is empty; subsequence: -inf if only y is).
+        is empty; subsequence: -inf if only y is; local: -inf).
 
     Raises:
         ValueError: shapes, devices, lengths, gamma or boundary that do not fit.
@@ -84,7 +87,8 @@ def fsd_score(
 
 def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str, costs: bool = False) -> Tensor:
     """fsd_score of checked arguments. costs: these are costs, and the score is their smooth minimum."""
-    if not _devices.has_kernel(args.match.device):
+    has_kernel = _devices.has_kernel_of_states if boundary == "local" else _devices.has_kernel
+    if not has_kernel(args.match.device):
         return reference.checked_fsd_score(args, gamma, boundary, costs)
     args = _devices.taken(args)
     save = needs_gradient(args.match, args.insert, args.delete)

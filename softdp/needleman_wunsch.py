@@ -1,16 +1,16 @@
-"""Needleman-Wunsch: the smoothed score of a global alignment."""
+"""Needleman-Wunsch and Smith-Waterman: the smoothed scores of global and of local alignments."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from . import _checks, _devices, reference
+from . import _checks, _devices, _reference_alignments
 from ._operators import OPERATORS
 from ._recurrences import BOUNDARIES
 from ._signatures import explained
 from .functional import needs_gradient
 
-NEEDLEMAN_WUNSCH = OPERATORS["needleman_wunsch"]
+NEEDLEMAN_WUNSCH, AFFINE = OPERATORS["needleman_wunsch"], OPERATORS["affine"]
 
 
 @explained()
@@ -18,6 +18,7 @@ def needleman_wunsch(
     match: Tensor,
     gap: Tensor | float,
     *,
+    gap_open: Tensor | float | None = None,
     gamma: float = 0.1,
     boundary: str = "global",
     x_lengths: Tensor | None = None,
@@ -25,7 +26,8 @@ def needleman_wunsch(
 ) -> Tensor:
     """Smoothed Needleman-Wunsch score of B pairs: global alignment by match moves and gaps.
 
-    Shapes: match (B, N, M); gap a number, (B,), or broadcastable to match; lengths (B,); returns (B,).
+    Shapes: match (B, N, M); gap and gap_open a number, (B,), or broadcastable to match; lengths (B,);
+    returns (B,).
 
         F(i,j) = smooth_max(F(i-1,j-1) + match(i,j), F(i-1,j) + gap(i,j), F(i,j-1) + gap(i,j))
         F(i,0) = F(i-1,0) + gap(i,1),   F(0,j) = F(0,j-1) + gap(1,j),   score = F(n,m)
@@ -40,6 +42,10 @@ def needleman_wunsch(
         gap: score of a step of x or of y without a partner: a number, one per pair, (B,), or a tensor of two
             or three dimensions that broadcasts to match, such as (B, N, 1) for one per step of x. -inf
             forbids the gap.
+        gap_open: score of the first step of a gap, whose further steps score gap: affine gaps, usually with
+            gap_open below gap. None: every step scores gap. Its shapes are those of gap. It is read at the
+            cell of the gap's first step. A gap of x beside a gap of y opens anew. On a GPU affine gaps run in
+            plain PyTorch.
         gamma: smoothing, >= 0, by default 0.1. 0 gives Needleman-Wunsch itself. If several alignments are
             best, the gradient is that of one of them.
         boundary: which gaps at the ends cost nothing.
@@ -56,11 +62,12 @@ def needleman_wunsch(
         The scores, (B,), float64 for float64 inputs and float32 for all others. A pair that holds a NaN or
         +inf has the score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the
         gradient 0, whatever it holds. A pair whose one sequence is empty scores the sum of the other's gaps,
-        or -inf if gap has a number for each step of the empty sequence: those lie past the lengths. With the
+        or -inf if gap or gap_open has a number for each step of the empty sequence: those lie past the
+        lengths. With the
         other boundaries it scores 0, or -inf if only y is empty and the boundary is "subsequence".
 
     Raises:
-        ValueError: shapes, devices, lengths, gap, gamma or boundary that do not fit.
+        ValueError: shapes, devices, lengths, gap, gap_open, gamma or boundary that do not fit.
         TypeError: scores that are not floating point, mixed dtypes, lengths that are not integers.
 
     Example:
@@ -71,16 +78,91 @@ def needleman_wunsch(
         tensor([0.])
         >>> softdp.needleman_wunsch(match, -1.0, gamma=1.0)
         tensor([3.4192])
+        >>> softdp.needleman_wunsch(match, -0.5, gap_open=-2.0, gamma=0.0)
+        tensor([-1.])
 
-    Source: Needleman and Wunsch, Journal of Molecular Biology, 1970; smoothed as in Mensch and Blondel, ICML
-    2018.
+    Source: Needleman and Wunsch, Journal of Molecular Biology, 1970; affine gaps: Gotoh, same journal, 1982;
+    smoothed as in Mensch and Blondel, ICML 2018.
     """
-    args = _checks.needleman_wunsch_arguments(match, gap, gamma, boundary, x_lengths, y_lengths)
-    if not _devices.has_kernel(match.device):
-        return reference.needleman_wunsch(
-            match, gap, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths
-        )
-    args = _devices.taken(args)
-    save = needs_gradient(args.match, args.insert)
-    score, _ = NEEDLEMAN_WUNSCH.forward(*args, float(gamma), BOUNDARIES.index(boundary), save)
+    args = _checks.needleman_wunsch_arguments(match, gap, gap_open, gamma, boundary, x_lengths, y_lengths)
+    return _score(args, gamma, boundary)
+
+
+@explained()
+def smith_waterman(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None = None,
+    *,
+    gap_open: Tensor | float | None = None,
+    gamma: float = 0.1,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Tensor:
+    """Smoothed Smith-Waterman score of B pairs: local alignment, of the best parts of x and y.
+
+    Shapes: match (B, N, M); insert, delete broadcastable to it; gap_open a number, (B,), or broadcastable to
+    match; lengths (B,); returns (B,).
+
+        F(i,j) = smooth_max(F(i-1,j-1) + match(i,j), F(i-1,j) + insert(i,j), F(i,j-1) + delete(i,j),
+                            match(i,j))
+        score  = smooth_max of F(i,j) over all cells;   F(0,j) = F(i,0) = -inf
+
+    An alignment starts with a match, so that each is counted once. Match scores must be negative on average:
+    otherwise the best part is the whole. The gradient by match is the probability that two steps are matched.
+    On a GPU this runs in plain PyTorch. On the CPU it keeps 1 byte a cell for the gradients, 4 with gap_open.
+
+    Args:
+        match: score of matching x's step i with y's step j. -inf forbids the match, not the gaps.
+        insert: score of a step of x without a partner, a number or a tensor that broadcasts to match. A gap
+            that costs is negative. -inf forbids the gap.
+        delete: the same of a step of y; None means delete = insert. A number must be given by name.
+        gap_open: score of the first step of a gap, whose further steps score insert or delete: affine gaps,
+            usually with gap_open below them. A number, one per pair, (B,), or a tensor of two or three
+            dimensions that broadcasts to match. It is read at the cell of the gap's first step. None: every
+            step scores insert or delete.
+        gamma: smoothing, >= 0, by default 0.1. 0 gives Smith-Waterman itself, of alignments with at least one
+            match. If several alignments are best, the gradient is that of one of them.
+        x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
+            and M. Cells past a pair's lengths are never read and get gradient 0.
+
+    Returns:
+        The scores, (B,), float64 for float64 inputs and float32 for all others. A pair without an alignment
+        has the score -inf and the gradient 0, also an empty pair. A pair that holds a NaN or +inf has the
+        score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the gradient 0,
+        whatever it holds.
+
+    Raises:
+        ValueError: shapes, devices, lengths, gaps or gamma that do not fit.
+        TypeError: scores that are not floating point, mixed dtypes, lengths that are not integers.
+
+    Example:
+        >>> import torch, softdp
+        >>> x, y = (torch.tensor([["ACGT".index(c) for c in s]]) for s in ("TTGACAT", "CCGACGG"))
+        >>> match = torch.where(x[:, :, None] == y[:, None], 1.0, -1.0)
+        >>> softdp.smith_waterman(match, -1.0, gamma=0.0)  # GAC beside GAC
+        tensor([3.])
+        >>> softdp.smith_waterman(match, -0.5, gap_open=-2.0, gamma=0.5)
+        tensor([3.2474])
+
+    Source: Smith and Waterman, Journal of Molecular Biology, 1981; affine gaps: Gotoh, same journal, 1982;
+    smoothed as in Mensch and Blondel, ICML 2018.
+    """
+    args = _checks.smith_waterman_arguments(match, insert, delete, gap_open, gamma, x_lengths, y_lengths)
+    return _score(args, gamma, "local")
+
+
+def _score(args: _checks.AlignmentArguments, gamma: float, boundary: str) -> Tensor:
+    """The score of checked arguments. boundary: one of needleman_wunsch, or "local"."""
+    several_states = boundary == "local" or args.open is not None
+    has_kernel = _devices.has_kernel_of_states if several_states else _devices.has_kernel
+    if not has_kernel(args.match.device):
+        return _reference_alignments.checked_alignment_score(args, gamma, boundary)
+    match, insert, delete, opened, *lengths = _devices.taken(args)
+    options = float(gamma), BOUNDARIES.index(boundary)
+    save = needs_gradient(match, insert, delete, opened)
+    if opened is None:
+        score, _ = NEEDLEMAN_WUNSCH.forward(match, insert, delete, *lengths, *options, save)
+    else:
+        score, _ = AFFINE.forward(match, insert, delete, opened, *lengths, *options, save)
     return score

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _checks, _devices, _vmap
+from ._dtypes import computed
 from ._operators import OPERATORS
 from ._recurrences import BOUNDARIES, RECURRENCES, Recurrence
 from ._signatures import LCS_FEATURES, SOFT_DTW_FEATURES, explained
@@ -163,14 +164,15 @@ def needleman_wunsch_path(
     match: Tensor,
     gap: Tensor | float,
     *,
+    gap_open: Tensor | float | None = None,
     boundary: str = "global",
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Path:
     """The best alignment of B pairs under Needleman-Wunsch.
 
-    Shapes: match (B, N, M); gap a number, (B,), or broadcastable to match; lengths (B,); returns steps
-    (B, N + M, 3), or (B, N + M - 1, 3) unless the boundary is "global", and lengths (B,).
+    Shapes: match (B, N, M); gap and gap_open a number, (B,), or broadcastable to match; lengths (B,);
+    returns steps (B, N + M, 3), or (B, N + M - 1, 3) unless the boundary is "global", and lengths (B,).
 
     Its match and gap scores add up to needleman_wunsch with gamma = 0. A match at (i, j) pairs step i of x
     with step j of y. An insert at (i, j) leaves step i of x alone, after step j of y; before the first step
@@ -179,7 +181,7 @@ def needleman_wunsch_path(
     device; the call does not wait for it.
 
     Args:
-        match, gap, boundary, x_lengths, y_lengths: as in :func:`softdp.needleman_wunsch`.
+        match, gap, gap_open, boundary, x_lengths, y_lengths: as in :func:`softdp.needleman_wunsch`.
 
     Returns:
         A :class:`softdp.Path`.
@@ -195,8 +197,57 @@ def needleman_wunsch_path(
 
     Source: Needleman and Wunsch, Journal of Molecular Biology, 1970.
     """
-    args = _checks.needleman_wunsch_arguments(match, gap, 0.0, boundary, x_lengths, y_lengths)
-    return _best(ROWS["needleman_wunsch"], args, boundary)
+    args = _checks.needleman_wunsch_arguments(match, gap, gap_open, 0.0, boundary, x_lengths, y_lengths)
+    return _best_alignment(args, boundary)
+
+
+@explained()
+@torch.no_grad()
+def smith_waterman_path(
+    match: Tensor,
+    insert: Tensor | float,
+    delete: Tensor | float | None = None,
+    *,
+    gap_open: Tensor | float | None = None,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+) -> Path:
+    """The best local alignment of B pairs under Smith-Waterman.
+
+    Shapes: match (B, N, M); insert, delete broadcastable to it; gap_open a number, (B,), or broadcastable to
+    match; lengths (B,); returns steps (B, N + M - 1, 3) and lengths (B,).
+
+    Its match and gap scores add up to smith_waterman with gamma = 0. Its first step is a match. A match at
+    (i, j) pairs step i of x with step j of y. An insert at (i, j) leaves step i of x alone, after step j of
+    y. A delete at (i, j) leaves step j of y alone, likewise. Ties are taken in the order match, insert,
+    delete, start. Of equally good ends the first one counts, row by row. The path is computed on the CPU.
+
+    Args:
+        match, insert, delete, gap_open, x_lengths, y_lengths: as in :func:`softdp.smith_waterman`.
+
+    Returns:
+        A :class:`softdp.Path`.
+
+    Raises:
+        ValueError, TypeError: as :func:`softdp.smith_waterman`.
+
+    Example:
+        >>> import torch, softdp
+        >>> x, y = (torch.tensor([["ACGT".index(c) for c in s]]) for s in ("TTGACAT", "CCGACGG"))
+        >>> match = torch.where(x[:, :, None] == y[:, None], 1.0, -1.0)
+        >>> softdp.smith_waterman_path(match, -1.0).tolist()
+        [[(2, 2, 'match'), (3, 3, 'match'), (4, 4, 'match')]]
+
+    Source: Smith and Waterman, Journal of Molecular Biology, 1981.
+    """
+    args = _checks.smith_waterman_arguments(match, insert, delete, gap_open, 0.0, x_lengths, y_lengths)
+    return _best_alignment(args, "local")
+
+
+def _best_alignment(args: _checks.AlignmentArguments, boundary: str) -> Path:
+    row = ROWS["needleman_wunsch" if args.open is None else "affine"]
+    match, insert, delete, opened, *lengths = args
+    return _best(row, _checks.FsdArguments(match, insert, delete, *lengths), boundary, gap_open=opened)
 
 
 def _best(
@@ -206,25 +257,30 @@ def _best(
     threshold: float = 0.0,
     *,
     costs: bool = False,
+    gap_open: Tensor | None = None,
 ) -> Path:
     """The best path of checked scores. Devices without a kernel leave it to the CPU."""
     args = args.computed()
     device = args.match.device
     which = RECURRENCES.index(row), BOUNDARIES.index(boundary)
-    if not _devices.has_kernel(device):
+    several_states = row.has_several_states(which[1])
+    has_kernel = _devices.has_kernel_of_states if several_states else _devices.has_kernel
+    if not has_kernel(device):
         others = (None if t is None else t.cpu() for t in args[2:])
         args = _checks.FsdArguments(args.match.cpu(), args.insert.cpu(), *others)
     match, insert, delete, *lengths = _devices.taken(args)
     delete = insert if delete is None else delete
-    if _devices.on_gpu(match.device):
-        options = {"gamma": 0.0, "threshold": float(threshold), "boundary": which[1], "costs": costs}
+    if _devices.on_gpu(match.device) and not several_states:
+        named = {"gamma": 0.0, "threshold": float(threshold), "boundary": which[1], "costs": costs}
         scores = (match, insert, delete)[: len(row.scores)]
         score, saved = OPERATORS[row.name].forward(
-            *scores, *lengths, *(options[name] for name in row.options), True
+            *scores, *lengths, *(named[name] for name in row.options), True
         )
         steps, counts = _trace(saved, score, *lengths, *match.shape[1:], *which)
     else:
-        steps, counts = _search(match, insert, delete, *lengths, which[0], float(threshold), which[1], costs)
+        opened = None if gap_open is None else computed(gap_open).to(match.device)
+        options = which[0], float(threshold), which[1], costs
+        steps, counts = _search(match, insert, delete, opened, *lengths, *options)
     return Path(steps.to(device), counts.to(device))
 
 
@@ -242,6 +298,7 @@ def _shapes_of_search(
     match: Tensor,
     insert: Tensor,
     delete: Tensor,
+    gap_open: Tensor | None,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
     recurrence: int,
@@ -274,5 +331,5 @@ _search = torch.ops.softdp.best_path.default
 _trace = torch.ops.softdp.trace_path.default
 torch.library.register_fake("softdp::best_path", _shapes_of_search)
 torch.library.register_fake("softdp::trace_path", _shapes_of_trace)
-torch.library.register_vmap("softdp::best_path", _vmap.joins_batch(5, 0, _all_present)(_search))
+torch.library.register_vmap("softdp::best_path", _vmap.joins_batch(6, 0, _all_present)(_search))
 torch.library.register_vmap("softdp::trace_path", _vmap.joins_batch(4, 1, _all_present)(_trace))

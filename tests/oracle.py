@@ -131,3 +131,58 @@ def smooth_max(scores: np.ndarray, gamma: float) -> tuple[float, np.ndarray]:
         return scores.max(), shares / shares.sum()
     weights = np.exp((scores - scores.max()) / gamma)
     return scores.max() + gamma * np.log(weights.sum()), weights / weights.sum()
+
+
+def every_path(n: int, m: int, boundary: str) -> Iterator[Path]:
+    """All paths with a step, of a boundary: (i, j, move into it) for each step, also along the boundary."""
+    starts = {
+        "global": [(0, 0)],
+        "subsequence": [(0, j) for j in range(m + 1)],
+        "overlap": [(0, j) for j in range(m + 1)] + [(i, 0) for i in range(1, n + 1)],
+        "local": [(i, j) for i in range(n) for j in range(m)],
+    }[boundary]
+
+    def onwards(i: int, j: int, path: Path) -> Iterator[Path]:
+        row, column = i == n, j == m
+        ends = {"global": row and column, "subsequence": row, "overlap": row or column, "local": True}
+        if path and ends[boundary]:
+            yield path
+        for move, (di, dj) in STEP.items():
+            k, q = i + di, j + dj
+            on_boundary = (k == 0 or q == 0) and boundary != "global"
+            begins_badly = boundary == "local" and not path and move != "match"
+            if k <= n and q <= m and not on_boundary and not begins_badly:
+                yield from onwards(k, q, [*path, (k, q, move)])
+
+    for start in starts:
+        yield from onwards(*start, [])
+
+
+def terms_of(path: Path, every_move: bool, affine: bool) -> list[tuple[str, int, int]]:
+    """The tables' entries that add up to a path's score."""
+    terms, before = [], None
+    for i, j, move in path:
+        cell = max(i, 1) - 1, max(j, 1) - 1
+        if move == "match" or every_move:
+            terms.append(("match", *cell))
+        if move != "match":
+            terms.append(("open" if affine and move != before else move, *cell))
+        before = move
+    return terms
+
+
+def of_every_path(
+    tables: dict[str, np.ndarray], gamma: float, boundary: str, every_move: bool, affine: bool
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The smoothed score of tables (n, m) and its gradients by them. Without a path: -inf and 0."""
+    n, m = tables["match"].shape
+    found = [terms_of(path, every_move, affine) for path in every_path(n, m, boundary)]
+    scores = np.array([sum(tables[name][i, j] for name, i, j in terms) for terms in found])
+    gradients = {name: np.zeros((n, m)) for name in tables}
+    if not np.isfinite(scores).any():
+        return -np.inf, gradients
+    score, shares = smooth_max(scores, gamma)
+    for terms, share in zip(found, shares, strict=True):
+        for name, i, j in terms:
+            gradients[name][i, j] += share
+    return score, gradients

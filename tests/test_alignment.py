@@ -188,7 +188,9 @@ def test_visits(size, dtype, device):
 def test_errors_come_before_any_kernel(function):
     with pytest.raises(ValueError, match="match must have 3 dimensions"):
         function(torch.zeros(2, 2), 0.0)
-    with pytest.raises(ValueError, match='boundary must be "free", "anchored", "subsequence" or "overlap"'):
+    with pytest.raises(
+        ValueError, match='boundary must be "free", "anchored", "subsequence", "overlap" or "local"'
+    ):
         function(torch.zeros(1, 2, 2), 0.0, boundary="fixed")
     with pytest.raises(TypeError, match="threshold must be a number"):
         softdp.lcs_path(torch.zeros(1, 2, 2), threshold="0.5")

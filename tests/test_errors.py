@@ -75,12 +75,12 @@ FSD_CASES = [
     (
         {"boundary": "open"},
         ValueError,
-        'boundary must be "free", "anchored", "subsequence" or "overlap", got \'open\'',
+        'boundary must be "free", "anchored", "subsequence", "overlap" or "local", got \'open\'',
     ),
     (
         {"boundary": None},
         ValueError,
-        'boundary must be "free", "anchored", "subsequence" or "overlap", got None',
+        'boundary must be "free", "anchored", "subsequence", "overlap" or "local", got None',
     ),
 ]
 LCS_CASES = [

@@ -13,10 +13,10 @@ from softdp._recurrences import BOUNDARIES
 
 STEPS = ("forward", "backward", "double_backward")
 OPERATORS = tuple(
-    f"{recurrence}_{step}" for recurrence in ("fsd", "lcs", "needleman_wunsch") for step in STEPS
+    f"{recurrence}_{step}" for recurrence in ("fsd", "lcs", "needleman_wunsch", "affine") for step in STEPS
 )
 MATCH = torch.zeros(2, 3, 4)
-FREE, ANCHORED, SUBSEQUENCE, OVERLAP, GLOBAL = range(len(BOUNDARIES))
+FREE, ANCHORED, SUBSEQUENCE, OVERLAP, GLOBAL, LOCAL = range(len(BOUNDARIES))
 
 
 def operator_calls(device):
@@ -29,10 +29,15 @@ def operator_calls(device):
         match, gaps = (values(*size, dtype=dtype).to(device) for size in ((3, N, M), (1, N, 1)))
         for delete, lengths in itertools.product((None, match.clone()), ((None, None), (n, m))):
             open_ends = (SUBSEQUENCE, OVERLAP) if lengths[0] is not None and delete is not None else ()
+            if open_ends and not is_gpu(device):
+                open_ends = *open_ends, LOCAL
             for boundary in (ANCHORED, *open_ends):
                 yield from fsd_calls(match, gaps, delete, lengths, boundary)
             for boundary in (GLOBAL, *open_ends):
-                yield from needleman_wunsch_calls(match, gaps, delete, lengths, boundary)
+                yield from alignment_calls("needleman_wunsch", (match, gaps, delete), lengths, boundary)
+                if not is_gpu(device):
+                    opened = gaps[:, :1, :1] - 1
+                    yield from alignment_calls("affine", (match, gaps, delete, opened), lengths, boundary)
         yield from lcs_calls(match, n, m)
 
 
@@ -51,18 +56,20 @@ def fsd_calls(match, gaps, delete, lengths, boundary):
             yield "fsd_double_backward", (*given, *needs)
 
 
-def needleman_wunsch_calls(match, gaps, delete, lengths, boundary):
-    scores, options = (match, gaps, delete), (0.2, boundary)
+def alignment_calls(name, scores, lengths, boundary):
+    """Of needleman_wunsch and of affine, whose scores have one more gap."""
+    options = 0.2, boundary
     for save in (False, True):
-        yield "needleman_wunsch_forward", (*scores, *lengths, *options, save)
-    score, saved = torch.ops.softdp.needleman_wunsch_forward(*scores, *lengths, *options, True)
-    for needs in ((True, True, True), (False, True, False)):
+        yield f"{name}_forward", (*scores, *lengths, *options, save)
+    score, saved = getattr(torch.ops.softdp, f"{name}_forward")(*scores, *lengths, *options, True)
+    match, gaps, *others = scores
+    for needs in ([True] * len(scores), [False, True, *(False for _ in others)]):
         given = torch.ones_like(score), saved, *scores, *lengths, *options
-        yield "needleman_wunsch_backward", (*given, *needs)
+        yield f"{name}_backward", (*given, *needs)
         if match.dtype != torch.bfloat16:
-            directions = match.neg(), gaps if needs[0] else None, delete
+            directions = match.neg(), gaps if needs[0] else None, *others
             given = *directions, torch.ones_like(score), *scores, *lengths, *options
-            yield "needleman_wunsch_double_backward", (*given, *needs)
+            yield f"{name}_double_backward", (*given, *needs)
 
 
 def lcs_calls(match, n, m):
@@ -90,12 +97,22 @@ def test_opcheck_of_paths(device):
             arguments = saved, score, n, m, 5, 7, recurrence, boundary
             torch.library.opcheck(torch.ops.softdp.trace_path.default, arguments)
         else:
-            arguments = match, gap, gap, n, m, recurrence, 0.5, boundary, False
+            arguments = match, gap, gap, None, n, m, recurrence, 0.5, boundary, False
             torch.library.opcheck(torch.ops.softdp.best_path.default, arguments)
+    if not is_gpu(device):
+        for boundary in (GLOBAL, LOCAL):
+            arguments = match, gap, gap, gap - 1, n, m, 3, 0.5, boundary, False
+            torch.library.opcheck(torch.ops.softdp.best_path.default, arguments)
+
+
+def has_operator(name, device):
+    return not (is_gpu(device) and name.startswith("affine"))
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_opcheck(name, device):
+    if not has_operator(name, device):
+        return
     calls = [arguments for operator, arguments in operator_calls(device) if operator == name]
     assert calls
     for arguments in calls:
@@ -106,6 +123,8 @@ def test_opcheck(name, device):
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("name", [name for name in OPERATORS if "double" not in name])
 def test_opcheck_with_gradients(name, device):
+    if not has_operator(name, device):
+        return
     checked = 0
     for operator, arguments in operator_calls(device):
         last = arguments[-1]
@@ -136,8 +155,14 @@ def lcs_forward(threshold=0.5, gamma=0.1):
     return torch.ops.softdp.lcs_forward(MATCH, None, None, threshold, gamma, True)
 
 
-def best_path(match=MATCH, insert=MATCH, x=None, recurrence=0, boundary=FREE):
-    return torch.ops.softdp.best_path(match, insert, insert, x, None, recurrence, 0.5, boundary, False)
+def best_path(match=MATCH, insert=MATCH, opened=None, x=None, recurrence=0, boundary=FREE):
+    return torch.ops.softdp.best_path(
+        match, insert, insert, opened, x, None, recurrence, 0.5, boundary, False
+    )
+
+
+def affine(insert=MATCH, opened=MATCH, boundary=GLOBAL):
+    return torch.ops.softdp.affine_forward(MATCH, insert, None, opened, None, None, 0.1, boundary, True)
 
 
 def backward(save=True, grad=None, match=MATCH, insert=MATCH, boundary=FREE):
@@ -161,12 +186,20 @@ def backward(save=True, grad=None, match=MATCH, insert=MATCH, boundary=FREE):
         (lambda: forward(y=torch.tensor([1])), "y_lengths must be a CPU tensor of shape"),
         (lambda: forward(y=torch.ones(2)), "y_lengths must be int32 or int64"),
         (lambda: forward(gamma=-math.inf), "gamma must be finite and not negative, got -inf"),
-        (lambda: forward(boundary=5), r"boundary must lie in \[0, 5\), got 5"),
-        (lambda: forward(boundary=-1), r"boundary must lie in \[0, 5\), got -1"),
+        (lambda: forward(boundary=6), r"boundary must lie in \[0, 6\), got 6"),
+        (lambda: forward(boundary=-1), r"boundary must lie in \[0, 6\), got -1"),
         (lambda: forward(boundary=GLOBAL), "this recurrence charges no gaps on the boundary"),
         (lambda: backward(boundary=OVERLAP), "the saved state does not belong"),
-        (lambda: best_path(recurrence=3), "recurrence must be 0 to 2, got 3"),
-        (lambda: best_path(boundary=7), r"boundary must lie in \[0, 5\), got 7"),
+        (lambda: backward(boundary=LOCAL), "the saved state does not belong"),
+        (lambda: affine(opened=torch.zeros(2, 3, 5)), "open must be broadcastable"),
+        (lambda: affine(opened=MATCH.double()), "open must have the dtype of the scores"),
+        (lambda: affine(opened=MATCH[0]), "open must have 3 dimensions"),
+        (lambda: affine(insert=MATCH[:, :2]), "insert must be broadcastable"),
+        (lambda: best_path(recurrence=4), "recurrence must be 0 to 3, got 4"),
+        (lambda: best_path(recurrence=3, boundary=GLOBAL), "open must be given with affine gaps"),
+        (lambda: best_path(opened=MATCH), "open must be given with affine gaps, and not without"),
+        (lambda: best_path(recurrence=1, boundary=LOCAL), "there is no local recurrence"),
+        (lambda: best_path(boundary=7), r"boundary must lie in \[0, 6\), got 7"),
         (lambda: best_path(x=torch.tensor([1, 9])), r"x_lengths must lie in \[0, 3\], got 9"),
         (lambda: best_path(insert=torch.zeros(2, 3, 5)), "insert must be broadcastable"),
         (lambda: best_path(insert=MATCH.double()), "insert must have the dtype of match"),
@@ -201,7 +234,7 @@ def test_the_raw_operators_never_leave_their_tensors(device):
         (lambda: forward(match, match.double(), None, None, None, *options), "insert"),
         (lambda: forward(match, match, match[:, :, :3], None, None, *options), "delete"),
         (lambda: forward(match, match, None, None, None, math.nan, FREE, False, True), "gamma"),
-        (lambda: forward(match, match, None, None, None, 0.1, 5, False, True), "boundary"),
+        (lambda: forward(match, match, None, None, None, 0.1, 6, False, True), "boundary"),
         (lambda: torch.ops.softdp.lcs_forward(match, None, None, math.nan, 0.1, True), "threshold"),
         (lambda: forward(match, match, None, three, None, *options), "x_lengths"),
         (lambda: forward(match, match, None, None, match[:, 0, 0], *options), "y_lengths"),
@@ -229,6 +262,8 @@ def test_the_raw_operators_of_a_gpu_never_leave_their_tensors():
     forward, backward = torch.ops.softdp.fsd_forward, torch.ops.softdp.fsd_backward
     with pytest.raises(RuntimeError, match="gamma"):
         forward(match, match, None, None, None, -0.1, False, False, True)
+    with pytest.raises(RuntimeError, match="there is no local recurrence on this device"):
+        forward(match, match, None, None, None, 0.1, LOCAL, False, True)
     with pytest.raises(RuntimeError, match="insert must have match's dtype"):
         forward(match.half(), match, None, None, None, 0.1, False, False, True)
     if GPU.type == "cuda":

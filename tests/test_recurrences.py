@@ -4,9 +4,10 @@ import re
 
 import pytest
 import torch
+from devices import is_gpu
 from helpers import ROOT
 
-from softdp._recurrences import RECURRENCES, Recurrence
+from softdp._recurrences import BOUNDARIES, RECURRENCES, Recurrence
 
 STEPS = "forward", "backward", "double_backward"
 LENGTHS = "x_lengths", "y_lengths"
@@ -65,9 +66,14 @@ def test_an_operator_has_shapes_derivatives_and_a_vmap_rule(name, key):
 @pytest.mark.parametrize("size", [(5, 6), (32, 32), (33, 4)], ids=str)
 def test_the_fake_operator_saves_what_the_operator_saves(device, size, gamma, dtype):
     match = torch.zeros(2, *size, dtype=dtype, device=device)
-    for row in RECURRENCES:
-        for gaps in ([match] * (len(row.scores) - 1), [match, None][: len(row.scores) - 1]):
-            options = [{"gamma": gamma, "threshold": 0.5}.get(name, False) for name in row.options]
+    boundaries = [(row, boundary) for row in RECURRENCES for boundary in ("free", "overlap", "local")]
+    for row, boundary in boundaries:
+        if is_gpu(device) and row.has_several_states(BOUNDARIES.index(boundary)):
+            continue
+        for delete in ([match], [None]):
+            gaps = [match, *delete, match][: len(row.scores) - 1]
+            named = {"gamma": gamma, "threshold": 0.5, "boundary": BOUNDARIES.index(boundary)}
+            options = [named.get(name, False) for name in row.options]
             given = match, *gaps, None, None, *options, True
             score, saved = operator(row.operators[0])(*given)
             with torch._subclasses.FakeTensorMode() as mode:

@@ -1,5 +1,6 @@
 // The backward sweep of a band. The forward sweep has saved the weights, or they are computed again.
 #pragma once
+#include "backward_states.h"
 #include "forward.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
@@ -63,6 +64,23 @@ template <class V>
 struct Flows {  // the adjoints that lanes hand on from step to step
   Vec<V> incoming, diagonal;
 };
+// The same of several states. Those that the next row reads receive a share of the diagonal.
+template <class V, int kStates, int kRowStates>
+struct FlowsOfStates {
+  Vec<V> incoming[kStates], diagonal[kRowStates];
+};
+template <class R>
+using FlowsOf = std::conditional_t<R::kStates == 1, Flows<typename R::V>,
+                                   FlowsOfStates<typename R::V, R::kStates, R::kRowStates>>;
+template <class V>
+SOFTDP_FN void clear(Flows<V>& flows) {
+  flows = {Vec<V>(V(0)), Vec<V>(V(0))};
+}
+template <class V, int kStates, int kRowStates>
+SOFTDP_FN void clear(FlowsOfStates<V, kStates, kRowStates>& flows) {
+  for (auto& x : flows.incoming) x = Vec<V>(V(0));
+  for (auto& x : flows.diagonal) x = Vec<V>(V(0));
+}
 
 // Whether all adjoints that enter a block are negligible.
 template <class V>
@@ -72,6 +90,16 @@ SOFTDP_FN bool are_idle(const Flows<V>& flows, const V* below, double negligible
   for (const Vec<V>& x : {flows.incoming, flows.diagonal, Vec<V>::load(below)})
     some |= ~((x <= most) & (x >= least));
   return !any(some);
+}
+template <class V, int kStates, int kRowStates>
+SOFTDP_FN bool are_idle(const FlowsOfStates<V, kStates, kRowStates>& flows, const V* below,
+                        double negligible) {
+  for (int s = 0; s < kStates; s++) {
+    const int at = s < kRowStates ? s : 0;  // those that the next row reads come first
+    if (!are_idle(Flows<V>{flows.incoming[s], flows.diagonal[at]}, below + at * kLanes<V>, negligible))
+      return false;
+  }
+  return true;
 }
 
 template <class R, bool kSpecial>
@@ -127,11 +155,17 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
                      ? V(number_of(pair.problem, pair.problem.grad_score, pair.pair))
                      : V(0);
   const bool tail = strips.has_tail(), is_lowest = strips.end == pair.n;
-  Flows<V> flows{Vec<V>(V(0)), Vec<V>(V(0))};
-  Vec<V> tiles[3][L];
+  FlowsOf<R> flows;
+  clear(flows);
+  Vec<V> tiles[kMostTables][L];
+  const int64_t flow_pitch = pair.problem.pairs.columns;
   if (!tail && !is_lowest && pitch - L < m) {  // the last lane has a cell in the very first step
     wait_for(band.before, m - (pitch - L));
-    flows.incoming = shifted_down(flows.incoming, flow[pitch - L]);
+    if constexpr (R::kStates == 1)
+      flows.incoming = shifted_down(flows.incoming, flow[pitch - L]);
+    else
+      for (int s = 0; s < R::kRowStates; s++)
+        flows.incoming[s] = shifted_down(flows.incoming[s], flow[s * flow_pitch + pitch - L]);
   }
   for (int64_t strip = tail ? count : count - 1; strip >= 0; strip--) {
     const bool through = strip == count;
@@ -139,14 +173,17 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
       const TilePlace at = strips.at(strip, column);
       // After each step the last lane moves one column to the left. There it takes the adjoint that the row
       // below hands up.
-      alignas(kVectorBytes) V below[L] = {};
+      alignas(kVectorBytes) V below[R::kRowStates * L] = {};
       const int64_t taker = column > 0 ? strip : strip - 1, first = (column > 0 ? column : pitch) - L;
       if (taker >= 0 && first < m && (taker < count - 1 || !is_lowest)) {
         if (taker == count - 1) wait_for(band.before, m - first);
-        if (first + L <= m)
-          Vec<V>::load(flow + first).store(below);
-        else
-          for (int k = 0; k < m - first; k++) below[k] = flow[first + k];
+        for (int s = 0; s < R::kRowStates; s++) {
+          const V* const from = flow + s * flow_pitch + first;
+          if (first + L <= m)
+            Vec<V>::load(from).store(below + s * L);
+          else
+            for (int k = 0; k < m - first; k++) below[s * L + k] = from[k];
+        }
       }
       const int64_t step = strip * pitch + column;
       const Special special = strips.special(strip, column);
@@ -157,18 +194,27 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
       // band has.
       if (pair.problem.negligible > 0 && column > 0 && special.last == Special::kNever && !special.edges &&
           are_idle(flows, below, pair.problem.negligible)) {
-        flows = {Vec<V>(V(0)), Vec<V>(V(0))};
-        std::fill_n(flow + column, count_up, V(0));
+        clear(flows);
+        for (int s = 0; s < R::kRowStates; s++) std::fill_n(flow + s * flow_pitch + column, count_up, V(0));
         for (int i = 0; i <= R::kGaps; i++) targets[i].take_zeros(at);
         if (strip == 0 && column < m) tell(band.own, m - column);
         continue;
       }
-      if (special.at_all() || count_up < L)
-        backward_steps<R, true>(strips, strip, column, from, below, special, seed,
-                                flow + (through ? 0 : column), count_up, flows, tiles);
-      else
-        backward_steps<R, false>(strips, strip, column, from, below, {}, seed, flow + column, L, flows,
-                                 tiles);
+      V* const up = flow + (through ? 0 : column);
+      const bool is_special = special.at_all() || count_up < L;
+      if constexpr (R::kStates > 1) {
+        if (is_special)
+          backward_steps_of_states<R, true>(strips, strip, column, from, below, special, seed, up, flow_pitch,
+                                            count_up, flows, tiles);
+        else
+          backward_steps_of_states<R, false>(strips, strip, column, from, below, Special(), seed, up,
+                                             flow_pitch, L, flows, tiles);
+      } else if (is_special) {
+        backward_steps<R, true>(strips, strip, column, from, below, special, seed, up, count_up, flows,
+                                tiles);
+      } else {
+        backward_steps<R, false>(strips, strip, column, from, below, {}, seed, up, L, flows, tiles);
+      }
       for (int i = 0; i <= R::kGaps; i++) targets[i].take(tiles[i], at);
       if (strip == 0 && 0 < column && column < m) tell(band.own, m - column);  // the end: by backward_band
     }
@@ -197,10 +243,12 @@ bool backward_band(const Problem& p, const Band& band) {
     }
     kept = scratch.kept;
   }
-  Target<V> targets[3] = {
-      {p.gradients[0], p.pairs, band.pair, nullptr, nullptr},
-      {p.gradients[1], p.pairs, band.pair, band.column_sums[1], band.totals ? band.totals + 1 : nullptr},
-      {p.gradients[2], p.pairs, band.pair, band.column_sums[2], band.totals ? band.totals + 2 : nullptr}};
+  const auto target = [&](int i) {
+    const int t = R::table(i);
+    return Target<V>(p.gradients[t], p.pairs, band.pair, band.column_sums[t],
+                     band.totals ? band.totals + t : nullptr);
+  };
+  Target<V> targets[kMostTables] = {target(0), target(1), target(2), target(3)};
   backward_sweep<R>(strips, band, kept, targets);
   tell(band.own, pair.m);
   return true;

@@ -31,25 +31,30 @@ inline double smooth_max_of(const std::vector<double>& values, double gamma, std
 class PathEnds {
  public:
   explicit PathEnds(const Problem& p)
-      : row_(p.ends == Ends::kCorner ? 0 : size_t(p.pairs.count * p.pairs.columns)),
-        column_(p.ends == Ends::kLastRowAndColumn ? size_t(p.pairs.count * p.pairs.rows) : 0) {}
+      : row_(p.ends == Ends::kLastRow || p.ends == Ends::kLastRowAndColumn
+                 ? size_t(p.pairs.count * p.pairs.columns)
+                 : 0),
+        column_(p.ends == Ends::kLastRowAndColumn || p.ends == Ends::kAnywhere
+                    ? size_t(p.pairs.count * p.pairs.rows)
+                    : 0) {}
   double* row() { return row_.empty() ? nullptr : row_.data(); }
   double* column() { return column_.empty() ? nullptr : column_.data(); }
 
   // Joins the ends of a pair with cells: returns its S, and saves the weights.
   double join(const Problem& p, int64_t pair) const {
     const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair), N = p.pairs.rows, M = p.pairs.columns;
-    const double* const row = &row_[size_t(pair * M)];
-    std::vector<double> values(row, row + m), weights;
+    const int64_t in_row = row_.empty() ? 0 : m, in_column = row_.empty() ? n : n - 1;
+    std::vector<double> values, weights;
+    if (!row_.empty()) values.assign(&row_[size_t(pair * M)], &row_[size_t(pair * M)] + m);
     if (!column_.empty()) {
       const double* const column = &column_[size_t(pair * N)];
-      values.insert(values.end(), column, column + n - 1);
+      values.insert(values.end(), column, column + in_column);
     }
     const double s = smooth_max_of(values, p.gamma, weights);
     clear(p, pair);
     each_saved(p, pair, [&](auto* saved) {
-      std::copy_n(weights.begin(), m, saved);
-      std::copy(weights.begin() + m, weights.end(), saved + M);
+      std::copy_n(weights.begin(), in_row, saved);
+      std::copy(weights.begin() + in_row, weights.end(), saved + (row_.empty() ? 0 : M));
     });
     return s;
   }
@@ -60,7 +65,7 @@ class PathEnds {
   }
   // Sets the adjoints of a pair's ends.
   void differentiate(const Problem& p, int64_t pair) {
-    const int64_t N = p.pairs.rows, M = p.pairs.columns;
+    const int64_t N = p.pairs.rows, M = row_.empty() ? 0 : p.pairs.columns;
     const double grad = number_of(p, p.grad_score, pair);
     each_saved(p, pair, [&](const auto* saved) {
       for (int64_t j = 0; j < M; j++) row_[size_t(pair * M + j)] = grad * double(saved[j]);

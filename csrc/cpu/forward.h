@@ -38,18 +38,32 @@ SOFTDP_FN typename R::Max::Input input_of(const typename R::Value& score,
 template <class R, bool kFinite>
 SOFTDP_FN auto gap_inputs(const Vec<typename R::V> (*tiles)[R::L], int k, const typename R::Max::Input& match,
                           const typename R::Max::Input& by_row0, const typename R::Max::Input& by_row1,
-                          const typename Pair<R>::Factor& factor) {
+                          const typename R::Max::Input& by_row2, const typename Pair<R>::Factor& factor) {
   struct Gaps {
-    typename R::Max::Input insert, del;
+    typename R::Max::Input insert, del, open;
   };
   if constexpr (R::kGaps == 0) {
-    return Gaps{match, match};
+    return Gaps{match, match, match};
   } else if constexpr (R::kByRow) {
-    return Gaps{by_row0, R::kShared ? by_row0 : by_row1};
+    return Gaps{by_row0, R::kShared ? by_row0 : by_row1, R::kShared ? by_row1 : by_row2};
   } else {
+    constexpr bool kOpens = R::Recurrence::kTables == 4;
     const auto insert = input_of<R, kFinite>(tiles[1][k], factor);
-    return Gaps{insert, R::kShared ? insert : input_of<R, kFinite>(tiles[R::kTiles - 1][k], factor)};
+    return Gaps{insert, R::kShared ? insert : input_of<R, kFinite>(tiles[R::kShared ? 1 : 2][k], factor),
+                kOpens ? input_of<R, kFinite>(tiles[R::kTiles - 1][k], factor) : insert};
   }
+}
+// What a cell makes of its scores, before its neighbours' states are known.
+template <class R, class Gaps>
+SOFTDP_FN auto ready_of(const Pair<R>& pair, const typename R::Value& score,
+                        const typename R::Max::Input& match, const Gaps& gaps) {
+  using Ready = typename R::Cell::Ready;
+  if constexpr (R::kStates == 1)
+    return R::Cell::ready(score, typename R::Value(pair.threshold), match, gaps.insert, gaps.del);
+  else if constexpr (R::Recurrence::kTables == 3)
+    return Ready{{match, gaps.insert, gaps.del}};
+  else
+    return Ready{{match, gaps.insert, gaps.del, gaps.open}};
 }
 
 template <class R, bool kSpecial, bool kKeep>
@@ -58,7 +72,6 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
                              const typename Strips<R>::Left& edge, const TilePlace& at,
                              const Outgoing<R>& outgoing, Front<R>& front, typename R::Keeps::Element* kept) {
   using Max = typename R::Max;
-  using Value = typename R::Value;
   using V = typename R::V;
   using S = typename R::S;
   using I = Integer<V>;
@@ -72,23 +85,24 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
 #pragma GCC unroll 1
   for (int k = 0; k < R::L; k++) {
     const auto up = S::from_above(left, above, k);
-    auto gap0 = gaps[0].input[0], gap1 = gaps[0].input[1];
+    auto gap0 = gaps[0].input[0], gap1 = gaps[0].input[1], gap2 = gaps[0].input[2];
     if constexpr (kSpecial) {
       const Vec<I> starting(I(special.start + k));
       const auto starts = lane == starting;
-      if (pair.boundary.last_column) front.ended = Max::select(starts, left, front.ended);
-      left = Max::select(starts, edge.beside, left);
-      diagonal = Max::select(starts, edge.above, diagonal);
+      if (pair.boundary.last_column) front.ended = S::select(starts, left, front.ended);
+      left = S::select(starts, edge.beside, left);
+      diagonal = S::select(starts, edge.above, diagonal);
       if constexpr (R::kByRow) {  // lanes that have not yet started are in the strip above
         const auto earlier = lane > starting;
         gap0 = Max::select(earlier, gaps[1].input[0], gap0);
-        if constexpr (!R::kShared) gap1 = Max::select(earlier, gaps[1].input[1], gap1);
+        if constexpr (R::kGaps > 1) gap1 = Max::select(earlier, gaps[1].input[1], gap1);
+        if constexpr (R::kGaps > 2) gap2 = Max::select(earlier, gaps[1].input[2], gap2);
       }
     }
     const auto match = input_of<R, !kSpecial>(tiles[0][k], pair.factor);
-    const auto [insert, del] = gap_inputs<R, !kSpecial>(tiles, k, match, gap0, gap1, pair.factor);
-    Weights<Value> w;
-    const auto ready = R::Cell::ready(tiles[0][k], Value(pair.threshold), match, insert, del);
+    const auto gap = gap_inputs<R, !kSpecial>(tiles, k, match, gap0, gap1, gap2, pair.factor);
+    typename R::Shares w;
+    const auto ready = ready_of<R>(pair, tiles[0][k], match, gap);
     const typename R::State s = R::Cell::cell(ready, diagonal, up, left, w);
     if constexpr (kKeep) {
       Rounding rounding;
@@ -121,7 +135,7 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
     diagonal = up;
     left = s;
   }
-  front.left = Max::normalized(left), front.diagonal = Max::normalized(diagonal);
+  front.left = S::normalized(left), front.diagonal = S::normalized(diagonal);
 }
 
 // The rows of states that a band reads and writes. A row that the band does not need is not accessed.
@@ -164,7 +178,8 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
       if (through || few == 0) {
         S::put(rest, above);
       } else if (at.row == 0) {
-        if (pair.boundary.above) S::put(S::of(pair.boundary.above + column, few, pair.factor, found), above);
+        if (pair.boundary.above)
+          S::put(S::of(pair.boundary.above + column, few, pair.factor, found, Side::kAbove), above);
       } else {
         const auto& row = strip == 0 ? rows.above : rows.inner;
         if (strip == 0) wait_for(before, column + few);
@@ -211,7 +226,8 @@ struct Scratch {
   Scratch(unsigned char* memory, int64_t columns) {
     memory = reinterpret_cast<unsigned char*>((reinterpret_cast<uintptr_t>(memory) + 63) / 64 * 64);
     row = R::S::row_at(memory, columns);
-    kept = reinterpret_cast<typename R::Keeps::Element*>(memory + (columns * kStateBytes + 63) / 64 * 64);
+    const int64_t bytes = columns * R::kRowStates * kStateBytes;
+    kept = reinterpret_cast<typename R::Keeps::Element*>(memory + (bytes + 63) / 64 * 64);
   }
 };
 template <class R>
@@ -241,7 +257,7 @@ Outcome forward_band(const Problem& p, const Band& band) {
   outcome.spoiled = found.spoils;
   outcome.hidden = found.hides;
   if (band.end == pair.n && !outcome.escapes) {
-    outcome.score = R::S::value(R::Max::normalized(front.last), strips.last_lane(), pair.factor);
+    outcome.score = R::S::value(R::S::normalized(front.last), strips.last_lane(), pair.factor);
     // The score of a piece, or at one of several ends, is not the pair's: the code that joins them checks
     // that.
     outcome.escapes = outcome.coarse = sizeof(typename R::V) == 4 && !p.is_piece && p.ends == Ends::kCorner &&

@@ -8,25 +8,27 @@
 
 namespace softdp::cpu {
 
-constexpr int kInsert = 1, kDelete = 2;  // the tables of the gaps
+constexpr int kInsert = 1, kDelete = 2, kOpen = 3;  // the tables of the gaps
 
+// Whether the first step of a gap has a score of its own.
+inline bool opens_gaps(Recurrence recurrence) {
+  return recurrence == Recurrence::kAffine;
+}
 // Whether S on the boundary is computed here. A piece of a table is given its boundary.
 inline bool sums_gaps(const Problem& p) {
   return p.start == Start::kGaps && !p.is_piece;
 }
 
-// The gaps of the boundary's steps: insert(1 .. n, 1), or delete(1, 1 .. m).
+// The gaps of the boundary's steps: insert(1 .. n, 1), or delete(1, 1 .. m). With affine gaps the first is
+// open(1, 1).
 class BoundaryGaps {
  public:
-  BoundaryGaps(const Problem& p, int64_t pair, int gap) : table_(p.scores[gap]), sign_(p.costs ? -1 : 1) {
-    first_ = static_cast<const char*>(table_.data) + pair * table_.batch * bytes_of(table_.type);
+  BoundaryGaps(const Problem& p, int64_t pair, int gap)
+      : table_(p.scores[gap]), open_(p.scores[kOpen]), opens_(opens_gaps(p.recurrence)), pair_(pair) {
+    sign_ = p.costs ? -1 : 1;
     step_ = gap == kInsert ? table_.row : table_.column;
   }
-  double operator[](int64_t k) const {
-    return with_type(table_.type, [&](auto t) {
-      return sign_ * to_double(reinterpret_cast<const decltype(t)*>(first_)[k * step_]);
-    });
-  }
+  double operator[](int64_t k) const { return opens_ && k == 0 ? at(open_, 0) : at(table_, k * step_); }
   // Computes the first `count` sums.
   void sum(int64_t count, double* sums) const {
     double sum = 0;
@@ -34,10 +36,15 @@ class BoundaryGaps {
   }
 
  private:
-  const Table& table_;
+  double at(const Table& table, int64_t offset) const {
+    return with_type(table.type, [&](auto t) {
+      return sign_ * to_double(static_cast<const decltype(t)*>(table.data)[pair_ * table.batch + offset]);
+    });
+  }
+  const Table &table_, &open_;
+  bool opens_;
+  int64_t pair_, step_;
   double sign_;
-  const char* first_;
-  int64_t step_;
 };
 
 // A pair without cells. Its path goes along the boundary. Its gaps are read only where they are one
@@ -48,7 +55,10 @@ struct EmptyPair {
   bool has_path;
   EmptyPair(const Problem& p, int64_t pair)
       : n(p.pairs.n(pair)), m(p.pairs.m(pair)), gap(n > 0 ? kInsert : kDelete) {
-    has_path = steps() == 0 || (gap == kInsert ? p.one_for_all.insert : p.one_for_all.del);
+    const OneForAll& one = p.one_for_all;
+    has_path = steps() == 0 || (gap == kInsert ? one.insert : one.del);
+    if (steps() > 0 && opens_gaps(p.recurrence))
+      has_path = has_path && (gap == kInsert ? one.open_of_insert : one.open_of_delete);
   }
   int64_t steps() const { return n + m; }
   double score(const Problem& p, int64_t pair) const {
@@ -60,20 +70,18 @@ struct EmptyPair {
   }
 };
 
-// Adds the gradients of the boundary's steps, `values`, to the gradient of the gap: to cells that are already
-// written, or to sums that are written later.
-inline void add_steps(const Problem& p, int64_t pair, int gap, const std::vector<double>& values,
-                      Sums& sums) {
-  const int to = p.shared_gap ? kInsert : gap;
+// Adds the gradients of the boundary's steps begin .. end-1 to the gradient of a table: to cells that are
+// already written, or to sums that are written later.
+inline void add_steps_to(const Problem& p, int64_t pair, int to, bool down, const std::vector<double>& values,
+                         int64_t begin, int64_t end, Sums& sums) {
   const Sink& sink = p.gradients[to];
   if (!sink.data) return;
-  const bool down = gap == kInsert;
-  const int64_t columns = sink.every_column ? p.pairs.columns : 1, count = int64_t(values.size());
+  const int64_t columns = sink.every_column ? p.pairs.columns : 1;
   with_type(sink.type, [&](auto t) {
     auto* const data =
         static_cast<decltype(t)*>(sink.data) + pair * (sink.every_row ? p.pairs.rows : 1) * columns;
     const auto add = [](auto& cell, double value) { put(cell, to_double(cell) + value); };
-    for (int64_t k = 0; k < count; k++) {
+    for (int64_t k = begin; k < end; k++) {
       const int64_t row = down && sink.every_row ? k : 0, column = !down && sink.every_column ? k : 0;
       if (sink.every_row)
         add(data[row * columns + column], values[size_t(k)]);
@@ -83,6 +91,17 @@ inline void add_steps(const Problem& p, int64_t pair, int gap, const std::vector
         sums.totals[to] += values[size_t(k)];
     }
   });
+}
+
+// Adds the gradients of the boundary's steps, `values`, to those of the gap's table, and with affine gaps
+// that of the first step to that of `open`.
+inline void add_steps(const Problem& p, int64_t pair, int gap, const std::vector<double>& values,
+                      Sums& sums) {
+  const int to = p.shared_gap ? kInsert : gap;
+  const int64_t count = int64_t(values.size()),
+                opening = opens_gaps(p.recurrence) ? std::min<int64_t>(1, count) : 0;
+  add_steps_to(p, pair, kOpen, gap == kInsert, values, 0, opening, sums);
+  add_steps_to(p, pair, to, gap == kInsert, values, opening, count, sums);
 }
 
 // The boundary of pairs that are swept by bands.

@@ -43,12 +43,14 @@ SOFTDP_FN auto with_recipe(const Problem& p, Tier tier, Run run) {
 }
 
 Outcome forward(const Problem& p, const Band& band) {
+  if (has_several_states(p.recurrence)) return forward_of_states(p, band);
   const auto run = [&](auto recipe) { return forward_band<decltype(recipe)>(p, band); };
   if (band.tier == Tier::kFar)
     return band.weights ? with_gaps<Far, true, true>(p, run) : with_gaps<Far, true, false>(p, run);
   return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.tier, run);
 }
 bool backward(const Problem& p, const Band& band) {
+  if (has_several_states(p.recurrence)) return backward_of_states(p, band);
   const auto run = [&](auto recipe) { return backward_band<decltype(recipe)>(p, band); };
   return band.weights ? with_gaps<Narrow, true, true>(p, run) : with_recipe(p, band.tier, run);
 }

@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "../problem.h"
+#include "../several_states.h"
 #include "cosines.h"
 #include "distances.h"
 
@@ -20,8 +21,8 @@ namespace softdp::cpu {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-// `score` and `grad_score` are float64 where scores[0] is float64, and float32 for all other types. With a
-// recurrence of one table, scores[1] and scores[2] are not read.
+// `score` and `grad_score` are float64 where scores[0] is float64, and float32 for all other types. A
+// recurrence reads as many of `scores` as it has tables.
 struct Problem {
   Pairs pairs;
   Recurrence recurrence;
@@ -33,13 +34,13 @@ struct Problem {
   bool in_double;   // swept in double, for scores of any type
   bool is_piece;    // a piece of a larger table: gives no verdict on the pair
   double gamma, threshold;
-  Table scores[3];
+  Table scores[kMostTables];
   OneForAll one_for_all;
   void* score;             // forward: (B,)
   unsigned char* saved;    // (B, saved_bytes()); forward: null where no gradient is wanted
   void* ends_weights;      // (B, ends_of()), as saved; of the scores' type
   const void* grad_score;  // backward: (B,)
-  Sink gradients[3];
+  Sink gradients[kMostTables];
   double negligible;  // backward: adjoints up to this magnitude may count as 0
   // The states S, for costs too: never -S. Backward takes the same as forward.
   Boundary<double> boundary;
@@ -60,9 +61,10 @@ SOFTDP_FN bool is_coarse(double gamma, double score) {
 }
 constexpr int kGroupRows = 32, kGroupColumns = 32;
 // Whether a sweep in float saves the weights of the cells. The weights of small pairs are computed again:
-// they need no memory of their own, and are kept in full.
+// they need no memory of their own, and are kept in full. So are those of several states a cell.
 SOFTDP_FN bool packs(const Problem& p) {
-  return is_narrow(p) && (p.pairs.rows > kGroupRows || p.pairs.columns > kGroupColumns);
+  return is_narrow(p) && !has_several_states(p.recurrence) &&
+         (p.pairs.rows > kGroupRows || p.pairs.columns > kGroupColumns);
 }
 // Sets the score of a pair from its S(n, m), which is never -S.
 SOFTDP_FN void set_score(const Problem& p, int64_t pair, double score) {
@@ -79,7 +81,7 @@ SOFTDP_FN double number_of(const Problem& p, const void* numbers, int64_t pair) 
 }
 
 constexpr int kBand = 16, kMostLanes = 16;
-constexpr int64_t kStateBytes = 16;  // of the widest state
+constexpr int64_t kStateBytes = 16;  // of the widest state, for each of a row's states
 
 SOFTDP_FN int64_t bands_of(int64_t rows, int64_t of) {
   return (rows + of - 1) / of;
@@ -103,10 +105,10 @@ struct SavedPair {
   unsigned char* data() { return reinterpret_cast<unsigned char*>(this + 1); }
 };
 // There is room for the weights of the widest vectors, whose strips are the largest.
-SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns, bool packs) {
+SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns, bool packs, int row_states = 1) {
   constexpr int kLanes = kMostLanes;
   const int64_t weights = (bands_of(rows, kLanes) * pitch_of(columns, kLanes) + kLanes) * kLanes * 4;
-  const int64_t states = ((rows > 0 ? rows : 1) - 1) / kBand * columns * kStateBytes;
+  const int64_t states = ((rows > 0 ? rows : 1) - 1) / kBand * columns * row_states * kStateBytes;
   return int64_t(sizeof(SavedPair)) + (packs ? weights : states);
 }
 
@@ -148,14 +150,18 @@ struct Band {
   unsigned char* scratch = nullptr;  // of the thread, scratch_bytes()
   Progress* before = nullptr;        // null: bands are swept one after the other
   Progress* own = nullptr;
-  unsigned char* flow = nullptr;  // backward: adjoints that the band hands up, one for each column
-  double* column_sums[3] = {};    // backward: of gaps' gradients over the rows
-  double* totals = nullptr;       // backward: [3], of gaps' gradients over all cells
+  unsigned char* flow = nullptr;          // backward: adjoints that the band hands up, one for each column
+  double* column_sums[kMostTables] = {};  // backward: of gaps' gradients over the rows
+  double* totals = nullptr;               // backward: [kMostTables], of gaps' gradients over all cells
 };
-// Room for a row of states and, where a band's weights are computed again, two doubles for each cell.
-SOFTDP_FN int64_t scratch_bytes(int64_t columns, bool again) {
-  const int64_t weights = kBand * (pitch_of(columns, kBand) + kBand) * 2 * int64_t(sizeof(double));
-  return columns * kStateBytes + (again ? weights : 0) + 256;
+// Room for a row of states and, where a band's weights are computed again, some doubles for each cell.
+SOFTDP_FN int64_t scratch_bytes(int64_t columns, bool again, int row_states = 1, int numbers = 2) {
+  const int64_t weights = kBand * (pitch_of(columns, kBand) + kBand) * numbers * int64_t(sizeof(double));
+  return columns * row_states * kStateBytes + (again ? weights : 0) + 256;
+}
+SOFTDP_FN int64_t scratch_bytes(const Problem& p, bool again) {
+  const int numbers = has_several_states(p.recurrence) ? numbers_of(p.recurrence) : 2;
+  return scratch_bytes(p.pairs.columns, again, row_states_of(p.recurrence), numbers);
 }
 
 struct Outcome {
@@ -195,16 +201,19 @@ struct Kernels {
   void (*weigh[2])(const Dots&);
 };
 
-namespace baseline {
-extern const Kernels kernels;
-}
+// Beside its table, the functions of recurrences with several states a cell, which are compiled apart:
+// kernels_of_states.cpp.
+#define SOFTDP_KERNELS(isa)                               \
+  namespace isa {                                         \
+  extern const Kernels kernels;                           \
+  Outcome forward_of_states(const Problem&, const Band&); \
+  bool backward_of_states(const Problem&, const Band&);   \
+  }
+SOFTDP_KERNELS(baseline)
 #if defined(__x86_64__)
-namespace avx2 {
-extern const Kernels kernels;
-}
-namespace avx512 {
-extern const Kernels kernels;
-}
+SOFTDP_KERNELS(avx2)
+SOFTDP_KERNELS(avx512)
 #endif
+#undef SOFTDP_KERNELS
 
 }  // namespace softdp::cpu

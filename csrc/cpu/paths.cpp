@@ -1,12 +1,6 @@
 // A pair is swept row by row, in double and with gamma 0. The move into every cell is kept. The path is then
 // followed from its end.
-#include "paths.h"
-
-#include <algorithm>
-#include <vector>
-
-#include "../scalar.h"
-#include "half.h"
+#include "path_of_pair.h"
 
 namespace softdp::cpu {
 namespace {
@@ -14,48 +8,17 @@ namespace {
 using Max = HardMax<Scalar<double>>;
 
 template <class Recurrence>
-class PairPath {
+class PairPath : PathOfPair {
   using Cell = typename Recurrence::template Cell<Max>;
   static constexpr int kTables = Recurrence::kTables;
 
  public:
-  explicit PairPath(const PathProblem& p) : p_(p), sign_(p.costs ? -1 : 1) {}
-
+  explicit PairPath(const PathProblem& p) : PathOfPair(p) {}
   void run(int64_t pair) {
-    n_ = p_.pairs.n(pair), m_ = p_.pairs.m(pair);
-    const int64_t most = most_steps(p_.start, p_.pairs.rows, p_.pairs.columns);
-    int64_t* const steps = p_.steps + pair * most * 3;
-    path_.clear();
-    if (n_ > 0 && m_ > 0)
-      sweep(pair);
-    else
-      along_empty(pair);
-    p_.lengths[pair] = int64_t(path_.size());
-    int64_t* to = steps;
-    for (size_t k = path_.size(); k-- > 0; to += 3) std::copy_n(path_[k].numbers, 3, to);
-    std::fill(to, steps + most * 3, int64_t(-1));
+    write(pair, [&] { sweep(pair); });
   }
 
  private:
-  struct Step {
-    int64_t numbers[3];
-  };
-  enum Move : uint8_t { kMatch, kInsert, kDelete };
-
-  // Loads a row of a table, in double. Returns false where it holds a NaN or +inf.
-  bool load(int table, int64_t pair, int64_t row, std::vector<double>& to) const {
-    const Table& t = p_.scores[table];
-    bool fine = true;
-    with_type(t.type, [&](auto type) {
-      const auto* const from = static_cast<const decltype(type)*>(t.data) + pair * t.batch + row * t.row;
-      for (int64_t j = 0; j < m_; j++) {
-        to[size_t(j)] = sign_ * to_double(from[j * t.column]);
-        fine = fine && to[size_t(j)] < kInf;
-      }
-    });
-    return fine;
-  }
-
   void sweep(int64_t pair) {
     const bool charges = p_.start == Start::kGaps;
     const double left_rest = is_free_left(p_.start) ? 0.0 : -kInf;
@@ -81,7 +44,7 @@ class PairPath {
         Weights<double> w;
         left = Cell::cell(Cell::ready(rows_[0][j], p_.threshold, rows_[0][j], insert[j], del[j]), diagonal,
                           above, left, w);
-        moves[j] = w.insert > 0 ? kInsert : w.del > 0 ? kDelete : kMatch;
+        moves[j] = w.insert > 0 ? kInsertMove : w.del > 0 ? kDeleteMove : kMatchMove;
         diagonal = above;
         states[j] = left;
       }
@@ -105,40 +68,18 @@ class PairPath {
     while (i > 0 && j > 0) {
       const uint8_t move = moves_[size_t((i - 1) * m_ + j - 1)];
       path_.push_back({{i - 1, j - 1, move}});
-      i -= move != kDelete, j -= move != kInsert;
+      i -= move != kDeleteMove, j -= move != kInsertMove;
     }
     if (p_.start == Start::kGaps) to_corner(i, j);
   }
-  void to_corner(int64_t i, int64_t j) {
-    for (; i > 0; i--) path_.push_back({{i - 1, -1, kInsert}});
-    for (; j > 0; j--) path_.push_back({{-1, j - 1, kDelete}});
-  }
-
-  // A pair without cells has a path only along a boundary that is charged, if its gaps may be read.
-  void along_empty(int64_t pair) {
-    const bool has_gaps = n_ > 0 ? p_.one_for_all.insert : p_.one_for_all.del;
-    if (p_.start != Start::kGaps || n_ + m_ == 0 || !has_gaps) return;
-    const Table& t = p_.scores[n_ > 0 ? 1 : 2];
-    const int64_t stride = n_ > 0 ? t.row : t.column;
-    double sum = 0;
-    with_type(t.type, [&](auto type) {
-      const auto* const from = static_cast<const decltype(type)*>(t.data) + pair * t.batch;
-      for (int64_t k = 0; k < n_ + m_; k++) sum += sign_ * to_double(from[k * stride]);
-    });
-    if (sum > -kInf && sum < kInf) to_corner(n_, m_);
-  }
-
-  const PathProblem& p_;
-  const double sign_;
-  int64_t n_ = 0, m_ = 0;
   std::vector<double> rows_[3], states_, column_;  // a row of each table; S of a row, and of the last column
   std::vector<uint8_t> moves_;                     // (n, m)
-  std::vector<Step> path_;                         // from its end
 };
 
 }  // namespace
 
 void best_paths(const PathProblem& p, const Threads& threads) {
+  if (has_several_states(p.recurrence)) return best_paths_of_states(p, threads);
   with_recurrence(p.recurrence, [&](auto recurrence) {
     threads.over(p.pairs.count, 1, [&](int64_t begin, int64_t end) {
       PairPath<decltype(recurrence)> one(p);

@@ -12,7 +12,7 @@ struct PathProblem {
   Ends ends;
   bool costs;
   double threshold;
-  Table scores[3];
+  Table scores[kMostTables];
   OneForAll one_for_all;
   // (B, most_steps(), 3): row and column of each cell on the path, from 0, and the move into it: 0 match,
   // 1 insert, 2 delete. A gap before the other sequence's first step has -1 in its place. Past a path's
@@ -22,5 +22,7 @@ struct PathProblem {
 };
 
 void best_paths(const PathProblem& problem, const Threads& threads);
+// The same of a recurrence with several states a cell.
+void best_paths_of_states(const PathProblem& problem, const Threads& threads);
 
 }  // namespace softdp::cpu

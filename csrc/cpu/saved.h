@@ -15,7 +15,8 @@ inline bool is_empty(const Problem& p, int64_t pair) {
 class Saved {
  public:
   explicit Saved(const Problem& p)
-      : data_(p.saved), pitch_(saved_bytes(p.pairs.rows, p.pairs.columns, packs(p))) {}
+      : data_(p.saved),
+        pitch_(saved_bytes(p.pairs.rows, p.pairs.columns, packs(p), row_states_of(p.recurrence))) {}
   void set(int64_t pair, Verdict verdict) const {
     SavedPair& saved = (*this)[pair];
     saved.verdict = verdict;
@@ -78,6 +79,7 @@ inline bool reaches_far(const Problem& p, int64_t pair) {
 }
 inline Tier first_tier(const Problem& p, int64_t pair) {
   if (!is_narrow(p)) return Tier::kDouble;
+  if (has_several_states(p.recurrence)) return reaches_far(p, pair) ? Tier::kDouble : Tier::kNarrow;
   return packs(p) && reaches_far(p, pair) ? Tier::kFar : Tier::kNarrow;
 }
 inline Tier next_tier(const Problem& p, Tier tier, const Outcome& outcome) {

@@ -2,39 +2,10 @@
 // (back), on dual numbers, turns them into the products.
 #include "second_order.h"
 
-#include <algorithm>
-#include <cmath>
-#include <type_traits>
-#include <vector>
-
-#include "../scalar.h"
-#include "denormals.h"
-#include "ends.h"
+#include "second_order_pair.h"
 
 namespace softdp::cpu {
 namespace {
-
-// Which cells are hits follows no pattern: a choice by a branch would be foreseen badly.
-struct Arithmetic : Scalar<double> {
-  template <class T>
-  static SOFTDP_FN T select(bool m, T a, T b) {
-    const int64_t mask = -int64_t(m);
-    return bit_cast<T>((bit_cast<int64_t>(a) & mask) | (bit_cast<int64_t>(b) & ~mask));
-  }
-};
-using Soft = SmoothMax<Arithmetic>;
-using Hard = HardMax<Arithmetic>;
-
-// A row of a table: its first number, and the stride to the next column. Null: 0 everywhere.
-template <class V>
-struct Row {
-  const V* data;
-  int64_t step;
-  Row(const Table& table, int64_t pair, int64_t row)
-      : data(table.data ? static_cast<const V*>(table.data) + pair * table.batch + row * table.row : nullptr),
-        step(table.column) {}
-  double operator[](int64_t column) const { return data ? double(data[column * step]) : 0.0; }
-};
 
 // The numbers that are kept of a cell.
 template <class V>
@@ -46,40 +17,31 @@ Weights<V> rounded(const Weights<double>& w) {
   return {V(w.match), V(w.insert), V(w.del)};
 }
 
-double value_of(const Soft::State& s, double k) {
-  return s.e > kDead ? (std::log2(s.p) + double(s.e)) / k : -kInf;
-}
-double value_of(double s, double) {
-  return s;
-}
-
 template <class Recurrence, class Max, class V>
-class PairSweep {
+class PairSweep : SecondOrderPair<V> {
+  using Base = SecondOrderPair<V>;
+  using Base::curvature_, Base::k_, Base::p_, Base::sign_;
+  using Number = typename Base::Number;
   using State = typename Max::State;
   using Input = typename Max::Input;
   using Cell = typename Recurrence::template Cell<Max>;
-  using Number = Dual<double>;
 
  public:
-  explicit PairSweep(const SecondOrder& p)
-      : p_(p),
-        sign_(p.costs ? -1 : 1),
-        k_(p.gamma > 0 ? kLog2e / p.gamma : 0),
-        curvature_(p.gamma > 0 ? sign_ / p.gamma : 0) {}
+  explicit PairSweep(const SecondOrder& p) : Base(p) {}
 
   void run(int64_t pair) {
     const int64_t n = p_.pairs.n(pair), m = p_.pairs.m(pair);
     V& tangent = static_cast<V*>(p_.tangent)[pair];
     tangent = 0;
-    fill(pair, 0, 0, V(0));
-    if (n == 0 || m == 0) return without_cells(pair, n, m, tangent);
+    this->fill(pair, 0, 0, V(0));
+    if (n == 0 || m == 0) return this->without_cells(pair, n, m, charges(), tangent);
     kept_.resize(size_t(n * m));
     const Verdict verdict = there(pair, n, m, tangent);
-    if (verdict == Verdict::kSpoiled && !is_directed(pair, n, m)) {
+    if (verdict == Verdict::kSpoiled && !this->is_directed(pair, n, m)) {
       tangent = 0;
     } else if (verdict == Verdict::kSpoiled) {
       tangent = V(kNaN);
-      fill(pair, n, m, tangent);
+      this->fill(pair, n, m, tangent);
     } else if (verdict == Verdict::kNoPath) {
       tangent = 0;
     } else if (p_.products[0] || p_.products[1] || p_.products[2]) {
@@ -88,43 +50,6 @@ class PairSweep {
   }
 
  private:
-  // Whether the direction has a number other than 0 within the pair.
-  bool is_directed(int64_t pair, int64_t n, int64_t m) const {
-    for (const Table& table : p_.directions)
-      for (int64_t i = 0; table.data && i < n; i++) {
-        const Row<V> v(table, pair, i);
-        for (int64_t j = 0; j < m; j++)
-          if (!(v[j] == 0)) return true;
-      }
-    return false;
-  }
-  // Writes `value` to the first n by m cells of the pair's products. With n = 0, writes 0 to all of them.
-  void fill(int64_t pair, int64_t n, int64_t m, V value) const {
-    const int64_t N = p_.pairs.rows, M = p_.pairs.columns;
-    for (void* product : p_.products) {
-      if (!product) continue;
-      V* const to = static_cast<V*>(product) + pair * N * M;
-      if (n == 0) std::fill(to, to + N * M, V(0));
-      for (int64_t i = 0; i < n; i++) std::fill(to + i * M, to + i * M + m, value);
-    }
-  }
-
-  // The score of a pair without cells has a derivative only where the boundary is charged and the gaps are
-  // the same for all steps of the empty sequence. Its path goes along the boundary.
-  void without_cells(int64_t pair, int64_t n, int64_t m, V& tangent) const {
-    if (!charges() || n + m == 0) return;
-    const int gap = n > 0 ? 1 : 2;
-    const Table &scores = p_.scores[gap], &directions = p_.directions[gap];
-    if (!(n > 0 ? p_.one_for_all.insert : p_.one_for_all.del) || !directions.data) return;
-    double sum = 0, score = 0;
-    for (int64_t k = 0; k < n + m; k++) {
-      sum += Row<V>(directions, pair, n > 0 ? k : 0)[n > 0 ? 0 : k];
-      score += sign_ * Row<V>(scores, pair, n > 0 ? k : 0)[n > 0 ? 0 : k];
-    }
-    if (sum != 0) tangent = score < kInf ? V(sum) : V(kNaN);
-    if (score == -kInf) tangent = 0;  // no path
-  }
-
   bool charges() const { return Recurrence::kChargesBoundary && p_.start == Start::kGaps; }
   State boundary(bool reached) const { return Max::input(reached ? 0.0 : -kInf, k_); }
   State next_on_boundary(const State& before, double gap) const {
@@ -183,27 +108,17 @@ class PairSweep {
       }
       if (p_.ends == Ends::kLastRowAndColumn && i + 1 < n) ends_.push_back({value_of(left, k_), d_left});
     }
-    const double score = p_.ends == Ends::kCorner ? value_of(states_[size_t(m - 1)], k_) : join_ends();
-    tangent = V(p_.ends == Ends::kCorner ? tangents_[size_t(m - 1)] : ends_tangent_);
+    double joined = 0;
+    const double score = p_.ends == Ends::kCorner ? value_of(states_[size_t(m - 1)], k_) : join_ends(joined);
+    tangent = V(p_.ends == Ends::kCorner ? tangents_[size_t(m - 1)] : joined);
     if (spoiled || score != score) return Verdict::kSpoiled;
     return score == -kInf ? Verdict::kNoPath : Verdict::kDouble;
   }
 
-  // Joins the ends: those of the last column, which ends_ has, and those of the last row. Returns their
-  // smooth maximum. ends_ then has the weights and their tangents.
-  double join_ends() {
+  // Joins the ends: those of the last column, which ends_ has, and those of the last row.
+  double join_ends(double& tangent) {
     for (size_t j = 0; j < states_.size(); j++) ends_.push_back({value_of(states_[j], k_), tangents_[j]});
-    std::vector<double> values, weights;
-    for (const Number& end : ends_) values.push_back(end.value);
-    const double score = smooth_max_of(values, p_.gamma, weights);
-    ends_tangent_ = 0;
-    for (size_t k = 0; k < weights.size(); k++)
-      if (weights[k] > 0) ends_tangent_ += weights[k] * ends_[k].tangent;
-    for (size_t k = 0; k < weights.size(); k++) {
-      const double w = weights[k], change = w > 0 ? w * (ends_[k].tangent - ends_tangent_) * curvature_ : 0;
-      ends_[k] = {w, change};
-    }
-    return score;
+    return this->join(ends_, tangent);
   }
 
   void back(int64_t pair, int64_t n, int64_t m) {
@@ -230,26 +145,19 @@ class PairSweep {
         if (charges() && j == 0) insert = insert + (by_edge = by_edge + out.to_left + by_corner);
         if (charges() && i == 0) del = del + (by_above = by_above + adjoints_[size_t(j)]);
         const int64_t at = (pair * N + i) * M + j;
-        put(0, at, out.score);
-        put(1, at, p_.shared_gap ? insert + del : insert);
-        put(2, at, del);
+        this->put(0, at, out.score);
+        this->put(1, at, p_.shared_gap ? insert + del : insert);
+        this->put(2, at, del);
       }
       by_corner = to_diagonal;
     }
   }
-  void put(int which, int64_t at, const Dual<double>& number) const {
-    if (p_.products[which]) static_cast<V*>(p_.products[which])[at] = V(number.tangent);
-  }
-
-  const SecondOrder& p_;
-  const double sign_, k_, curvature_;
   std::vector<Kept<V>> kept_;
   std::vector<State> states_;
   std::vector<double> tangents_;
-  std::vector<Dual<double>> adjoints_;
-  std::vector<Dual<double>> ends_;  // where paths may end in several cells: rows 1 .. n-1 of the last column,
-                                    // if it counts, then columns 1 .. m of the last row
-  double ends_tangent_ = 0;
+  std::vector<Number> adjoints_;
+  std::vector<Number> ends_;  // where paths may end in several cells: rows 1 .. n-1 of the last column,
+                              // if it counts, then columns 1 .. m of the last row
 };
 
 template <class Max, class V>
@@ -270,6 +178,7 @@ void sweep(const SecondOrder& p, const Threads& threads) {
 }  // namespace
 
 void second_order(const SecondOrder& p, const Threads& threads) {
+  if (has_several_states(p.recurrence)) return second_order_of_states(p, threads);
   p.scores[0].type == Type::kFloat64 ? sweep<double>(p, threads) : sweep<float>(p, threads);
 }
 

@@ -22,7 +22,7 @@ struct PairSink {
 };
 template <class Run>
 inline void over_sinks(const Problem& p, int64_t pair, Run run) {
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < kMostTables; i++)
     if (p.gradients[i].data)
       with_type(p.gradients[i].type, [&](auto t) { run(i, PairSink<decltype(t)>(p, p.gradients[i], pair)); });
 }
@@ -58,15 +58,15 @@ inline void fill(const Problem& p, int64_t pair, double inside, bool only_outsid
 
 // The sums over rows, and over all cells, that a backward sweep collects.
 struct Sums {
-  std::vector<double> columns[3];
-  double totals[3] = {0, 0, 0};
+  std::vector<double> columns[kMostTables];
+  double totals[kMostTables] = {};
   Sums(const Problem& p) {
-    for (int i = 1; i < 3; i++)
+    for (int i = 1; i < kMostTables; i++)
       if (p.gradients[i].data && !p.gradients[i].every_row && p.gradients[i].every_column)
         columns[i].assign(p.pairs.columns, 0.0);
   }
   void hand_to(Band& band) {
-    for (int i = 0; i < 3; i++) band.column_sums[i] = columns[i].data();
+    for (int i = 0; i < kMostTables; i++) band.column_sums[i] = columns[i].data();
     band.totals = totals;
   }
   // Writes the sums within the pair's lengths; `whole`: all of them.

@@ -37,14 +37,15 @@ struct States<SmoothMax<A>> {
   static SOFTDP_FN State load(const Row& row, int64_t column, int count) {
     State s{load_part(row.p, column, 0, count), load_part(row.e, column, 0, count)};
     if (count < L)  // no state has the mantissa 0
-      s.p = select(lane_numbers<V>() < Vec<Integer<V>>(Integer<V>(count)), s.p, Value(V(1)));
+      s.p = SOFTDP_ISA::select(lane_numbers<V>() < Vec<Integer<V>>(Integer<V>(count)), s.p, Value(V(1)));
     return s;
   }
   static SOFTDP_FN void load(const Row& row, int64_t column, int count, Few& few) {
     put(SmoothMax<A>::normalized(load(row, column, count)), few);
   }
   // The states of `count` values. Lanes beyond have S = 0.
-  static State of(const double* values, int count, const typename A::Factor& f, Findings& found) {
+  static State of(const double* values, int count, const typename A::Factor& f, Findings& found,
+                  Side = Side::kCorner) {
     constexpr int H = kLanes<double>;
     const Vec<double> one{1.0}, dead{double(A::R::kDead)}, near{double(A::R::kNear)}, round{softdp::kRound},
         nothing{double(A::R::kNothing)}, infinity{A::kInfinity};
@@ -55,7 +56,8 @@ struct States<SmoothMax<A>> {
       found.hides = found.hides || any((x > -infinity) & ((x > near) | (x < -near)));
       const auto live = (x > dead) & (x <= -dead);
       const Vec<double> whole = (x + round) - round;
-      p[h] = select(live, exp2_fraction(x - whole), one), e[h] = select(live, whole, nothing);
+      p[h] = SOFTDP_ISA::select(live, exp2_fraction(x - whole), one);
+      e[h] = SOFTDP_ISA::select(live, whole, nothing);
     }
     return {Value(converted<typename Value::Raw>(p)),
             typename A::Exponent(converted<typename A::Exponent::Raw>(e))};
@@ -70,6 +72,10 @@ struct States<SmoothMax<A>> {
     return {shifted_up(s.p, above.p[k]), shifted_up(s.e, above.e[k])};
   }
   static SOFTDP_FN bool strays(const State& s) { return any(A::strays(s.e)); }
+  static SOFTDP_FN State select(typename A::Mask m, const State& a, const State& b) {
+    return SmoothMax<A>::select(m, a, b);
+  }
+  static SOFTDP_FN State normalized(const State& s) { return SmoothMax<A>::normalized(s); }
   static double value(const State& s, int lane, const typename A::Factor& f) {
     const E e = s.e.x[lane];
     return e < A::R::kDead ? -A::kInfinity : (std::log2(double(s.p.x[lane])) + double(e)) * f.unit;
@@ -81,7 +87,8 @@ struct States<SmoothMax<A>> {
     Vec<double> p[L / H], e[L / H];
     widen(s.p.x, p), widen(s.e.x, e);
     for (int h = 0; h < L / H; h++)
-      select(e[h] < dead, nothing, (log2_of(p[h]) + e[h]) * Vec<double>(f.unit)).store(to + h * H);
+      SOFTDP_ISA::select(e[h] < dead, nothing, (log2_of(p[h]) + e[h]) * Vec<double>(f.unit))
+          .store(to + h * H);
   }
 
  private:
@@ -114,7 +121,8 @@ struct States<HardMax<A>> {
   static SOFTDP_FN void load(Row row, int64_t column, int count, Few& few) {
     put(load(row, column, count), few);
   }
-  static State of(const double* values, int count, const typename A::Factor&, Findings& found) {
+  static State of(const double* values, int count, const typename A::Factor&, Findings& found,
+                  Side = Side::kCorner) {
     State s(0.0);
     for (int r = 0; r < count; r++) {
       found.spoils = found.spoils || !(values[r] < A::kInfinity);
@@ -130,6 +138,8 @@ struct States<HardMax<A>> {
     return shifted_up(s, above.x[k]);
   }
   static SOFTDP_FN bool strays(const State&) { return false; }
+  static SOFTDP_FN State select(typename A::Mask m, State a, State b) { return A::select(m, a, b); }
+  static SOFTDP_FN State normalized(State s) { return s; }
   static double value(const State& s, int lane, const typename A::Factor&) { return s.x[lane]; }
   static void values(const State& s, const typename A::Factor&, double* to) { s.store(to); }
 };

@@ -16,7 +16,7 @@
 #pragma once
 #include <algorithm>
 
-#include "states.h"
+#include "states_of_cell.h"
 #include "weights.h"
 
 namespace softdp::cpu::SOFTDP_ISA {
@@ -31,14 +31,19 @@ struct Recipe {
   using A = typename Max::Arithmetic;
   using Value = typename Max::Value;
   using V = typename Value::Element;
-  using S = States<Max>;
-  using State = typename Max::State;
+  using S = typename OfCell<Recurrence, Max>::S;
+  using State = typename OfCell<Recurrence, Max>::State;
+  using Shares = typename OfCell<Recurrence, Max>::Shares;
   using Keeps = Kept<typename Recurrence::Packing, V, kPacks_>;
   static constexpr int L = kLanes<V>;
   static constexpr bool kShared = kShared_, kByRow = kByRow_;
   static constexpr bool kHard = std::is_same_v<Max, HardMax<A>>;
-  static constexpr int kGaps = Recurrence::kTables == 1 ? 0 : kShared ? 1 : 2;
+  static constexpr int kStates = Recurrence::kStates;
+  static constexpr int kRowStates = OfCell<Recurrence, Max>::kRowStates;  // those that the next row reads
+  static constexpr int kGaps = Recurrence::kTables == 1 ? 0 : Recurrence::kTables - (kShared ? 2 : 1);
   static constexpr int kTiles = kByRow ? 1 : 1 + kGaps;
+  // The table of the i-th scores that are read: a shared gap's second table is not.
+  static constexpr int table(int i) { return kShared && i > 1 ? i + 1 : i; }
 };
 
 // One pair's tables and numbers.
@@ -51,8 +56,8 @@ struct Pair {
   int64_t pair, n, m, pitch;
   Factor factor;
   V threshold;
-  PairTable cells[3];
-  LoadTile<V> load[3];
+  PairTable cells[kMostTables];
+  LoadTile<V> load[kMostTables];
   Boundary<double> boundary;
   BoundaryGradient<double> gradient;
 
@@ -62,7 +67,7 @@ struct Pair {
     factor.sign = V(p.costs ? -1 : 1);
     threshold = is_double(p) ? V(p.threshold) : V(float(p.threshold));
     for (int i = 0; i <= R::kGaps; i++) {
-      const Table& t = p.scores[i];
+      const Table& t = p.scores[R::table(i)];
       cells[i] = {static_cast<const char*>(t.data) + pair * t.batch * bytes_of(t.type), t.row, t.column};
       load[i] = tile_loader<V>(t.type);
     }
@@ -191,27 +196,29 @@ struct Strips {
     const double zero = 0;
     const double* const corner = pair.boundary.corner ? pair.boundary.corner : &zero;
     if (!pair.boundary.left) {
-      const auto above = row > 0 ? rest : S::of(corner, 1, pair.factor, found);
-      return {rest, R::Max::select(first, above, rest)};
+      const auto above = row > 0 ? rest : S::of(corner, 1, pair.factor, found, Side::kCorner);
+      return {rest, S::select(first, above, rest)};
     }
-    const auto beside = S::of(pair.boundary.left + row, rows(strip), pair.factor, found);
+    const auto beside = S::of(pair.boundary.left + row, rows(strip), pair.factor, found, Side::kLeft);
     double values[L] = {row > 0 ? pair.boundary.left[row - 1] : *corner};
     for (int r = 1; r < rows(strip); r++) values[r] = pair.boundary.left[row + r - 1];
-    return {beside, S::of(values, rows(strip), pair.factor, found)};
+    const auto above = S::of(values, rows(strip), pair.factor, found, Side::kLeft);
+    if (R::kStates == 1 || row > 0) return {beside, above};
+    return {beside, S::select(first, S::of(corner, 1, pair.factor, found, Side::kCorner), above)};
   }
 };
 
 // The inputs of gaps with one number a row, one row in each lane.
 template <class R>
 struct RowGaps {
-  typename R::Max::Input input[2];
+  typename R::Max::Input input[kMostTables - 1];
   void load(const Pair<R>& pair, int64_t row, int rows, Findings& found) {
     using V = typename R::V;
     if constexpr (R::kByRow)
       for (int i = 0; i < R::kGaps; i++) {
         const PairTable& gap = pair.cells[i + 1];
         Vec<V> scores;  // the rows of the gap, read as columns of one row
-        with_type(pair.problem.scores[i + 1].type, [&](auto t) {
+        with_type(pair.problem.scores[R::table(i + 1)].type, [&](auto t) {
           scores =
               load_piece<V, decltype(t)>({gap.data, 0, gap.row}, 0, row, 0, rows) * Vec<V>(pair.factor.sign);
         });

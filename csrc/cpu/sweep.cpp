@@ -18,6 +18,7 @@ int group_size(const Problem& p) {
   const Pairs& pairs = p.pairs;
   if (pairs.rows > kGroupRows || pairs.columns > kGroupColumns || pairs.rows * pairs.columns == 0) return 0;
   if (p.ends == Ends::kCorner && (p.boundary.any() || p.by_boundary.any())) return 0;
+  if (has_several_states(p.recurrence)) return 0;
   if (!is_narrow(p) && !is_double(p) && p.gamma > 0) return 0;  // scores are float32, the sweep is in double
   const int lanes = p.gamma > 0 && !is_double(p) ? chosen().lanes : chosen().lanes / 2;
   const int64_t groups = (pairs.count + lanes - 1) / lanes, strips = (pairs.rows + lanes - 1) / lanes;
@@ -69,7 +70,7 @@ void forward_together(const Problem& p, const PathEnds& ends, const Threads& thr
     bands.clear_saved();
     std::vector<Outcome> outcomes(bands.count);
     std::atomic<bool> escaped{false};
-    chain(threads, bands.count, scratch_bytes(p.pairs.columns, false),
+    chain(threads, bands.count, scratch_bytes(p, false),
           [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
             if (escaped.load(std::memory_order_relaxed)) {  // wait for the band before: both may share a row
               wait_for(before, p.pairs.m(pair));
@@ -99,7 +100,7 @@ struct BackwardPair {
         pair(pair),
         bands(p, pair, tier_of(Saved(p)[pair].verdict), together),
         sums(p),
-        flow(bytes(p.pairs.columns * int64_t(sizeof(double)))) {
+        flow(bytes(p.pairs.columns * row_states_of(p.recurrence) * int64_t(sizeof(double)))) {
     fill(p, pair, 0, true);
     for (double* by : {p.by_boundary.by_left, p.by_boundary.by_left_diagonal})
       if (by) std::fill_n(by + pair * p.pairs.rows, bands.rows, 0.0);
@@ -115,15 +116,24 @@ struct BackwardPair {
   void finish() {
     const int64_t m = p.pairs.m(pair);
     if (p.by_boundary.by_above) {
-      double* const above = p.by_boundary.by_above + pair * p.pairs.columns;
       if (bands.tier >= Tier::kDouble)
-        std::copy_n(reinterpret_cast<double*>(flow.get()), m, above);
+        take_above(reinterpret_cast<double*>(flow.get()), m);
       else
-        std::copy_n(reinterpret_cast<float*>(flow.get()), m, above);
+        take_above(reinterpret_cast<float*>(flow.get()), m);
     }
     if (changed) return fill(p, pair, kNaN, false);
     if (sums_gaps(p)) GapSums::add_gradients(p, pair, sums);
     sums.write(p, pair);
+  }
+
+ private:
+  // Takes what the first row hands up to the boundary, the sum over its states.
+  template <class V>
+  void take_above(const V* from, int64_t m) const {
+    double* const above = p.by_boundary.by_above + pair * p.pairs.columns;
+    std::copy_n(from, m, above);
+    for (int s = 1; s < row_states_of(p.recurrence); s++)
+      for (int64_t j = 0; j < m; j++) above[j] += double(from[s * p.pairs.columns + j]);
   }
 };
 
@@ -134,7 +144,7 @@ void backward_alone(const Problem& p, int64_t pair, unsigned char* scratch) {
 }
 void backward_together(const Problem& p, const Threads& threads, int64_t pair) {
   BackwardPair work(p, pair, true);
-  chain(threads, work.bands.count, scratch_bytes(p.pairs.columns, !work.bands.packed),
+  chain(threads, work.bands.count, scratch_bytes(p, !work.bands.packed),
         [&](int64_t i, unsigned char* scratch, Progress* before, Progress* own) {
           work.sweep(i, scratch, before, own);
         });
@@ -159,7 +169,7 @@ double score_of_empty(const Problem& p, int64_t pair) {
   const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair);
   if (sums_gaps(p)) return EmptyPair(p, pair).score(p, pair);
   const Boundary<double>& s = p.boundary;
-  const double origin = s.corner ? s.corner[pair] : 0;
+  const double origin = s.corner ? s.corner[pair] : p.start == Start::kAnywhere ? -kInf : 0;
   const auto rest = [](bool is_free) { return is_free ? 0.0 : -kInf; };
   const auto above = [&](int64_t j) {
     return s.above ? s.above[pair * p.pairs.columns + j] : rest(is_free_above(p.start));
@@ -258,7 +268,7 @@ void forward(const Problem& problem, const Threads& threads) {
   std::optional<GapSums> boundary;
   if (sums_gaps(p) && !rest.empty()) boundary.emplace(p, rest, false, threads);
   over_pairs(
-      p, threads, rest, false, scratch_bytes(p.pairs.columns, false),
+      p, threads, rest, false, scratch_bytes(p, false),
       [&](int64_t b, unsigned char* scratch) { forward_alone(p, ends, b, scratch); },
       [&](int64_t b) { forward_together(p, ends, threads, b); });
 }
@@ -291,7 +301,7 @@ void backward(const Problem& problem, const Threads& threads) {
   std::optional<GapSums> boundary;
   if (sums_gaps(p) && !rest.empty()) boundary.emplace(p, rest, true, threads);
   over_pairs(
-      p, threads, rest, true, scratch_bytes(p.pairs.columns, again),
+      p, threads, rest, true, scratch_bytes(p, again),
       [&](int64_t b, unsigned char* scratch) { backward_alone(p, b, scratch); },
       [&](int64_t b) { backward_together(p, threads, b); });
 }

@@ -75,9 +75,10 @@ struct BandsOfPair {
       : p(p), pair(pair), rows(p.pairs.n(pair)), tier(tier), packed(packs(p) && tier < Tier::kDouble) {
     of = !packed ? kBand : together ? std::max(chosen().lanes, 8) : rows;
     count = bands_of(rows, of);
-    pitch = p.saved && !packed ? p.pairs.columns * kStateBytes : 0;
+    const int64_t row = p.pairs.columns * row_states_of(p.recurrence) * kStateBytes;
+    pitch = p.saved && !packed ? row : 0;
     if (pitch) states = Saved(p)[pair].data();
-    if (!pitch) own = bytes(p.pairs.columns * kStateBytes), states = own.get();
+    if (!pitch) own = bytes(row), states = own.get();
   }
   // Sets bytes that the forward sweep may not write to 0. It runs before that sweep, which then overwrites
   // most of them.

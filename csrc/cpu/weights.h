@@ -108,7 +108,8 @@ struct Kept {
   using Type = std::conditional_t<kPacks, Words, Whole>;
   using Element = std::conditional_t<kPacks, int32_t, V>;  // the type in memory
   static constexpr int kStep = kNumbers * kLanes<V>;       // Elements of L cells
-  static SOFTDP_FN Type keep(const Weights<Vec<V>>& w, const Rounding& rounding) {
+  template <class Shares>
+  static SOFTDP_FN Type keep(const Shares& w, const Rounding& rounding) {
     if constexpr (kPacks)
       return Packed<Packing>::pack(w, rounding);
     else
@@ -148,7 +149,7 @@ struct Kept {
     else
       return a;
   }
-  static SOFTDP_FN Weights<Vec<V>> weights(const Type& kept) {
+  static SOFTDP_FN auto weights(const Type& kept) {
     if constexpr (kPacks)
       return Packed<Packing>::unpack(kept);
     else

@@ -21,6 +21,7 @@ Table table(const Tensor& t, const char* name, const Sizes& size, ScalarType dty
 }
 
 // An operator's scores, lengths and options. With a recurrence of one table, insert is that table too.
+const std::optional<Tensor> kNone;
 struct Arguments {
   Recurrence recurrence;
   StartAndEnds boundary;
@@ -28,14 +29,32 @@ struct Arguments {
   const Tensor &match, &insert;
   const std::optional<Tensor>&del, &x_lengths, &y_lengths;
   double gamma, threshold = 0;
+  const Tensor* open = nullptr;  // null: of a recurrence without it
 };
-const std::optional<Tensor> kNone;
+// The arguments of a recurrence of three tables, or of four, and a boundary.
+Arguments with_gaps(Recurrence recurrence, const Tensor& match, const Tensor& insert,
+                    const std::optional<Tensor>& del, const std::optional<Tensor>& x_lengths,
+                    const std::optional<Tensor>& y_lengths, double gamma, int64_t boundary,
+                    bool costs = false, const Tensor* open = nullptr) {
+  const StartAndEnds of = boundary_option(boundary, recurrence, true);
+  const bool is_local = of.start == Start::kAnywhere;
+  return {is_local ? local_of(recurrence) : recurrence,
+          of,
+          costs,
+          match,
+          insert,
+          del,
+          x_lengths,
+          y_lengths,
+          gamma,
+          0,
+          open};
+}
 
 Arguments fsd(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
               const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths, double gamma,
               int64_t boundary, bool costs) {
-  return {Fsd::kId, boundary_option(boundary, Fsd::kId), costs, match, insert, del, x_lengths, y_lengths,
-          gamma};
+  return with_gaps(Fsd::kId, match, insert, del, x_lengths, y_lengths, gamma, boundary, costs);
 }
 Arguments lcs(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
               const std::optional<Tensor>& y_lengths, double threshold, double gamma) {
@@ -44,13 +63,6 @@ Arguments lcs(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
           similarity, kNone,
           x_lengths,  y_lengths,
           gamma,      threshold};
-}
-// The arguments of a recurrence of three tables whose options are gamma and boundary.
-template <class R>
-Arguments with_gaps(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
-                    const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths,
-                    double gamma, int64_t boundary) {
-  return {R::kId, boundary_option(boundary, R::kId), false, match, insert, del, x_lengths, y_lengths, gamma};
 }
 
 // The part of a problem that is the same for all operators of a recurrence.
@@ -75,14 +87,21 @@ struct Scores {
     problem.shared_gap = !a.del;
     problem.gamma = a.gamma;
     problem.threshold = a.threshold;
-    for (int i = 0; i < 3; i++) problem.scores[i] = table(tensor(i), name(i), size, dtype);
+    for (int i = 0; i < (a.open ? 4 : 3); i++) problem.scores[i] = table(tensor(i), name(i), size, dtype);
     problem.one_for_all = one_for_all(tensor(1), tensor(2));
+    if (a.open) {
+      const OneForAll open = one_for_all(*a.open, *a.open);
+      problem.one_for_all.open_of_insert = open.insert, problem.one_for_all.open_of_delete = open.del;
+    }
   }
   const Tensor& tensor(int i) const {
+    if (i == 3) return *arguments.open;
     return i == 0 ? arguments.match : i == 2 && arguments.del ? *arguments.del : arguments.insert;
   }
   // How many bytes a pair are saved of the sweep; those of the ends follow, of all pairs.
-  int64_t saved_bytes() const { return cpu::saved_bytes(size[1], size[2], cpu::packs(problem)); }
+  int64_t saved_bytes() const {
+    return cpu::saved_bytes(size[1], size[2], cpu::packs(problem), row_states_of(arguments.recurrence));
+  }
   int64_t ends_bytes() const {
     return ends_of(problem.ends, size[1], size[2]) *
            bytes_of(cpu::is_double(problem) ? Type::kFloat64 : Type::kFloat32);
@@ -93,7 +112,8 @@ struct Scores {
   }
   const char* name(int i) const {
     if (tables_of(arguments.recurrence) == 1) return "similarity";
-    return i == 0 ? "match" : i == 1 ? "insert" : "delete";
+    constexpr const char* kNames[] = {"match", "insert", "delete", "open"};
+    return kNames[i];
   }
 };
 
@@ -157,12 +177,14 @@ Table direction(const std::optional<Tensor>& t, const char* name, const Sizes& s
 }
 
 using Products = std::tuple<Tensor, Tensor, Tensor, Tensor>;
+using AffineProducts = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 // The scores' derivatives along the directions, and the products that are needed. The tensors of the others
 // are empty.
-Products double_backward(const Arguments& arguments, const std::optional<Tensor>& v_match,
-                         const std::optional<Tensor>& v_insert, const std::optional<Tensor>& v_delete,
-                         const Tensor& grad, const bool (&needs)[3]) {
+AffineProducts all_products(const Arguments& arguments, const std::optional<Tensor>& v_match,
+                            const std::optional<Tensor>& v_insert, const std::optional<Tensor>& v_delete,
+                            const std::optional<Tensor>& v_open, const Tensor& grad,
+                            const bool (&needs)[kMostTables]) {
   const Scores scores(arguments);
   const cpu::Problem& of = scores.problem;
   const Sizes& size = scores.size;
@@ -171,8 +193,8 @@ Products double_backward(const Arguments& arguments, const std::optional<Tensor>
                   "the second order is computed in float64 or float32");
   STD_TORCH_CHECK(grad.is_cpu() && grad.dim() == 1 && grad.size(0) == size[0] && grad.scalar_type() == dtype,
                   "the scores' gradient must be a CPU tensor of shape (", size[0], ",) and their dtype");
-  STD_TORCH_CHECK(of.scores[1].type == of.scores[0].type && of.scores[2].type == of.scores[0].type,
-                  "the gaps must have the dtype of the scores");
+  for (int i = 1; i < (arguments.open ? 4 : 3); i++)
+    STD_TORCH_CHECK(of.scores[i].type == of.scores[0].type, "the gaps must have the dtype of the scores");
   const Tensor grad_score = torch::stable::contiguous(grad);
   Tensor tangent = new_tensor({size[0]}, dtype);
   cpu::SecondOrder p{};
@@ -187,19 +209,27 @@ Products double_backward(const Arguments& arguments, const std::optional<Tensor>
   p.one_for_all = of.one_for_all;
   p.grad_score = grad_score.data_ptr();
   p.tangent = tangent.data_ptr();
-  for (int i = 0; i < 3; i++) p.scores[i] = of.scores[i];
+  for (int i = 0; i < kMostTables; i++) p.scores[i] = of.scores[i];
   p.directions[0] = direction(v_match, "v_match", size, dtype);
   p.directions[1] = direction(v_insert, "v_insert", size, dtype);
   p.directions[2] = of.shared_gap ? p.directions[1] : direction(v_delete, "v_delete", size, dtype);
+  p.directions[3] = direction(v_open, "v_open", size, dtype);
   const auto product = [&](int i) {
-    const bool needed = needs[i] && (i < 2 || !of.shared_gap);
+    const bool needed = needs[i] && (i != 2 || !of.shared_gap);
     Tensor t = new_tensor(needed ? size : Sizes{0}, dtype);
     p.products[i] = needed ? t.data_ptr() : nullptr;
     return t;
   };
-  Products out{tangent, product(0), product(1), product(2)};
+  AffineProducts out{tangent, product(0), product(1), product(2), product(3)};
   cpu::second_order(p, threads());
   return out;
+}
+Products double_backward(const Arguments& arguments, const std::optional<Tensor>& v_match,
+                         const std::optional<Tensor>& v_insert, const std::optional<Tensor>& v_delete,
+                         const Tensor& grad, const bool (&needs)[3]) {
+  const auto& [tangent, match, insert, del, open] = all_products(
+      arguments, v_match, v_insert, v_delete, kNone, grad, {needs[0], needs[1], needs[2], false});
+  return {tangent, match, insert, del};
 }
 
 // ---- the operators, as csrc/ops/library.cpp declares them ------------------------------------------------
@@ -246,10 +276,13 @@ std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& gr
   return {tangent, product};
 }
 
-// The operators of the recurrences whose arguments with_gaps makes.
+// The operators of recurrences of three tables whose options are gamma and boundary.
 template <class R>
 struct Gapped {
-  static constexpr auto arguments = with_gaps<R>;
+  static Arguments arguments(const Tensor& match, const Tensor& insert, Optional del, Optional x_lengths,
+                             Optional y_lengths, double gamma, int64_t boundary) {
+    return with_gaps(R::kId, match, insert, del, x_lengths, y_lengths, gamma, boundary);
+  }
   static std::tuple<Tensor, Tensor> forward(const Tensor& match, const Tensor& insert, Optional del,
                                             Optional x_lengths, Optional y_lengths, double gamma,
                                             int64_t boundary, bool save) {
@@ -272,6 +305,37 @@ struct Gapped {
 };
 using NeedlemanWunschOperators = Gapped<NeedlemanWunsch>;
 
+// With affine gaps.
+Arguments affine(const Tensor& match, const Tensor& insert, Optional del, const Tensor& open,
+                 Optional x_lengths, Optional y_lengths, double gamma, int64_t boundary) {
+  return with_gaps(Affine::kId, match, insert, del, x_lengths, y_lengths, gamma, boundary, false, &open);
+}
+std::tuple<Tensor, Tensor> affine_forward(const Tensor& match, const Tensor& insert, Optional del,
+                                          const Tensor& open, Optional x_lengths, Optional y_lengths,
+                                          double gamma, int64_t boundary, bool save) {
+  return forward(affine(match, insert, del, open, x_lengths, y_lengths, gamma, boundary), save);
+}
+std::tuple<Tensor, Tensor, Tensor, Tensor> affine_backward(
+    const Tensor& grad, const Tensor& saved, const Tensor& match, const Tensor& insert, Optional del,
+    const Tensor& open, Optional x_lengths, Optional y_lengths, double gamma, int64_t boundary,
+    bool need_match, bool need_insert, bool need_delete, bool need_open) {
+  const Arguments arguments = affine(match, insert, del, open, x_lengths, y_lengths, gamma, boundary);
+  Scores scores(arguments);
+  const std::tuple<Tensor, Tensor, Tensor, Tensor> out{
+      gradient_of(scores, 0, need_match), gradient_of(scores, 1, need_insert),
+      gradient_of(scores, 2, need_delete), gradient_of(scores, 3, need_open)};
+  sweep_back(scores, grad, saved, false);
+  return out;
+}
+AffineProducts affine_double_backward(Optional v_match, Optional v_insert, Optional v_delete, Optional v_open,
+                                      const Tensor& grad, const Tensor& match, const Tensor& insert,
+                                      Optional del, const Tensor& open, Optional x_lengths,
+                                      Optional y_lengths, double gamma, int64_t boundary, bool need_match,
+                                      bool need_insert, bool need_delete, bool need_open) {
+  return all_products(affine(match, insert, del, open, x_lengths, y_lengths, gamma, boundary), v_match,
+                      v_insert, v_delete, v_open, grad, {need_match, need_insert, need_delete, need_open});
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(softdp, CPU, m) {
@@ -284,6 +348,9 @@ STABLE_TORCH_LIBRARY_IMPL(softdp, CPU, m) {
   m.impl("needleman_wunsch_forward", TORCH_BOX(&NeedlemanWunschOperators::forward));
   m.impl("needleman_wunsch_backward", TORCH_BOX(&NeedlemanWunschOperators::backward));
   m.impl("needleman_wunsch_double_backward", TORCH_BOX(&NeedlemanWunschOperators::double_backward));
+  m.impl("affine_forward", TORCH_BOX(&affine_forward));
+  m.impl("affine_backward", TORCH_BOX(&affine_backward));
+  m.impl("affine_double_backward", TORCH_BOX(&affine_double_backward));
 }
 
 }  // namespace softdp

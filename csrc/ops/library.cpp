@@ -48,8 +48,9 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "-> (Tensor tangent, Tensor d_match, Tensor d_insert, Tensor d_delete)");
   // The best path of each pair, that with gamma 0. recurrence: a place of enum class Recurrence. cpu/paths.h.
   m.def(
-      "best_path(Tensor match, Tensor insert, Tensor delete, Tensor? x_lengths, Tensor? y_lengths, "
-      "int recurrence, float threshold, int boundary, bool costs) -> (Tensor steps, Tensor lengths)");
+      "best_path(Tensor match, Tensor insert, Tensor delete, Tensor? open, Tensor? x_lengths, "
+      "Tensor? y_lengths, int recurrence, float threshold, int boundary, bool costs) -> (Tensor steps, "
+      "Tensor lengths)");
   // The same on a GPU, of what the forward operator of N by M scores has returned, with gamma 0.
   // cuda/paths.h.
   m.def(
@@ -76,4 +77,23 @@ STABLE_TORCH_LIBRARY(softdp, m) {
   m.def(
       "pairwise_gradients(Tensor of_scores, Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, int "
       "kind, float gamma, float threshold, bool need_x, bool need_y) -> (Tensor d_x, Tensor d_y)");
+}
+
+// Affine gaps: `open` is the score of a gap's first step, insert and delete are those of further ones. There
+// are CPU operators only.
+STABLE_TORCH_LIBRARY_FRAGMENT(softdp, m) {
+  m.def(
+      "affine_forward(Tensor match, Tensor insert, Tensor? delete, Tensor open, Tensor? x_lengths, "
+      "Tensor? y_lengths, float gamma, int boundary, bool save) -> (Tensor score, Tensor saved)");
+  m.def(
+      "affine_backward(Tensor grad_score, Tensor saved, Tensor match, Tensor insert, Tensor? delete, "
+      "Tensor open, Tensor? x_lengths, Tensor? y_lengths, float gamma, int boundary, "
+      "bool need_match, bool need_insert, bool need_delete, bool need_open) "
+      "-> (Tensor d_match, Tensor d_insert, Tensor d_delete, Tensor d_open)");
+  m.def(
+      "affine_double_backward(Tensor? v_match, Tensor? v_insert, Tensor? v_delete, Tensor? v_open, "
+      "Tensor grad_score, Tensor match, Tensor insert, Tensor? delete, Tensor open, Tensor? x_lengths, "
+      "Tensor? y_lengths, float gamma, int boundary, bool need_match, bool need_insert, bool need_delete, "
+      "bool need_open) "
+      "-> (Tensor tangent, Tensor d_match, Tensor d_insert, Tensor d_delete, Tensor d_open)");
 }

@@ -18,16 +18,20 @@ Table table(const Tensor& t, const char* name, const Sizes& size, ScalarType dty
 }
 
 std::tuple<Tensor, Tensor> best_path(const Tensor& match, const Tensor& insert, const Tensor& del,
-                                     const Optional& x_lengths, const Optional& y_lengths, int64_t recurrence,
-                                     double threshold, int64_t boundary, bool costs) {
+                                     const Optional& open, const Optional& x_lengths,
+                                     const Optional& y_lengths, int64_t recurrence, double threshold,
+                                     int64_t boundary, bool costs) {
   check_numbers(0, threshold);
   const Sizes size = size_of(match, "match");
   const ScalarType dtype = match.scalar_type();
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
   cpu::PathProblem p{};
   p.pairs = lengths.pairs(size);
-  p.recurrence = recurrence_option(recurrence);
-  const StartAndEnds of = boundary_option(boundary, p.recurrence);
+  p.recurrence = recurrence_option(recurrence, Recurrence::kAffine);
+  const StartAndEnds of = boundary_option(boundary, p.recurrence, p.recurrence != Recurrence::kLcs);
+  STD_TORCH_CHECK(open.has_value() == (p.recurrence == Recurrence::kAffine),
+                  "open must be given with affine gaps, and not without");
+  if (of.start == Start::kAnywhere) p.recurrence = local_of(p.recurrence);
   p.start = of.start, p.ends = of.ends;
   p.costs = costs;
   p.threshold = dtype == ScalarType::Double ? threshold : double(float(threshold));
@@ -35,6 +39,11 @@ std::tuple<Tensor, Tensor> best_path(const Tensor& match, const Tensor& insert, 
   p.scores[1] = table(insert, "insert", size, dtype);
   p.scores[2] = table(del, "delete", size, dtype);
   p.one_for_all = one_for_all(insert, del);
+  if (open) {
+    p.scores[3] = table(*open, "open", size, dtype);
+    const OneForAll of_open = one_for_all(*open, *open);
+    p.one_for_all.open_of_insert = of_open.insert, p.one_for_all.open_of_delete = of_open.del;
+  }
   Tensor steps = new_tensor({size[0], most_steps(p.start, size[1], size[2]), 3}, ScalarType::Long),
          counts = new_tensor({size[0]}, ScalarType::Long);
   p.steps = data<int64_t>(steps);
