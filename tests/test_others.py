@@ -1,4 +1,5 @@
-"""Boundaries against others' programs at gamma 0: dtw-python's open ends, and Biopython's free end gaps."""
+"""Scores against others' programs at gamma 0: dtw-python's open ends; Biopython's free end gaps, affine gaps
+and local alignments."""
 
 import numpy as np
 import pytest
@@ -92,3 +93,41 @@ def test_haemoglobin(boundary, gap):
     check(boundary, ALPHA, BETA, gap)
     check(boundary, ALPHA[30:70], BETA, gap)
     check(boundary, ALPHA[90:], BETA[:70] if boundary == "global" else BETA, gap)
+
+
+def affine(mode, x, y, opened, extended):
+    aligner = PairwiseAligner(
+        mode=mode, substitution_matrix=BLOSUM, open_gap_score=opened, extend_gap_score=extended
+    )
+    return aligner.score(x, y)
+
+
+def check_affine(x, y, opened, extended):
+    match = match_scores(x, y)
+    whole = softdp.needleman_wunsch(match, extended, gap_open=opened, gamma=0.0)
+    assert whole.item() == affine("global", x, y, opened, extended)
+    local = softdp.smith_waterman(match, extended, gap_open=opened, gamma=0.0)
+    assert max(local.item(), 0.0) == affine("local", x, y, opened, extended)  # theirs may be empty
+    if opened == extended:
+        assert softdp.smith_waterman(match, extended, gamma=0.0).item() == local.item()
+    steps = softdp.smith_waterman_path(match, extended, gap_open=opened).tolist()[0]
+    moves = [move for _, _, move in steps]
+    gaps = sum(opened if a != b else extended for a, b in zip(moves, moves[1:], strict=False) if b != "match")
+    assert gaps + sum(match[0, i, j].item() for i, j, move in steps if move == "match") == local.item()
+
+
+GAP_SCORES = [(-11.0, -1.0), (-10.0, -0.5), (-4.0, -4.0), (-3.0, -1.0)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("opened, extended", GAP_SCORES)
+def test_affine_gaps_of_random_sequences(seed, opened, extended):
+    for _, x, y in random_pairs(seed):
+        check_affine(x, y, opened, extended)
+
+
+@pytest.mark.parametrize("opened, extended", GAP_SCORES)
+def test_affine_gaps_of_haemoglobin(opened, extended):
+    check_affine(ALPHA, BETA, opened, extended)
+    check_affine(ALPHA[30:70], BETA, opened, extended)
+    check_affine(ALPHA[90:], BETA[:70], opened, extended)
