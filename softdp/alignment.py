@@ -267,8 +267,8 @@ def smith_waterman_alignment(
         >>> import torch, softdp
         >>> match = torch.tensor([[[-1.0, 2.0, -1.0], [-1.0, -1.0, 2.0]]])
         >>> softdp.smith_waterman_alignment(match, -1.0, gamma=1.0).round(decimals=3)
-        tensor([[[0.0110, 0.7810, 0.0120],
-                 [0.0100, 0.0120, 0.7810]]])
+        tensor([[[0.0250, 0.8630, 0.0060],
+                 [0.0070, 0.0090, 0.7830]]])
 
     Source: Smith and Waterman, Journal of Molecular Biology, 1981; smoothed as in Mensch and Blondel, ICML
     2018.

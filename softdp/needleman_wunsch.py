@@ -143,7 +143,7 @@ def smith_waterman(
         >>> softdp.smith_waterman(match, -1.0, gamma=0.0)  # GAC beside GAC
         tensor([3.])
         >>> softdp.smith_waterman(match, -0.5, gap_open=-2.0, gamma=0.5)
-        tensor([3.2474])
+        tensor([3.3332])
 
     Source: Smith and Waterman, Journal of Molecular Biology, 1981; affine gaps: Gotoh, same journal, 1982;
     smoothed as in Mensch and Blondel, ICML 2018.

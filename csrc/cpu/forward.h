@@ -85,7 +85,7 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
 #pragma GCC unroll 1
   for (int k = 0; k < R::L; k++) {
     const auto up = S::from_above(left, above, k);
-    auto gap0 = gaps[0].input[0], gap1 = gaps[0].input[1], gap2 = gaps[0].input[2];
+    auto gap0 = gaps[0].input[0], gap1 = gaps[0].input[1], gap2 = gaps[0].input[RowGaps<R>::kThird];
     if constexpr (kSpecial) {
       const Vec<I> starting(I(special.start + k));
       const auto starts = lane == starting;

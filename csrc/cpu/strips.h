@@ -211,7 +211,8 @@ struct Strips {
 // The inputs of gaps with one number a row, one row in each lane.
 template <class R>
 struct RowGaps {
-  typename R::Max::Input input[kMostTables - 1];
+  static constexpr int kThird = R::kGaps > 2 ? 2 : 0;  // the place of the third gap
+  typename R::Max::Input input[R::kGaps > 2 ? 3 : 2];
   void load(const Pair<R>& pair, int64_t row, int rows, Findings& found) {
     using V = typename R::V;
     if constexpr (R::kByRow)
