@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import _devices, _distances, _registration, _tables, _torch, _vmap
-from ._kinds import ABSOLUTE, COSINES, FSD, KIND_OF_COST, LCS, ROOTS, SQUARES, Options
+from ._kinds import ABSOLUTE, COSINES, FSD, LCS, ROOTS, SQUARES, Options
 from ._operators import NO_FORWARD_MODE
 
 
@@ -40,45 +40,21 @@ def goes_by_operator(x: Tensor, y: Tensor, kind: int) -> bool:
 
 
 def soft_dtw(
-    x: Tensor, y: Tensor, cost: str, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
+    x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
     """Soft-DTW of features that the operator serves: (B, N, D), (B, M, D) -> (B,).
 
-    They are float64 or float32, and 0 in the padding. The cost is one of KIND_OF_COST.
+    They are float64 or float32, and 0 in the padding.
     """
-    options = Options(KIND_OF_COST[cost], float(gamma))
-    if y is x and y_lengths is x_lengths:  # half of the gradient is the other half
+    if y is x and y_lengths is x_lengths and options.is_symmetric:  # half of the gradient is the other half
         return score(x, None, x_lengths, None, options)
     return score(x, y, x_lengths, y_lengths, options)
 
 
-def fsd(
-    x: Tensor,
-    y: Tensor,
-    gamma: float,
-    x_lengths: Tensor | None,
-    y_lengths: Tensor | None,
-    boundary: str = "free",
-) -> Tensor:
-    """FSD of the cosines of both halves of the features, which are as in soft_dtw.
-
-    Only the boundary "free" goes by the operator.
-    """
-    if boundary != "free":
-        return _tables.fsd(x, y, gamma, boundary, x_lengths, y_lengths)
-    return _score_or_tables(x, y, x_lengths, y_lengths, Options(FSD, float(gamma)))
-
-
-def lcs(
-    x: Tensor, y: Tensor, threshold: float, gamma: float, x_lengths: Tensor | None, y_lengths: Tensor | None
-) -> Tensor:
-    """LCS of the cosines of the features, which are as in soft_dtw."""
-    return _score_or_tables(x, y, x_lengths, y_lengths, Options(LCS, float(gamma), float(threshold)))
-
-
-def _score_or_tables(
+def score_or_tables(
     x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
+    """FSD or LCS of features, which are as in soft_dtw."""
     way = score if goes_by_operator(x, y, options.kind) else _tables.score
     return way(x, y, x_lengths, y_lengths, options)
 
@@ -105,6 +81,7 @@ def _shapes_of_score_of_features(
     kind: int,
     gamma: float,
     threshold: float,
+    boundary: int,
     need_x: bool,
     need_y: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,9 +96,9 @@ def _shapes_of_scaled_gradients(
 
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, y, x_lengths, y_lengths, kind, gamma, threshold, need_x, need_y = inputs
+    x, y, x_lengths, y_lengths, *options, need_x, need_y = inputs
     ctx.set_materialize_grads(False)
-    ctx.options, ctx.made = Options(kind, gamma, threshold), (need_x, need_y)
+    ctx.options, ctx.made = Options(*options), (need_x, need_y)
     # Only the second derivatives take the inputs. Autograd would refuse also the first derivative if an input
     # was changed in place. So the inputs are kept apart, unless hooks look after all that is saved.
     given = x, y, x_lengths, y_lengths
@@ -170,7 +147,7 @@ def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -
             if ctx.made[k] and ctx.needs_input_grad[k]:
                 second = found[k]
                 found[k] = first if second is None else second + first
-    return *(t if need else None for t, need in zip(found, ctx.needs_input_grad, strict=False)), *(None,) * 7
+    return *(t if need else None for t, need in zip(found, ctx.needs_input_grad, strict=False)), *(None,) * 8
 
 
 def _second(

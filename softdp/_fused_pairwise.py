@@ -44,6 +44,7 @@ def _shapes_of_pairwise_scores(
     kind: int,
     gamma: float,
     threshold: float,
+    boundary: int,
 ) -> Tensor:
     return x.new_empty((x.shape[0], y.shape[0]))
 
@@ -57,6 +58,7 @@ def _shapes_of_pairwise_gradients(
     kind: int,
     gamma: float,
     threshold: float,
+    boundary: int,
     need_x: bool,
     need_y: bool,
 ) -> tuple[Tensor, ...]:
@@ -64,22 +66,20 @@ def _shapes_of_pairwise_gradients(
 
 
 def _scores_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, kind, gamma, threshold = inputs
-    ctx.save_for_backward(*map(_fused.outside_inference, tensors))
-    ctx.options = Options(kind, gamma, threshold)
+    ctx.save_for_backward(*map(_fused.outside_inference, inputs[:4]))
+    ctx.options = Options(*inputs[4:])
 
 
 def _scores_gradient(ctx: Any, of_scores: Tensor) -> tuple[Tensor | None, ...]:
     needs = ctx.needs_input_grad[:2]
     found = _gradients(of_scores, *ctx.saved_tensors, *ctx.options, *needs)
-    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 5
+    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 6
 
 
 def _gradients_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, kind, gamma, threshold, need_x, need_y = inputs
-    ctx.save_for_backward(*map(_fused.outside_inference, tensors))
+    ctx.save_for_backward(*map(_fused.outside_inference, inputs[:5]))
     ctx.set_materialize_grads(False)
-    ctx.options, ctx.made = Options(kind, gamma, threshold), (need_x, need_y)
+    ctx.options, ctx.made = Options(*inputs[5:-2]), inputs[-2:]
 
 
 def _gradients_gradient(ctx: Any, *directions: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -101,7 +101,7 @@ def _gradients_gradient(ctx: Any, *directions: Tensor | None) -> tuple[Tensor | 
     _, pull = _tables.vjp(gradients, of_scores, x, y)
     found = pull((v_x, v_y))
     needs = ctx.needs_input_grad[:3]
-    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 7
+    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 8
 
 
 torch.library.register_fake("softdp::pairwise_scores", _shapes_of_pairwise_scores)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ._recurrences import BOUNDARIES
+
 SQUARES, FSD, LCS, COSINES, ROOTS, ABSOLUTE = range(6)  # enum class Kind of csrc/kinds.h
 
 KIND_OF_COST = {"squared_euclidean": SQUARES, "cosine": COSINES, "euclidean": ROOTS, "manhattan": ABSOLUTE}
@@ -14,4 +16,30 @@ class Options(NamedTuple):
 
     kind: int
     gamma: float
-    threshold: float = 0.0
+    threshold: float
+    boundary: int  # a place in BOUNDARIES
+
+    @property
+    def boundary_word(self) -> str:
+        """The boundary as the public functions take it."""
+        return BOUNDARIES[self.boundary]
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the score of y and x is that of x and y."""
+        return self.boundary_word != "subsequence"
+
+
+def of_soft_dtw(cost: str, gamma: float, boundary: str) -> Options:
+    """Soft-DTW of one of the costs in KIND_OF_COST."""
+    return Options(KIND_OF_COST[cost], float(gamma), 0.0, BOUNDARIES.index(boundary))
+
+
+def of_fsd(gamma: float, boundary: str) -> Options:
+    """FSD of the cosines of both halves of the features."""
+    return Options(FSD, float(gamma), 0.0, BOUNDARIES.index(boundary))
+
+
+def of_lcs(gamma: float, threshold: float) -> Options:
+    """LCS of the cosines of the features."""
+    return Options(LCS, float(gamma), float(threshold), BOUNDARIES.index("free"))

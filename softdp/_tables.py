@@ -15,39 +15,29 @@ from torch import Tensor
 from . import _cosines, _distances
 from ._kinds import ABSOLUTE, COSINES, FSD, ROOTS, SQUARES, Options
 from ._operators import OPERATORS
-from ._recurrences import BOUNDARIES
 from .functional import checked_soft_dtw, fsd_score, lcs_score
 
 _FSD = OPERATORS["fsd"]
 FsdTensors: TypeAlias = tuple[Tensor, Tensor, None, Tensor | None, Tensor | None]
-ANCHORED_COSTS = BOUNDARIES.index("anchored"), True  # FSD's options for soft-DTW, after gamma
 
 
 def score(
     x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
     """The scores of features (B, N, D) and (B, M, D), (B,)."""
-    kind, gamma, threshold = options
+    kind, gamma, threshold, boundary = *options[:3], options.boundary_word
+    lengths = {"x_lengths": x_lengths, "y_lengths": y_lengths}
     if kind == FSD:
-        return fsd(x, y, gamma, "free", x_lengths, y_lengths)
+        match, gap = _cosines.cosines(x, y, heads=2)
+        return fsd_score(match, gap, gamma=gamma, boundary=boundary, **lengths)
     if kind in (ROOTS, ABSOLUTE):
         cost = (_distances.euclidean if kind == ROOTS else _distances.manhattan)(x, y)
     else:
         (cosines,) = _cosines.cosines(x, y, heads=1)
         if kind != COSINES:
-            return lcs_score(
-                cosines, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
-            )
+            return lcs_score(cosines, threshold=threshold, gamma=gamma, **lengths)
         cost = 1 - cosines
-    return checked_soft_dtw(cost, gamma, "anchored", x_lengths, y_lengths)
-
-
-def fsd(
-    x: Tensor, y: Tensor, gamma: float, boundary: str, x_lengths: Tensor | None, y_lengths: Tensor | None
-) -> Tensor:
-    """FSD of the cosines of both halves of the features, (B,)."""
-    match, gap = _cosines.cosines(x, y, heads=2)
-    return fsd_score(match, gap, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths)
+    return checked_soft_dtw(cost, gamma, boundary, x_lengths, y_lengths)
 
 
 # ---- second derivatives --------------------------------------------------------------------------
@@ -86,10 +76,10 @@ def _of_squares(
     """
     x, y = _distances.infinity_as_nan(x), _distances.infinity_as_nan(y)
     cost = _distances.products(x, y, None, None)
-    tensors, sweep = _of_costs(cost, x_lengths, y_lengths), (options.gamma, *ANCHORED_COSTS)
+    tensors, sweep = _of_costs(cost, x_lengths, y_lengths), _of_sweep(options)
     _, saved = _FSD.forward(*tensors, *sweep, True)
     g, *_ = _FSD.backward(_ones(cost), saved, *tensors, *sweep, True, False, False)
-    by_cost = _changes_of_gradient(2 * _distances.products(x, y, v_x, v_y), tensors, options.gamma)
+    by_cost = _changes_of_gradient(2 * _distances.products(x, y, v_x, v_y), tensors, options)
     direct = _distances.sums(g, v_x, v_y, True, True)
     through_g = _distances.sums(by_cost, x, y, True, True)
     return tuple(2 * (a + b) for a, b in zip(direct, through_g, strict=True))
@@ -106,7 +96,7 @@ def _of_absolute(
 ) -> tuple[Tensor, ...]:
     """Of soft-DTW of absolute differences. Their signs do not change, so that only g does."""
     tensors = _of_costs(_distances.manhattan(x, y), x_lengths, y_lengths)
-    by_cost = _changes_of_gradient(_distances.products_of_signs(x, y, v_x, v_y), tensors, options.gamma)
+    by_cost = _changes_of_gradient(_distances.products_of_signs(x, y, v_x, v_y), tensors, options)
     return _distances.sums_of_signs(by_cost, x, y)
 
 
@@ -120,10 +110,15 @@ def _ones(table: Tensor) -> Tensor:
     return table.new_ones((table.shape[0],))
 
 
-def _changes_of_gradient(direction: Tensor, tensors: FsdTensors, gamma: float) -> Tensor:
+def _of_sweep(options: Options) -> tuple[float, int, bool]:
+    """The options that FSD's operators take for soft-DTW."""
+    return options.gamma, options.boundary, True
+
+
+def _changes_of_gradient(direction: Tensor, tensors: FsdTensors, options: Options) -> Tensor:
     """How the gradients by the costs change along a direction of the costs."""
-    options = gamma, *ANCHORED_COSTS, True, False, False
-    _, by_cost, *_ = _FSD.double_backward(direction, None, None, _ones(direction), *tensors, *options)
+    sweep = *_of_sweep(options), True, False, False
+    _, by_cost, *_ = _FSD.double_backward(direction, None, None, _ones(direction), *tensors, *sweep)
     return by_cost
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from . import _checks, _features, _fused, _torch, _values
+from . import _checks, _features, _fused, _kinds, _torch, _values
 from ._signatures import explained
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -36,8 +36,7 @@ def fsd_loss(
     Args:
         x, y: features of the two sequences.
         target: bool or 0/1; 1 = the two sequences share an action.
-        gamma, boundary: as in :func:`softdp.fsd_score`, by default 0.1 and "free". Other boundaries keep the
-            matrices of cosines.
+        gamma, boundary: as in :func:`softdp.fsd_score`, by default 0.1 and "free".
         x_lengths, y_lengths: steps per pair; None means N and M.
         reduction: "mean", the default: mean score of the pairs with target 0 minus mean score of those with
             target 1, where a missing class contributes 0. "sum": the same with sums. "none": each pair's
@@ -65,7 +64,7 @@ def fsd_loss(
     positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     _checks.two_heads(x)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-    score = _fused.fsd(x, y, gamma, x_lengths, y_lengths, boundary)
+    score = _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_fsd(gamma, boundary))
     return _contrast(score, positive, reduction)
 
 
@@ -114,7 +113,7 @@ def lcs_loss(
     _values.threshold_number(threshold)
     positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-    score = _fused.lcs(x, y, threshold, gamma, x_lengths, y_lengths)
+    score = _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_lcs(gamma, threshold))
     return _contrast(score, positive, reduction)
 
 

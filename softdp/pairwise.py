@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from . import _checks, _features, _fused, _fused_pairwise, _values
-from ._kinds import FSD, KIND_OF_COST, LCS, Options
+from . import _checks, _features, _fused, _fused_pairwise, _kinds, _values
+from ._kinds import KIND_OF_COST, Options
 from ._signatures import explained
 from .soft_dtw import Cost, between, checked_boundary, checked_cost, trained
 
@@ -43,7 +43,7 @@ def pairwise_soft_dtw(
         normalize: True gives the divergences, D(x,y) - (D(x,x) + D(y,y)) / 2; see
             :func:`softdp.soft_dtw_divergence`.
         boundary: "anchored", the default, or "subsequence": all of an x within any part of a y, as in
-            :func:`softdp.soft_dtw`. It takes the memory of L tables, and has no divergence.
+            :func:`softdp.soft_dtw`, which has no divergence.
         x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
             y=None, y_lengths are x_lengths.
 
@@ -71,8 +71,8 @@ def pairwise_soft_dtw(
     def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
         return between(x, y, cost, gamma, boundary, x_lengths, y_lengths)
 
-    if isinstance(cost, str) and cost in KIND_OF_COST and boundary == "anchored":
-        options = Options(KIND_OF_COST[cost], float(gamma))
+    if isinstance(cost, str) and cost in KIND_OF_COST:
+        options = _kinds.of_soft_dtw(cost, gamma, boundary)
         value = _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
     else:
         value = _by_rows(of_pairs, x, y, x_lengths, y_lengths)
@@ -104,8 +104,7 @@ def pairwise_fsd(
 
     Args:
         x, y: features of the sequences. y=None compares x with itself.
-        gamma, boundary: as in :func:`softdp.fsd_score`, by default 0.1 and "free". Other boundaries take the
-            memory of L tables.
+        gamma, boundary: as in :func:`softdp.fsd_score`, by default 0.1 and "free".
         x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
             y=None, y_lengths are x_lengths.
 
@@ -130,13 +129,7 @@ def pairwise_fsd(
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
     _checks.two_heads(x)
 
-    def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
-        return _fused.fsd(x, y, gamma, x_lengths, y_lengths, boundary)
-
-    if boundary != "free":
-        return _by_rows(of_pairs, x, y, x_lengths, y_lengths)
-    options = Options(FSD, float(gamma))
-    return _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
+    return _fsd_or_lcs(x, y, x_lengths, y_lengths, _kinds.of_fsd(gamma, boundary))
 
 
 @explained()
@@ -181,12 +174,7 @@ def pairwise_lcs(
     _values.gamma_number(gamma, _checks.TRAINED_LCS)
     _values.threshold_number(threshold)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
-
-    def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
-        return _fused.lcs(x, y, threshold, gamma, x_lengths, y_lengths)
-
-    options = Options(LCS, float(gamma), float(threshold))
-    return _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
+    return _fsd_or_lcs(x, y, x_lengths, y_lengths, _kinds.of_lcs(gamma, threshold))
 
 
 def _arguments(
@@ -200,6 +188,15 @@ def _arguments(
     return x, _features.valid(y, y_lengths), x_lengths, y_lengths
 
 
+def _fsd_or_lcs(
+    x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
+) -> Tensor:
+    def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
+        return _fused.score_or_tables(x, y, x_lengths, y_lengths, options)
+
+    return _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
+
+
 def _pairwise(
     of_pairs: Scores,
     x: Tensor,
@@ -210,7 +207,7 @@ def _pairwise(
 ) -> Tensor:
     if not _fused.serves(x):
         return _by_rows(of_pairs, x, y, x_lengths, y_lengths)
-    if y is x and x.is_cpu and not torch.compiler.is_compiling():
+    if y is x and options.is_symmetric and x.is_cpu and not torch.compiler.is_compiling():
         K, N, _ = x.shape
         if type(K) is int and K > FEWEST_ROWS and K * K * N * N >= LEAST_HALVED:  # symbols stand for any size
             return _by_halves(x, x_lengths, options)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from . import _checks, _cosines, _distances, _features, _fused, _values
-from ._kinds import KIND_OF_COST
+from . import _checks, _cosines, _distances, _features, _fused, _kinds, _values
 from ._signatures import SOFT_DTW_FEATURES, WORDS, explained
 from .functional import checked_soft_dtw
 from .losses import _reduction
@@ -96,8 +95,8 @@ def soft_dtw_loss(
     Shapes: x (B, N, D), y (B, M, D); lengths (B,); returns () or (B,).
 
     No matrix of costs is kept: the value and the gradients of the features are made piece by piece, in the
-    memory of the features and, on a GPU, a sixteenth of its own. A function as cost, the boundary
-    "subsequence", second derivatives and forward mode need the matrix.
+    memory of the features and, on a GPU, a sixteenth of its own. A function as cost, second derivatives and
+    forward mode need the matrix.
 
     Args:
         x, y: features of the two sequences.
@@ -110,7 +109,7 @@ def soft_dtw_loss(
         normalize: True gives the soft-DTW divergence, D(x,y) - (D(x,x) + D(y,y)) / 2, which is 0 where x
             and y are equal; see :func:`softdp.soft_dtw_divergence`.
         boundary: "anchored", the default, or "subsequence": all of x within any part of y, as in
-            :func:`softdp.soft_dtw`. It keeps the matrix of costs, and has no divergence.
+            :func:`softdp.soft_dtw`, which has no divergence.
         x_lengths, y_lengths: steps per pair; None means N and M. The padding may hold anything.
         reduction: "mean", the default, or "sum" over the pairs, or "none".
 
@@ -246,9 +245,10 @@ def between(
     y_lengths: Tensor | None,
 ) -> Tensor:
     """Soft-DTW of checked features, (B,)."""
-    if isinstance(cost, str) and cost in COSTS and boundary == "anchored":
-        if _fused.goes_by_operator(x, y, KIND_OF_COST[cost]):
-            return _fused.soft_dtw(x, y, cost, gamma, x_lengths, y_lengths)
+    if isinstance(cost, str) and cost in COSTS:
+        options = _kinds.of_soft_dtw(cost, gamma, boundary)
+        if _fused.goes_by_operator(x, y, options.kind):
+            return _fused.soft_dtw(x, y, x_lengths, y_lengths, options)
     lengths = {"x_lengths": x_lengths, "y_lengths": y_lengths}
     return soft_dtw(_costs(x, y, cost), gamma=gamma, boundary=boundary, **lengths)
 

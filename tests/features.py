@@ -13,13 +13,13 @@ import softdp
 from softdp import _fused
 
 
-def soft_dtw(x, y, gamma=0.5, cost="squared_euclidean", **lengths):
-    return softdp.soft_dtw_loss(x, y, gamma=gamma, cost=cost, reduction="none", **lengths)
+def soft_dtw(x, y, gamma=0.5, **options):
+    return softdp.soft_dtw_loss(x, y, gamma=gamma, reduction="none", **options)
 
 
-def fsd(x, y, gamma=0.5, **lengths):
+def fsd(x, y, gamma=0.5, **options):
     target = torch.zeros(len(x), device=x.device)
-    return softdp.fsd_loss(x, y, target, gamma=gamma, reduction="none", **lengths)
+    return softdp.fsd_loss(x, y, target, gamma=gamma, reduction="none", **options)
 
 
 def lcs(x, y, gamma=0.5, **lengths):
@@ -34,6 +34,8 @@ WAYS = {
     "manhattan": partial(soft_dtw, cost="manhattan"),
     "fsd": fsd,
     "lcs": lcs,
+    "subsequence": partial(soft_dtw, boundary="subsequence"),
+    "overlap": partial(fsd, boundary="overlap"),
 }
 EVERY = {
     "soft_dtw": partial(softdp.pairwise_soft_dtw, gamma=0.5),
@@ -43,6 +45,8 @@ EVERY = {
     "cosine": partial(softdp.pairwise_soft_dtw, gamma=0.5, cost="cosine"),
     "fsd": partial(softdp.pairwise_fsd, gamma=0.5),
     "lcs": partial(softdp.pairwise_lcs, threshold=0.3, gamma=0.5),
+    "subsequence": partial(softdp.pairwise_soft_dtw, gamma=0.5, boundary="subsequence"),
+    "overlap": partial(softdp.pairwise_fsd, gamma=0.5, boundary="overlap"),
 }
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 import torch.utils.checkpoint
-from helpers import close
+from helpers import close, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 import softdp
-from softdp import _distances, _fused
+from softdp import _distances, _fused, _kinds
 
 # B, N, M, D: no cells, small pairs (side by side in lanes), around 32 steps, several chunks, one pair a
 # chunk; tiles: of one row or column, whole ones, with a few steps left, more than are kept; products of more
@@ -52,12 +55,16 @@ def ragged(B: int, N: int, M: int) -> dict[str, Tensor]:
 THRESHOLD = 0.3  # of LCS
 
 
-def fused(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
-    return _fused.soft_dtw(x, y, "squared_euclidean", gamma, x_lengths, y_lengths)
-
-
-def by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
-    return softdp.soft_dtw(softdp.squared_euclidean(x, y, **lengths), gamma=gamma, **lengths)
+def fused(
+    x: Tensor,
+    y: Tensor,
+    gamma: float = 1.0,
+    x_lengths=None,
+    y_lengths=None,
+    cost: str = "squared_euclidean",
+    boundary: str = "anchored",
+) -> Tensor:
+    return _fused.soft_dtw(x, y, x_lengths, y_lengths, _kinds.of_soft_dtw(cost, gamma, boundary))
 
 
 def cosines(x: Tensor, y: Tensor) -> Tensor:
@@ -65,54 +72,54 @@ def cosines(x: Tensor, y: Tensor) -> Tensor:
     return x @ y.mT / lengths.masked_fill(lengths == 0, 1)
 
 
-def fsd(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
-    return _fused.fsd(x, y, gamma, x_lengths, y_lengths)
+COSTS = {
+    "squared_euclidean": softdp.squared_euclidean,
+    "cosine": lambda x, y: 1 - cosines(x, y),
+    "euclidean": _distances.euclidean,
+    "manhattan": lambda x, y: (x[:, :, None] - y[:, None]).abs().sum(3),
+}
 
 
-def fsd_by_tables(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
+def by_table(x: Tensor, y: Tensor, gamma: float = 1.0, cost: str = "squared_euclidean", **options) -> Tensor:
+    return softdp.soft_dtw(COSTS[cost](x, y), gamma=gamma, **options)
+
+
+def fsd(
+    x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None, boundary: str = "free"
+) -> Tensor:
+    return _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_fsd(gamma, boundary))
+
+
+def fsd_by_tables(x: Tensor, y: Tensor, gamma: float = 1.0, **options) -> Tensor:
     tables = (cosines(a, b) for a, b in zip(x.chunk(2, 2), y.chunk(2, 2), strict=True))
-    return softdp.fsd_score(*tables, gamma=gamma, **lengths)
+    return softdp.fsd_score(*tables, gamma=gamma, **options)
 
 
 def lcs(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
-    return _fused.lcs(x, y, THRESHOLD, gamma, x_lengths, y_lengths)
+    return _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_lcs(gamma, THRESHOLD))
 
 
 def lcs_by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
     return softdp.lcs_score(cosines(x, y), threshold=THRESHOLD, gamma=gamma, **lengths)
 
 
-def cosine(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
-    return _fused.soft_dtw(x, y, "cosine", gamma, x_lengths, y_lengths)
-
-
-def cosine_by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
-    return softdp.soft_dtw(1 - cosines(x, y), gamma=gamma, **lengths)
-
-
-def euclidean(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
-    return _fused.soft_dtw(x, y, "euclidean", gamma, x_lengths, y_lengths)
-
-
-def euclidean_by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
-    return softdp.soft_dtw(_distances.euclidean(x, y), gamma=gamma, **lengths)
-
-
-def manhattan(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
-    return _fused.soft_dtw(x, y, "manhattan", gamma, x_lengths, y_lengths)
-
-
-def manhattan_by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
-    return softdp.soft_dtw((x[:, :, None] - y[:, None]).abs().sum(3), gamma=gamma, **lengths)
+def both(of_features, of_tables, **options):
+    return partial(of_features, **options), partial(of_tables, **options)
 
 
 WAYS = {
     "soft_dtw": (fused, by_table),
     "fsd": (fsd, fsd_by_tables),
     "lcs": (lcs, lcs_by_table),
-    "cosine": (cosine, cosine_by_table),
-    "euclidean": (euclidean, euclidean_by_table),
-    "manhattan": (manhattan, manhattan_by_table),
+    "cosine": both(fused, by_table, cost="cosine"),
+    "euclidean": both(fused, by_table, cost="euclidean"),
+    "manhattan": both(fused, by_table, cost="manhattan"),
+    "subsequence": both(fused, by_table, boundary="subsequence"),
+    "overlap": both(fsd, fsd_by_tables, boundary="overlap"),
+}
+# The operator's kind and boundary.
+OPTIONS = {"subsequence": (0, 2), "overlap": (1, 3)} | {
+    way: (kind, int(way not in ("fsd", "lcs"))) for kind, way in enumerate(list(WAYS)[:6])
 }
 each = pytest.mark.parametrize("way", WAYS)
 
@@ -121,7 +128,7 @@ def features_for(
     way: str, B: int, N: int, M: int, D: int, dtype: torch.dtype = torch.float64
 ) -> list[Tensor]:
     """In float32 few vectors for LCS: rounding must not put a cosine on the threshold's other side."""
-    if way == "soft_dtw":
+    if way in ("soft_dtw", "subsequence"):
         return features(B, N, M, D, dtype)
     D = max(4, D + D % 2) if D else 0  # one feature's cosine has the gradient 0, and rounding for it
     if way != "lcs" or dtype == torch.float64:
@@ -143,13 +150,22 @@ def with_gradients(call, tensors: list[Tensor], *args, weight: Tensor | None = N
     return [value.detach(), *torch.autograd.grad(value, tensors, weight)]
 
 
-@each
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("gamma", [0.0, 0.3, 1e-6])  # hard; in float; past float's range
+GAMMAS = 0.0, 0.3, 1e-6  # hard; in float; past float's range
+# Of more tiles than are kept, one gamma but for the two recurrences.
+CASES = [
+    (way, size, gamma)
+    for way, size, gamma in itertools.product(WAYS, SIZES, GAMMAS)
+    if size != SIZES[-1] or gamma == 0.3 or way in ("subsequence", "overlap")
+]
+
+
+@pytest.mark.parametrize("way, size, gamma", CASES, ids=str)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 2e-4)])
 def test_values_and_gradients_are_the_tables(way, size, gamma, dtype, tolerance):
     one, table = WAYS[way]
-    if way != "soft_dtw" and gamma < 0.3:  # rounding decides which path of the cosines is best
+    if (
+        way not in ("soft_dtw", "subsequence") and gamma < 0.3
+    ):  # rounding decides which path of the cosines is best
         dtype, tolerance = torch.float64, 1e-9
     if way in ("euclidean", "manhattan") and dtype == torch.float32:
         tolerance = 2e-3  # the costs' rounding: both ways are as far from float64
@@ -174,7 +190,7 @@ def test_any_size_is_the_tables(way, size, gamma, seed):
     torch.manual_seed(seed)
     one, table = WAYS[way]
     tensors, lengths = features_for(way, *size), ragged(*size[:3])
-    if way != "soft_dtw" and gamma == 0:
+    if way not in ("soft_dtw", "subsequence") and gamma == 0:
         gamma = 0.1  # cosines of few features come in ties, which rounding decides
     for a, b in zip(
         with_gradients(one, tensors, gamma, **lengths),
@@ -182,6 +198,58 @@ def test_any_size_is_the_tables(way, size, gamma, seed):
         strict=True,
     ):
         close(a, b, 1e-9)
+
+
+BOUNDARIES = {
+    **{way: ("anchored", "subsequence") for way in ("soft_dtw", "cosine", "euclidean", "manhattan")},
+    "fsd": ("free", "anchored", "subsequence", "overlap"),
+}
+
+
+@pytest.mark.parametrize(
+    "way, boundary", [(way, boundary) for way, found in BOUNDARIES.items() for boundary in found]
+)
+@pytest.mark.parametrize("size", [(9, 30, 33, 4), (2, 270, 300, 4)], ids=["chunks", "tiles"])
+@pytest.mark.parametrize("gamma", [0.3, 30.0])  # the sum of float's small errors; swept in double
+def test_every_boundary_of_every_kind(way, boundary, size, gamma):
+    one, table = (partial(call, boundary=boundary) for call in WAYS[way])
+    x, y = features_for(way, *size, dtype=torch.float32)
+    lengths = ragged(*size[:3])
+    found = with_gradients(one, [x, y], gamma, **lengths)
+    expected = with_gradients(table, [t.detach().double().requires_grad_() for t in (x, y)], gamma, **lengths)
+    for a, b in zip(found, expected, strict=True):
+        close(a.double(), b, 2e-3 if way in ("euclidean", "manhattan") else 2e-4)
+    with torch.no_grad():
+        x[0, -1, -1] = math.nan
+    found, again = with_gradients(one, [x, y], gamma), with_gradients(one, [x[1:], y[1:]], gamma)
+    for a, b in zip(found, again, strict=True):
+        assert a[0].isnan().all() and b.isfinite().all()
+        close(a[1:], b, 1e-6)
+
+
+PEAK = """
+import re, torch, softdp
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+def run(steps):
+    x, y = (torch.randn(1, steps, 8, requires_grad=True) for _ in range(2))
+    for loss in (
+        lambda: softdp.soft_dtw_loss(x, y, boundary="subsequence"),
+        lambda: softdp.fsd_loss(x, y, torch.tensor([0]), boundary="overlap"),
+    ):
+        loss().backward()
+run(300)
+before = peak()
+run(4000)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs Linux: it reads /proc")
+def test_open_ends_take_no_memory_of_the_tables_size():
+    done = run_python("-c", PEAK)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 16  # MB; a table has 61
 
 
 @each
@@ -200,21 +268,22 @@ def test_any_number_of_threads_gives_the_same_bits(way, size, threads):
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_gradient_that_nobody_wants_is_not_made(way, which):
     tensors = features_for(way, 3, 40, 50, 2)
-    one, kind = WAYS[way][0], list(WAYS).index(way)
+    one, (kind, boundary) = WAYS[way][0], OPTIONS[way]
     expected = with_gradients(one, tensors)[1 + which]
     tensors[1 - which].requires_grad_(False)
     value = one(*tensors)
     (found,) = torch.autograd.grad(value.sum(), tensors[which])
     assert torch.equal(found, expected)
-    made = OPERATOR(*tensors, None, None, kind, 1.0, THRESHOLD, which == 0, which == 1)
+    made = OPERATOR(*tensors, None, None, kind, 1.0, THRESHOLD, boundary, which == 0, which == 1)
     assert [t.numel() > 0 for t in made[1:]] == [which == 0, which == 1]
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("fsd", "lcs")])
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("fsd", "lcs", "overlap")])
 @pytest.mark.parametrize("steps", [6, 300])
 @pytest.mark.parametrize("is_ragged", [False, True])
 def test_sequences_with_themselves(way, steps, is_ragged):
-    """Half the gradient is made, and doubled; second derivatives too."""
+    """Half the gradient is made, and doubled; second derivatives too. Within a part of itself a sequence has
+    another gradient as x than as y."""
     one, table = WAYS[way]
     (x, _) = features_for(way, 3, steps, 1, 4)
     lengths = torch.tensor([steps, 2, 0])
@@ -225,7 +294,7 @@ def test_sequences_with_themselves(way, steps, is_ragged):
     value, *parts = with_gradients(one, [x, copy], 0.5, weight=weight, **options)
     close(found[0], value, 1e-12)
     close(found[1], parts[0] + parts[1], 1e-9)
-    assert one(x, x, 0.5, **options).grad_fn.made == (True, False)
+    assert one(x, x, 0.5, **options).grad_fn.made == (True, way == "subsequence")
     if steps == 6:
         call = lambda x: one(x, x, 0.5, **options)  # noqa: E731
         assert torch.autograd.gradcheck(call, x) and torch.autograd.gradgradcheck(call, x)
@@ -268,9 +337,10 @@ def test_short_steps_of_many_features_take_tables_on_a_gpu(way, most, steps, mon
             assert bool(used) == (D < 5 * most)
 
 
-def test_nothing_of_the_tables_size_is_kept():
+@each
+def test_nothing_of_the_tables_size_is_kept(way):
     x, y = features(8, 256, 256, 4, dtype=torch.float32)
-    value = fused(x, y)
+    value = WAYS[way][0](x, y)
     saved = [t for t in (*value.grad_fn.saved_tensors, *value.grad_fn.inputs) if t is not None]
     assert sum(t.numel() for t in saved) == 2 * (x.numel() + y.numel()) + value.numel()
 
@@ -327,7 +397,7 @@ def test_gradients_of_a_batch_of_weights(way):
 
 def test_what_the_operator_returned_stays_as_it_is():
     x, y = features(2, 3, 4, 2)
-    score, *made = OPERATOR(x, y, None, None, 0, 1.0, 0.0, True, True)
+    score, *made = OPERATOR(x, y, None, None, 0, 1.0, 0.0, 1, True, True)
     before = [t.detach().clone() for t in made]
     found = torch.autograd.grad(3 * score.sum(), (x, y))
     for a, b, c in zip(before, made, found, strict=True):

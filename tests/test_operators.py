@@ -188,7 +188,7 @@ def backward(save=True, grad=None, match=MATCH, insert=MATCH, boundary=FREE):
         (lambda: forward(gamma=-math.inf), "gamma must be finite and not negative, got -inf"),
         (lambda: forward(boundary=6), r"boundary must lie in \[0, 6\), got 6"),
         (lambda: forward(boundary=-1), r"boundary must lie in \[0, 6\), got -1"),
-        (lambda: forward(boundary=GLOBAL), "this recurrence charges no gaps on the boundary"),
+        (lambda: forward(boundary=GLOBAL), "boundary must not be 4: this recurrence charges no gaps there"),
         (lambda: backward(boundary=OVERLAP), "the saved state does not belong"),
         (lambda: backward(boundary=LOCAL), "the saved state does not belong"),
         (lambda: affine(opened=torch.zeros(2, 3, 5)), "open must be broadcastable"),

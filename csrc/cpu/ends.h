@@ -27,6 +27,16 @@ inline double smooth_max_of(const std::vector<double>& values, double gamma, std
   return *first + gamma * std::log(sum);
 }
 
+// The smooth maximum of S over a pair's ends, and their weights: the last row's m, then those of rows 1 ..
+// n-1 of the last column. row or column null: it is no end. Without the row the column has row n too.
+inline double join_ends(const double* row, int64_t m, const double* column, int64_t n, double gamma,
+                        std::vector<double>& weights) {
+  std::vector<double> values;
+  if (row) values.assign(row, row + m);
+  if (column) values.insert(values.end(), column, column + (row ? n - 1 : n));
+  return smooth_max_of(values, gamma, weights);
+}
+
 // S at the ends of all pairs of a call, or the adjoints there.
 class PathEnds {
  public:
@@ -43,14 +53,11 @@ class PathEnds {
   // Joins the ends of a pair with cells: returns its S, and saves the weights.
   double join(const Problem& p, int64_t pair) const {
     const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair), N = p.pairs.rows, M = p.pairs.columns;
-    const int64_t in_row = row_.empty() ? 0 : m, in_column = row_.empty() ? n : n - 1;
-    std::vector<double> values, weights;
-    if (!row_.empty()) values.assign(&row_[size_t(pair * M)], &row_[size_t(pair * M)] + m);
-    if (!column_.empty()) {
-      const double* const column = &column_[size_t(pair * N)];
-      values.insert(values.end(), column, column + in_column);
-    }
-    const double s = smooth_max_of(values, p.gamma, weights);
+    const int64_t in_row = row_.empty() ? 0 : m;
+    const double* const row = row_.empty() ? nullptr : &row_[size_t(pair * M)];
+    const double* const column = column_.empty() ? nullptr : &column_[size_t(pair * N)];
+    std::vector<double> weights;
+    const double s = join_ends(row, m, column, n, p.gamma, weights);
     clear(p, pair);
     each_saved(p, pair, [&](auto* saved) {
       std::copy_n(weights.begin(), in_row, saved);

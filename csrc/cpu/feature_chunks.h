@@ -24,6 +24,7 @@ class Chunk {
         memory_(Tables::kCount * pitch_ * int64_t(sizeof(T))),
         saved_(wants_gradient(p) ? most * saved_bytes_of(p) : 0),
         scratch_(scratch_bytes()),
+        ends_(wants_gradient(p) ? size_t(most * ends_of_pair(p)) : 0),
         n_(size_t(most)),
         m_(size_t(most)),
         scores_(size_t(most)),
@@ -32,7 +33,7 @@ class Chunk {
   // The bytes that a pair takes.
   static int64_t bytes(const FeatureProblem& p) {
     return Tables::kCount * p.pairs.rows * p.pairs.columns * int64_t(sizeof(T)) + Tables::bytes(p) +
-           (wants_gradient(p) ? saved_bytes_of(p) : 0);
+           (wants_gradient(p) ? saved_bytes_of(p) + ends_of_pair(p) * int64_t(sizeof(T)) : 0);
   }
 
   // Scores pairs first, first + stride, ...
@@ -47,6 +48,7 @@ class Chunk {
     Problem sweep = sweep_over<T>(p_, pairs, tables_of(0).at);
     sweep.score = scores_.data();
     sweep.saved = wants_gradient(p_) ? saved_.get() : nullptr;
+    sweep.ends = p_.ends, sweep.ends_weights = ends_.data();
     forward(sweep, threads);
     for (int64_t k = 0; k < count; k++) {
       if (tables_.spoils(number(k), n_[k], m_[k])) scores_[k] = T(kNaN);
@@ -81,6 +83,9 @@ class Chunk {
   static int64_t saved_bytes_of(const FeatureProblem& p) {
     return saved_bytes(p.pairs.rows, p.pairs.columns, packs<T>(p, p.pairs.rows, p.pairs.columns));
   }
+  static int64_t ends_of_pair(const FeatureProblem& p) {
+    return ends_of(p.ends, p.pairs.rows, p.pairs.columns);
+  }
   int64_t scratch_bytes() const { return Tables::scratch_bytes(p_, p_.pairs.rows, p_.pairs.columns); }
   template <class Run>
   void over_pairs(int64_t count, const Threads& threads, const Run& run) {
@@ -96,6 +101,7 @@ class Chunk {
   Tables tables_;
   const int64_t pitch_;  // from one of a pair's tables to the next
   Aligned memory_, saved_, scratch_;
+  std::vector<T> ends_;  // the weights of the pairs' ends
   std::vector<int64_t> n_, m_;
   std::vector<T> scores_, wanted_;
 };

@@ -5,7 +5,8 @@
 // concentrated in a corridor along the best paths. The weights of a pair's pieces are kept where they take at
 // most kKeptBytes. Otherwise the pieces that the backward sweep visits are swept forward again. Every piece
 // is swept relative to the largest S at its edges, so float's range must hold the sums of a piece, not of the
-// pair.
+// pair. Where paths may end in several cells, these are the last row of the lowest pieces, and the last
+// column of the rightmost ones: their weights are what those pieces begin with in the backward sweep.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -13,6 +14,8 @@
 #include <memory>
 #include <vector>
 
+#include "denormals.h"
+#include "ends.h"
 #include "feature_sweeps.h"
 
 namespace softdp::cpu {
@@ -63,20 +66,21 @@ class PairInPieces {
   void run(const Threads& threads) {
     if (weight() == 0) return;
     if (tables_.spoils(pair_, n_, m_)) return finish(kNaN);
-    if (n_ == 0 || m_ == 0) return finish(free_ || n_ == m_ ? 0 : -kInf);
+    if (n_ == 0 || m_ == 0) return finish(m_ > 0 ? above_ : n_ > 0 ? left_ : 0);
     tables_.prepare(0, pair_);
     for (bool in_double : {false, true}) {
       in_double_ = in_double;
       spoiled_.assign(size_t(piece_rows_ * piece_columns_), 0);
       in_order(false, threads, [&](int64_t i, int64_t j, Memory& m) { forward_piece(i, j, m); });
-      if (sizeof(T) == 8 || !is_coarse(p_.gamma, score())) break;
+      join();
+      if (sizeof(T) == 8 || !is_coarse(p_.gamma, score_)) break;
     }
     const bool spoiled = std::find(spoiled_.begin(), spoiled_.end(), 1) != spoiled_.end();
-    finish(spoiled ? kNaN : score());
-    if (!wants_gradient(p_) || spoiled || score() == -kInf) return;
+    finish(spoiled ? kNaN : score_);
+    if (!wants_gradient(p_) || spoiled || score_ == -kInf) return;
     by_rows_.assign(size_t(m_), 0), by_columns_.assign(size_t(n_), 0);
     by_corners_.assign(size_t((piece_rows_ + 1) * (piece_columns_ + 1)), 0);
-    by_rows_[size_t(m_ - 1)] = 1;
+    begin_at_ends();
     in_order(true, threads, [&](int64_t i, int64_t j, Memory& m) { backward_piece(i, j, m); });
     if (!p_.grad_score) tables_.finish(0, pair_);
   }
@@ -110,7 +114,28 @@ class PairInPieces {
 
   double* last_row(int64_t i) { return &last_rows_[size_t(i % kept_rows_ * m_)]; }
   double* last_column(int64_t j) { return &last_columns_[size_t(j % kept_columns_ * n_)]; }
-  double score() { return last_row(piece_rows_ - 1)[m_ - 1]; }
+
+  // Sets the pair's S, and the weights of its ends.
+  void join() {
+    const double* const row = last_row(piece_rows_ - 1);
+    if (p_.ends == Ends::kCorner) {
+      score_ = row[m_ - 1];
+      return;
+    }
+    const FlushDenormals flush;  // also where the caller's thread does not
+    const double* const column =
+        p_.ends == Ends::kLastRowAndColumn ? last_column(piece_columns_ - 1) : nullptr;
+    score_ = join_ends(row, m_, column, n_, p_.gamma, ends_);
+  }
+  // Sets the adjoints that the backward sweep begins with.
+  void begin_at_ends() {
+    if (p_.ends == Ends::kCorner) {
+      by_rows_[size_t(m_ - 1)] = 1;
+      return;
+    }
+    std::copy_n(ends_.begin(), m_, by_rows_.begin());
+    std::copy(ends_.begin() + m_, ends_.end(), by_columns_.begin());
+  }
 
   // The kept weights of a piece; null: they are not kept.
   unsigned char* kept(const PieceOfPair& t) {
@@ -126,15 +151,14 @@ class PairInPieces {
     sweep.in_double = in_double_;
     sweep.is_piece = true;
     sweep.saved = kept(t);
-    const double outside = free_ ? 0 : -kInf;
-    corner = t.i > 0 && t.j > 0 ? last_row(t.i - 1)[t.column - 1] : t.i + t.j > 0 ? outside : 0;
+    corner = t.i > 0 && t.j > 0 ? last_row(t.i - 1)[t.column - 1] : t.i > 0 ? left_ : t.j > 0 ? above_ : 0;
     double base = corner;
     for (int64_t k = 0; k < t.columns; k++) {
-      m.above[k] = t.i > 0 ? last_row(t.i - 1)[t.column + k] : outside;
+      m.above[k] = t.i > 0 ? last_row(t.i - 1)[t.column + k] : above_;
       base = std::max(base, m.above[k]);
     }
     for (int64_t k = 0; k < t.rows; k++) {
-      m.left[k] = t.j > 0 ? last_column(t.j - 1)[t.row + k] : outside;
+      m.left[k] = t.j > 0 ? last_column(t.j - 1)[t.row + k] : left_;
       base = std::max(base, m.left[k]);
     }
     if (!std::isfinite(base)) base = 0;  // no path reaches this piece
@@ -214,7 +238,8 @@ class PairInPieces {
   }
 
   const FeatureProblem& p_;
-  const bool free_ = !is_soft_dtw(p_.kind);  // S is 0, not -inf, on the boundary
+  const double above_ = is_free_above(p_.start) ? 0 : -kInf;  // S(0, j)
+  const double left_ = is_free_left(p_.start) ? 0 : -kInf;    // S(i, 0)
   int64_t pair_, n_, m_, piece_rows_, piece_columns_, kept_rows_, kept_columns_, saved_pitch_;
   std::unique_ptr<Aligned> kept_;
   bool in_double_ = false;
@@ -222,6 +247,8 @@ class PairInPieces {
   std::vector<std::unique_ptr<Memory>>& memory_;           // of each thread
   std::vector<double> last_rows_, last_columns_;           // S, of each row and column of pieces
   std::vector<double> by_rows_, by_columns_, by_corners_;  // the gradient by S at the edges so far
+  double score_ = 0;                                       // S of the pair
+  std::vector<double> ends_;                               // the weights of its ends
   std::vector<char> spoiled_;
 };
 

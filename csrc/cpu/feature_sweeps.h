@@ -8,8 +8,8 @@ inline const Threads kAlone{1, [](int64_t items, int64_t, const std::function<vo
                               if (items > 0) run(0, items);
                             }};
 
-// A sweep over dense tables. Each of `tables` has the pairs one after the other. The gradients overwrite the
-// tables.
+// A sweep over dense tables, whose paths end in one cell. Each of `tables` has the pairs one after the other.
+// The gradients overwrite the tables.
 template <class T>
 Problem sweep_over(const FeatureProblem& p, const Pairs& pairs, T* const* tables) {
   static const T zero = 0, one = 1;
@@ -18,7 +18,7 @@ Problem sweep_over(const FeatureProblem& p, const Pairs& pairs, T* const* tables
   sweep.pairs = pairs;
   sweep.gamma = p.gamma, sweep.threshold = p.threshold;
   sweep.recurrence = recurrence_of(p.kind);
-  sweep.start = is_soft_dtw(p.kind) ? Start::kAnchored : Start::kFree;
+  sweep.start = p.start;
   sweep.costs = is_soft_dtw(p.kind);
   sweep.shared_gap = true;
   // Small pairs are swept in groups or one by one, depending on how many there are. Both ways must give the

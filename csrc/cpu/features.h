@@ -24,6 +24,8 @@ struct FeatureProblem {
   int64_t features;
   bool is_double;
   Kind kind;
+  Start start;
+  Ends ends;
   double gamma, threshold;
   const void *x, *y;
   void* score;             // (pairs,)

@@ -63,20 +63,23 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "-> (Tensor sums_x, Tensor sums_y)");
   // Their scores, and these scores' gradients by them. kind: 0 soft-DTW of squared distances, 1 FSD of both
   // halves' cosines, 2 LCS of cosines, 3 soft-DTW of 1 - cosines, 4 of distances, 5 of sums of absolute
-  // differences. Without y, in soft-DTW, sequences are compared with themselves, y_lengths and need_y do not
-  // count, and d_x is by both. cpu/features.h, cuda/feature_scores.h.
+  // differences. LCS has the boundary 0 only. Without y, in soft-DTW that begins alike above and to the left,
+  // sequences are compared with themselves, y_lengths and need_y do not count, and d_x is by both.
+  // cpu/features.h, cuda/feature_scores.h.
   m.def(
       "score_of_features(Tensor x, Tensor? y, Tensor? x_lengths, Tensor? y_lengths, int kind, float gamma, "
-      "float threshold, bool need_x, bool need_y) -> (Tensor score, Tensor d_x, Tensor d_y)");
+      "float threshold, int boundary, bool need_x, bool need_y) "
+      "-> (Tensor score, Tensor d_x, Tensor d_y)");
   // These gradients, each pair's times that by its score; NaN for a score that is NaN, unless that is 0.
   m.def("scaled_gradients(Tensor of_score, Tensor score, Tensor d_x, Tensor d_y) -> (Tensor, Tensor)");
   // The same of every x and every y, (K, N, D), (L, M, D): scores (K, L), and the gradients by the features.
   m.def(
       "pairwise_scores(Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, int kind, float gamma, "
-      "float threshold) -> Tensor");
+      "float threshold, int boundary) -> Tensor");
   m.def(
-      "pairwise_gradients(Tensor of_scores, Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, int "
-      "kind, float gamma, float threshold, bool need_x, bool need_y) -> (Tensor d_x, Tensor d_y)");
+      "pairwise_gradients(Tensor of_scores, Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, "
+      "int kind, float gamma, float threshold, int boundary, bool need_x, bool need_y) "
+      "-> (Tensor d_x, Tensor d_y)");
 }
 
 // Affine gaps: `open` is the score of a gap's first step, insert and delete are those of further ones. There

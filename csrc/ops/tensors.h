@@ -13,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "../kinds.h"
 #include "../problem.h"
 
 namespace softdp {
@@ -54,11 +55,21 @@ inline StartAndEnds boundary_option(int64_t number, Recurrence recurrence, bool 
   STD_TORCH_CHECK(number >= 0 && number < kBoundaries, "boundary must lie in [0, ", kBoundaries, "), got ",
                   number);
   const StartAndEnds boundary = boundary_of(number);
-  STD_TORCH_CHECK(boundary.start != Start::kGaps || charges_boundary(recurrence),
-                  "this recurrence charges no gaps on the boundary");
+  STD_TORCH_CHECK(boundary.start != Start::kGaps || charges_boundary(recurrence), "boundary must not be ",
+                  number, ": this recurrence charges no gaps there");
   STD_TORCH_CHECK(boundary.start != Start::kAnywhere || has_local,
                   "there is no local recurrence on this device");
   return boundary;
+}
+
+// Of the option `boundary` of scores of features.
+inline StartAndEnds boundary_option(int64_t number, Kind kind) {
+  STD_TORCH_CHECK(kind != Kind::kSimilarities || number == 0, "boundary must be 0 for LCS, got ", number);
+  return boundary_option(number, recurrence_of(kind));
+}
+// Whether the score of y and x is that of x and y, and so the gradient of x beside itself is by both.
+inline bool is_symmetric(Kind kind, Start start) {
+  return is_soft_dtw(kind) && is_free_above(start) == is_free_left(start);
 }
 
 inline Sizes size_of(const Tensor& scores, const char* name) {
