@@ -243,6 +243,7 @@ def features(
     *,
     gamma: float,
     threshold: float = 0.0,
+    boundary: str | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
     every: bool = False,
@@ -258,6 +259,7 @@ def features(
     """
     kernels = module()
     dtype = str(x.dtype).removeprefix("torch.")
+    boundary = boundary or ("free" if kind in (1, 2) else "anchored")
     shape = (len(x), len(y)) if every else (len(x),)
     size = (math.prod(shape), x.shape[1], y.shape[1])
     lengths = addressed(x_lengths, y_lengths)
@@ -267,7 +269,7 @@ def features(
     def go(workspace: Tensor | None) -> int:
         return kernels.features(
             dtype, size, len(y) if every else 0, itself, x.shape[2], *lengths, kind, gamma, threshold,
-            [x.data_ptr(), y.data_ptr()], score.data_ptr(),
+            boundary, [x.data_ptr(), y.data_ptr()], score.data_ptr(),
             [0 if t is None else t.data_ptr() for t in gradients],
             0 if weights is None else weights.data_ptr(), table_bytes, *address(workspace),
         )  # fmt: skip

@@ -11,16 +11,15 @@ import sys
 import harness
 import pytest
 import torch
-from helpers import close, score_and_gradients
+from feature_checks import KINDS, OPEN, THRESHOLD, exactly, features, scores_of
+from helpers import close
 from kernel_checks import SCHEDULES, one_thread, same_bits, take_schedule  # noqa: F401
 
-import softdp
-
 F32 = torch.float32
-KINDS = ["squares", "fsd", "lcs", "cosines", "roots", "absolute"]  # enum class Kind
-THRESHOLD = 0.3
 TOLERANCE = {torch.float64: 1e-9, F32: 1e-4}
 each = pytest.mark.parametrize("kind", KINDS)
+each_sweep = pytest.mark.parametrize("kind", ["squares", "fsd", "lcs", *OPEN])  # what they do to tables
+every_open = pytest.mark.parametrize("kind", OPEN)
 
 SIZES = [
     (1, 1, 1, 2),
@@ -36,38 +35,6 @@ SIZES = [
 STRIPS = [(1, 257, 40, 4), (3, 300, 33, 6), (2, 129, 70, 4), (2, 256, 9, 36)]
 
 
-def cosines(x, y):
-    lengths = x.norm(dim=2)[:, :, None] * y.norm(dim=2)[:, None]
-    return x @ y.mT / lengths.masked_fill(lengths == 0, 1)
-
-
-def distances(x, y):
-    squares = (x[:, :, None] - y[:, None]).square().sum(3)
-    return squares.masked_fill(squares == 0, 1).sqrt().masked_fill(squares == 0, 0)
-
-
-def scores_of(x, y, kind, gamma, **lengths):
-    """What is to be computed, from float64 features, by the reference."""
-    reference = softdp.reference
-    if kind == "fsd":
-        tables = (cosines(a, b) for a, b in zip(x.chunk(2, 2), y.chunk(2, 2), strict=True))
-        return reference.fsd_score(*tables, gamma=gamma, **lengths)
-    if kind == "lcs":
-        return reference.lcs_score(cosines(x, y), threshold=THRESHOLD, gamma=gamma, **lengths)
-    costs = {
-        "squares": lambda: (x[:, :, None] - y[:, None]).square().sum(3),
-        "roots": lambda: distances(x, y),
-        "cosines": lambda: 1 - cosines(x, y),
-        "absolute": lambda: (x[:, :, None] - y[:, None]).abs().sum(3),
-    }
-    return reference.soft_dtw(costs[kind](), gamma=gamma, **lengths)
-
-
-def exactly(kind, x, y, gamma, **lengths):
-    lengths = {name: t.clone() for name, t in lengths.items()}
-    return score_and_gradients(scores_of, [x.double(), y.double()], kind=kind, gamma=gamma, **lengths)
-
-
 # No pairs are few for none; for six, three of two strips are, and those of a last batch or piece may be.
 @pytest.fixture(params=[0, 6], ids=["many", "few"], autouse=True)
 def multiprocessors(request, monkeypatch):
@@ -79,31 +46,14 @@ of_the_device = 0
 
 def run(kind, x, y, schedules=SCHEDULES, **options):
     results = []
+    kind, boundary = OPEN.get(kind, (kind, None))
     for schedule in schedules:
         take_schedule(schedule, of_the_device)
-        found = harness.features(KINDS.index(kind), x, y, threshold=THRESHOLD, **options)
+        found = harness.features(KINDS.index(kind), x, y, threshold=THRESHOLD, boundary=boundary, **options)
         results.append([t for t in found if t is not None])
     for other in results[1:]:
         assert all(map(same_bits, other, results[0])), f"schedules {schedules} do not agree"
     return results[0]
-
-
-def features(kind, B, N, M, D, dtype=F32, L=None):
-    """Steps of length about 2. Of LCS few vectors: rounding must not put a cosine on the threshold's other
-    side."""
-    D += D % 2
-    count = B if L is None else L
-    if kind != "lcs":
-        return tuple(
-            torch.randn(b, steps, D, dtype=dtype) * (4 / D) ** 0.5 for b, steps in ((B, N), (count, M))
-        )
-    words = torch.randn(9, D, dtype=torch.float64)
-    near = ((cosines(words[None], words[None])[0] - THRESHOLD).abs() < 1e-3).any(1)
-    words = words[~near] if (~near).any() else words.abs() + 1
-    return tuple(
-        (words[torch.randint(len(words), (b, steps))] * (torch.rand(b, steps, 1) + 0.5)).to(dtype)
-        for b, steps in ((B, N), (count, M))
-    )
 
 
 def check(kind, x, y, gamma=0.5, tolerance=None, **options):
@@ -123,31 +73,38 @@ def test_values_and_gradients(kind, size, dtype):
     check(kind, *features(kind, *size, dtype))
 
 
-@each
+@every_open
+@pytest.mark.parametrize("size", [(3, 5, 7, 4), (2, 32, 30, 16), (2, 70, 65, 18), (1, 130, 64, 2)], ids=str)
+@pytest.mark.parametrize("dtype", [F32, torch.float64], ids=str)
+def test_values_and_gradients_of_open_ends(kind, size, dtype):
+    check(kind, *features(kind, *size, dtype))
+
+
+@each_sweep
 @pytest.mark.parametrize("size", [(2, 9, 11, 4), (2, 40, 33, 6)], ids=str)
 def test_hard(kind, size):
     x, y = features(kind, *size, torch.float64)
     check(kind, x, y, gamma=0.0)
 
 
-@each
+@pytest.mark.parametrize("kind", [*KINDS, *OPEN])
 @pytest.mark.parametrize("size", STRIPS, ids=str)
 @pytest.mark.parametrize("pairs, dtype", [(0, F32), (2, F32), (0, torch.float64)], ids=str)
 def test_strips(kind, size, pairs, dtype):
     x, y = features(kind, *size, dtype)
     cell = {"squares": 3, "fsd": 4, "lcs": 2, "cosines": 3, "roots": 4, "absolute": 3}[
-        kind
+        OPEN.get(kind, (kind,))[0]
     ] * x.element_size()
     check(kind, x, y, gamma=0.2, table_bytes=pairs * 128 * size[2] * cell)
 
 
-@pytest.mark.parametrize("kind", ["squares", "fsd", "lcs"])
+@each_sweep
 def test_strips_of_few_pairs(kind):
     """Pieces of odd height, which hand on their edges as others do."""
     check(kind, *features(kind, 3, 301, 33, 6), gamma=0.2, table_bytes=0)
 
 
-@each
+@each_sweep
 @pytest.mark.parametrize("gamma", [0.0, 0.2])
 @pytest.mark.parametrize("room, integer", [(0, torch.int32), (1 << 30, torch.int64)])
 def test_ragged(kind, gamma, room, integer):
@@ -160,7 +117,7 @@ def test_ragged(kind, gamma, room, integer):
     check(kind, x, y, gamma, x_lengths=n, y_lengths=m, table_bytes=room)
 
 
-@each
+@each_sweep
 @pytest.mark.parametrize("room", [0, 1 << 30])
 def test_lengths_that_do_not_fit_spoil_their_own_pair(kind, room):
     x, y = features(kind, 4, 150, 10, 4)
@@ -171,7 +128,7 @@ def test_lengths_that_do_not_fit_spoil_their_own_pair(kind, room):
     assert d_y[0].abs().sum() > 0
 
 
-@each
+@pytest.mark.parametrize("kind", [*KINDS, *OPEN])
 @pytest.mark.parametrize("steps", [20, 60, 200])
 @pytest.mark.parametrize("bad, gamma", [(math.nan, 0.5), (math.inf, 0.5), (math.nan, 0.0)])
 def test_what_is_not_finite_spoils_its_own_pair(kind, steps, bad, gamma):
@@ -200,7 +157,7 @@ def test_only_what_is_needed_of_features(kind, needs, size, room):
         close(a, b, 1e-4)
 
 
-@each
+@each_sweep
 @pytest.mark.parametrize("size", [(5, 4, 9, 7, 4), (2, 3, 40, 33, 4), (2, 2, 140, 33, 20)], ids=str)
 @pytest.mark.parametrize("is_ragged, room", [(False, 63360), (True, 0), (True, 1 << 30)])
 def test_every_x_and_every_y(kind, size, is_ragged, room):
@@ -244,7 +201,7 @@ def test_few_against_many(kind, many, steps, room):
         close(c, b, 1e-9)
 
 
-@each
+@each_sweep
 def test_more_strips_than_edges_are_kept(kind):
     """Without gradients two rows of states take turns."""
     x, y = features(kind, 1, 700, 6, 4)
@@ -310,14 +267,14 @@ def test_zeros_and_extreme_lengths_of_vectors(kind):
             close(found[0, k].double() / scale, expected[0, k] / scale, 1e-4)
 
 
-@each
+@each_sweep
 @pytest.mark.parametrize("size", [(0, 3, 4), (2, 0, 4), (2, 3, 0), (0, 0, 0), (0, 300, 4)], ids=str)
 @pytest.mark.parametrize("room", [0, 200 * 4 * 16, 1 << 30])
 def test_nothing_to_compare(kind, size, room):
     B, N, M = size
     x, y = torch.randn(B, N, 4), torch.randn(B, M, 4)
     score, d_x, d_y = run(kind, x, y, gamma=0.5, table_bytes=room)
-    empty = 0.0 if kind in ("fsd", "lcs") or N == M else math.inf
+    empty = math.inf if kind == "squares" and N != M or kind == "subsequence" and N > M else 0.0
     assert score.tolist() == [empty] * B
     assert (d_x == 0).all() and (d_y == 0).all()
 

@@ -74,8 +74,7 @@ def test_what_is_not_finite_spoils_its_pair_alone_and_0_hides_it(way, device):
 
 
 @each
-@pytest.mark.parametrize("is_ragged", [False, True])
-@pytest.mark.parametrize("gamma", [0.5, 2.0])
+@pytest.mark.parametrize("is_ragged, gamma", [(True, 0.5), (False, 2.0)])
 def test_twice_differentiable(way, is_ragged, gamma, device):
     tensors = [to(device, t).requires_grad_() for t in features(3, 4, 5, 4, torch.float64)]
     lengths = {"x_lengths": torch.tensor([4, 2, 1]), "y_lengths": torch.tensor([1, 5, 3])}

@@ -36,11 +36,12 @@ SOFTDP_DEVICE double largest_of_block(double x, BlockMemory& memory) {
 // The ends of a pair with cells: columns 1 .. m of the last row, then rows 1 .. n - 1 of the last column.
 struct EndsOfPair {
   int64_t pair, N, M;
-  int m, count;
+  int n, m, count;
   SOFTDP_DEVICE EndsOfPair(const Pairs& pairs, Ends ends, int64_t pair, const Extent& size)
       : pair(pair),
         N(pairs.rows),
         M(pairs.columns),
+        n(size.n),
         m(size.m),
         count(size.m + (ends == Ends::kLastRowAndColumn ? size.n - 1 : 0)) {}
   // What lies on the side of end k; where it lies there; where among the ends' weights, which ends_of()
@@ -79,9 +80,17 @@ SOFTDP_DEVICE EndState soft_end(const void* states, int64_t at) {
   if (s.p != s.p) return {1, NAN};
   return {double(s.p), is_live(s) ? double(s.e) : -ScalarCommon::kInfinity};
 }
+// Where S at end k lies on its side.
+SOFTDP_DEVICE int64_t place_of_state(const JoinArguments& a, const EndsOfPair& ends, int k) {
+  if (a.height >= ends.N) return ends.place(k);
+  const int64_t row = k < ends.m ? ends.n - 1 : k - ends.m, piece = row / a.height,
+                left = ends.N - piece * a.height, rows = left < a.height ? left : a.height;
+  return k < ends.m ? (piece % a.kept * a.pairs.count + ends.pair) * ends.M + k
+                    : piece * a.height * a.pairs.count + ends.pair * rows + row % a.height;
+}
 SOFTDP_DEVICE EndState end_of(const JoinArguments& a, const EndsOfPair& ends, int k) {
   const void* const states = ends.side(k, a.states);
-  const int64_t at = ends.place(k);
+  const int64_t at = place_of_state(a, ends, k);
   if (!a.is_soft) return {1, static_cast<const double*>(states)[at]};
   return a.type == Type::kFloat64 ? soft_end<double>(states, at) : soft_end<float>(states, at);
 }
@@ -94,6 +103,7 @@ SOFTDP_DEVICE double share_of(const EndState& end, double top) {
 
 // Whether a finite score of the pair was counted as -inf: hides_a_score of forward_bands.h.
 SOFTDP_DEVICE bool hides_a_score(const JoinArguments& a, int64_t pair, const Extent& size) {
+  if (!a.tables[0].data) return false;
   bool found = false;
   for (int64_t at = int(threadIdx.x); at < int64_t(size.n) * size.m && !found; at += kEndsThreads)
     for (const Table& table : a.tables) {
@@ -211,13 +221,16 @@ make_seeds(const SeedArguments a) {
   if (at >= a.pairs.count * each) return;
   const int64_t pair = at / each, k = at % each;
   const Extent size = extent_of(a.pairs, pair);
-  const bool in_row = k < M;
+  const bool in_row = k<M, is_piece = a.all_rows> N;
   const int64_t own = in_row ? size.m : size.n,
                 last = own - 1 - (in_row ? k : k - M);  // from the last one on
   if (last < 0) return;
   void* const seeds = in_row ? a.seeds[kInRow] : a.seeds[kInColumn];
   const int64_t to = pair * (in_row ? M : N) + last;
-  const double grad = number_at(a.grad_score, a.type, pair), seed = grad * number_at(a.weights, a.type, at);
+  const int64_t from = is_piece ? pair * ends_of(a.ends, a.all_rows, M) + k + (in_row ? 0 : a.first_row) : at;
+  const double of_score = a.grad_score ? number_at(a.grad_score, a.type, pair) : 1;
+  if (is_piece && in_row && of_score == 0) return;
+  const double grad = is_piece ? 1 : of_score, seed = grad * number_at(a.weights, a.type, from);
   if (!a.tangents) return put_number(seeds, a.type, to, seed);
   put_number(seeds, a.type, 2 * to, seed);
   put_number(seeds, a.type, 2 * to + 1, grad * number_at(a.tangents, a.type, at));

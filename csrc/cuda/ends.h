@@ -11,7 +11,9 @@ namespace softdp::cuda {
 
 enum EndsIn { kInRow, kInColumn };  // the last row, (B, M); the last column, (B, N)
 
-// After a forward sweep.
+// After a forward sweep, or after those of all pieces of the tables. Pieces have `height` rows. Each gives S
+// in its last row, (kept, B, M): piece k at k % kept. Those in the last column lie piece by piece, (B, rows
+// of the piece).
 struct JoinArguments {
   Pairs pairs;
   Ends ends;
@@ -19,13 +21,14 @@ struct JoinArguments {
   Type type;              // of the arithmetic
   const void* states[2];  // S at the ends, in Maxima's Wide
   double unit;            // of a state's log2
-  Table tables[3];
-  double lowest;  // finite scores below it count as -inf
+  Table tables[3];        // null: a score that counts as -inf was looked for already
+  double lowest;          // finite scores below it count as -inf
   bool costs;
   void* score;    // (B,); of pairs with cells it is written
   void* weights;  // of the ends, (B, ends_of()); null: not wanted
   void* saved;    // the weights of the cells; the last one takes the verdict on the pair
   bool are_full;  // they are kept in full
+  int64_t height, kept;
 };
 // After the sweep of the tangents. All numbers are of `type`.
 struct JoinTangentsArguments {
@@ -39,15 +42,18 @@ struct JoinTangentsArguments {
   void* tangent;                    // (B,): the score's; of pairs that are swept it is written
   void* tangents;                   // (B, ends_of()): those of the weights
 };
-// Before a backward sweep.
+// Before a backward sweep, of whole tables or of a piece of them: some rows, before which `first_row` rows of
+// all_rows lie. A piece receives the weights as they are. Its last row receives them where grad_score is not
+// 0, since the pair's last row is in it, and elsewhere keeps what the piece below has handed up.
 struct SeedArguments {
   Pairs pairs;
   Ends ends;
   Type type;
-  const void* grad_score;
+  const void* grad_score;  // null: 1
   const void* weights;
   const void* tangents;  // of the weights; null: seeds are no dual numbers
   void* seeds[2];        // rows and columns from the pair's last one on
+  int64_t all_rows, first_row;
 };
 
 Error launch_join(const JoinArguments& a, Stream stream);

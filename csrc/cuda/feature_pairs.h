@@ -11,6 +11,7 @@ struct CutPairs {
   Pairs whole;  // lengths by x and by y
   int64_t pieces, height;
   int64_t *n, *m;  // (pieces, pairs), (pairs,); -1 where they do not fit
+  int64_t* all_n;  // (pairs,): the whole lengths by x; null: not wanted
   T* seeds;        // (pieces, pairs): 1 where the pair's last cell is, else 0
   SOFTDP_FN int64_t items() const { return batch.count(); }
   SOFTDP_DEVICE void operator()(int64_t pair) const {
@@ -18,6 +19,7 @@ struct CutPairs {
                   y_length = whole.y_lengths(batch.y_of(pair), whole.columns);
     const bool fits = x_length >= 0 && y_length >= 0 && x_length <= whole.rows && y_length <= whole.columns;
     m[pair] = fits ? y_length : -1;
+    if (all_n) all_n[pair] = fits ? x_length : -1;
     for (int64_t piece = 0; piece < pieces; piece++) {
       const int64_t left = x_length - piece * height, at = piece * batch.count() + pair;
       n[at] = !fits ? -1 : left < 0 ? 0 : left < height ? left : height;
@@ -33,6 +35,7 @@ struct CollectScores {
   int64_t pieces;
   const T* piece_scores;  // (pieces, pairs)
   const T* seeds;         // null: one piece
+  const T* joined;        // (pairs,): the scores of pairs with cells, of several ends; null: of one
   bool costs;
   T* score;     // by the pairs' numbers; null: not wanted
   T* verdicts;  // (pairs,): NaN of a pair that is spoiled, -1 of one without a path, else 1; null: not wanted
@@ -46,7 +49,7 @@ struct CollectScores {
         const T own = piece_scores[at];
         spoiled = spoiled || own != own;
         if (seeds[at] == 0) continue;
-        of_pair = own;
+        of_pair = joined ? joined[pair] : own;
         break;
       }
     // Strips end at cells that have no path, or hide one past the range, where paths go round them: only

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "ends.h"
 #include "feature_pairs.h"
 #include "feature_sums.h"
 
@@ -31,8 +32,9 @@ struct Plan {
   int64_t height, pieces;  // rows of a piece; pieces of a table
   int64_t kept;            // rows of states between pieces that are kept
   T *zero, *units, *lengths, *tables, *of_tables, *saved, *scores, *seeds, *verdicts, *handed[2], *parts[2];
-  int64_t *n, *m;
-  char *edges, *sweep;
+  T *ends_weights, *joined, *by_column;
+  int64_t *n, *m, *all_n;
+  char *edges, *last_column, *sweep;
   int64_t bytes = 0;
 
   explicit Plan(const FeatureProblem<T>& problem) : p(problem) {
@@ -42,7 +44,7 @@ struct Plan {
     recurrence = recurrence_of(p.kind);
     heads = p.kind == Kind::kTwoCosines ? 2 : 1;
     all_x = p.others ? count / p.others : count, all_y = p.others ? p.others : count;
-    const Regime regime{recurrence, kType, p.gamma, N, M};
+    const Regime regime{recurrence, kType, p.gamma, N, M, p.ends};
     planes = regime.planes(true, Saves::kGradients);
     const int64_t cell = (heads + (gradients ? planes : 0) + has_roots()) * int64_t(sizeof(T)),
                   most = std::max<int64_t>(p.table_bytes / std::max<int64_t>(cell * M, 1), 1);  // rows
@@ -54,7 +56,8 @@ struct Plan {
       const auto cut = [&] {
         height = std::min(N, std::max(most / together / kLeastHeight, int64_t(1)) * kLeastHeight);
       };
-      for (cut(); together > 1 && blocks_of(N, height) * edge_bytes(together) > p.table_bytes / kEdgeShare;
+      for (cut(); together > 1 && blocks_of(N, height) * edge_bytes(together) + column_bytes(together) >
+                                      p.table_bytes / kEdgeShare;
            cut())
         together /= 2;
     }
@@ -62,11 +65,14 @@ struct Plan {
     xs = p.others ? std::max<int64_t>(together / all_y, 1) : together,
     ys = p.others ? std::min(together, all_y) : 1;
     tiny = pieces == 1 && regime.is_tiny();
-    kept = gradients ? pieces - 1 : std::min<int64_t>(pieces - 1, 2);
+    const int64_t handing = joins_pieces() ? pieces : pieces - 1;  // that give the states of their last row
+    kept = gradients ? handing : std::min<int64_t>(handing, 2);
     place();
   }
 
   bool has_roots() const { return gradients && p.kind == Kind::kRoots; }
+  // Whether the ends of paths lie in several pieces.
+  bool joins_pieces() const { return pieces > 1 && p.ends != Ends::kCorner; }
   bool is_cut() const { return pieces > 1 || (p.others && p.pairs.has_lengths()); }
   Batch batch(int64_t x, int64_t y) const {
     return {x, std::min(xs, all_x - x), y, p.others ? std::min(ys, all_y - y) : 1, !p.others, p.others};
@@ -96,12 +102,16 @@ struct Plan {
         heads == 2 ? Table{tables + batch.count() * N * M, kType, N * M, M, 1} : Table{zero, kType, 0, 0, 0};
     f.tables[2] = f.tables[1];
     f.shared_gap = true;
-    f.start = is_soft_dtw(p.kind) ? Start::kAnchored : Start::kFree;
+    f.start = p.start;
+    f.ends = pieces > 1 ? Ends::kCorner : p.ends;
+    f.ends_weights = saves && pieces == 1 ? ends_weights : nullptr;
     f.score = scores + piece * batch.count();
     f.saved = saves ? saved : nullptr;
     f.is_piece = pieces > 1;
     if (piece > 0) f.boundary.above = edge(batch, piece - 1);
-    if (piece + 1 < pieces) f.boundary.last_row = edge(batch, piece);
+    if (piece + 1 < pieces || joins_pieces()) f.boundary.last_row = edge(batch, piece);
+    if (pieces > 1 && p.ends == Ends::kLastRowAndColumn)
+      f.boundary.last_column = last_column + piece * height * batch.count() * state_bytes();
     f.workspace = sweep;
     return f;
   }
@@ -110,18 +120,46 @@ struct Plan {
     b.recurrence = recurrence;
     b.pairs = pairs(batch, piece);
     b.gamma = p.gamma;
+    b.start = p.start, b.ends = p.ends;
     b.saved = saved;
+    b.ends_weights = ends_weights;
     const int64_t cells = b.pairs.rows * b.pairs.columns;
     for (int i = 0; i < heads; i++) b.sinks[i] = {of_tables + i * batch.count() * cells, kType, true, true};
     b.shared_gap = true;
     b.weights = true;
     b.workspace = sweep;
     if (pieces == 1) return b;
+    b.is_piece = true;
     b.grad_score = seeds + piece * batch.count();
     b.verdicts = verdicts;
-    if (piece + 1 < pieces) b.boundary.by_last_row = handed[(piece + 1) % 2];
+    if (piece + 1 < pieces || joins_pieces()) b.boundary.by_last_row = handed[(piece + 1) % 2];
+    if (p.ends == Ends::kLastRowAndColumn) b.boundary.by_last_column = by_column;
     if (piece > 0) b.boundary.by_above = handed[piece % 2];
     return b;
+  }
+  JoinArguments join(const Batch& batch) const {
+    JoinArguments j{};
+    j.pairs = {batch.count(), p.pairs.rows, p.pairs.columns, {all_n}, {m}};
+    j.ends = p.ends;
+    j.is_soft = is_soft();
+    j.type = kType;
+    j.states[kInRow] = edges, j.states[kInColumn] = last_column;
+    j.unit = is_soft() ? Maxima<T, true>::unit(kLog2e / p.gamma) : Maxima<T, false>::unit(0);
+    j.score = joined;
+    j.weights = gradients ? ends_weights : nullptr;
+    j.height = height, j.kept = kept;
+    return j;
+  }
+  SeedArguments seed(const Batch& batch, int64_t piece) const {
+    SeedArguments s{};
+    s.pairs = pairs(batch, piece);
+    s.ends = p.ends;
+    s.type = kType;
+    s.grad_score = seeds + piece * batch.count();
+    s.weights = ends_weights;
+    s.seeds[kInRow] = handed[(piece + 1) % 2], s.seeds[kInColumn] = by_column;
+    s.all_rows = p.pairs.rows, s.first_row = piece * height;
+    return s;
   }
   Tables<T> tables_of(const Batch& batch, int64_t piece) const {
     Tables<T> t{};
@@ -170,10 +208,14 @@ struct Plan {
     return {lengths.as_int64 ? lengths.as_int64 + first : nullptr,
             lengths.as_int32 ? lengths.as_int32 + first : nullptr};
   }
-  int64_t edge_bytes(int64_t count) const {
-    const size_t state = std::max(sizeof(typename Maxima<T, true>::Wide::State),
-                                  sizeof(typename Maxima<T, false>::Wide::State));
-    return count * p.pairs.columns * int64_t(state);
+  bool is_soft() const { return p.gamma > 0; }
+  int64_t state_bytes() const {
+    return is_soft() ? sizeof(typename Maxima<T, true>::Wide::State)
+                     : sizeof(typename Maxima<T, false>::Wide::State);
+  }
+  int64_t edge_bytes(int64_t count) const { return count * p.pairs.columns * state_bytes(); }
+  int64_t column_bytes(int64_t count) const {  // of the states in the last column
+    return p.ends == Ends::kLastRowAndColumn ? count * p.pairs.rows * state_bytes() : 0;
   }
   void* edge(const Batch& batch, int64_t piece) const {
     return edges + piece % kept * edge_bytes(batch.count());
@@ -199,6 +241,10 @@ struct Plan {
     take(verdicts, pieces > 1 ? count : 0);
     for (T*& row : handed) take(row, pieces > 1 && gradients ? count * p.pairs.columns : 0);
     take(edges, kept * edge_bytes(count));
+    take(ends_weights, gradients ? count * ends_of(p.ends, p.pairs.rows, p.pairs.columns) : 0);
+    take(joined, joins_pieces() ? count : 0), take(all_n, joins_pieces() ? count : 0);
+    take(last_column, joins_pieces() ? column_bytes(count) : 0);
+    take(by_column, joins_pieces() && gradients ? count * height : 0);
     for (bool of_y : {false, true}) {  // sequences times slices are no more than those of one with all slices
       const int64_t steps = of_y ? p.pairs.columns : p.pairs.rows,
                     most = kBusyBlocks / std::max<int64_t>(weigh_blocks(1, of_y ? steps : height), 1);
@@ -248,15 +294,21 @@ class Run {
 
   void one(const Batch& batch) {
     const int64_t pieces = plan_.pieces;
-    if (plan_.is_cut()) go(CutPairs<T>{batch, p_.pairs, pieces, plan_.height, plan_.n, plan_.m, plan_.seeds});
+    if (plan_.is_cut())
+      go(CutPairs<T>{batch, p_.pairs, pieces, plan_.height, plan_.n, plan_.m,
+                     plan_.joins_pieces() ? plan_.all_n : nullptr, plan_.seeds});
     for (int64_t piece = 0; piece < pieces; piece++)
       forward(batch, piece, plan_.gradients && piece + 1 == pieces);
+    if (plan_.joins_pieces() && error_ == cudaSuccess) error_ = launch_join(plan_.join(batch), stream_);
     if (p_.score || pieces > 1)
       go(CollectScores<T>{batch, pieces, plan_.scores, plan_.is_cut() ? plan_.seeds : nullptr,
-                          is_soft_dtw(p_.kind), p_.score, pieces > 1 ? plan_.verdicts : nullptr});
+                          plan_.joins_pieces() ? plan_.joined : nullptr, is_soft_dtw(p_.kind), p_.score,
+                          pieces > 1 ? plan_.verdicts : nullptr});
     if (!plan_.gradients) return;
     for (int64_t piece = pieces; piece-- > 0;) {
       if (piece + 1 < pieces) forward(batch, piece, true);
+      if (plan_.joins_pieces() && error_ == cudaSuccess)
+        error_ = launch_seeds(plan_.seed(batch, piece), stream_);
       if (!plan_.tiny && error_ == cudaSuccess)
         error_ = cuda::backward(plan_.backward(batch, piece), stream_);
       weigh(batch, piece);

@@ -6,6 +6,8 @@
 // features' sums. Tables that are larger go in pieces, of whole rows, of some pairs at once: forward over all
 // of them, keeping the states between them, and backward from the last one, whose tables and weights are made
 // again.
+// Where paths may end in several cells, ends.h joins the states of all pieces' ends to the score, and each
+// piece begins with the weights of its own ends.
 #pragma once
 #include "../kinds.h"
 #include "wavefront.h"
@@ -25,6 +27,8 @@ struct FeatureProblem {
   bool itself;  // y is x: d_x is by both, which are the same, and d_y null
   int64_t features;
   Kind kind;
+  Start start;
+  Ends ends;
   double gamma, threshold;
   const T *x, *y;
   T* score;             // (pairs,); null: not wanted

@@ -53,7 +53,9 @@ SOFTDP_DEVICE typename R::Max::Wide::State state_left_of(const ForwardArguments<
   const auto given = [&](const void* states, int64_t i, bool reached) {
     return states ? static_cast<const typename Wide::State*>(states)[i] : boundary_state<Wide>(reached);
   };
-  return row < 0 ? given(boundary.corner, pair, !boundary.above || a.start != Start::kAnchored)
+  // Above a piece of a table the corner is one of the states to the left.
+  const bool reached = !boundary.above || is_free_left(a.start) || a.start == Start::kGaps;
+  return row < 0 ? given(boundary.corner, pair, reached)
                  : given(boundary.left, pair * a.pairs.rows + row, is_free_left(a.start));
 }
 

@@ -141,9 +141,11 @@ struct BackwardSpace {
     for (int i = 1; i < 3; i++) partial[i - 1] = space.take<V>(partial_size(p, i));
     boundary.by_last_row = static_cast<const V*>(p.boundary.by_last_row);
     boundary.by_above = static_cast<V*>(p.boundary.by_above);
-    take_ends(space, p.pairs, p.ends, by_ends);
-    if (p.ends != Ends::kCorner) boundary.by_last_row = by_ends[kInRow];
-    boundary.by_last_column = by_ends[kInColumn];
+    boundary.by_last_column = static_cast<const V*>(p.boundary.by_last_column);
+    if (!p.is_piece && p.ends != Ends::kCorner) {
+      take_ends(space, p.pairs, p.ends, by_ends);
+      boundary.by_last_row = by_ends[kInRow], boundary.by_last_column = by_ends[kInColumn];
+    }
     if (p.start == Start::kGaps) {
       boundary.by_left = space.take<V>(p.pairs.count * p.pairs.rows);
       boundary.by_left_diagonal = space.take<V>(p.pairs.count * p.pairs.rows);

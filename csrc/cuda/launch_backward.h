@@ -32,12 +32,14 @@ Error sweep_backward(const Backward& p, Stream stream) {
                             {space.partial[0], space.partial[1]}};
   const Type type = arithmetic(p.sinks[0].type);
   Error error = launch_seeds({p.pairs,
-                              p.ends,
+                              p.is_piece ? Ends::kCorner : p.ends,
                               type,
                               p.grad_score,
                               p.ends_weights,
                               nullptr,
-                              {space.by_ends[kInRow], space.by_ends[kInColumn]}},
+                              {space.by_ends[kInRow], space.by_ends[kInColumn]},
+                              p.pairs.rows,
+                              0},
                              stream);
   if (error != cudaSuccess) return error;
   error = is_relay(p) ? relay_backward<Recurrence>(p, stream)

@@ -111,7 +111,9 @@ Error sweep_by(Forward p, Stream stream) {
                       p.score,
                       p.ends_weights,
                       p.saved,
-                      p.saves == Saves::kFullWeights},
+                      p.saves == Saves::kFullWeights,
+                      p.pairs.rows,
+                      1},
                      stream);
 }
 template <class V>

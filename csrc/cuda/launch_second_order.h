@@ -75,7 +75,9 @@ Error sweep_products(const ProductSweep& p, Stream stream) {
                               p.grad_score,
                               p.ends_weights,
                               p.ends_tangents,
-                              {space.by_ends[kInRow], space.by_ends[kInColumn]}},
+                              {space.by_ends[kInRow], space.by_ends[kInColumn]},
+                              p.pairs.rows,
+                              0},
                              stream);
   if (error != cudaSuccess) return error;
   error = launch_bands(product_bands<V, typename Recurrence::Packing>, space.kArrays, arguments, stream);

@@ -54,7 +54,9 @@ struct Forward {
 //
 // A piece of a larger table takes boundary.by_last_row from the piece below, where grad_score is 0, and
 // writes boundary.by_above for the piece above. Both are V, (B, M), their columns counted from the pair's
-// last one.
+// last one. Where paths may end in several cells, by_last_row has what those of the last row receive,
+// whatever grad_score is, and by_last_column what those of the last column do, (B, N), its rows counted from
+// the pair's last one.
 struct Backward {
   Recurrence recurrence;
   Pairs pairs;
@@ -66,8 +68,9 @@ struct Backward {
   const void* ends_weights;
   Sink sinks[3];
   bool shared_gap;
-  bool weights;  // saved are weights, also where the pair is tiny
-  bool visits;   // the gradient by S itself, A(i,j), in place of that by match; takes weights
+  bool weights;   // saved are weights, also where the pair is tiny
+  bool is_piece;  // of a larger table: what the ends of paths receive is in `boundary`, not in ends_weights
+  bool visits;    // the gradient by S itself, A(i,j), in place of that by match; takes weights
   const void*
       verdicts;  // V, (B,), of a piece: the pairs of 0 and more are swept. NaN: their gradient, else 0
   BoundaryGradient<void> boundary;

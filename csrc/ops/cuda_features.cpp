@@ -23,7 +23,8 @@ struct Asked {
 
   // every: every x is compared with every y.
   Asked(const Tensor& given_x, const Tensor& given_y, const std::optional<Tensor>& x_lengths,
-        const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold, bool every)
+        const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold,
+        int64_t boundary, bool every)
       : x(features_of(given_x, "x", given_x, given_x.size(2))),
         y(features_of(given_y, "y", given_x, given_x.size(2))) {
     check_numbers(gamma, threshold);
@@ -43,6 +44,8 @@ struct Asked {
     p.others = every ? L : 0;
     p.features = D;
     p.kind = Kind(kind);
+    const StartAndEnds found = boundary_option(boundary, p.kind);
+    p.start = found.start, p.ends = found.ends;
     p.gamma = gamma, p.threshold = threshold;
     p.x = data<const T>(x), p.y = data<const T>(y);
     p.table_bytes = cuda::table_bytes();
@@ -74,15 +77,16 @@ void check_features(const Tensor& x) {
 std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const std::optional<Tensor>& other,
                                                      const std::optional<Tensor>& x_lengths,
                                                      const std::optional<Tensor>& y_lengths, int64_t kind,
-                                                     double gamma, double threshold, bool need_x,
-                                                     bool need_y) {
+                                                     double gamma, double threshold, int64_t boundary,
+                                                     bool need_x, bool need_y) {
   return on_device("softdp::score_of_features", x, [&](cudaStream_t stream) {
     check_features(x);
     return with_type_of(x, [&](auto number) {
       using T = decltype(number);
       const Tensor& y = other ? *other : x;
-      Asked<T> asked(x, y, x_lengths, other ? y_lengths : x_lengths, kind, gamma, threshold, false);
-      STD_TORCH_CHECK(other || is_soft_dtw(Kind(kind)), "y is needed for kind ", kind);
+      Asked<T> asked(x, y, x_lengths, other ? y_lengths : x_lengths, kind, gamma, threshold, boundary, false);
+      STD_TORCH_CHECK(other || is_symmetric(Kind(kind), asked.problem.start), "y must be given for kind ",
+                      kind, " and boundary ", boundary);
       asked.problem.itself = !other;
       Tensor score = new_tensor(x, {x.size(0)}, x.scalar_type()), d_x = asked.gradient(x, need_x),
              d_y = asked.gradient(y, need_y && other);
@@ -95,12 +99,13 @@ std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const std:
 }
 
 Tensor pairwise_scores(const Tensor& x, const Tensor& y, const std::optional<Tensor>& x_lengths,
-                       const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold) {
+                       const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold,
+                       int64_t boundary) {
   return on_device("softdp::pairwise_scores", x, [&](cudaStream_t stream) {
     check_features(x);
     return with_type_of(x, [&](auto number) {
       using T = decltype(number);
-      Asked<T> asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, true);
+      Asked<T> asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, true);
       Tensor scores = new_tensor(x, {x.size(0), y.size(0)}, x.scalar_type());
       asked.problem.score = data<T>(scores);
       asked.launch(stream);
@@ -112,12 +117,13 @@ Tensor pairwise_scores(const Tensor& x, const Tensor& y, const std::optional<Ten
 std::tuple<Tensor, Tensor> pairwise_gradients(const Tensor& of_scores, const Tensor& x, const Tensor& y,
                                               const std::optional<Tensor>& x_lengths,
                                               const std::optional<Tensor>& y_lengths, int64_t kind,
-                                              double gamma, double threshold, bool need_x, bool need_y) {
+                                              double gamma, double threshold, int64_t boundary, bool need_x,
+                                              bool need_y) {
   return on_device("softdp::pairwise_gradients", x, [&](cudaStream_t stream) {
     check_features(x);
     return with_type_of(x, [&](auto number) {
       using T = decltype(number);
-      Asked<T> asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, true);
+      Asked<T> asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, true);
       STD_TORCH_CHECK(is_beside(of_scores, x) && of_scores.dim() == 2 && of_scores.size(0) == x.size(0) &&
                           of_scores.size(1) == y.size(0) && of_scores.scalar_type() == x.scalar_type(),
                       "of_scores must have the shape (", x.size(0), ", ", y.size(0),

@@ -95,7 +95,14 @@ FEW = {
     },
     "test_hard": {"(2, 40, 33, 6)-squares"},
     "test_strips": {"2-torch.float32-(3, 300, 33, 6)-squares", "0-torch.float32-(2, 129, 70, 4)-lcs"},
-    "test_ragged": {"0-integer0-0.2-squares", "0-integer0-0.2-fsd"},
+    "test_values_and_gradients_of_open_ends": {
+        "torch.float32-(3, 5, 7, 4)-subsequence",
+        "torch.float32-(2, 70, 65, 18)-overlap",
+    },
+    "test_ragged": {
+        *(f"0-integer0-0.2-{kind}" for kind in ("squares", "fsd", "subsequence", "overlap")),
+        "0-integer0-0.0-overlap",
+    },
     "test_lengths_that_do_not_fit_spoil_their_own_pair": {"0-squares", "1073741824-squares"},
     "test_what_is_not_finite_spoils_its_own_pair": {
         *(f"{bad}-0.5-{steps}-squares" for bad in ("nan", "inf") for steps in (20, 200)),
@@ -783,7 +790,10 @@ FAULTS = [
     Fault(SCORES, "T((«p_.kind == Kind::kSquares ? 2 : p_.kind == Kind::kCosines ? -1 : 1») *", "1"),
     Fault(SCORES, "* («p_.itself ? 2 : 1»));", "1"),
     Fault(SCORES, "negligible = «plan_.has_roots() ? T(0) : T(kNegligible<T>)»;", "T(1)"),
-    Fault(FORWARD, "given(boundary.corner, pair, «!boundary.above || a.start != Start::kAnchored»)", "true"),
+    Fault(FORWARD, "reached = «!boundary.above || is_free_left(a.start) || a.start == Start::kGaps»;",
+          "true"),
+    Fault(FORWARD, "reached = «!boundary.above || is_free_left(a.start) || a.start == Start::kGaps»;",
+          "!boundary.above || a.start != Start::kAnchored"),
     Fault(FORWARD, "if (a.saved && «!a.is_piece» && (value", "true",
           "no gradient reaches a piece's last cell that has no path, and what marks it is finite"),
     Fault(BACKWARD, "if («row0 == 0 && a.boundary.by_last_row && (seed == 0 || a.has_ends)»)",
@@ -1035,6 +1045,18 @@ FAULTS = [
     Fault(ENDS, "(a.tangent, a.type, pair, «mean»);", "number_at(a.tangent, a.type, pair)"),
     Fault(ENDS, "last = own - 1 - («in_row ? k : k - M»);", "in_row ? own - 1 - k : own - 1 - k + M"),
     Fault(ENDS, "(seeds, a.type, 2 * to + 1, «grad» * number_at", "1"),
+    Fault(ENDS, "row = k < ends.m ? «ends.n - 1» : k - ends.m,", "0"),
+    Fault(ENDS, "rows = «left < a.height ? left : a.height»;", "a.height"),
+    Fault(ENDS, "(«piece % a.kept» * a.pairs.count + ends.pair)", "0"),
+    Fault(ENDS, "ends.pair * rows + «row % a.height»;", "row"),
+    Fault(FEATURE_PAIRS, "of_pair = «joined ? joined[pair] : own»;", "own"),
+    Fault(ENDS, "if («is_piece && in_row && of_score == 0») return;", "false"),
+    Fault(ENDS, "k + («in_row ? 0 : a.first_row») : at;", "0"),
+    Fault(ENDS, "grad = «is_piece ? 1 : of_score»,", "of_score"),
+    Fault(SCORES, "handing = «joins_pieces() ? pieces : pieces - 1»;", "pieces - 1"),
+    Fault(SCORES, "f.ends = «pieces > 1 ? Ends::kCorner : p.ends»;", "p.ends"),
+    Fault(SCORES, "if («piece + 1 < pieces || joins_pieces()») f.boundary", "piece + 1 < pieces"),
+    Fault(LAUNCH, "if («!p.is_piece && p.ends != Ends::kCorner»)", "p.ends != Ends::kCorner"),
     Fault(SECOND, "if («at.is_last() && a.boundary.last_row») out", "a.boundary.last_row != nullptr"),
     Fault(SECOND, "last_column[pair * N + «row0 + lane»] = left;", "lane"),
     Fault(SECOND, "if («row0 == 0 && a.by_ends[kInRow]») in", "false"),
@@ -1100,7 +1122,7 @@ def copy_with_faults() -> None:
     demand_places(texts)
     for file in {f.file for f in FAULTS}:
         texts[file] = plant(texts[file], [(k, f) for k, f in enumerate(FAULTS, 1) if f.file == file])
-    texts[RECURRENCE] = texts[RECURRENCE].replace("#pragma once", "#pragma once\nextern int planted;")
+    texts[SMOOTH_MAX] = texts[SMOOTH_MAX].replace("#pragma once", "#pragma once\nextern int planted;")
     texts["tests/kernels/shim.cpp"] += "\nint planted = 0;\n"
     module = "tests/kernels/harness.cpp"
     texts[module] = re.sub(

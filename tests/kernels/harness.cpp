@@ -188,9 +188,9 @@ int64_t products(const std::string& recurrence, const std::string& dtype, const 
 
 int64_t features(const std::string& dtype, const Sizes& size, int64_t others, bool itself, int64_t count,
                  const LengthsOf& x_lengths, const LengthsOf& y_lengths, int kind, double gamma,
-                 double threshold, const std::array<uintptr_t, 2>& features, uintptr_t score,
-                 const std::array<uintptr_t, 2>& gradients, uintptr_t grad_score, int64_t table_bytes,
-                 uintptr_t workspace, int64_t bytes) {
+                 double threshold, const std::string& boundary, const std::array<uintptr_t, 2>& features,
+                 uintptr_t score, const std::array<uintptr_t, 2>& gradients, uintptr_t grad_score,
+                 int64_t table_bytes, uintptr_t workspace, int64_t bytes) {
   return with_value(dtype, [&](auto value) -> int64_t {
     using T = decltype(value);
     FeatureProblem<T> p{};
@@ -199,6 +199,7 @@ int64_t features(const std::string& dtype, const Sizes& size, int64_t others, bo
     p.itself = itself;
     p.features = count;
     p.kind = Kind(kind);
+    set_boundary(p, boundary);
     p.gamma = gamma;
     p.threshold = threshold;
     p.x = pointer<const T>(features[0]);
