@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "../../csrc/cpu/sweep.h"
+#include "states.h"
 
 namespace {
 using namespace softdp;
@@ -352,6 +353,16 @@ int main() {
         }
       }
     }
+  for (const Recurrence recurrence :
+       {Recurrence::kLocalFsd, Recurrence::kSmithWaterman, Recurrence::kAffine, Recurrence::kLocalAffine})
+    for (const Size& size : {Size{1, 1, 1}, {2, 1, 70}, {2, 70, 1}, {3, 17, 33}, {2, 40, 50}, {1, 100, 300}})
+      for (const int threads : {1, 3}) {
+        failed += states_off<float>(recurrence, 0.1, size.count, size.rows, size.columns, on_threads(threads),
+                                    random) > 0;
+        failed += states_off<double>(recurrence, 0.1, size.count, size.rows, size.columns,
+                                     on_threads(threads), random) > 0;
+        checked += 2;
+      }
   std::printf("%s kernels: %d of %d cases off\n", cpu::chosen().name, failed, checked);
   return failed != 0;
 }
