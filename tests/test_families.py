@@ -122,7 +122,7 @@ GAPS = ["number", "pairs", "rows", "columns", "cells", "mixed"]
 
 
 @every_family
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("dtype", [torch.float32, F64], ids=str)
 def test_ragged_pairs_agree_with_the_reference(name, size, dtype):
     family, (N, M) = FAMILIES[name], size
