@@ -44,9 +44,14 @@ def filled(
     scores: Tensor,
     boundary_value: Callable[[int, int], Tensor | float],
     cells: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+    within: Tensor | None = None,
 ) -> Tensor:
-    """Fill the tables of scores (B, N, M) diagonal by diagonal: (..., B, N + M + 1, N + 1), by d and i."""
+    """Fill the tables of scores (B, N, M) diagonal by diagonal: (..., B, N + M + 1, N + 1), by d and i.
+
+    within: the cells that a path may take, (B, N, M); None: all.
+    """
     B, N, M = scores.shape
+    skewed_within = None if within is None else skew(within, False)
 
     def edge(i: int, j: int) -> Tensor:
         value = boundary_value(i, j)
@@ -61,6 +66,8 @@ def filled(
             rows = dead
         else:
             rows = cells(d, table[d - 2][..., :-1], table[d - 1][..., :-1], table[d - 1][..., 1:])
+        if skewed_within is not None:
+            rows = rows.masked_fill(~skewed_within[d], NEG_INF)
         if d <= N:  # the cell (d, 0) is the boundary column
             rows = torch.cat([rows[..., : d - 1], edge(d, 0), rows[..., d:]], -1)
         table.append(torch.cat([top, rows], -1))
@@ -88,16 +95,16 @@ def joined(table: Tensor, n: Tensor, m: Tensor, boundary: str, gamma: float) -> 
     return score.masked_fill(score == NEG_INF, NEG_INF)  # no path: no gradient
 
 
-def skew(table: Tensor) -> Tensor:
-    """(B, N, M) -> (N + M + 1, B, N): entry [d, b, i - 1] is cell (i, d - i), -inf off the table."""
+def skew(table: Tensor, beside: float = NEG_INF) -> Tensor:
+    """(B, N, M) -> (N + M + 1, B, N): entry [d, b, i - 1] is cell (i, d - i); `beside` is off the table."""
     B, N, M = table.shape
     i = torch.arange(1, N + 1, device=table.device)
     j = torch.arange(N + M + 1, device=table.device)[:, None] - i
     on_table = (j >= 1) & (j <= M)
     if M == 0:
-        return table.new_full((N + M + 1, B, N), NEG_INF)
+        return table.new_full((N + M + 1, B, N), beside)
     picked = table[:, i - 1, (j - 1).clamp(0, M - 1)]
-    return picked.masked_fill(~on_table, NEG_INF).transpose(0, 1)
+    return picked.masked_fill(~on_table, beside).transpose(0, 1)
 
 
 def lengths_of(
@@ -121,10 +128,18 @@ def lengths_of(
     return n, m, unfit
 
 
-def inside(n: Tensor, m: Tensor, N: int, M: int) -> Tensor:
-    rows = torch.arange(N, device=n.device) < n[:, None]
-    columns = torch.arange(M, device=m.device) < m[:, None]
-    return rows[:, :, None] & columns[:, None, :]
+def inside(n: Tensor, m: Tensor, N: int, M: int, bandwidth: int = -1) -> Tensor:
+    """Which cells count: those within the lengths and the bandwidth, (B, N, M)."""
+    i, j = torch.arange(N, device=n.device)[:, None], torch.arange(M, device=m.device)
+    down, right = n[:, None, None] - 1, m[:, None, None] - 1  # of the last cell
+    within = (i <= down) & (j <= right)
+    if bandwidth < 0:
+        return within
+    longer, shorter = torch.maximum(down, right), torch.minimum(down, right).clamp(min=0)
+    half_slope = (longer + 2 * shorter - 1) // (2 * shorter).clamp(min=1)  # rounded up
+    most = longer.clamp(max=bandwidth)
+    most = torch.where(longer > shorter, torch.maximum(most, half_slope), most)
+    return within & ((shorter == 0) | ((i * right - j * down).abs() <= most * shorter))
 
 
 def has_unknown(table: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
     count = len(row.scores)
     gamma = count + 2 + row.options.index("gamma")
     boundary = count + 2 + row.options.index("boundary") if "boundary" in row.options else None
+    bandwidth = count + 2 + row.options.index("bandwidth")
 
     def forward(*args: Any) -> tuple[Tensor, Tensor]:
         table: Tensor = args[0]
@@ -41,7 +42,7 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
         if save:
             several = row.has_several_states(None if boundary is None else args[boundary])
             states = row.row_states if several else 0
-            own = saved_bytes(N, M, table.dtype, args[gamma], states)
+            own = saved_bytes(N, M, table.dtype, args[gamma], args[bandwidth], states)
             size = (B, own + end_weights * score.dtype.itemsize)
         return score, table.new_empty(size, dtype=torch.uint8)
 
@@ -79,16 +80,23 @@ def _double_backward(row: Recurrence) -> Callable[..., tuple[Tensor, ...]]:
     return double_backward
 
 
-def saved_bytes(rows: int, columns: int, dtype: torch.dtype, gamma: float, row_states: int = 0) -> int:
+def saved_bytes(
+    rows: int, columns: int, dtype: torch.dtype, gamma: float, bandwidth: int = -1, row_states: int = 0
+) -> int:
     """How many bytes a pair the CPU operators save: saved_bytes() of csrc/cpu/kernels.h.
 
     row_states: of recurrences with several states a cell. 0: of all others.
     """
-    states: int = 64 + (torch.sym_max(rows, 1) - 1) // 16 * columns * 16 * max(row_states, 1)
+    strips, kept_rows = (rows + 15) // 16, (torch.sym_max(rows, 1) - 1) // 16
+    steps = strips * torch.sym_max(32, (columns + 15) // 16 * 16)
+    states: int = kept_rows * columns
+    if bandwidth >= 0:
+        steps = torch.sym_min(steps, strips * (2 * bandwidth + 48) + 2 * columns)
+        states = torch.sym_min(states, kept_rows * (2 * bandwidth + 32) + columns)
+    states = 64 + states * 16 * max(row_states, 1)
     if row_states or dtype == torch.float64 or not 1e-30 < gamma < 1e30:
         return states
-    pitch = torch.sym_max(32, (columns + 15) // 16 * 16)
-    weights: int = 64 + ((rows + 15) // 16 * pitch + 16) * 64
+    weights: int = 64 + (steps + 16) * 64
     # One of both, by arithmetic: an if, or sym_ite in PyTorch 2.15, would tie a compiled graph to one.
     packs: int = torch.sym_min(1, torch.sym_max(rows, columns) // 33)
     return packs * weights + (1 - packs) * states

@@ -7,9 +7,11 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from . import paths
+from . import _values, paths
+from ._diagonals import inside
 
 try:
     import numpy as np
@@ -150,6 +152,45 @@ def path(
         edge = patheffects.withStroke(linewidth=line.get("linewidth", 1.5) + 1.5, foreground="0.15")
         line = {"color": "white", "path_effects": [edge], **line}
     axes.plot((j + half) * y_step, (i + half) * x_step, **line)
+    return axes
+
+
+def band(axes: Axes, n: int, m: int, bandwidth: int, *, seconds: Seconds | None = None, **line: Any) -> Axes:
+    """The edges of a bandwidth, over a :func:`matrix` of n by m steps: cells between them count.
+
+    Args:
+        axes: where the matrix is.
+        n, m: the steps of x and of y.
+        bandwidth: as in :func:`softdp.fsd_score`.
+        seconds: as in :func:`matrix`.
+        **line: color, linestyle, label and the like, as matplotlib's `Axes.plot` takes them; dashed and white
+            unless given.
+
+    Returns:
+        The axes; the lines are `axes.lines[-2:]`, first the left edge, then the right one.
+
+    Raises:
+        ValueError: no steps, a bandwidth below 0, seconds not above 0.
+        TypeError: a bandwidth that is not a whole number.
+
+    Example:
+        >>> import torch, softdp.plot
+        >>> from matplotlib.figure import Figure
+        >>> axes = softdp.plot.matrix(torch.rand(3, 3), Figure().subplots())
+        >>> softdp.plot.band(axes, 3, 3, 0).lines[-2].get_xydata().tolist()  # (y, x)
+        [[-0.5, -0.5], [-0.5, 0.5], [0.5, 0.5], [0.5, 1.5], [1.5, 1.5], [1.5, 2.5]]
+    """
+    if n < 1 or m < 1:
+        raise ValueError(f"n and m must be at least 1, got {n} and {m}")
+    width = _values.bandwidth_number(bandwidth)
+    within = inside(torch.tensor([n]), torch.tensor([m]), n, m, width)[0].numpy()
+    x_step, y_step, half = scale(seconds)
+    start = half - 0.5
+    rows = (np.repeat(np.arange(n + 1), 2)[1:-1] + start) * x_step
+    line = cbook.normalize_kwargs(line, Line2D)
+    line = {"color": "white", "linestyle": "--", "linewidth": 1.0, **line}
+    for edge in (within.argmax(1), m - within[:, ::-1].argmax(1)):
+        axes.plot((np.repeat(edge, 2) + start) * y_step, rows, **line)
     return axes
 
 

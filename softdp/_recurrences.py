@@ -51,7 +51,7 @@ class Recurrence(NamedTuple):
         name: the operators are NAME_forward, NAME_backward and NAME_double_backward.
         scores: the score tensors, in the schemas' order.
         options: the numbers and bools after the lengths, in the schemas' order. One is "gamma"; "boundary" is
-            a place in BOUNDARIES.
+            a place in BOUNDARIES. "bandwidth" is -1 if there is none.
         planes: how many numbers a cell the CUDA operators save. Its arguments: whether insert and delete are
             one gap, the scores' dtype, gamma, whether paths may end in several cells, N and M. Regime::planes
             of csrc/cuda/wavefront.h says the same.
@@ -114,7 +114,7 @@ def _planes_without_gaps(
 FSD = Recurrence(
     name="fsd",
     scores=("match", "insert", "delete"),
-    options=("gamma", "boundary", "costs"),
+    options=("gamma", "boundary", "bandwidth", "costs"),
     planes=_planes_with_gaps,
     reference="softdp.reference.fsd_score and softdp.reference.soft_dtw",
     alignment="fsd_alignment is the gradient of softdp.reference.fsd_score by match, by torch.func.grad or "
@@ -123,7 +123,7 @@ FSD = Recurrence(
 LCS = Recurrence(
     name="lcs",
     scores=("similarity",),
-    options=("threshold", "gamma"),
+    options=("threshold", "gamma", "bandwidth"),
     planes=_planes_without_gaps,
     reference="softdp.reference.lcs_score",
     alignment="lcs_alignment is its gradient, by torch.func.grad or "
@@ -133,7 +133,7 @@ LCS = Recurrence(
 NEEDLEMAN_WUNSCH = Recurrence(
     name="needleman_wunsch",
     scores=("match", "insert", "delete"),
-    options=("gamma", "boundary"),
+    options=("gamma", "boundary", "bandwidth"),
     planes=_weights,
     reference="softdp.reference.needleman_wunsch and softdp.reference.smith_waterman",
     alignment="the alignment is their gradient by match, by torch.func.grad or "
@@ -142,7 +142,7 @@ NEEDLEMAN_WUNSCH = Recurrence(
 AFFINE = Recurrence(
     name="affine",
     scores=("match", "insert", "delete", "open"),
-    options=("gamma", "boundary"),
+    options=("gamma", "boundary", "bandwidth"),
     planes=_weights,
     reference="softdp.reference.needleman_wunsch and softdp.reference.smith_waterman",
     alignment="the alignment is their gradient by match, by torch.func.grad or "

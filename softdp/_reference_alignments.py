@@ -19,7 +19,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from . import _checks
+from . import _checks, _values
 from ._diagonals import NEG_INF, filled, has_unknown, inside, joined, lengths_of, rest, skew, smooth_max
 from ._signatures import explained
 from ._unknown import nan_where
@@ -33,6 +33,7 @@ def needleman_wunsch(
     gap_open: Tensor | float | None = None,
     gamma: float = 0.1,
     boundary: str = "global",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -55,7 +56,7 @@ def needleman_wunsch(
     2018.
     """
     args = _checks.needleman_wunsch_arguments(match, gap, gap_open, gamma, boundary, x_lengths, y_lengths)
-    return checked_alignment_score(args, gamma, boundary)
+    return checked_alignment_score(args, gamma, boundary, _values.bandwidth_number(bandwidth))
 
 
 @explained()
@@ -91,12 +92,15 @@ def smith_waterman(
     return checked_alignment_score(args, gamma, "local")
 
 
-def checked_alignment_score(args: _checks.AlignmentArguments, gamma: float, boundary: str) -> Tensor:
+def checked_alignment_score(
+    args: _checks.AlignmentArguments, gamma: float, boundary: str, bandwidth: int = -1
+) -> Tensor:
     """The score of arguments that were checked. boundary: one of needleman_wunsch, or "local"."""
     match, insert, delete, gap_open, x_lengths, y_lengths = args.computed()
     B, N, M = match.shape
     n, m, unfit = lengths_of(x_lengths, y_lengths, match)
-    match = match.masked_fill(~inside(n, m, N, M), 0)
+    within = inside(n, m, N, M, bandwidth)
+    match = match.masked_fill(~within, 0)
     is_global, is_affine = boundary == "global", gap_open is not None
     given = [t.expand(B, -1, -1) for t in (insert, delete, gap_open) if t is not None]
     gaps, no_gap = [], torch.zeros_like(unfit)
@@ -107,7 +111,8 @@ def checked_alignment_score(args: _checks.AlignmentArguments, gamma: float, boun
         steps = 1 if is_affine and k < len(given) - 1 else 0
         one = ((n + m > steps) & is_global).to(n.dtype)
         rows, columns = n if by_row else torch.maximum(n, one), m if by_column else torch.maximum(m, one)
-        gaps.append(gap.masked_fill(~inside(rows, columns, *gap.shape[1:]), 0))
+        gap = gap.masked_fill(~inside(rows, columns, *gap.shape[1:]), 0)
+        gaps.append(gap.masked_fill(~within, 0) if by_row and by_column else gap)
         # What a pair without cells skips has a gap only if it is the same for all steps of the empty one.
         no_gap = no_gap | ((((n == 0) & (m > 0) & by_row) | ((m == 0) & (n > 0) & by_column)) & is_global)
     unknown = torch.stack([has_unknown(t) for t in (match, *gaps)]).any(0)
@@ -116,12 +121,13 @@ def checked_alignment_score(args: _checks.AlignmentArguments, gamma: float, boun
     skewed_match, skewed_insert, skewed_delete = tables[0], tables[1], tables[1 if delete is None else 2]
     sums = _boundary_sums(clean[0], clean[-1] if is_affine else None, N, M) if is_global else None
     value = _boundary(boundary, sums, match.new_zeros((B, 1)))
+    paths = None if bandwidth < 0 else within
     if is_affine:
         cells = _affine_cells(skewed_match, skewed_insert, skewed_delete, tables[-1], boundary, gamma)
-        table = smooth_max(filled(match, lambda i, j: torch.stack(value(i, j)[1:]), cells), gamma)
+        table = smooth_max(filled(match, lambda i, j: torch.stack(value(i, j)[1:]), cells, paths), gamma)
     else:
         cells = _linear_cells(skewed_match, skewed_insert, skewed_delete, boundary, gamma)
-        table = filled(match, lambda i, j: value(i, j)[0], cells)
+        table = filled(match, lambda i, j: value(i, j)[0], cells, paths)
     score = joined(table, n, m, boundary, gamma)
     score = nan_where(score.masked_fill(no_gap, NEG_INF), unknown, (match, *gaps))
     return score.masked_fill(unfit, float("nan"))

@@ -40,8 +40,7 @@ MISSING = {
 # What to write for an argument of other libraries, or of other functions of this one.
 INSTEAD = {
     "normalize": "write softdp.soft_dtw_divergence(x, y)",
-    "bandwidth": "write softdp.soft_dtw(cost.masked_fill(outside, torch.inf)), "
-    "where outside is True in the cells (N, M) outside the band",
+    "bandwidth": "write softdp.soft_dtw(softdp.squared_euclidean(x, y), bandwidth=bandwidth)",
     "dist_func": "write softdp.soft_dtw(dist_func(x, y))",
     "lengths": "write x_lengths=lengths and y_lengths=lengths, or the one of them that was meant",
 }
@@ -149,7 +148,8 @@ def _may_be(value: object, key: str) -> bool:
         return key == ("normalize" if isinstance(value, bool) else "cost")
     if key == "gap_open":
         return isinstance(value, Real) and value < 0
-    return (key in ("gamma", "threshold")) == is_number(value) and key not in (*WORDS, "normalize")
+    others = *WORDS, "normalize", "bandwidth"
+    return (key in ("gamma", "threshold")) == is_number(value) and key not in others
 
 
 def _unexpected(name: str, key: str, names: list[str]) -> str:

@@ -15,6 +15,9 @@ from torch import Tensor
 from . import _torch
 from ._dtypes import DTYPES, arithmetic
 
+# A bandwidth of more steps than any pair has is no bandwidth. The operators take 64 bits.
+MOST_BANDWIDTH = 1 << 48
+
 
 def gamma_number(gamma: float, trained: str) -> None:
     """A finite number that is not negative.
@@ -47,6 +50,20 @@ def threshold_number(threshold: float) -> None:
         raise TypeError(f"threshold must be a number, got {kind(threshold)}{instead}")
     if threshold != threshold:
         raise ValueError("threshold must not be NaN")
+
+
+def bandwidth_number(bandwidth: int | None, boundary: str = "") -> int:
+    """The operators' option: a whole number that is not negative, -1 for None. "local" has no bandwidth."""
+    if bandwidth is None:
+        return -1
+    if boundary == "local":
+        raise ValueError(f'bandwidth must be None with the boundary "local", got {bandwidth!r}')
+    if not isinstance(bandwidth, numbers.Integral) or isinstance(bandwidth, bool):
+        instead = ": write bandwidth=int(bandwidth)" if is_number(bandwidth) or _is_one(bandwidth) else ""
+        raise TypeError(f"bandwidth must be a whole number or None, got {kind(bandwidth)}{instead}")
+    if bandwidth < 0:
+        raise ValueError(f"bandwidth must not be negative, got {bandwidth}")
+    return min(int(bandwidth), MOST_BANDWIDTH)
 
 
 def lengths(value: Tensor | None, name: str, pairs: int, longest: int, of: str, device: torch.device) -> None:

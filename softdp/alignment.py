@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _checks, _devices, _reference_alignments, reference
+from . import _checks, _devices, _reference_alignments, _values, reference
 from ._operators import OPERATORS
 from ._recurrences import BOUNDARIES
 from ._signatures import LCS_FEATURES, SOFT_DTW_FEATURES, explained
@@ -22,6 +22,7 @@ def fsd_alignment(
     *,
     gamma: float = 0.1,
     boundary: str = "free",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -35,7 +36,8 @@ def fsd_alignment(
     insert and delete. Third derivatives of the score raise NotImplementedError.
 
     Args:
-        match, insert, delete, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.
+        match, insert, delete, gamma, boundary, bandwidth, x_lengths, y_lengths: as in
+            :func:`softdp.fsd_score`.
 
     Returns:
         E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 1 at (n, m) if
@@ -63,6 +65,7 @@ def fsd_alignment(
     trained = _checks.TRAINED_FSD_ALIGNMENT
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, trained)
     args = args.computed()
+    width = _values.bandwidth_number(bandwidth, boundary)
     has_kernel = _devices.has_kernel_of_states if boundary == "local" else _devices.has_kernel
     if not has_kernel(match.device):
         return _by_reference(
@@ -70,10 +73,11 @@ def fsd_alignment(
             *args[:3],
             gamma=gamma,
             boundary=boundary,
+            bandwidth=bandwidth,
             x_lengths=x_lengths,
             y_lengths=y_lengths,
         )
-    return _expected("fsd", args, float(gamma), BOUNDARIES.index(boundary), False)
+    return _expected("fsd", args, float(gamma), BOUNDARIES.index(boundary), width, False)
 
 
 @explained(features=LCS_FEATURES.replace("lcs_score", "lcs_alignment"))
@@ -82,6 +86,7 @@ def lcs_alignment(
     *,
     threshold: float,
     gamma: float = 0.1,
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -95,7 +100,7 @@ def lcs_alignment(
     similarity. Third derivatives of the score raise NotImplementedError.
 
     Args:
-        similarity, threshold, gamma, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.
+        similarity, threshold, gamma, bandwidth, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.
 
     Returns:
         E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 0 past a pair's
@@ -116,16 +121,18 @@ def lcs_alignment(
     """
     trained = _checks.TRAINED_LCS_ALIGNMENT
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths, trained).computed()
+    width = _values.bandwidth_number(bandwidth)
     if not _devices.has_kernel(similarity.device):
         return _by_reference(
             reference.lcs_score,
             args.similarity,
             threshold=threshold,
             gamma=gamma,
+            bandwidth=bandwidth,
             x_lengths=x_lengths,
             y_lengths=y_lengths,
         )
-    return _expected("lcs", args, float(threshold), float(gamma))
+    return _expected("lcs", args, float(threshold), float(gamma), width)
 
 
 @explained(features=SOFT_DTW_FEATURES.replace("soft_dtw(", "soft_dtw_alignment("))
@@ -134,6 +141,7 @@ def soft_dtw_alignment(
     *,
     gamma: float = 1.0,
     boundary: str = "anchored",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -147,7 +155,7 @@ def soft_dtw_alignment(
     Third derivatives of the value raise NotImplementedError.
 
     Args:
-        cost, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.soft_dtw`.
+        cost, gamma, boundary, bandwidth, x_lengths, y_lengths: as in :func:`softdp.soft_dtw`.
 
     Returns:
         E, (B, N, M), in [0, 1], float64 for float64 costs and float32 for all others. Anchored, it is 1 at
@@ -168,16 +176,18 @@ def soft_dtw_alignment(
     """
     trained = _checks.TRAINED_SOFT_DTW_ALIGNMENT
     args = _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths, trained).computed()
+    width = _values.bandwidth_number(bandwidth)
     if not _devices.has_kernel(cost.device):
         return _by_reference(
             reference.soft_dtw,
             args.match,
             gamma=gamma,
             boundary=boundary,
+            bandwidth=bandwidth,
             x_lengths=x_lengths,
             y_lengths=y_lengths,
         )
-    return _expected("fsd", args, float(gamma), BOUNDARIES.index(boundary), True)
+    return _expected("fsd", args, float(gamma), BOUNDARIES.index(boundary), width, True)
 
 
 @explained()
@@ -188,6 +198,7 @@ def needleman_wunsch_alignment(
     gap_open: Tensor | float | None = None,
     gamma: float = 0.1,
     boundary: str = "global",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -203,7 +214,8 @@ def needleman_wunsch_alignment(
     score raise NotImplementedError.
 
     Args:
-        match, gap, gap_open, gamma, boundary, x_lengths, y_lengths: as in :func:`softdp.needleman_wunsch`.
+        match, gap, gap_open, gamma, boundary, bandwidth, x_lengths, y_lengths: as in
+            :func:`softdp.needleman_wunsch`.
 
     Returns:
         E, (B, N, M), in [0, 1], float64 for float64 scores and float32 for all others. It is 0 past a pair's
@@ -227,7 +239,8 @@ def needleman_wunsch_alignment(
     args = _checks.needleman_wunsch_arguments(
         match, gap, gap_open, gamma, boundary, x_lengths, y_lengths, trained
     )
-    return _expected_alignment(args.computed(), float(gamma), boundary)
+    width = _values.bandwidth_number(bandwidth)
+    return _expected_alignment(args.computed(), float(gamma), boundary, width)
 
 
 @explained()
@@ -280,7 +293,9 @@ def smith_waterman_alignment(
     return _expected_alignment(args.computed(), float(gamma), "local")
 
 
-def _expected_alignment(args: _checks.AlignmentArguments, gamma: float, boundary: str) -> Tensor:
+def _expected_alignment(
+    args: _checks.AlignmentArguments, gamma: float, boundary: str, bandwidth: int = -1
+) -> Tensor:
     """Of needleman_wunsch with one of its boundaries, or of smith_waterman with "local"."""
     match, insert, delete, opened, x_lengths, y_lengths = args
     several_states = boundary == "local" or opened is not None
@@ -288,10 +303,11 @@ def _expected_alignment(args: _checks.AlignmentArguments, gamma: float, boundary
     if not has_kernel(match.device):
 
         def score_of(match: Tensor, *_: Tensor | None) -> Tensor:
-            return _reference_alignments.checked_alignment_score(args._replace(match=match), gamma, boundary)
+            given = args._replace(match=match)
+            return _reference_alignments.checked_alignment_score(given, gamma, boundary, bandwidth)
 
         return _by_reference(score_of, match, insert, delete, opened)
-    options = gamma, BOUNDARIES.index(boundary)
+    options = gamma, BOUNDARIES.index(boundary), bandwidth
     if opened is not None:
         return _expected("affine", args, *options)
     linear = _checks.FsdArguments(match, insert, delete, x_lengths, y_lengths)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import _checks, _devices, _registration, _torch, reference
+from . import _checks, _devices, _registration, _torch, _values, reference
 from ._dtypes import arithmetic
 from ._operators import OPERATORS
 from ._recurrences import BOUNDARIES
@@ -22,6 +22,7 @@ def fsd_score(
     *,
     gamma: float = 0.1,
     boundary: str = "free",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -52,6 +53,9 @@ def fsd_score(
             "local": the best stretch of both. A path starts and ends in any cell: 0 is one more argument of
             each cell's smooth maximum, S is -inf on the boundary, and the score is the smooth maximum of S
             over all cells. On a GPU it runs in plain PyTorch.
+        bandwidth: w >= 0: only cells within w steps of the line from (1,1) to (n,m) count, in steps of the
+            longer sequence. Others are not read and get the gradient 0. None, the default: all cells count.
+            docs/semantics.md says which cells those are where n and m differ. "local" has none.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
             and M. Cells past a pair's lengths are never read and get gradient 0.
 
@@ -63,7 +67,7 @@ def fsd_score(
         is empty; subsequence: -inf if only y is; local: -inf).
 
     Raises:
-        ValueError: shapes, devices, lengths, gamma or boundary that do not fit.
+        ValueError: shapes, devices, lengths, gamma, boundary or bandwidth that do not fit.
         TypeError: scores that are not floating point, mixed dtypes, lengths that are not integers.
 
     Example:
@@ -82,27 +86,34 @@ def fsd_score(
     Programming for Structured Prediction and Attention, ICML 2018.
     """
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths)
-    return checked_fsd_score(args, gamma, boundary)
+    return checked_fsd_score(args, gamma, boundary, _values.bandwidth_number(bandwidth, boundary))
 
 
-def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str, costs: bool = False) -> Tensor:
+def checked_fsd_score(
+    args: _checks.FsdArguments, gamma: float, boundary: str, bandwidth: int = -1, costs: bool = False
+) -> Tensor:
     """fsd_score of checked arguments. costs: these are costs, and the score is their smooth minimum."""
     has_kernel = _devices.has_kernel_of_states if boundary == "local" else _devices.has_kernel
     if not has_kernel(args.match.device):
-        return reference.checked_fsd_score(args, gamma, boundary, costs)
+        return reference.checked_fsd_score(args, gamma, boundary, bandwidth, costs)
     args = _devices.taken(args)
     save = needs_gradient(args.match, args.insert, args.delete)
-    score, _ = FSD.forward(*args, float(gamma), BOUNDARIES.index(boundary), costs, save)
+    score, _ = FSD.forward(*args, float(gamma), BOUNDARIES.index(boundary), bandwidth, costs, save)
     return score
 
 
 def checked_soft_dtw(
-    cost: Tensor, gamma: float, boundary: str, x_lengths: Tensor | None, y_lengths: Tensor | None
+    cost: Tensor,
+    gamma: float,
+    boundary: str,
+    x_lengths: Tensor | None,
+    y_lengths: Tensor | None,
+    bandwidth: int = -1,
 ) -> Tensor:
     """soft_dtw of checked arguments: the smooth minimum over FSD's paths, without gaps."""
     no_gap = torch.zeros((1, 1, 1), dtype=arithmetic(cost.dtype), device=cost.device)
     args = _checks.FsdArguments(cost, no_gap, None, x_lengths, y_lengths)
-    return checked_fsd_score(args, gamma, boundary, costs=True)
+    return checked_fsd_score(args, gamma, boundary, bandwidth, costs=True)
 
 
 @explained(features=LCS_FEATURES)
@@ -111,6 +122,7 @@ def lcs_score(
     *,
     threshold: float,
     gamma: float = 0.1,
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -132,16 +144,20 @@ def lcs_score(
         threshold: the similarity from which on two steps are common. It is rounded to the scores' dtype, to
             float32 for half types.
         gamma: smoothing, >= 0, by default 0.1. 0 is the hard maximum; a tie goes to R(i-1,j).
+        bandwidth: w >= 0: only cells within w steps of the line from (1,1) to (n,m) count, in steps of the
+            longer sequence. Others are not read and get the gradient 0. None, the default: all cells count.
+            docs/semantics.md says which cells those are where n and m differ. "local" has none.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or similarity's device; None means
             N and M. Cells past a pair's lengths are never read and get gradient 0.
 
     Returns:
         The scores, (B,), float64 for float64 inputs and float32 for all others. A pair that holds a NaN or
         +inf has the score NaN and the gradient NaN. A pair whose score receives the gradient 0 gets the
-        gradient 0, also if it holds a NaN or +inf. An empty pair scores 0.
+        gradient 0, also if it holds a NaN or +inf. An empty pair scores 0. With a bandwidth a pair may have
+        no path: it has the score -inf and the gradient 0.
 
     Raises:
-        ValueError: shapes, devices, lengths, gamma or threshold that do not fit.
+        ValueError: shapes, devices, lengths, gamma, threshold or bandwidth that do not fit.
         TypeError: scores that are not floating point, lengths that are not integers.
 
     Example:
@@ -158,13 +174,19 @@ def lcs_score(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022; smooth operators after Mensch and Blondel, ICML 2018.
     """
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths)
+    width = _values.bandwidth_number(bandwidth)
     if not _devices.has_kernel(similarity.device):
         return reference.lcs_score(
-            similarity, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
+            similarity,
+            threshold=threshold,
+            gamma=gamma,
+            bandwidth=bandwidth,
+            x_lengths=x_lengths,
+            y_lengths=y_lengths,
         )
     args = _devices.taken(args)
     save = needs_gradient(args.similarity)
-    score, _ = LCS.forward(*args, float(threshold), float(gamma), save)
+    score, _ = LCS.forward(*args, float(threshold), float(gamma), width, save)
     return score
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from . import _checks, _devices, _reference_alignments
+from . import _checks, _devices, _reference_alignments, _values
 from ._operators import OPERATORS
 from ._recurrences import BOUNDARIES
 from ._signatures import explained
@@ -21,6 +21,7 @@ def needleman_wunsch(
     gap_open: Tensor | float | None = None,
     gamma: float = 0.1,
     boundary: str = "global",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -55,6 +56,9 @@ def needleman_wunsch(
             of x cannot stand before y's first step.
             "overlap": all of them. F(0,j) = F(i,0) = 0, and the score is the smooth maximum of F over the
             last row and the last column, so that an alignment takes at least one cell.
+        bandwidth: w >= 0: only cells within w steps of the line from (1,1) to (n,m) count, in steps of the
+            longer sequence. Others are not read and get the gradient 0. None, the default: all cells count.
+            docs/semantics.md says which cells those are where n and m differ.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N
             and M. Cells past a pair's lengths are never read and get gradient 0.
 
@@ -67,7 +71,7 @@ def needleman_wunsch(
         other boundaries it scores 0, or -inf if only y is empty and the boundary is "subsequence".
 
     Raises:
-        ValueError: shapes, devices, lengths, gap, gap_open, gamma or boundary that do not fit.
+        ValueError: shapes, devices, lengths, gap, gap_open, gamma, boundary or bandwidth that do not fit.
         TypeError: scores that are not floating point, mixed dtypes, lengths that are not integers.
 
     Example:
@@ -85,7 +89,7 @@ def needleman_wunsch(
     smoothed as in Mensch and Blondel, ICML 2018.
     """
     args = _checks.needleman_wunsch_arguments(match, gap, gap_open, gamma, boundary, x_lengths, y_lengths)
-    return _score(args, gamma, boundary)
+    return _score(args, gamma, boundary, _values.bandwidth_number(bandwidth))
 
 
 @explained()
@@ -152,14 +156,14 @@ def smith_waterman(
     return _score(args, gamma, "local")
 
 
-def _score(args: _checks.AlignmentArguments, gamma: float, boundary: str) -> Tensor:
+def _score(args: _checks.AlignmentArguments, gamma: float, boundary: str, bandwidth: int = -1) -> Tensor:
     """The score of checked arguments. boundary: one of needleman_wunsch, or "local"."""
     several_states = boundary == "local" or args.open is not None
     has_kernel = _devices.has_kernel_of_states if several_states else _devices.has_kernel
     if not has_kernel(args.match.device):
-        return _reference_alignments.checked_alignment_score(args, gamma, boundary)
+        return _reference_alignments.checked_alignment_score(args, gamma, boundary, bandwidth)
     match, insert, delete, opened, *lengths = _devices.taken(args)
-    options = float(gamma), BOUNDARIES.index(boundary)
+    options = float(gamma), BOUNDARIES.index(boundary), bandwidth
     save = needs_gradient(match, insert, delete, opened)
     if opened is None:
         score, _ = NEEDLEMAN_WUNSCH.forward(match, insert, delete, *lengths, *options, save)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import _checks, _devices, _vmap
+from . import _checks, _devices, _values, _vmap
 from ._dtypes import computed
 from ._operators import OPERATORS
 from ._recurrences import BOUNDARIES, RECURRENCES, Recurrence
@@ -48,6 +48,7 @@ def fsd_path(
     delete: Tensor | float | None = None,
     *,
     boundary: str = "free",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Path:
@@ -61,7 +62,7 @@ def fsd_path(
     first cell of a path is the first one that it enters; row and column 0 of the table are not listed.
 
     Args:
-        match, insert, delete, boundary, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.
+        match, insert, delete, boundary, bandwidth, x_lengths, y_lengths: as in :func:`softdp.fsd_score`.
 
     Returns:
         A :class:`softdp.Path`.
@@ -78,7 +79,7 @@ def fsd_path(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
     args = _checks.fsd_arguments(match, insert, delete, 0.0, boundary, x_lengths, y_lengths)
-    return _best(ROWS["fsd"], args, boundary)
+    return _best(ROWS["fsd"], args, boundary, bandwidth)
 
 
 @explained(features=LCS_FEATURES.replace("lcs_score", "lcs_path"))
@@ -87,6 +88,7 @@ def lcs_path(
     similarity: Tensor,
     *,
     threshold: float,
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Path:
@@ -99,7 +101,7 @@ def lcs_path(
     cell of a path is the first one that it enters; row and column 0 of the table are not listed.
 
     Args:
-        similarity, threshold, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.
+        similarity, threshold, bandwidth, x_lengths, y_lengths: as in :func:`softdp.lcs_score`.
 
     Returns:
         A :class:`softdp.Path`.
@@ -117,7 +119,7 @@ def lcs_path(
     """
     args = _checks.lcs_arguments(similarity, threshold, 0.0, x_lengths, y_lengths)
     scores = _checks.FsdArguments(args.similarity, args.similarity, None, *args[1:])
-    return _best(ROWS["lcs"], scores, "free", threshold)
+    return _best(ROWS["lcs"], scores, "free", bandwidth, threshold)
 
 
 @explained(features=SOFT_DTW_FEATURES.replace("soft_dtw(", "soft_dtw_path("))
@@ -126,6 +128,7 @@ def soft_dtw_path(
     cost: Tensor,
     *,
     boundary: str = "anchored",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Path:
@@ -137,7 +140,7 @@ def soft_dtw_path(
     match, insert, delete: (i-1,j-1), (i-1,j), (i,j-1).
 
     Args:
-        cost, boundary, x_lengths, y_lengths: as in :func:`softdp.soft_dtw`.
+        cost, boundary, bandwidth, x_lengths, y_lengths: as in :func:`softdp.soft_dtw`.
 
     Returns:
         A :class:`softdp.Path`.
@@ -155,7 +158,7 @@ def soft_dtw_path(
     Source: Sakoe and Chiba, IEEE Transactions on Acoustics, Speech, and Signal Processing, 1978.
     """
     args = _checks.cost_arguments(cost, 0.0, boundary, x_lengths, y_lengths)
-    return _best(ROWS["fsd"], args, boundary, costs=True)
+    return _best(ROWS["fsd"], args, boundary, bandwidth, costs=True)
 
 
 @explained()
@@ -166,6 +169,7 @@ def needleman_wunsch_path(
     *,
     gap_open: Tensor | float | None = None,
     boundary: str = "global",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Path:
@@ -181,7 +185,8 @@ def needleman_wunsch_path(
     device; the call does not wait for it.
 
     Args:
-        match, gap, gap_open, boundary, x_lengths, y_lengths: as in :func:`softdp.needleman_wunsch`.
+        match, gap, gap_open, boundary, bandwidth, x_lengths, y_lengths: as in
+            :func:`softdp.needleman_wunsch`.
 
     Returns:
         A :class:`softdp.Path`.
@@ -198,7 +203,7 @@ def needleman_wunsch_path(
     Source: Needleman and Wunsch, Journal of Molecular Biology, 1970.
     """
     args = _checks.needleman_wunsch_arguments(match, gap, gap_open, 0.0, boundary, x_lengths, y_lengths)
-    return _best_alignment(args, boundary)
+    return _best_alignment(args, boundary, bandwidth)
 
 
 @explained()
@@ -241,26 +246,28 @@ def smith_waterman_path(
     Source: Smith and Waterman, Journal of Molecular Biology, 1981.
     """
     args = _checks.smith_waterman_arguments(match, insert, delete, gap_open, 0.0, x_lengths, y_lengths)
-    return _best_alignment(args, "local")
+    return _best_alignment(args, "local", None)
 
 
-def _best_alignment(args: _checks.AlignmentArguments, boundary: str) -> Path:
+def _best_alignment(args: _checks.AlignmentArguments, boundary: str, bandwidth: int | None) -> Path:
     row = ROWS["needleman_wunsch" if args.open is None else "affine"]
     match, insert, delete, opened, *lengths = args
-    return _best(row, _checks.FsdArguments(match, insert, delete, *lengths), boundary, gap_open=opened)
+    linear = _checks.FsdArguments(match, insert, delete, *lengths)
+    return _best(row, linear, boundary, bandwidth, gap_open=opened)
 
 
 def _best(
     row: Recurrence,
     args: _checks.FsdArguments,
     boundary: str,
+    bandwidth: int | None,
     threshold: float = 0.0,
     *,
     costs: bool = False,
     gap_open: Tensor | None = None,
 ) -> Path:
     """The best path of checked scores. Devices without a kernel leave it to the CPU."""
-    args = args.computed()
+    args, width = args.computed(), _values.bandwidth_number(bandwidth, boundary)
     device = args.match.device
     which = RECURRENCES.index(row), BOUNDARIES.index(boundary)
     several_states = row.has_several_states(which[1])
@@ -271,15 +278,16 @@ def _best(
     match, insert, delete, *lengths = _devices.taken(args)
     delete = insert if delete is None else delete
     if _devices.on_gpu(match.device) and not several_states:
-        named = {"gamma": 0.0, "threshold": float(threshold), "boundary": which[1], "costs": costs}
+        named = {"gamma": 0.0, "threshold": float(threshold), "boundary": which[1]}
+        named.update(bandwidth=width, costs=costs)
         scores = (match, insert, delete)[: len(row.scores)]
         score, saved = OPERATORS[row.name].forward(
             *scores, *lengths, *(named[name] for name in row.options), True
         )
-        steps, counts = _trace(saved, score, *lengths, *match.shape[1:], *which)
+        steps, counts = _trace(saved, score, *lengths, *match.shape[1:], *which, width)
     else:
         opened = None if gap_open is None else computed(gap_open).to(match.device)
-        options = which[0], float(threshold), which[1], costs
+        options = which[0], float(threshold), which[1], width, costs
         steps, counts = _search(match, insert, delete, opened, *lengths, *options)
     return Path(steps.to(device), counts.to(device))
 
@@ -304,6 +312,7 @@ def _shapes_of_search(
     recurrence: int,
     threshold: float,
     boundary: int,
+    bandwidth: int,
     costs: bool,
 ) -> tuple[Tensor, Tensor]:
     B, N, M = match.shape
@@ -319,6 +328,7 @@ def _shapes_of_trace(
     columns: int,
     recurrence: int,
     boundary: int,
+    bandwidth: int,
 ) -> tuple[Tensor, Tensor]:
     return _new_path(score, score.shape[0], rows, columns, boundary)
 

@@ -6,8 +6,8 @@ from 0, or seconds. Only this module needs matplotlib; `import softdp` does not 
 
 from __future__ import annotations
 
-from ._plot_pairs import fsd_pair, lcs_pair, needleman_wunsch_pair, soft_dtw_pair
-from ._plot_tables import FORBIDDEN, MASS, SCORES, UNKNOWN, Seconds, matrix, path
+from ._plot_pairs import fsd_pair, lcs_pair, needleman_wunsch_pair, smith_waterman_pair, soft_dtw_pair
+from ._plot_tables import FORBIDDEN, MASS, SCORES, UNKNOWN, Seconds, band, matrix, path
 
 __all__ = [
     "FORBIDDEN",
@@ -15,10 +15,12 @@ __all__ = [
     "SCORES",
     "UNKNOWN",
     "Seconds",
+    "band",
     "fsd_pair",
     "lcs_pair",
     "matrix",
     "needleman_wunsch_pair",
     "path",
+    "smith_waterman_pair",
     "soft_dtw_pair",
 ]

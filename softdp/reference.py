@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import _checks
+from . import _checks, _values
 from ._diagonals import filled, has_unknown, inside, joined, lengths_of, rest, skew, smooth_max
 from ._reference_alignments import needleman_wunsch, smith_waterman
 from ._signatures import LCS_FEATURES, SOFT_DTW_FEATURES, explained
@@ -39,6 +39,7 @@ def fsd_score(
     *,
     gamma: float = 0.1,
     boundary: str = "free",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -57,23 +58,25 @@ def fsd_score(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022; Mensch and Blondel, ICML 2018.
     """
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths)
-    return checked_fsd_score(args, gamma, boundary)
+    return checked_fsd_score(args, gamma, boundary, _values.bandwidth_number(bandwidth, boundary))
 
 
-def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str, costs: bool = False) -> Tensor:
+def checked_fsd_score(
+    args: _checks.FsdArguments, gamma: float, boundary: str, bandwidth: int = -1, costs: bool = False
+) -> Tensor:
     """fsd_score of arguments that were checked. costs: the smooth minimum of costs."""
     args = args.computed()
     if costs:
         delete = None if args.delete is None else -args.delete
         args = args._replace(match=-args.match, insert=-args.insert, delete=delete)
-        return 0 - checked_fsd_score(args, gamma, boundary)  # of no cells 0, not -0
+        return 0 - checked_fsd_score(args, gamma, boundary, bandwidth)  # of no cells 0, not -0
     match = args.match
     insert = args.insert.expand(match.shape)
     delete = insert if args.delete is None else args.delete.expand(match.shape)
     B, N, M = match.shape
     n, m, unfit = lengths_of(args.x_lengths, args.y_lengths, match)
-    outside = ~inside(n, m, N, M)
-    match, insert, delete = (t.masked_fill(outside, 0) for t in (match, insert, delete))
+    within = inside(n, m, N, M, bandwidth)
+    match, insert, delete = (t.masked_fill(~within, 0) for t in (match, insert, delete))
     unknown = has_unknown(match) | has_unknown(insert) | has_unknown(delete)
     clean = [t.masked_fill(unknown[:, None, None], 0) for t in (match, insert, delete)]
     skewed_match, skewed_insert, skewed_delete = (skew(t) for t in clean)
@@ -87,7 +90,8 @@ def checked_fsd_score(args: _checks.FsdArguments, gamma: float, boundary: str, c
             moves.append(torch.zeros_like(up))  # a path starts
         return skewed_match[d] + smooth_max(torch.stack(moves), gamma)
 
-    score = joined(filled(match, boundary_value, cells), n, m, boundary, gamma)
+    table = filled(match, boundary_value, cells, None if bandwidth < 0 else within)
+    score = joined(table, n, m, boundary, gamma)
     return nan_where(score, unknown, (match, insert, delete)).masked_fill(unfit, float("nan"))
 
 
@@ -97,6 +101,7 @@ def lcs_score(
     *,
     threshold: float,
     gamma: float = 0.1,
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -115,7 +120,8 @@ def lcs_score(
     Source: Gao, Chen, Xu, FTCL, CVPR 2022; Mensch and Blondel, ICML 2018.
     """
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
-    return _lcs_score(args, threshold, gamma, torch.zeros_like(args.similarity))
+    width = _values.bandwidth_number(bandwidth)
+    return _lcs_score(args, threshold, gamma, width, torch.zeros_like(args.similarity))
 
 
 @explained(features=SOFT_DTW_FEATURES)
@@ -124,6 +130,7 @@ def soft_dtw(
     *,
     gamma: float = 1.0,
     boundary: str = "anchored",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -145,7 +152,7 @@ def soft_dtw(
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
     args = _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths)
-    return checked_fsd_score(args, gamma, boundary, costs=True)
+    return checked_fsd_score(args, gamma, boundary, _values.bandwidth_number(bandwidth), costs=True)
 
 
 def lcs_visits(
@@ -153,6 +160,7 @@ def lcs_visits(
     *,
     threshold: float,
     gamma: float = 0.1,
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -160,16 +168,23 @@ def lcs_visits(
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths).computed()
     added = torch.zeros_like(args.similarity, requires_grad=True)
     with torch.enable_grad():
-        score = _lcs_score(args._replace(similarity=args.similarity.detach()), threshold, gamma, added)
+        detached, width = (
+            args._replace(similarity=args.similarity.detach()),
+            _values.bandwidth_number(bandwidth),
+        )
+        score = _lcs_score(detached, threshold, gamma, width, added)
     return torch.autograd.grad(score, added, torch.ones_like(score))[0]
 
 
-def _lcs_score(args: _checks.LcsArguments, threshold: float, gamma: float, added: Tensor) -> Tensor:
+def _lcs_score(
+    args: _checks.LcsArguments, threshold: float, gamma: float, bandwidth: int, added: Tensor
+) -> Tensor:
     """`added` comes on top of every R(i,j)."""
     similarity = args.similarity
     B, N, M = similarity.shape
     n, m, unfit = lengths_of(args.x_lengths, args.y_lengths, similarity)
-    similarity = similarity.masked_fill(~inside(n, m, N, M), 0)
+    within = inside(n, m, N, M, bandwidth)
+    similarity = similarity.masked_fill(~within, 0)
     unknown = has_unknown(similarity)
     skewed = skew(similarity.masked_fill(unknown[:, None, None], 0))
     skewed_added = skew(added)
@@ -181,5 +196,6 @@ def _lcs_score(args: _checks.LcsArguments, threshold: float, gamma: float, added
         plateau = smooth_max(torch.stack([up, left]), gamma)
         return torch.where(skewed[d] >= threshold, diag + skewed[d], plateau) + skewed_added[d]
 
-    score = joined(filled(similarity, boundary_value, cells), n, m, "free", gamma)
+    table = filled(similarity, boundary_value, cells, None if bandwidth < 0 else within)
+    score = joined(table, n, m, "free", gamma)
     return nan_where(score, unknown, (similarity,)).masked_fill(unfit, float("nan"))

@@ -21,6 +21,7 @@ def soft_dtw(
     *,
     gamma: float = 1.0,
     boundary: str = "anchored",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -38,7 +39,7 @@ def soft_dtw(
 
     Args:
         cost: cost of x's step i beside y's step j, such as :func:`softdp.squared_euclidean`. +inf forbids the
-            cell. To allow a band only, write +inf outside of it.
+            cell.
         gamma: smoothing, >= 0, by default 1. 0 is DTW; ties are taken in the order (i-1,j-1), (i-1,j),
             (i,j-1).
         boundary: where a path may start and end.
@@ -46,6 +47,9 @@ def soft_dtw(
             "subsequence": all of x within any part of y. R(0,j) = 0 for all j, and the value is the smooth
             minimum of R(n,j) over j. A path enters row 1 from (0,j-1) or from (0,j) and counts once for each,
             so that the value is gamma * log(2) below the smooth minimum over the paths.
+        bandwidth: w >= 0: only cells within w steps of the line from (1,1) to (n,m) count, in steps of the
+            longer sequence. Others are not read and get the gradient 0. None, the default: all cells count.
+            docs/semantics.md says which cells those are where n and m differ.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or cost's device; None means N and M.
             Cells past a pair's lengths are never read and get gradient 0.
 
@@ -57,7 +61,7 @@ def soft_dtw(
         is empty and the boundary is "subsequence".
 
     Raises:
-        ValueError: shapes, devices, lengths, gamma or boundary that do not fit.
+        ValueError: shapes, devices, lengths, gamma, boundary or bandwidth that do not fit.
         TypeError: costs that are not floating point, lengths that are not integers.
 
     Example:
@@ -74,7 +78,8 @@ def soft_dtw(
     Source: Cuturi and Blondel, Soft-DTW: a Differentiable Loss Function for Time-Series, ICML 2017.
     """
     _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths)
-    return checked_soft_dtw(cost, gamma, boundary, x_lengths, y_lengths)
+    width = _values.bandwidth_number(bandwidth)
+    return checked_soft_dtw(cost, gamma, boundary, x_lengths, y_lengths, width)
 
 
 @explained()
@@ -249,8 +254,8 @@ def between(
         options = _kinds.of_soft_dtw(cost, gamma, boundary)
         if _fused.goes_by_operator(x, y, options.kind):
             return _fused.soft_dtw(x, y, x_lengths, y_lengths, options)
-    lengths = {"x_lengths": x_lengths, "y_lengths": y_lengths}
-    return soft_dtw(_costs(x, y, cost), gamma=gamma, boundary=boundary, **lengths)
+    costs = _costs(x, y, cost)
+    return soft_dtw(costs, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths)
 
 
 def _costs(x: Tensor, y: Tensor, cost: str | Cost) -> Tensor:

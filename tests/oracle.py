@@ -124,6 +124,44 @@ def alignments(match, gap, n: int, m: int, gamma: float):
     return score, by_match, by_gap
 
 
+def within(name: str, match, insert, delete, gamma: float, boundary: str | None, cells, threshold: float):
+    """A score of the paths whose cells are all True in `cells` (n, m). Tables (n, m); soft-DTW: of costs."""
+    n, m = match.shape
+    every_move = name in ("fsd", "soft_dtw")
+    tables = {"match": match, "insert": insert, "delete": delete}
+    if name == "soft_dtw":
+        tables = {"match": -match, "insert": 0 * insert, "delete": 0 * delete}
+    elif name == "needleman_wunsch":
+        tables["delete"] = insert
+    elif name == "lcs":
+        tables["insert"] = tables["delete"] = 0 * match
+
+    def moves(i: int, j: int) -> tuple[str, ...]:
+        if not cells[i - 1, j - 1]:
+            return ()
+        if name != "lcs":
+            return "match", "insert", "delete"
+        return ("match",) if match[i - 1, j - 1] >= threshold else ("insert", "delete")
+
+    ends = [(n, m)]
+    if boundary in ("subsequence", "overlap"):
+        ends = [(n, j) for j in range(1, m + 1)]
+    if boundary == "overlap":
+        ends += [(i, m) for i in range(1, n)]
+    found = []
+    for end in ends:
+        for path, start in paths(*end, moves):
+            if (boundary == "anchored" and start != (0, 0)) or (boundary == "subsequence" and start[0] > 0):
+                continue
+            terms = [tables[move][i - 1, j - 1] for i, j, move in path]
+            terms += [tables["match"][i - 1, j - 1] for i, j, move in path if every_move and move != "match"]
+            if boundary == "global":
+                terms += [insert[k, 0] for k in range(start[0])] + [insert[0, k] for k in range(start[1])]
+            found.append(sum(terms))
+    score = smooth_max(np.array(found, dtype=float), gamma)[0] if found else -np.inf
+    return -score if name == "soft_dtw" else score
+
+
 def smooth_max(scores: np.ndarray, gamma: float) -> tuple[float, np.ndarray]:
     """The smoothed maximum of finite scores and their shares of it; gamma = 0 wants one maximiser."""
     if gamma == 0:

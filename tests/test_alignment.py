@@ -177,8 +177,8 @@ def test_visits(size, dtype, device):
         similarity.double(), threshold=0.5, gamma=0.2, x_lengths=n, y_lengths=m
     )
     similarity, *lengths = (to(device, t) for t in (similarity, n, m))
-    score, saved = torch.ops.softdp.lcs_forward(similarity, *lengths, 0.5, 0.2, True)
-    given = torch.ones_like(score), saved, similarity, *lengths, 0.5, 0.2
+    score, saved = torch.ops.softdp.lcs_forward(similarity, *lengths, 0.5, 0.2, -1, True)
+    given = torch.ones_like(score), saved, similarity, *lengths, 0.5, 0.2, -1
     found = torch.ops.softdp.lcs_backward(*given, True)
     tolerance = 1e-4 if dtype == torch.float32 else 1e-9 if is_gpu(device) else 1e-10
     close(found.cpu(), expected, tolerance)

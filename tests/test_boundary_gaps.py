@@ -116,8 +116,8 @@ def test_it_saves_what_fsd_score_saves():
     match = scores(2, 64, 64, dtype=torch.float32)
     gap = torch.full((1, 1, 1), -0.5)
     options = match, gap, None, None, None, 0.1
-    _, saved = torch.ops.softdp.needleman_wunsch_forward(*options, BOUNDARIES.index("global"), True)
-    _, saved_of_fsd = torch.ops.softdp.fsd_forward(*options, False, False, True)
+    _, saved = torch.ops.softdp.needleman_wunsch_forward(*options, BOUNDARIES.index("global"), -1, True)
+    _, saved_of_fsd = torch.ops.softdp.fsd_forward(*options, 0, -1, False, True)
     assert saved.numel() == saved_of_fsd.numel()
 
 

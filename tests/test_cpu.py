@@ -216,7 +216,7 @@ def test_what_is_saved_does_not_depend_on_the_threads(threads, size):
     found = []
     for count in (1, 2, 3):
         threads(count)
-        found.append(torch.ops.softdp.fsd_forward(match, gap, None, None, None, 0.1, False, False, True)[1])
+        found.append(torch.ops.softdp.fsd_forward(match, gap, None, None, None, 0.1, 0, -1, False, True)[1])
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
@@ -243,15 +243,15 @@ def test_scores_alone_take_little_memory():
 
 def test_nothing_is_saved_where_no_gradient_is_wanted():
     match = scores(2, 40, 50, dtype=torch.float32)
-    _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, False, False)
+    _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, 0, -1, False, False)
     assert saved.numel() == 0
-    _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, False, False, True)
+    _, saved = torch.ops.softdp.fsd_forward(match, match, None, None, None, 0.1, 0, -1, False, True)
     assert saved.shape == (2, softdp._fake.saved_bytes(40, 50, torch.float32, 0.1))
     assert saved.dtype == torch.uint8
     assert saved.numel() <= 4 * 2 * (48 * 64 + 256) + 128  # whole strips and blocks of 16
     for dtype, bytes_a_cell in ((torch.float32, 4.03), (torch.bfloat16, 4.03), (torch.float64, 1)):
         large = torch.empty(1, 1024, 1024, device="meta", dtype=dtype)
-        _, saved = torch.ops.softdp.fsd_forward(large, large, None, None, None, 0.1, False, False, True)
+        _, saved = torch.ops.softdp.fsd_forward(large, large, None, None, None, 0.1, 0, -1, False, True)
         assert saved.numel() <= bytes_a_cell * large.numel()
 
 
@@ -261,8 +261,8 @@ def test_fake_tensors_have_the_size_of_what_is_saved(dtype, gamma):
     for size in itertools.product((0, 1, 16, 32, 33, 49), (0, 1, 16, 17, 32, 33, 300)):
         real, fake = (torch.empty(2, *size, device=d, dtype=dtype).fill_(0.5) for d in ("cpu", "meta"))
         for operator, options in (
-            (torch.ops.softdp.fsd_forward, (None, None, None, gamma, False, False, True)),
-            (torch.ops.softdp.lcs_forward, (None, None, 0.3, gamma, True)),
+            (torch.ops.softdp.fsd_forward, (None, None, None, gamma, 0, -1, False, True)),
+            (torch.ops.softdp.lcs_forward, (None, None, 0.3, gamma, -1, True)),
         ):
             scores = (1, 2)[operator is torch.ops.softdp.fsd_forward]
             wanted, found = (operator(*[t] * scores, *options)[1] for t in (real, fake))

@@ -154,7 +154,7 @@ def test_costs_give_the_smooth_minimum(size, dtype):
             results = []
             for sign in (1, -1):
                 given = [None if t is None else sign * t for t in (cost, insert, own)]
-                options = n, m, gamma, True, sign == 1
+                options = n, m, gamma, True, -1, sign == 1
                 score, saved = torch.ops.softdp.fsd_forward(*given, *options, True)
                 needs = True, True, own is not None
                 gradients = torch.ops.softdp.fsd_backward(grad, saved, *given, *options, *needs)

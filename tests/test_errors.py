@@ -215,8 +215,8 @@ def test_plots_want_delete_by_name():
 def test_explained_functions_keep_their_signatures():
     assert str(inspect.signature(softdp.fsd_score)) == (
         "(match: 'Tensor', insert: 'Tensor | float', delete: 'Tensor | float | None' = None, *, "
-        "gamma: 'float' = 0.1, boundary: 'str' = 'free', x_lengths: 'Tensor | None' = None, "
-        "y_lengths: 'Tensor | None' = None) -> 'Tensor'"
+        "gamma: 'float' = 0.1, boundary: 'str' = 'free', bandwidth: 'int | None' = None, "
+        "x_lengths: 'Tensor | None' = None, y_lengths: 'Tensor | None' = None) -> 'Tensor'"
     )
     for function in (*FSD_FUNCTIONS, softdp.lcs_score, softdp.soft_dtw, softdp.fsd_loss):
         assert function.__doc__ and function.__name__ in repr(function)

@@ -17,6 +17,7 @@ OPERATORS = tuple(
 )
 MATCH = torch.zeros(2, 3, 4)
 FREE, ANCHORED, SUBSEQUENCE, OVERLAP, GLOBAL, LOCAL = range(len(BOUNDARIES))
+NO_BAND = -1
 
 
 def operator_calls(device):
@@ -43,22 +44,27 @@ def operator_calls(device):
 
 def fsd_calls(match, gaps, delete, lengths, boundary):
     for save in (False, True):
-        yield "fsd_forward", (match, gaps, delete, *lengths, 0.2, boundary if save else FREE, save, save)
-    score, saved = torch.ops.softdp.fsd_forward(match, gaps, delete, *lengths, 0.2, boundary, False, True)
+        yield (
+            "fsd_forward",
+            (match, gaps, delete, *lengths, 0.2, boundary if save else FREE, NO_BAND, save, save),
+        )
+    score, saved = torch.ops.softdp.fsd_forward(
+        match, gaps, delete, *lengths, 0.2, boundary, NO_BAND, False, True
+    )
     scores = match, gaps, delete
     for needs in ((True, True, True), (False, True, False)):
-        given = torch.ones_like(score), saved, *scores, *lengths, 0.2, boundary, False
+        given = torch.ones_like(score), saved, *scores, *lengths, 0.2, boundary, NO_BAND, False
         yield "fsd_backward", (*given, *needs)
     if match.dtype != torch.bfloat16:
         for needs in ((True, True, True), (False, True, False), (True, False, delete is not None)):
             directions = match.neg(), gaps if needs[0] else None, delete
-            given = *directions, torch.ones_like(score), *scores, *lengths, 0.2, boundary, needs[2]
+            given = *directions, torch.ones_like(score), *scores, *lengths, 0.2, boundary, NO_BAND, needs[2]
             yield "fsd_double_backward", (*given, *needs)
 
 
 def alignment_calls(name, scores, lengths, boundary):
     """Of needleman_wunsch and of affine, whose scores have one more gap."""
-    options = 0.2, boundary
+    options = 0.2, boundary, NO_BAND
     for save in (False, True):
         yield f"{name}_forward", (*scores, *lengths, *options, save)
     score, saved = getattr(torch.ops.softdp, f"{name}_forward")(*scores, *lengths, *options, True)
@@ -74,14 +80,14 @@ def alignment_calls(name, scores, lengths, boundary):
 
 def lcs_calls(match, n, m):
     for save in (False, True):
-        yield "lcs_forward", (match, n, m, 0.4, 0.2, save)
-    score, saved = torch.ops.softdp.lcs_forward(match, n, m, 0.4, 0.2, True)
+        yield "lcs_forward", (match, n, m, 0.4, 0.2, NO_BAND, save)
+    score, saved = torch.ops.softdp.lcs_forward(match, n, m, 0.4, 0.2, NO_BAND, True)
     for visits in (False, True):
-        given = torch.ones_like(score), saved, match, n, m, 0.4, 0.2
+        given = torch.ones_like(score), saved, match, n, m, 0.4, 0.2, NO_BAND
         yield "lcs_backward", (*given, visits)
     if match.dtype != torch.bfloat16:
         for need in (True, False):
-            given = match.neg(), torch.ones_like(score), match, n, m, 0.4, 0.2
+            given = match.neg(), torch.ones_like(score), match, n, m, 0.4, 0.2, NO_BAND
             yield "lcs_double_backward", (*given, need)
 
 
@@ -91,17 +97,19 @@ def test_opcheck_of_paths(device):
     for recurrence, boundary in ((0, ANCHORED), (0, OVERLAP), (1, FREE), (2, GLOBAL), (2, SUBSEQUENCE)):
         if is_gpu(device):
             scores = (match,) if recurrence == 1 else (match, gap, gap)
-            options = ((0.0, boundary, False), (0.5, 0.0), (0.0, boundary))[recurrence]
+            options = ((0.0, boundary, NO_BAND, False), (0.5, 0.0, NO_BAND), (0.0, boundary, NO_BAND))[
+                recurrence
+            ]
             name = ("fsd", "lcs", "needleman_wunsch")[recurrence]
             score, saved = getattr(torch.ops.softdp, f"{name}_forward")(*scores, n, m, *options, True)
-            arguments = saved, score, n, m, 5, 7, recurrence, boundary
+            arguments = saved, score, n, m, 5, 7, recurrence, boundary, NO_BAND
             torch.library.opcheck(torch.ops.softdp.trace_path.default, arguments)
         else:
-            arguments = match, gap, gap, None, n, m, recurrence, 0.5, boundary, False
+            arguments = match, gap, gap, None, n, m, recurrence, 0.5, boundary, NO_BAND, False
             torch.library.opcheck(torch.ops.softdp.best_path.default, arguments)
     if not is_gpu(device):
         for boundary in (GLOBAL, LOCAL):
-            arguments = match, gap, gap, gap - 1, n, m, 3, 0.5, boundary, False
+            arguments = match, gap, gap, gap - 1, n, m, 3, 0.5, boundary, NO_BAND, False
             torch.library.opcheck(torch.ops.softdp.best_path.default, arguments)
 
 
@@ -142,35 +150,37 @@ def test_opcheck_with_gradients(name, device):
 # ---- calls that do not fit -----------------------------------------------------------------------
 
 
-def forward(match=MATCH, insert=MATCH, delete=None, x=None, y=None, save=True, gamma=0.1, boundary=FREE):
-    return torch.ops.softdp.fsd_forward(match, insert, delete, x, y, gamma, boundary, False, save)
+def forward(
+    match=MATCH, insert=MATCH, delete=None, x=None, y=None, save=True, gamma=0.1, boundary=FREE, band=NO_BAND
+):
+    return torch.ops.softdp.fsd_forward(match, insert, delete, x, y, gamma, boundary, band, False, save)
 
 
 def double_backward(gamma):
-    options = None, None, None, gamma, FREE, False, True, True, False
+    options = None, None, None, gamma, FREE, NO_BAND, False, True, True, False
     return torch.ops.softdp.fsd_double_backward(MATCH, MATCH, None, torch.ones(2), MATCH, MATCH, *options)
 
 
 def lcs_forward(threshold=0.5, gamma=0.1):
-    return torch.ops.softdp.lcs_forward(MATCH, None, None, threshold, gamma, True)
+    return torch.ops.softdp.lcs_forward(MATCH, None, None, threshold, gamma, NO_BAND, True)
 
 
-def best_path(match=MATCH, insert=MATCH, opened=None, x=None, recurrence=0, boundary=FREE):
-    return torch.ops.softdp.best_path(
-        match, insert, insert, opened, x, None, recurrence, 0.5, boundary, False
-    )
+def best_path(match=MATCH, insert=MATCH, opened=None, x=None, recurrence=0, boundary=FREE, band=NO_BAND):
+    options = recurrence, 0.5, boundary, band, False
+    return torch.ops.softdp.best_path(match, insert, insert, opened, x, None, *options)
 
 
-def affine(insert=MATCH, opened=MATCH, boundary=GLOBAL):
-    return torch.ops.softdp.affine_forward(MATCH, insert, None, opened, None, None, 0.1, boundary, True)
+def affine(insert=MATCH, opened=MATCH, boundary=GLOBAL, band=NO_BAND):
+    options = 0.1, boundary, band, True
+    return torch.ops.softdp.affine_forward(MATCH, insert, None, opened, None, None, *options)
 
 
-def backward(save=True, grad=None, match=MATCH, insert=MATCH, boundary=FREE):
+def backward(save=True, grad=None, match=MATCH, insert=MATCH, boundary=FREE, band=NO_BAND):
     score, saved = forward(save=save)
     grad = score if grad is None else grad
     needs = True, True, False
     return torch.ops.softdp.fsd_backward(
-        grad, saved, match, insert, None, None, None, 0.1, boundary, False, *needs
+        grad, saved, match, insert, None, None, None, 0.1, boundary, band, False, *needs
     )
 
 
@@ -190,6 +200,11 @@ def backward(save=True, grad=None, match=MATCH, insert=MATCH, boundary=FREE):
         (lambda: forward(boundary=-1), r"boundary must lie in \[0, 6\), got -1"),
         (lambda: forward(boundary=GLOBAL), "boundary must not be 4: this recurrence charges no gaps there"),
         (lambda: backward(boundary=OVERLAP), "the saved state does not belong"),
+        (lambda: forward(band=-2), "bandwidth must be -1 or more, got -2"),
+        (lambda: forward(boundary=LOCAL, band=2), "a local recurrence has no bandwidth, got 2"),
+        (lambda: affine(boundary=LOCAL, band=2), "a local recurrence has no bandwidth, got 2"),
+        (lambda: best_path(boundary=LOCAL, band=2), "a local recurrence has no bandwidth, got 2"),
+        (lambda: best_path(band=-2), "bandwidth must be -1 or more, got -2"),
         (lambda: backward(boundary=LOCAL), "the saved state does not belong"),
         (lambda: affine(opened=torch.zeros(2, 3, 5)), "open must be broadcastable"),
         (lambda: affine(opened=MATCH.double()), "open must have the dtype of the scores"),
@@ -228,21 +243,21 @@ def test_the_raw_operators_never_leave_their_tensors(device):
     match = MATCH.to(device)
     forward, backward = torch.ops.softdp.fsd_forward, torch.ops.softdp.fsd_backward
     three = torch.ones(3, dtype=torch.int32, device=device)
-    options = (0.1, FREE, False, True)
+    options = (0.1, FREE, NO_BAND, False, True)
     for call, message in (
         (lambda: forward(match[0], match, None, None, None, *options), "match"),
         (lambda: forward(match, match.double(), None, None, None, *options), "insert"),
         (lambda: forward(match, match, match[:, :, :3], None, None, *options), "delete"),
-        (lambda: forward(match, match, None, None, None, math.nan, FREE, False, True), "gamma"),
-        (lambda: forward(match, match, None, None, None, 0.1, 6, False, True), "boundary"),
-        (lambda: torch.ops.softdp.lcs_forward(match, None, None, math.nan, 0.1, True), "threshold"),
+        (lambda: forward(match, match, None, None, None, math.nan, FREE, NO_BAND, False, True), "gamma"),
+        (lambda: forward(match, match, None, None, None, 0.1, 6, NO_BAND, False, True), "boundary"),
+        (lambda: torch.ops.softdp.lcs_forward(match, None, None, math.nan, 0.1, NO_BAND, True), "threshold"),
         (lambda: forward(match, match, None, three, None, *options), "x_lengths"),
         (lambda: forward(match, match, None, None, match[:, 0, 0], *options), "y_lengths"),
     ):
         with pytest.raises(RuntimeError, match=message):
             call()
     score, saved = forward(match, match, None, None, None, *options)
-    rest = None, None, None, 0.1, False, False, True, True, False
+    rest = None, None, None, 0.1, FREE, NO_BAND, False, True, True, False
     operator = "softdp::fsd_backward: .*" if is_gpu(device) else ""
     for grad_score, weights in ((score, saved[:0]), (score[:1], saved), (score.double(), saved)):
         with pytest.raises(RuntimeError, match=operator + "(saved|scores|gradient)"):
@@ -261,16 +276,16 @@ def test_the_raw_operators_of_a_gpu_never_leave_their_tensors():
     match = MATCH.to(GPU)
     forward, backward = torch.ops.softdp.fsd_forward, torch.ops.softdp.fsd_backward
     with pytest.raises(RuntimeError, match="gamma"):
-        forward(match, match, None, None, None, -0.1, False, False, True)
+        forward(match, match, None, None, None, -0.1, FREE, NO_BAND, False, True)
     with pytest.raises(RuntimeError, match="there is no local recurrence on this device"):
-        forward(match, match, None, None, None, 0.1, LOCAL, False, True)
+        forward(match, match, None, None, None, 0.1, LOCAL, NO_BAND, False, True)
     with pytest.raises(RuntimeError, match="insert must have match's dtype"):
-        forward(match.half(), match, None, None, None, 0.1, False, False, True)
+        forward(match.half(), match, None, None, None, 0.1, FREE, NO_BAND, False, True)
     if GPU.type == "cuda":
         with pytest.raises(RuntimeError, match="insert"):
-            forward(match, MATCH, None, None, None, 0.1, False, False, True)
-        score, saved = forward(match, match, None, None, None, 0.1, False, False, True)
-        rest = None, None, None, 0.1, False, False, True, True, False
+            forward(match, MATCH, None, None, None, 0.1, FREE, NO_BAND, False, True)
+        score, saved = forward(match, match, None, None, None, 0.1, FREE, NO_BAND, False, True)
+        rest = None, None, None, 0.1, FREE, NO_BAND, False, True, True, False
         for grad_score, weights in ((score, saved.cpu()), (score.cpu(), saved)):
             with pytest.raises(RuntimeError, match="softdp::fsd_backward: .*(saved|scores)"):
                 backward(grad_score, weights, match, match, *rest)

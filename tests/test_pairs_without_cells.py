@@ -84,7 +84,7 @@ def test_the_derivative_along_a_direction(device, bad):
     gap = torch.full((4, 1, 1), -0.5)
     gap[1] = bad
     match, lengths = torch.zeros(4, N, M), (X_LENGTHS, Y_LENGTHS)
-    options = (None, *(to(device, t) for t in lengths), 0.1, BOUNDARIES.index("global"))
+    options = (None, *(to(device, t) for t in lengths), 0.1, BOUNDARIES.index("global"), -1)
     tangent, *_ = torch.ops.softdp.needleman_wunsch_double_backward(
         None, to(device, torch.ones(4, 1, 1)), None, to(device, torch.ones(4)),
         to(device, match), to(device, gap), *options, True, True, False,

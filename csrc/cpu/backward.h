@@ -142,6 +142,29 @@ SOFTDP_FN void backward_steps(const Strips<R>& strips, int64_t strip, int64_t co
   flows = {incoming, diagonal};
 }
 
+// Takes the adjoints that the row below a strip hands up to the last lane, in L columns of the strip.
+template <class R>
+SOFTDP_FN void take_below(const Strips<R>& strips, const Band& band, int64_t strip, int64_t column,
+                          typename R::V* below) {
+  using V = typename R::V;
+  constexpr int L = R::L;
+  const Pair<R>& pair = strips.pair;
+  const bool is_last = strip == strips.count - 1;
+  if (strip < 0 || strip >= strips.count || (is_last && strips.end == pair.n)) return;
+  const int64_t first = strips.first(strip) + column;
+  const Columns handed = strips.handed(strip);
+  const int from = clamped(handed.first - first, 0, L), to = clamped(handed.last - first, from, L);
+  if (from == to) return;
+  if (is_last) wait_for(band.before, pair.m - first);
+  for (int s = 0; s < R::kRowStates; s++) {
+    const V* const numbers = reinterpret_cast<V*>(band.flow) + s * pair.problem.pairs.columns + first;
+    if (from == 0 && to == L)
+      Vec<V>::load(numbers).store(below + s * L);
+    else
+      for (int k = from; k < to; k++) below[s * L + k] = numbers[k];
+  }
+}
+
 template <class R>
 void backward_sweep(const Strips<R>& strips, const Band& band, const typename R::Keeps::Element* kept,
                     Target<typename R::V>* targets) {
@@ -159,64 +182,59 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
   clear(flows);
   Vec<V> tiles[kMostTables][L];
   const int64_t flow_pitch = pair.problem.pairs.columns;
-  if (!tail && !is_lowest && pitch - L < m) {  // the last lane has a cell in the very first step
-    wait_for(band.before, m - (pitch - L));
+  if (!tail && !is_lowest &&
+      pitch - L < pair.layout.width) {  // the last lane has a cell at the very first step
+    const int64_t column = strips.first(count - 1) + pitch - L;
+    const bool is_handed = strips.handed(count - 1).has(column);
+    wait_for(band.before, m - column);
     if constexpr (R::kStates == 1)
-      flows.incoming = shifted_down(flows.incoming, flow[pitch - L]);
+      flows.incoming = shifted_down(flows.incoming, is_handed ? flow[column] : V(0));
     else
       for (int s = 0; s < R::kRowStates; s++)
-        flows.incoming[s] = shifted_down(flows.incoming[s], flow[s * flow_pitch + pitch - L]);
+        flows.incoming[s] = shifted_down(flows.incoming[s], is_handed ? flow[s * flow_pitch + column] : V(0));
   }
   for (int64_t strip = tail ? count : count - 1; strip >= 0; strip--) {
     const bool through = strip == count;
+    const int64_t own = strips.first(strip), width = strips.last(strip) - own;
     for (int64_t column = through ? 0 : pitch - L; column >= 0; column -= L) {
       const TilePlace at = strips.at(strip, column);
       // After each step the last lane moves one column to the left. There it takes the adjoint that the row
       // below hands up.
       alignas(kVectorBytes) V below[R::kRowStates * L] = {};
-      const int64_t taker = column > 0 ? strip : strip - 1, first = (column > 0 ? column : pitch) - L;
-      if (taker >= 0 && first < m && (taker < count - 1 || !is_lowest)) {
-        if (taker == count - 1) wait_for(band.before, m - first);
-        for (int s = 0; s < R::kRowStates; s++) {
-          const V* const from = flow + s * flow_pitch + first;
-          if (first + L <= m)
-            Vec<V>::load(from).store(below + s * L);
-          else
-            for (int k = 0; k < m - first; k++) below[s * L + k] = from[k];
-        }
-      }
+      take_below(strips, band, column > 0 ? strip : strip - 1, (column > 0 ? column : pitch) - L, below);
       const int64_t step = strip * pitch + column;
-      const Special special = strips.special(strip, column);
+      Special special = strips.special(strip, column);
       const auto* const from = kept + step * R::Keeps::kStep;
       // The first lane hands its adjoints to the row above.
-      const int count_up = through || column >= m ? 0 : m - column < L ? int(m - column) : L;
+      const int count_up = through ? 0 : clamped(width - column, 0, L);
+      V* const hands_up = flow + (through ? 0 : own + column);
       // A block in which a strip turns (column 0) is always swept: its cells depend on how many strips the
       // band has.
       if (pair.problem.negligible > 0 && column > 0 && special.last == Special::kNever && !special.edges &&
           are_idle(flows, below, pair.problem.negligible)) {
         clear(flows);
-        for (int s = 0; s < R::kRowStates; s++) std::fill_n(flow + s * flow_pitch + column, count_up, V(0));
+        for (int s = 0; s < R::kRowStates; s++) std::fill_n(hands_up + s * flow_pitch, count_up, V(0));
         for (int i = 0; i <= R::kGaps; i++) targets[i].take_zeros(at);
-        if (strip == 0 && column < m) tell(band.own, m - column);
+        if (strip == 0 && column < width) tell(band.own, m - own - column);
         continue;
       }
-      V* const up = flow + (through ? 0 : column);
       const bool is_special = special.at_all() || count_up < L;
       if constexpr (R::kStates > 1) {
         if (is_special)
-          backward_steps_of_states<R, true>(strips, strip, column, from, below, special, seed, up, flow_pitch,
-                                            count_up, flows, tiles);
+          backward_steps_of_states<R, true>(strips, strip, column, from, below, special, seed, hands_up,
+                                            flow_pitch, count_up, flows, tiles);
         else
-          backward_steps_of_states<R, false>(strips, strip, column, from, below, Special(), seed, up,
+          backward_steps_of_states<R, false>(strips, strip, column, from, below, Special(), seed, hands_up,
                                              flow_pitch, L, flows, tiles);
       } else if (is_special) {
-        backward_steps<R, true>(strips, strip, column, from, below, special, seed, up, count_up, flows,
+        backward_steps<R, true>(strips, strip, column, from, below, special, seed, hands_up, count_up, flows,
                                 tiles);
       } else {
-        backward_steps<R, false>(strips, strip, column, from, below, {}, seed, up, L, flows, tiles);
+        backward_steps<R, false>(strips, strip, column, from, below, {}, seed, hands_up, L, flows, tiles);
       }
       for (int i = 0; i <= R::kGaps; i++) targets[i].take(tiles[i], at);
-      if (strip == 0 && 0 < column && column < m) tell(band.own, m - column);  // the end: by backward_band
+      if (strip == 0 && 0 < column && column < width)
+        tell(band.own, m - own - column);  // the end: by backward_band
     }
   }
 }

@@ -40,13 +40,16 @@ inline double join_ends(const double* row, int64_t m, const double* column, int6
 // S at the ends of all pairs of a call, or the adjoints there.
 class PathEnds {
  public:
+  // Cells outside a corridor, which no sweep gives, are -inf.
   explicit PathEnds(const Problem& p)
       : row_(p.ends == Ends::kLastRow || p.ends == Ends::kLastRowAndColumn
                  ? size_t(p.pairs.count * p.pairs.columns)
-                 : 0),
+                 : 0,
+             -kInf),
         column_(p.ends == Ends::kLastRowAndColumn || p.ends == Ends::kAnywhere
                     ? size_t(p.pairs.count * p.pairs.rows)
-                    : 0) {}
+                    : 0,
+                -kInf) {}
   double* row() { return row_.empty() ? nullptr : row_.data(); }
   double* column() { return column_.empty() ? nullptr : column_.data(); }
 

@@ -10,13 +10,13 @@ struct Front {
   typename R::State left, diagonal, last;  // last: at the step of the pair's last cell
   typename R::State ended;                 // the last states of lanes before they turned
 };
-// Where the last lane's states go: at step k to column first + k of `row`, if the pair has that column. In a
+// Where the last lane's states go: at step k to column first + k of `row`, if that is before `last`. In a
 // special block, before step `turn`, they go to `row_above`, that of the strip above, from column first_above
 // on.
 template <class R>
 struct Outgoing {
   typename R::S::Row row, row_above;
-  int64_t first, first_above;
+  int64_t first, first_above, last, last_above;
   int turn;
 };
 
@@ -66,10 +66,12 @@ SOFTDP_FN auto ready_of(const Pair<R>& pair, const typename R::Value& score,
     return Ready{{match, gaps.insert, gaps.del, gaps.open}};
 }
 
-template <class R, bool kSpecial, bool kKeep>
+// kSpecial: the block is special, or has a score outside the range. kCut: it may have cells outside the
+// corridor; a block that is not special has them only past its strip's first block.
+template <class R, bool kSpecial, bool kCut, bool kKeep>
 SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<typename R::V> (*tiles)[R::L],
                              const RowGaps<R>* gaps, const typename R::S::Few& above, const Special& special,
-                             const typename Strips<R>::Left& edge, const TilePlace& at,
+                             const Cut<R>& cut, const typename Strips<R>::Left& edge, const TilePlace& at,
                              const Outgoing<R>& outgoing, Front<R>& front, typename R::Keeps::Element* kept) {
   using Max = typename R::Max;
   using V = typename R::V;
@@ -78,7 +80,8 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
   const Pair<R>& pair = strips.pair;
   const auto lane = lane_numbers<V>();
   auto left = front.left, diagonal = front.diagonal;
-  const int64_t antidiagonal = at.row + at.column, antidiagonal_above = at.row - R::L + at.pitch;
+  const int64_t antidiagonal = at.row + at.first + at.column,
+                antidiagonal_above = at.row - R::L + at.first_above + at.pitch;
   float addends[R::L];
   if constexpr (kKeep && R::Keeps::kPacks)
     for (int k = 0; k < R::L; k++) addends[k] = addend_of(antidiagonal + k);
@@ -103,7 +106,12 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
     const auto gap = gap_inputs<R, !kSpecial>(tiles, k, match, gap0, gap1, gap2, pair.factor);
     typename R::Shares w;
     const auto ready = ready_of<R>(pair, tiles[0][k], match, gap);
-    const typename R::State s = R::Cell::cell(ready, diagonal, up, left, w);
+    typename R::State s = R::Cell::cell(ready, diagonal, up, left, w);
+    if constexpr (kCut)
+      if (special.cut) {
+        const auto turned = lane <= Vec<I>(I(kSpecial ? special.start + k : Special::kNever));
+        s = S::select(cut.at(turned, at.column + k), s, S::boundary(false));
+      }
     if constexpr (kKeep) {
       Rounding rounding;
       if constexpr (R::Keeps::kPacks) {
@@ -127,9 +135,9 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
       if (special.edges) strips.give_edges(strip, at.column + k, s);
       const bool turned = k >= outgoing.turn;
       const int64_t column = (turned ? outgoing.first : outgoing.first_above) + k;
-      if (0 <= column && column < pair.m)
+      if (0 <= column && column < (turned ? outgoing.last : outgoing.last_above))
         S::store_last(s, turned ? outgoing.row : outgoing.row_above, column);
-    } else {
+    } else if (!kCut || outgoing.first + k < outgoing.last) {
       S::store_last(s, outgoing.row, outgoing.first + k);
     }
     diagonal = up;
@@ -144,6 +152,27 @@ struct StateRows {
   typename R::S::Row above, inner, below;  // above the band, between its strips, of its last row
 };
 
+// The states above a block, in a row that starts at column `first` of the table. The first `few` of them are
+// of cells.
+template <class R>
+SOFTDP_FN void take_above(const Strips<R>& strips, const StateRows<R>& rows, const Progress* before,
+                          int64_t strip, int64_t first, int few, typename R::S::Few& above, Findings& found) {
+  using S = typename R::S;
+  const Pair<R>& pair = strips.pair;
+  if (few == 0) {
+    S::put(S::boundary(is_free_left(pair.problem.start)), above);
+  } else if (strip == 0 && strips.begin == 0) {
+    if (pair.boundary.above)
+      S::put(S::of(pair.boundary.above + first, few, pair.factor, found, Side::kAbove), above);
+  } else {
+    const auto& row = strip == 0 ? rows.above : rows.inner;
+    if (strip == 0) wait_for(before, first + few);
+    S::load(row, first, few, above);
+    if (before && strip == 0) S::prefetch(row, first + 4 * R::L);  // from another thread's cache
+  }
+  if (pair.layout.is_cut() && strip + strips.begin > 0) S::end(above, few);
+}
+
 // Sweeps a band; with kKeep its weights go to `kept`. Returns true where the range of the arithmetic is too
 // small for the pair.
 template <class R, bool kKeep>
@@ -154,6 +183,7 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
   constexpr bool kNarrow = sizeof(typename R::V) == 4;
   const Pair<R>& pair = strips.pair;
   const int64_t m = pair.m, count = strips.count;
+  const bool is_cut = pair.layout.is_cut();
   const typename R::State rest = S::boundary(is_free_left(pair.problem.start));
   front = {rest, rest, rest, rest};
   typename Strips<R>::Left edge{rest, rest};
@@ -162,8 +192,12 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
   typename S::Few above;
   S::put(S::boundary(is_free_above(pair.problem.start)), above);
   Vec<typename R::V> tiles[R::kTiles][L];
+  Cut<R> cut{};
   for (int64_t strip = 0; strip < count + strips.has_tail(); strip++) {
     const bool through = strip == count;
+    const int64_t first = strips.first(strip), first_above = strips.first(strip - 1),
+                  end_above = through ? 0 : strips.end_above(strip);
+    if (is_cut) cut = strips.cut(strip);
     for (int64_t column = 0; column < (through ? L : pair.pitch); column += L) {
       const TilePlace at = strips.at(strip, column);
       bool extreme = false;  // some score is infinite, or past the range
@@ -174,40 +208,42 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
         if (strip > 0 && !through) gaps[0].load(pair, at.row, at.rows, found);
         if (!through) edge = strips.left(strip, found);
       }
-      const int few = clamped(m - column, 0, L);
-      if (through || few == 0) {
-        S::put(rest, above);
-      } else if (at.row == 0) {
-        if (pair.boundary.above)
-          S::put(S::of(pair.boundary.above + column, few, pair.factor, found, Side::kAbove), above);
-      } else {
-        const auto& row = strip == 0 ? rows.above : rows.inner;
-        if (strip == 0) wait_for(before, column + few);
-        S::load(row, column, few, above);
-        if (before && strip == 0) S::prefetch(row, column + 4 * L);  // from another thread's cache
-      }
+      const int few = clamped(end_above - (first + column), 0, L);
+      take_above(strips, rows, before, strip, first + column, few, above, found);
       if (!R::kHard && (found.spoils || (kNarrow && found.hides))) return true;
       // In a strip's first block the last lane is still in the strip above, except at the last step.
-      const auto& row = strip < count - 1 ? rows.inner : rows.below;
-      const Outgoing<R> outgoing{row, strip < count ? rows.inner : rows.below, through ? m : column - (L - 1),
-                                 strip > 0 ? pair.pitch - (L - 1) : m, column == 0 ? L - 1 : 0};
+      const Outgoing<R> outgoing{strip < count - 1 ? rows.inner : rows.below,
+                                 strip < count ? rows.inner : rows.below,
+                                 through ? m : first + column - (L - 1),
+                                 strip > 0 ? first_above + pair.pitch - (L - 1) : m,
+                                 pair.layout.last(first),
+                                 pair.layout.last(first_above),
+                                 column == 0 ? L - 1 : 0};
       const int64_t step = strip * pair.pitch + column;
       auto* const to = kKeep ? kept + step * R::Keeps::kStep : nullptr;
       Special special = strips.special(strip, column);
-      if (special.at_all() || column >= m || extreme) {
-        // Where the lanes of the strip above run over, they share the first steps of this strip. Between two
-        // bands each band keeps the weights of its own lanes.
-        if (column == 0 && !runs_over(L, m, L))
-          special.keep = Special::kStartedAlone;
-        else if (column == 0 && strip == 0 && at.row > 0)
-          special.keep = Special::kStarted;
-        else if (through && strips.end < pair.n)
-          special.keep = Special::kOthers;
-        forward_steps<R, true, kKeep>(strips, strip, tiles, gaps, above, special, edge, at, outgoing, front,
-                                      to);
-      } else {
-        forward_steps<R, false, kKeep>(strips, strip, tiles, gaps, above, {}, edge, at, outgoing, front, to);
-      }
+      const bool is_special = special.at_all() || column >= m || extreme;
+      special.cut = is_cut && strips.cuts(at);
+      // Where the lanes of the strip above run over, they share the first steps of this strip. Between two
+      // bands each band keeps the weights of its own lanes.
+      if (column == 0 && !pair.layout.runs_over(L))
+        special.keep = Special::kStartedAlone;
+      else if (column == 0 && strip == 0 && at.row > 0)
+        special.keep = Special::kStarted;
+      else if (through && strips.end < pair.n)
+        special.keep = Special::kOthers;
+      const auto steps = [&](auto is_special, auto has_cut) {
+        forward_steps<R, is_special, has_cut, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge,
+                                                     at, outgoing, front, to);
+      };
+      using Yes = std::true_type;
+      using No = std::false_type;
+      if (is_special)
+        steps(Yes(), Yes());
+      else if (special.cut)
+        steps(No(), Yes());
+      else
+        steps(No(), No());
       if (S::strays(front.left)) return true;
       if (pair.boundary.last_column && column == 0 && strip > 0 && strips.column_is_kept())
         strips.give_column(strip - 1, front.ended);
@@ -232,9 +268,10 @@ struct Scratch {
 };
 template <class R>
 StateRows<R> state_rows(const Pair<R>& pair, const Band& band, const Scratch<R>& scratch) {
-  const int64_t columns = pair.problem.pairs.columns;
-  const auto row_at = [&](unsigned char* at) { return at ? R::S::row_at(at, columns) : scratch.row; };
-  return {row_at(band.above), scratch.row, row_at(band.below)};
+  const auto row_at = [&](unsigned char* at, int64_t first) {
+    return at ? R::S::from_column(R::S::row_at(at, band.columns), first) : scratch.row;
+  };
+  return {row_at(band.above, band.above_first), scratch.row, row_at(band.below, band.below_first)};
 }
 // Where the band's weights lie in the saved state of its pair.
 template <class R>

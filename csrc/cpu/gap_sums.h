@@ -104,20 +104,30 @@ inline void add_steps(const Problem& p, int64_t pair, int gap, const std::vector
   add_steps_to(p, pair, to, gap == kInsert, values, opening, count, sums);
 }
 
+// How many rows have their first column inside the corridor. The boundary beside the others is not reached.
+inline int64_t rows_at_left(const Corridor& corridor) {
+  const int64_t rows = corridor.reach / corridor.right;
+  return std::min(rows, corridor.down) + 1;
+}
+
 // The boundary of pairs that are swept by bands.
 class GapSums {
  public:
   GapSums(Problem& p, const std::vector<int64_t>& pairs, bool backward, const Threads& threads)
-      : left_(size_t(p.pairs.count * p.pairs.rows)), above_(size_t(p.pairs.count * p.pairs.columns)) {
+      : left_(size_t(p.pairs.count * p.pairs.rows), -kInf),
+        above_(size_t(p.pairs.count * p.pairs.columns), -kInf) {
     const int64_t steps = std::max<int64_t>(1, p.pairs.rows + p.pairs.columns);
-    threads.over(
-        int64_t(pairs.size()), std::max<int64_t>(1, (1 << 14) / steps), [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; i++) {
-            const int64_t pair = pairs[size_t(i)];
-            BoundaryGaps(p, pair, kInsert).sum(p.pairs.n(pair), &left_[size_t(pair * p.pairs.rows)]);
-            BoundaryGaps(p, pair, kDelete).sum(p.pairs.m(pair), &above_[size_t(pair * p.pairs.columns)]);
-          }
-        });
+    threads.over(int64_t(pairs.size()), std::max<int64_t>(1, (1 << 14) / steps),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; i++) {
+                     const int64_t pair = pairs[size_t(i)];
+                     const Corridor corridor = p.pairs.corridor(pair);
+                     const int64_t n = corridor.is_everywhere() ? p.pairs.n(pair) : rows_at_left(corridor),
+                                   m = corridor.is_everywhere() ? p.pairs.m(pair) : corridor.end(0);
+                     BoundaryGaps(p, pair, kInsert).sum(n, &left_[size_t(pair * p.pairs.rows)]);
+                     BoundaryGaps(p, pair, kDelete).sum(m, &above_[size_t(pair * p.pairs.columns)]);
+                   }
+                 });
     p.boundary.left = left_.data(), p.boundary.above = above_.data();
     if (!backward) return;
     by_left_.resize(left_.size()), by_left_diagonal_.resize(left_.size()), by_above_.resize(above_.size());

@@ -84,6 +84,8 @@ struct GroupSweep {
   V threshold;
   bool ragged;
   Vec<I> n, m;
+  const bool is_cut;      // whether cells may be outside of the pairs' corridors
+  Corridor corridors[L];  // of the pairs; only where is_cut
   GroupTable<V> tables[3];
   State* row;
   typename R::Keeps::Element* weights;
@@ -91,7 +93,8 @@ struct GroupSweep {
   Vec<V>* results;
   uint32_t hidden = 0;  // lanes with finite scores that count as -inf
 
-  GroupSweep(const Problem& p, const Group& g) : p(p), group(g), N(p.pairs.rows), M(p.pairs.columns) {
+  GroupSweep(const Problem& p, const Group& g)
+      : p(p), group(g), N(p.pairs.rows), M(p.pairs.columns), is_cut(p.pairs.bandwidth >= 0) {
     const Pair<R> any_pair(p, g.first);
     factor = any_pair.factor;
     const V part = V(sizeof(V) == 4 ? 0.25 : 0x1p-7);
@@ -102,6 +105,7 @@ struct GroupSweep {
       const int64_t b = g.first + (r < g.count ? r : g.count - 1);
       n.x[r] = I(p.pairs.n(b)), m.x[r] = I(p.pairs.m(b));
       ragged = ragged || n.x[r] != N || m.x[r] != M;
+      if (is_cut) corridors[r] = p.pairs.corridor(b);
     }
     const uintptr_t aligned = (reinterpret_cast<uintptr_t>(g.scratch) + 63) / 64 * 64;
     Vec<V>* memory = reinterpret_cast<Vec<V>*>(aligned);
@@ -126,20 +130,29 @@ struct GroupSweep {
   uint32_t forward(Given given) {
     typename Value::Mask bad = {}, hides = {};
     const Value highest(factor.highest), lowest(factor.lowest), nothing(-std::numeric_limits<V>::infinity());
-    const State rest = R::S::boundary(is_free_left(p.start)), origin = R::S::boundary(true);
-    State edge = origin;  // S(0, j), then S(i, 0)
+    const State rest = R::S::boundary(is_free_left(p.start)), origin = R::S::boundary(true),
+                dead = R::S::boundary(false);
+    State edge = origin;           // S(0, j), then S(i, 0)
+    const Span reached = span(0);  // of the boundary above
     for (int64_t j = 0; j < M; j++)
-      row[j] =
-          charges() ? edge = next_on_boundary(edge, kDelete, 0, j) : R::S::boundary(is_free_above(p.start));
+      row[j] = j >= reached.end ? dead
+               : charges()      ? edge = next_on_boundary(edge, kDelete, 0, j, reached)
+                                : R::S::boundary(is_free_above(p.start));
     edge = origin;
+    int64_t begin_above = 0;
     for (int64_t i = 0; i < N; i++) {
+      const Span inside = span(i);
       State diagonal = i == 0 || charges() ? edge : rest;
-      if (charges()) edge = next_on_boundary(edge, kInsert, i, 0);
+      if (charges()) edge = next_on_boundary(edge, kInsert, i, 0, inside);
       State left = charges() ? edge : rest;
-      for (int64_t j = 0; j < M; j++) {
+      if (inside.begin > 0) left = dead, diagonal = inside.begin > begin_above ? row[inside.begin - 1] : dead;
+      begin_above = inside.begin;
+      for (int64_t j = inside.begin; j < inside.end; j++) {
+        const auto is_inside = inside.has(j);
         Value x[3];
         for (int q = 0; q <= R::kGaps; q++) {
           x[q] = score(q, i, j);
+          if (is_cut) x[q] = select(is_inside, x[q], Value(V(0)));
           bad |= ~(x[q] <= highest);
           hides |= (x[q] < lowest) & (x[q] > nothing);
         }
@@ -151,6 +164,7 @@ struct GroupSweep {
         Weights<Value> w;
         left = R::Cell::cell(R::Cell::ready(x[0], Value(threshold), match, insert, del), diagonal, above,
                              left, w);
+        if (is_cut) left = Max::select(is_inside, left, dead);
         if constexpr (kSave) R::Keeps::store(R::Keeps::keep(w, Rounding()), kept_of(i, j));
         row[j] = left;
         diagonal = above;
@@ -182,8 +196,10 @@ struct GroupSweep {
     for (int64_t i = N - 1; i >= 0; i--) {
       for (int r = 0; r < group.count; r++)
         if (i < n.x[r] && m.x[r] > 0) end_paths(i, r);
-      Value a = flow[M - 1], diagonal(V(0)), to_left(V(0));
-      for (int64_t j = M - 1; j >= 0; j--) {
+      const Span inside = span(i);
+      if (inside.end == 0) continue;
+      Value a = flow[inside.end - 1], diagonal(V(0)), to_left(V(0));
+      for (int64_t j = inside.end - 1; j >= inside.begin; j--) {
         const auto kept = R::Keeps::load(kept_of(i, j));
         const auto given = adjoint_of<R>(a, kept);
         add(out[0], 0, i, j, !R::Recurrence::kEveryMove && p.visits ? a : given.score);
@@ -193,7 +209,12 @@ struct GroupSweep {
         flow[j] = with_above<R>(a, kept, diagonal);
         diagonal = given.to_diagonal;
         to_left = given.to_left;
-        a = to_left + (j > 0 ? flow[j - 1] : Value(V(0)));  // the order and rounding of backward.h
+        // The order and rounding of backward.h.
+        a = to_left + (j > inside.begin ? flow[j - 1] : Value(V(0)));
+      }
+      if (inside.begin > 0) {  // the row's first cell is not beside the boundary
+        flow[inside.begin - 1] = diagonal;
+        diagonal = to_left = Value(V(0));
       }
       if (charges()) {
         by_edge = by_edge + to_left + by_corner;
@@ -216,7 +237,30 @@ struct GroupSweep {
     return changed;
   }
 
+  // Whether a cell of lane r's pair is inside.
+  bool is_inside(int r, int64_t i, int64_t j) const { return !is_cut || corridors[r].has(i, j); }
+
  private:
+  // The columns of a row that are inside: those of any pair, and those of each.
+  struct Span {
+    int64_t begin, end;
+    Vec<I> first, last;
+    SOFTDP_FN typename Value::Mask has(int64_t j) const {
+      return (first <= Vec<I>(I(j))) & (last > Vec<I>(I(j)));
+    }
+  };
+  Span span(int64_t i) const {
+    Span all{0, M, Vec<I>(0), Vec<I>(I(M))};
+    if (!is_cut) return all;
+    all.begin = M, all.end = 0, all.last = all.first;
+    for (int r = 0; r < L; r++) {
+      if (i >= n.x[r] || m.x[r] == 0) continue;
+      const int64_t begin = corridors[r].begin(i), end = corridors[r].end(i);
+      all.first.x[r] = I(begin), all.last.x[r] = I(end);
+      all.begin = begin < all.begin ? begin : all.begin, all.end = end > all.end ? end : all.end;
+    }
+    return all;
+  }
   // Adds the adjoints of lane r's ends in row i.
   void end_paths(int64_t i, int r) {
     const int64_t pair = group.first + r, last = m.x[r] - 1;
@@ -232,8 +276,11 @@ struct GroupSweep {
     const Value x = tables[q].cells[tables[q].at(i, j)];
     return ragged ? select((n > Vec<I>(I(i))) & (m > Vec<I>(I(j))), x, Value(V(0))) : x;
   }
-  SOFTDP_FN State next_on_boundary(const State& before, int gap, int64_t i, int64_t j) const {
-    return Max::normalized(Max::plus(before, Max::input(score(gap, i, j), factor)));
+  SOFTDP_FN State next_on_boundary(const State& before, int gap, int64_t i, int64_t j,
+                                   const Span& inside) const {
+    Value x = score(gap, i, j);
+    if (is_cut) x = select(inside.has(j), x, Value(V(0)));
+    return Max::normalized(Max::plus(before, Max::input(x, factor)));
   }
   SOFTDP_FN typename R::Keeps::Element* kept_of(int64_t i, int64_t j) const {
     return weights + (i * M + j) * R::Keeps::kStep;
@@ -259,7 +306,7 @@ uint32_t forward_group(const Problem& p, const Group& group) {
       if (i + 1 == n) group.scores[r] = value(m - 1, r);
       if (boundary.last_column) boundary.last_column[pair * sweep.N + i] = value(m - 1, r);
       for (int64_t j = 0; boundary.last_row && i + 1 == n && j < m; j++)
-        boundary.last_row[pair * sweep.M + j] = value(j, r);
+        boundary.last_row[pair * sweep.M + j] = sweep.is_inside(r, i, j) ? value(j, r) : -R::A::kInfinity;
     }
   });
   for (int r = 0; r < group.count; r++) {

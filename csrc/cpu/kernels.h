@@ -15,6 +15,7 @@
 #include "../several_states.h"
 #include "cosines.h"
 #include "distances.h"
+#include "layout.h"
 
 namespace softdp::cpu {
 
@@ -83,20 +84,6 @@ SOFTDP_FN double number_of(const Problem& p, const void* numbers, int64_t pair) 
 constexpr int kBand = 16, kMostLanes = 16;
 constexpr int64_t kStateBytes = 16;  // of the widest state, for each of a row's states
 
-SOFTDP_FN int64_t bands_of(int64_t rows, int64_t of) {
-  return (rows + of - 1) / of;
-}
-// The steps of a strip of `lanes` rows: at least 2 * lanes. A strip begins with the first `lanes` states of
-// the row above, which the last lane has made after 2 * lanes - 1 steps.
-SOFTDP_FN int64_t pitch_of(int64_t columns, int lanes) {
-  const int64_t whole = (columns + lanes - 1) / lanes * lanes;
-  return whole < 2 * lanes ? 2 * lanes : whole;
-}
-// Whether lanes of a strip of `rows` rows are still at work after the strip's steps.
-SOFTDP_FN bool runs_over(int64_t rows, int64_t columns, int lanes) {
-  return columns + rows - 1 > pitch_of(columns, lanes);
-}
-
 enum class Verdict : int64_t { kGrouped, kNarrow, kDouble, kHard, kSpoiled, kNoPath, kEmpty };
 
 struct SavedPair {
@@ -104,12 +91,24 @@ struct SavedPair {
   int64_t unused[7];  // 64 bytes in all, so that the vectors behind are aligned
   unsigned char* data() { return reinterpret_cast<unsigned char*>(this + 1); }
 };
-// There is room for the weights of the widest vectors, whose strips are the largest.
-SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns, bool packs, int row_states = 1) {
+// There is room for the weights of the widest vectors, whose strips are the largest. A pair with a bandwidth
+// may have any lengths up to `rows` and `columns`. Its strips then have up to 16 s + 2 w + 47 steps, where s
+// is how many columns the corridor goes to the right in a row. Over all strips, 16 s adds up to 2 `columns`.
+SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns, bool packs, int64_t bandwidth = -1,
+                              int row_states = 1) {
   constexpr int kLanes = kMostLanes;
-  const int64_t weights = (bands_of(rows, kLanes) * pitch_of(columns, kLanes) + kLanes) * kLanes * 4;
-  const int64_t states = ((rows > 0 ? rows : 1) - 1) / kBand * columns * row_states * kStateBytes;
-  return int64_t(sizeof(SavedPair)) + (packs ? weights : states);
+  const int64_t strips = bands_of(rows, kLanes), kept_rows = ((rows > 0 ? rows : 1) - 1) / kBand;
+  int64_t steps = strips * pitch_of(columns, kLanes), states = kept_rows * columns;
+  if (bandwidth >= 0) {
+    const int64_t few_steps = strips * (2 * bandwidth + 48) + 2 * columns,
+                  few_states = kept_rows * (2 * bandwidth + 32) + columns;
+    steps = few_steps < steps ? few_steps : steps, states = few_states < states ? few_states : states;
+  }
+  return int64_t(sizeof(SavedPair)) +
+         (packs ? (steps + kLanes) * kLanes * 4 : states * row_states * kStateBytes);
+}
+SOFTDP_FN int64_t saved_bytes(const Problem& p) {
+  return saved_bytes(p.pairs.rows, p.pairs.columns, packs(p), p.pairs.bandwidth, row_states_of(p.recurrence));
 }
 
 // How many columns of a band are done. The next band follows. Null: there is no band to wait for, or to tell.
@@ -142,10 +141,13 @@ enum class Tier { kNarrow, kFar, kDouble, kHard };
 // before. Memory that they share is passed on with their progress.
 struct Band {
   int64_t pair;
-  int64_t begin, end;                // its rows; begin is a multiple of the lanes
-  Tier tier;                         // kFar: forward only, where the pair packs()
-  unsigned char* above = nullptr;    // states of the row above the band; null: the boundary
-  unsigned char* below = nullptr;    // states of its last row; null: not wanted
+  int64_t begin, end;              // its rows; begin is a multiple of the lanes
+  Tier tier;                       // kFar: forward only, where the pair packs()
+  unsigned char* above = nullptr;  // states of the row above the band; null: the boundary
+  unsigned char* below = nullptr;  // states of its last row; null: not wanted
+  int64_t above_first = 0;         // the column of the first state of `above`
+  int64_t below_first = 0;
+  int64_t columns = 0;               // how many states `above` and `below` have
   unsigned char* weights = nullptr;  // in the pair's saved state; null: not kept, or computed again
   unsigned char* scratch = nullptr;  // of the thread, scratch_bytes()
   Progress* before = nullptr;        // null: bands are swept one after the other

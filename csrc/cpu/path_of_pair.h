@@ -18,6 +18,7 @@ class PathOfPair {
   template <class Sweep>
   void write(int64_t pair, Sweep sweep) {
     n_ = p_.pairs.n(pair), m_ = p_.pairs.m(pair);
+    corridor_ = p_.pairs.corridor(pair);
     const int64_t most = most_steps(p_.start, p_.pairs.rows, p_.pairs.columns);
     int64_t* const steps = p_.steps + pair * most * 3;
     path_.clear();
@@ -37,13 +38,13 @@ class PathOfPair {
   };
   enum Move : uint8_t { kMatchMove, kInsertMove, kDeleteMove };
 
-  // Loads a row of a table, in double. Returns false where it holds a NaN or +inf.
+  // Loads the cells of a table's row that are inside, in double. Returns false where one is NaN or +inf.
   bool load(int table, int64_t pair, int64_t row, std::vector<double>& to) const {
     const Table& t = p_.scores[table];
     bool fine = true;
     with_type(t.type, [&](auto type) {
       const auto* const from = static_cast<const decltype(type)*>(t.data) + pair * t.batch + row * t.row;
-      for (int64_t j = 0; j < m_; j++) {
+      for (int64_t j = corridor_.begin(row); j < corridor_.end(row); j++) {
         to[size_t(j)] = sign_ * to_double(from[j * t.column]);
         fine = fine && to[size_t(j)] < kInf;
       }
@@ -78,6 +79,7 @@ class PathOfPair {
   const PathProblem& p_;
   const double sign_;
   int64_t n_ = 0, m_ = 0;
+  Corridor corridor_;
   std::vector<Step> path_;  // from its end
 };
 

@@ -33,31 +33,46 @@ class StatesPath : PathOfPair {
   void sweep(int64_t pair) {
     const bool charges = p_.start == Start::kGaps;
     const State rest = boundary(Side::kCorner, is_free_left(p_.start) ? 0.0 : -kInf);
-    const size_t m = size_t(m_);
-    states_.assign(m, boundary(Side::kCorner, is_free_above(p_.start) ? 0.0 : -kInf));
-    edges_.resize(size_t(n_) * m);
+    const State none = boundary(Side::kCorner, -kInf);
+    const size_t m = size_t(m_), reached = size_t(corridor_.end(0));  // reached: of the boundary above
+    states_.assign(m, none);
+    std::fill_n(states_.begin(), reached, boundary(Side::kCorner, is_free_above(p_.start) ? 0.0 : -kInf));
+    edges_of_.resize(size_t(n_));
+    int64_t cells = 0;
+    for (int64_t i = 0; i < n_; i++) {
+      edges_of_[size_t(i)] = cells - corridor_.begin(i);
+      cells += corridor_.end(i) - corridor_.begin(i);
+    }
+    edges_.resize(size_t(cells));
+    uint8_t* edges = edges_.data();
     best_ = {-kInf, 0, 0};
     for (auto& row : rows_) row.resize(m);
     double edge = 0;
     State corner = boundary(Side::kCorner, 0);
     bool fine = true;
+    size_t first_above = 0;
     for (int64_t i = 0; i < n_; i++) {
+      const size_t first = size_t(corridor_.begin(i)), last = size_t(corridor_.end(i));
       for (int table = 0; table < kTables; table++) fine = load(table, pair, i, rows_[table]) && fine;
       const auto gap = [&](int table, bool opens) { return rows_[opens ? kOpen : table].data(); };
       if (charges && i == 0) {
         double sum = 0;
-        for (size_t j = 0; j < m; j++) states_[j] = boundary(Side::kAbove, sum += gap(kDelete, j == 0)[j]);
+        for (size_t j = 0; j < reached; j++)
+          states_[j] = boundary(Side::kAbove, sum += gap(kDelete, j == 0)[j]);
       }
       State diagonal = corner, left = rest;
-      if (charges) left = boundary(Side::kLeft, edge += gap(kInsert, i == 0)[0]);
+      if (charges && first == 0) left = boundary(Side::kLeft, edge += gap(kInsert, i == 0)[0]);
       corner = left;
-      for (size_t j = 0; j < m; j++) {
+      if (first > 0)  // the boundary is outside
+        left = none, diagonal = first > first_above ? states_[first - 1] : none;
+      first_above = first;
+      for (size_t j = first; j < last; j++) {
         typename Cell::Ready x;
         for (int table = 0; table < kTables; table++) x.of[table] = rows_[table][j];
         typename Recurrence::template Shares<double> w;
         const State above = states_[j];
         left = Cell::cell(x, diagonal, above, left, w);
-        edges_[size_t(i) * m + j] = edges_of(w);
+        *edges++ = edges_of(w);
         diagonal = above;
         states_[j] = left;
         if (is_end(i, int64_t(j))) take(left.of[kEnd], i + 1, int64_t(j) + 1);
@@ -87,7 +102,7 @@ class StatesPath : PathOfPair {
     int64_t i = best_.i, j = best_.j;
     int state = kEnd;
     while (i > 0 && j > 0) {
-      const int k = edges_[size_t((i - 1) * m_ + j - 1)] >> 2 * state & 3;
+      const int k = edges_[size_t(edges_of_[size_t(i - 1)] + j - 1)] >> 2 * state & 3;
       const Edge& edge = Recurrence::kNodes[state].edges[k];
       state = edge.state;
       if (edge.from == From::kHere) continue;
@@ -108,7 +123,8 @@ class StatesPath : PathOfPair {
   End best_{};
   std::vector<double> rows_[kMostTables];
   std::vector<State> states_;
-  std::vector<uint8_t> edges_;  // (n, m): two bits for each state
+  std::vector<uint8_t> edges_;     // of the cells inside, row by row: two bits for each state
+  std::vector<int64_t> edges_of_;  // where in edges_ column 0 of each row would be
 };
 
 }  // namespace

@@ -14,9 +14,7 @@ inline bool is_empty(const Problem& p, int64_t pair) {
 
 class Saved {
  public:
-  explicit Saved(const Problem& p)
-      : data_(p.saved),
-        pitch_(saved_bytes(p.pairs.rows, p.pairs.columns, packs(p), row_states_of(p.recurrence))) {}
+  explicit Saved(const Problem& p) : data_(p.saved), pitch_(saved_bytes(p)) {}
   void set(int64_t pair, Verdict verdict) const {
     SavedPair& saved = (*this)[pair];
     saved.verdict = verdict;
@@ -50,11 +48,12 @@ inline Tier tier_of(Verdict v) {
 
 // Whether the pair's states are likely to pass the range of the narrow arithmetic. A few scores of the first
 // row, the first column and the diagonal give an estimate. A wrong estimate costs time and changes no bit of
-// the result.
+// the result. Scores outside the corridor are not read.
 inline bool reaches_far(const Problem& p, int64_t pair) {
   constexpr int64_t kSamples = 16;
   constexpr double kReach = 0x1p22;  // lanes.h: of states
   const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair);
+  const Corridor corridor = p.pairs.corridor(pair);
   const auto mean = [&](const Table& table, bool down, bool right) {
     double sum = 0;
     int64_t count = 0;
@@ -63,6 +62,7 @@ inline bool reaches_far(const Problem& p, int64_t pair) {
       for (int64_t k = 0; k < kSamples; k++) {
         const int64_t i = down ? (n - 1) * k / (kSamples - 1) : 0,
                       j = right ? (m - 1) * k / (kSamples - 1) : 0;
+        if (!corridor.has(i, j)) continue;
         const double score = double(to_float(data[i * table.row + j * table.column]));
         if (std::isfinite(score)) sum += std::abs(score), count++;
       }

@@ -20,7 +20,7 @@ Weights<V> rounded(const Weights<double>& w) {
 template <class Recurrence, class Max, class V>
 class PairSweep : SecondOrderPair<V> {
   using Base = SecondOrderPair<V>;
-  using Base::curvature_, Base::k_, Base::p_, Base::sign_;
+  using Base::corridor_, Base::curvature_, Base::k_, Base::p_, Base::sign_;
   using Number = typename Base::Number;
   using State = typename Max::State;
   using Input = typename Max::Input;
@@ -31,17 +31,20 @@ class PairSweep : SecondOrderPair<V> {
 
   void run(int64_t pair) {
     const int64_t n = p_.pairs.n(pair), m = p_.pairs.m(pair);
+    corridor_ = p_.pairs.corridor(pair);
     V& tangent = static_cast<V*>(p_.tangent)[pair];
     tangent = 0;
-    this->fill(pair, 0, 0, V(0));
+    this->fill(pair, 0, V(0));
     if (n == 0 || m == 0) return this->without_cells(pair, n, m, charges(), tangent);
-    kept_.resize(size_t(n * m));
+    int64_t cells = 0;
+    for (int64_t i = 0; i < n; i++) cells += corridor_.end(i) - corridor_.begin(i);
+    kept_.resize(size_t(cells));
     const Verdict verdict = there(pair, n, m, tangent);
-    if (verdict == Verdict::kSpoiled && !this->is_directed(pair, n, m)) {
+    if (verdict == Verdict::kSpoiled && !this->is_directed(pair, n)) {
       tangent = 0;
     } else if (verdict == Verdict::kSpoiled) {
       tangent = V(kNaN);
-      this->fill(pair, n, m, tangent);
+      this->fill(pair, n, tangent);
     } else if (verdict == Verdict::kNoPath) {
       tangent = 0;
     } else if (p_.products[0] || p_.products[1] || p_.products[2]) {
@@ -55,15 +58,18 @@ class PairSweep : SecondOrderPair<V> {
   State next_on_boundary(const State& before, double gap) const {
     return Max::normalized(Max::plus(before, Max::input(sign_ * gap, k_)));
   }
-  // Sets S(0, 1 .. m) and its tangents.
+  // Sets S(0, 1 .. m) and its tangents. Columns that are outside in the first row stay without a path until a
+  // row reaches them.
   void begin(int64_t pair, int64_t m) {
-    states_.assign(size_t(m), boundary(is_free_above(p_.start)));
+    const int64_t reached = corridor_.end(0);
+    states_.assign(size_t(m), boundary(false));
+    std::fill_n(states_.begin(), reached, boundary(is_free_above(p_.start)));
     tangents_.assign(size_t(m), 0.0);
     if (!charges()) return;
     const Row<V> del(p_.scores[2], pair, 0), d_del(p_.directions[2], pair, 0);
     State state = boundary(true);
     double tangent = 0;
-    for (int64_t j = 0; j < m; j++) {
+    for (int64_t j = 0; j < reached; j++) {
       states_[size_t(j)] = state = next_on_boundary(state, del[j]);
       tangents_[size_t(j)] = tangent += d_del[j];
     }
@@ -77,16 +83,26 @@ class PairSweep : SecondOrderPair<V> {
     double d_edge = 0;
     bool spoiled = false;
     const double sign = Recurrence::kTakesCosts ? sign_ : 1;
+    auto kept = kept_.begin();
+    int64_t first_above = 0;
     for (int64_t i = 0; i < n; i++) {
+      const int64_t first = corridor_.begin(i), last = corridor_.end(i);
       const Row<V> match(p_.scores[0], pair, i), insert(p_.scores[1], pair, i), del(p_.scores[2], pair, i);
       const Row<V> d_match(p_.directions[0], pair, i), d_insert(p_.directions[1], pair, i),
           d_del(p_.directions[2], pair, i);
       State diagonal = i == 0 || charges() ? edge : rest;
       double d_diagonal = d_edge;
-      if (charges()) edge = next_on_boundary(edge, insert[0]), d_edge += d_insert[0];
+      if (charges() && first == 0) edge = next_on_boundary(edge, insert[0]), d_edge += d_insert[0];
       State left = charges() ? edge : rest;
       double d_left = d_edge;
-      for (int64_t j = 0; j < m; j++) {
+      if (first > 0) {  // the boundary is outside
+        const bool has_diagonal = first > first_above;
+        left = boundary(false), d_left = 0;
+        diagonal = has_diagonal ? states_[size_t(first - 1)] : left;
+        d_diagonal = has_diagonal ? tangents_[size_t(first - 1)] : 0;
+      }
+      first_above = first;
+      for (int64_t j = first; j < last; j++) {
         const State above = states_[size_t(j)];
         const double d_above = tangents_[size_t(j)], score = sign * match[j];
         const auto input = [&](double x) {
@@ -100,14 +116,16 @@ class PairSweep : SecondOrderPair<V> {
         left = Max::normalized(left);
         const Tangent<double> t = Recurrence::tangent(w, {d_match[j], d_insert[j], d_del[j]}, d_diagonal,
                                                       d_above, d_left, curvature_);
-        kept_[size_t(i * m + j)] = {rounded<V>(w), rounded<V>(t.weights)};
+        *kept++ = {rounded<V>(w), rounded<V>(t.weights)};
         diagonal = above;
         d_diagonal = d_above;
         states_[size_t(j)] = left;
         tangents_[size_t(j)] = d_left = t.state;
       }
-      if (p_.ends == Ends::kLastRowAndColumn && i + 1 < n) ends_.push_back({value_of(left, k_), d_left});
+      if (p_.ends == Ends::kLastRowAndColumn && i + 1 < n)
+        ends_.push_back(last == m ? Number{value_of(left, k_), d_left} : Number{-kInf, 0});
     }
+    std::fill_n(states_.begin(), first_above, boundary(false));  // of rows above the last one
     double joined = 0;
     const double score = p_.ends == Ends::kCorner ? value_of(states_[size_t(m - 1)], k_) : join_ends(joined);
     tangent = V(p_.ends == Ends::kCorner ? tangents_[size_t(m - 1)] : joined);
@@ -127,14 +145,16 @@ class PairSweep : SecondOrderPair<V> {
     const Number seed{double(static_cast<const V*>(p_.grad_score)[pair]), 0};
     const size_t in_column = ends_.empty() ? 0 : ends_.size() - size_t(m);
     for (size_t j = 0; in_column + j < ends_.size(); j++) adjoints_[j] = seed * ends_[in_column + j];
+    auto kept = kept_.end();
     Number by_edge, by_corner;  // the sum of A(k,0) over k >= i; the share of S(i,0) from the row below
     for (int64_t i = n - 1; i >= 0; i--) {
       Number from_right, to_diagonal;  // shares of A(i,j), and of A(i-1,j) from the cell on its lower right
       if (i == n - 1 && ends_.empty()) from_right = seed;
       if (size_t(i) < in_column) from_right = seed * ends_[size_t(i)];
       Number by_above;  // the sum of A(0,k) over k >= j
-      for (int64_t j = m - 1; j >= 0; j--) {
-        const auto& [w, t] = kept_[size_t(i * m + j)];
+      const int64_t first = corridor_.begin(i);
+      for (int64_t j = corridor_.end(i) - 1; j >= first; j--) {
+        const auto& [w, t] = *--kept;
         const Weights<Number> weights{{w.match, t.match}, {w.insert, t.insert}, {w.del, t.del}};
         const Number a = adjoints_[size_t(j)] + from_right;
         const Adjoint<Number> out = Recurrence::adjoint(a, a, weights);
@@ -149,10 +169,11 @@ class PairSweep : SecondOrderPair<V> {
         this->put(1, at, p_.shared_gap ? insert + del : insert);
         this->put(2, at, del);
       }
-      by_corner = to_diagonal;
+      by_corner = first > 0 ? Number() : to_diagonal;
+      if (first > 0) adjoints_[size_t(first - 1)] = to_diagonal;
     }
   }
-  std::vector<Kept<V>> kept_;
+  std::vector<Kept<V>> kept_;  // of the cells inside, row by row
   std::vector<State> states_;
   std::vector<double> tangents_;
   std::vector<Number> adjoints_;

@@ -9,7 +9,7 @@ namespace {
 template <class Recurrence, class Max, class V>
 class StatesSweep : SecondOrderPair<V> {
   using Base = SecondOrderPair<V>;
-  using Base::curvature_, Base::k_, Base::p_, Base::sign_;
+  using Base::corridor_, Base::curvature_, Base::k_, Base::p_, Base::sign_;
   using Number = typename Base::Number;
   using One = typename Max::State;
   using Cell = typename Recurrence::template Cell<Max>;
@@ -33,20 +33,23 @@ class StatesSweep : SecondOrderPair<V> {
 
   void run(int64_t pair) {
     const int64_t n = p_.pairs.n(pair), m = p_.pairs.m(pair);
+    corridor_ = p_.pairs.corridor(pair);
     V& tangent = static_cast<V*>(p_.tangent)[pair];
     tangent = 0;
-    this->fill(pair, 0, 0, V(0));
+    this->fill(pair, 0, V(0));
     if (n == 0 || m == 0) return this->without_cells(pair, n, m, charges(), tangent);
-    kept_.resize(size_t(n * m));
+    int64_t cells = 0;
+    for (int64_t i = 0; i < n; i++) cells += corridor_.end(i) - corridor_.begin(i);
+    kept_.resize(size_t(cells));
     double along = 0;
     const Verdict verdict = there(pair, n, m, along);
     if (verdict == Verdict::kNoPath) return;
     if (verdict != Verdict::kSpoiled) {
       tangent = V(along);
       back(pair, n, m);
-    } else if (this->is_directed(pair, n, m)) {
+    } else if (this->is_directed(pair, n)) {
       tangent = V(kNaN);
-      this->fill(pair, n, m, tangent);
+      this->fill(pair, n, tangent);
     }
   }
 
@@ -76,13 +79,16 @@ class StatesSweep : SecondOrderPair<V> {
     edge.tangent += direction;
   }
 
-  // Sets the states above the first row.
+  // Sets the states above the first row. Columns that are outside in the first row stay without a path until
+  // a row reaches them.
   void begin(int64_t pair, int64_t m) {
-    above_.assign(size_t(m), rest(is_free_above(p_.start)));
+    const int64_t reached = corridor_.end(0);
+    above_.assign(size_t(m), rest(false));
+    std::fill_n(above_.begin(), reached, rest(is_free_above(p_.start)));
     d_above_.assign(size_t(m), Tangents());
     if (!charges()) return;
     Edge edge{value(0)};
-    for (int64_t j = 0; j < m; j++) {
+    for (int64_t j = 0; j < reached; j++) {
       const int table = j == 0 ? kOpen : kDelete;
       step(edge, Row<V>(p_.scores[table], pair, 0)[j], Row<V>(p_.directions[table], pair, 0)[j]);
       above_[size_t(j)] = states(Side::kAbove, edge.state);
@@ -97,31 +103,43 @@ class StatesSweep : SecondOrderPair<V> {
     bool spoiled = false;
     State diagonal_edge = rest(p_.start != Start::kAnywhere);
     Tangents d_diagonal_edge;
+    auto kept = kept_.begin();
+    int64_t first_above = 0;
     for (int64_t i = 0; i < n; i++) {
+      const int64_t first = corridor_.begin(i), last = corridor_.end(i);
       State diagonal = diagonal_edge, left = rest(is_free_left(p_.start));
       Tangents d_diagonal = d_diagonal_edge, d_left;
-      if (charges()) {
+      if (charges() && first == 0) {
         const int table = i == 0 ? kOpen : kInsert;
         step(edge, Row<V>(p_.scores[table], pair, i)[0], Row<V>(p_.directions[table], pair, i)[0]);
         left = states(Side::kLeft, edge.state), d_left = tangents(Side::kLeft, edge.tangent);
       }
       diagonal_edge = left, d_diagonal_edge = d_left;
-      spoiled = sweep_row(pair, i, m, diagonal, d_diagonal, left, d_left) || spoiled;
+      if (first > 0) {  // the boundary is outside
+        left = diagonal = rest(false), d_left = d_diagonal = Tangents();
+        if (first > first_above)
+          diagonal = above_[size_t(first - 1)], d_diagonal = d_above_[size_t(first - 1)];
+      }
+      first_above = first;
+      spoiled = sweep_row(pair, i, diagonal, d_diagonal, left, d_left, kept) || spoiled;
       const bool is_end = p_.ends == Ends::kAnywhere || (p_.ends == Ends::kLastRowAndColumn && i + 1 < n);
-      if (is_end) ends_.push_back({value_of(left.of[kEnd], k_), d_left.of[kEnd]});
+      if (is_end)
+        ends_.push_back(last == m ? Number{value_of(left.of[kEnd], k_), d_left.of[kEnd]} : Number{-kInf, 0});
     }
+    std::fill_n(above_.begin(), first_above, rest(false));  // of rows above the last one
     const double score = join_ends(along);
     if (spoiled || score != score) return Verdict::kSpoiled;
     return score == -kInf ? Verdict::kNoPath : Verdict::kDouble;
   }
-  // From the states on the row's left to those of its last column. Returns whether a score spoils the pair.
-  bool sweep_row(int64_t pair, int64_t i, int64_t m, State diagonal, Tangents d_diagonal, State& left,
-                 Tangents& d_left) {
+  // From the states on the row's left to those of its last cell inside. Returns whether a score spoils the
+  // pair. `at` goes on to the next row's cells.
+  bool sweep_row(int64_t pair, int64_t i, State diagonal, Tangents d_diagonal, State& left, Tangents& d_left,
+                 typename std::vector<Kept>::iterator& at) {
     bool spoiled = false;
     std::vector<Row<V>> rows, directions;
     for (int t = 0; t < kTables; t++)
       rows.emplace_back(p_.scores[t], pair, i), directions.emplace_back(p_.directions[t], pair, i);
-    for (int64_t j = 0; j < m; j++) {
+    for (int64_t j = corridor_.begin(i); j < corridor_.end(i); j++) {
       typename Cell::Ready x;
       double v[kMostTables] = {};
       for (int t = 0; t < kTables; t++) {
@@ -136,7 +154,7 @@ class StatesSweep : SecondOrderPair<V> {
       for (One& state : left.of) state = Max::normalized(state);
       const auto t = Recurrence::tangent(w, v, d_diagonal.of, d_above.of, d_left.of, curvature_);
       std::copy_n(t.states, kStates, d_left.of);
-      Kept& kept = kept_[size_t(i * m + j)];
+      Kept& kept = *at++;
       for (int s = 0; s < kStates; s++)
         for (int k = 0; k < Recurrence::kNodes[s].count; k++)
           kept.weights[s][k] = V(w.of[s][k]), kept.tangents[s][k] = V(t.weights.of[s][k]);
@@ -163,15 +181,17 @@ class StatesSweep : SecondOrderPair<V> {
     const int64_t in_column = count - in_row;
     for (int64_t k = 0; k < in_row; k++)
       up_[size_t(m - in_row + k)].of[kEnd] = seed * ends_[size_t(in_column + k)];
+    auto kept = kept_.end();
     Number by_edge, by_corner;  // as in second_order.cpp
     for (int64_t i = n - 1; i >= 0; i--) {
       Adjoints from_right, to_diagonal;
       if (i < in_column) from_right.of[kEnd] = seed * ends_[size_t(i)];
       Number by_above;
-      for (int64_t j = m - 1; j >= 0; j--) {
+      const int64_t first = corridor_.begin(i);
+      for (int64_t j = corridor_.end(i) - 1; j >= first; j--) {
         Number a[kStates];
         for (int s = 0; s < kStates; s++) a[s] = up_[size_t(j)].of[s] + from_right.of[s];
-        const auto out = Recurrence::adjoint(a, weights(kept_[size_t(i * m + j)]));
+        const auto out = Recurrence::adjoint(a, weights(*--kept));
         Number to_left, to_above, scores[kMostTables];
         for (int s = 0; s < kStates; s++) {
           up_[size_t(j)].of[s] = out.above[s].value + to_diagonal.of[s];
@@ -186,7 +206,10 @@ class StatesSweep : SecondOrderPair<V> {
         for (int t = 0; t < kTables; t++) this->put(t, (pair * N + i) * M + j, scores[t]);
       }
       by_corner = Number();
-      for (const Number& share : to_diagonal.of) by_corner = by_corner + share;
+      if (first > 0)
+        up_[size_t(first - 1)] = to_diagonal;
+      else
+        for (const Number& share : to_diagonal.of) by_corner = by_corner + share;
     }
   }
   static auto weights(const Kept& kept) {
@@ -197,7 +220,7 @@ class StatesSweep : SecondOrderPair<V> {
     return w;
   }
 
-  std::vector<Kept> kept_;
+  std::vector<Kept> kept_;  // of the cells inside, row by row
   std::vector<State> above_;
   std::vector<Tangents> d_above_;
   std::vector<Adjoints> up_;  // of the states above each column

@@ -53,23 +53,25 @@ class SecondOrderPair {
         curvature_(p.gamma > 0 ? sign_ / p.gamma : 0) {}
 
   // Whether the direction has a number other than 0 within the pair.
-  bool is_directed(int64_t pair, int64_t n, int64_t m) const {
+  bool is_directed(int64_t pair, int64_t n) const {
     for (const Table& table : p_.directions)
       for (int64_t i = 0; table.data && i < n; i++) {
         const Row<V> v(table, pair, i);
-        for (int64_t j = 0; j < m; j++)
+        for (int64_t j = corridor_.begin(i); j < corridor_.end(i); j++)
           if (!(v[j] == 0)) return true;
       }
     return false;
   }
-  // Writes `value` to the first n by m cells of the pair's products. With n = 0, writes 0 to all of them.
-  void fill(int64_t pair, int64_t n, int64_t m, V value) const {
+  // Writes `value` to the cells of the first n rows of the pair's products. With n = 0, writes 0 to all of
+  // them.
+  void fill(int64_t pair, int64_t n, V value) const {
     const int64_t N = p_.pairs.rows, M = p_.pairs.columns;
     for (void* product : p_.products) {
       if (!product) continue;
       V* const to = static_cast<V*>(product) + pair * N * M;
       if (n == 0) std::fill(to, to + N * M, V(0));
-      for (int64_t i = 0; i < n; i++) std::fill(to + i * M, to + i * M + m, value);
+      for (int64_t i = 0; i < n; i++)
+        std::fill(to + i * M + corridor_.begin(i), to + i * M + corridor_.end(i), value);
     }
   }
 
@@ -113,6 +115,7 @@ class SecondOrderPair {
 
   const SecondOrder& p_;
   const double sign_, k_, curvature_;
+  Corridor corridor_;  // of the pair
 };
 
 }  // namespace softdp::cpu

@@ -7,6 +7,12 @@
 
 namespace softdp::cpu::SOFTDP_ISA {
 
+// The pointer that reaches data[k] by the index first + k. It may point outside of the memory.
+template <class T>
+SOFTDP_FN T* moved_back(T* data, int64_t first) {
+  return reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(data) - uintptr_t(first) * sizeof(T));
+}
+
 // How states of the two maxima are made, loaded, stored and read.
 template <class Max>
 struct States;
@@ -30,10 +36,18 @@ struct States<SmoothMax<A>> {
     V* const p = reinterpret_cast<V*>(memory);
     return {p, reinterpret_cast<E*>(p + columns)};
   }
+  // A row whose first state is that of column `first`.
+  static SOFTDP_FN Row from_column(const Row& row, int64_t first) {
+    return {moved_back(row.p, first), moved_back(row.e, first)};
+  }
   static SOFTDP_FN State boundary(bool reached) {
     return {Value(V(1)), typename A::Exponent(reached ? E(0) : E(A::R::kNothing))};
   }
   static SOFTDP_FN void put(const State& s, Few& few) { s.p.store(few.p), s.e.store(few.e); }
+  // Makes the states from `count` on those of cells that no path reaches.
+  static SOFTDP_FN void end(Few& few, int count) {
+    for (int k = count; k < L; k++) few.p[k] = V(1), few.e[k] = E(A::R::kNothing);
+  }
   static SOFTDP_FN State load(const Row& row, int64_t column, int count) {
     State s{load_part(row.p, column, 0, count), load_part(row.e, column, 0, count)};
     if (count < L)  // no state has the mantissa 0
@@ -115,8 +129,12 @@ struct States<HardMax<A>> {
     alignas(kVectorBytes) V x[L];
   };
   static SOFTDP_FN Row row_at(unsigned char* memory, int64_t) { return reinterpret_cast<Row>(memory); }
+  static SOFTDP_FN Row from_column(Row row, int64_t first) { return moved_back(row, first); }
   static SOFTDP_FN State boundary(bool reached) { return State(reached ? 0.0 : -A::kInfinity); }
   static SOFTDP_FN void put(const State& s, Few& few) { s.store(few.x); }
+  static SOFTDP_FN void end(Few& few, int count) {
+    for (int k = count; k < L; k++) few.x[k] = -A::kInfinity;
+  }
   static SOFTDP_FN State load(Row row, int64_t column, int count) { return load_part(row, column, 0, count); }
   static SOFTDP_FN void load(Row row, int64_t column, int count, Few& few) {
     put(load(row, column, count), few);

@@ -39,6 +39,11 @@ struct StatesOfCell {
     });
     return row;
   }
+  static SOFTDP_FN Row from_column(const Row& row, int64_t first) {
+    Row moved;
+    over<kCount>([&](auto k) SOFTDP_EACH { moved.of[k] = One::from_column(row.of[k], first); });
+    return moved;
+  }
   static SOFTDP_FN State boundary(bool reached) {
     State s;
     over<R::kStates>(
@@ -47,6 +52,9 @@ struct StatesOfCell {
   }
   static SOFTDP_FN void put(const State& s, Few& few) {
     over_row([&](auto k, auto at) SOFTDP_EACH { One::put(s.of[k], few.of[at]); });
+  }
+  static SOFTDP_FN void end(Few& few, int count) {
+    over<kCount>([&](auto k) SOFTDP_EACH { One::end(few.of[k], count); });
   }
   static SOFTDP_FN State load(const Row& row, int64_t column, int count) {
     State s = none();

@@ -13,6 +13,10 @@
 // normalised at the end of a block, and where they enter a strip from the row above: a chain of moves
 // straight down can leave a strip before its block ends. Between two normalisations a mantissa grows by at
 // most 2^2.6 a step: it is a sum of three, each times two inputs of at most 2^1/2.
+//
+// With a bandwidth a strip has columns of its own (layout.h), and "column" counts from its first one. A cell
+// outside the corridor has the score 0 and a dead state, so a path through it has the weight 0. Rows of
+// states and of adjoints between strips count columns from the table's first one.
 #pragma once
 #include <algorithm>
 
@@ -53,7 +57,9 @@ struct Pair {
   using Factor = typename R::A::Factor;
   static constexpr int L = R::L;
   const Problem& problem;
-  int64_t pair, n, m, pitch;
+  int64_t pair, n, m;
+  Layout layout;
+  int64_t pitch;
   Factor factor;
   V threshold;
   PairTable cells[kMostTables];
@@ -61,8 +67,13 @@ struct Pair {
   Boundary<double> boundary;
   BoundaryGradient<double> gradient;
 
-  Pair(const Problem& p, int64_t pair) : problem(p), pair(pair), n(p.pairs.n(pair)), m(p.pairs.m(pair)) {
-    pitch = pitch_of(m, L);
+  Pair(const Problem& p, int64_t pair)
+      : problem(p),
+        pair(pair),
+        n(p.pairs.n(pair)),
+        m(p.pairs.m(pair)),
+        layout(Layout::of(n, m, p.pairs.bandwidth, L)),
+        pitch(layout.pitch) {
     factor = R::kHard ? R::A::whole() : R::A::factor(p.gamma);
     factor.sign = V(p.costs ? -1 : 1);
     threshold = is_double(p) ? V(p.threshold) : V(float(p.threshold));
@@ -82,6 +93,12 @@ struct Pair {
   }
 };
 
+// Columns of the table, from `first` to `last` - 1.
+struct Columns {
+  int64_t first, last;
+  SOFTDP_FN bool has(int64_t column) const { return first <= column && column < last; }
+};
+
 // How a block differs from most others.
 struct Special {
   static constexpr int kNever = 1000;
@@ -92,7 +109,20 @@ struct Special {
   // kOthers: of those that have not started it.
   enum Keep { kAll, kStarted, kStartedAlone, kOthers } keep = kAll;
   bool edges = false;  // whether some of its cells, in the last row or column, use Boundary
+  bool cut = false;    // whether some of its cells are outside the corridor
   bool at_all() const { return start != kNever || last != kNever || edges; }
+};
+
+// The steps of a strip at which its lanes are inside the corridor: from `from` to `to` - 1, and before a lane
+// turns, in the strip above, from `from_above` to `to_above` - 1.
+template <class R>
+struct Cut {
+  using I = Vec<Integer<typename R::V>>;
+  I from, to, from_above, to_above;
+  SOFTDP_FN typename I::Mask at(typename I::Mask turned, int64_t step) const {
+    const I now{Integer<typename R::V>(step)};
+    return (select(turned, from, from_above) <= now) & (select(turned, to, to_above) > now);
+  }
 };
 
 // The strips of a band, and where in them a block is.
@@ -103,41 +133,97 @@ struct Strips {
   int64_t begin, end, count;  // rows; strips
 
   Strips(const Pair<R>& pair, const Band& band)
-      : pair(pair), begin(band.begin), end(band.end), count(bands_of(band.end - band.begin, L)) {}
+      : pair(pair), begin(band.begin), end(band.end), count(bands_of(band.end - band.begin, L)) {
+    last_first_ = first(count - 1);
+  }
   int rows(int64_t strip) const { return clamped(end - begin - strip * L, 0, L); }
+  // A strip's first column, and the one after its last. The strip below the band's last one has a place too.
+  int64_t first(int64_t strip) const {
+    const int64_t row = begin + strip * L;
+    return 0 <= row && row < pair.n ? pair.layout.first(row) : 0;
+  }
+  int64_t last(int64_t strip) const { return pair.layout.last(first(strip)); }
+  // The columns whose adjoints the strip below hands up.
+  Columns handed(int64_t strip) const { return {first(strip + 1), last(strip + 1)}; }
+  // The end of the row above a strip: from this column on, cells there are outside.
+  int64_t end_above(int64_t strip) const {
+    const int64_t row = begin + strip * L;
+    return pair.layout.is_cut() && row > 0 ? pair.layout.corridor.end(row - 1) : pair.m;
+  }
+  // The columns inside of a strip's rows. It is valid until the one of another strip that is no neighbour is
+  // asked for.
+  const Inside& inside(int64_t strip) const {
+    Inside& found = insides_[strip & 1];
+    if (found.strip == strip) return found;
+    found.strip = strip, found.first = first(strip);
+    const int there = strip < 0 ? 0 : rows(strip);
+    for (int r = 0; r < L; r++) {
+      const int64_t row = begin + strip * L + r;
+      found.begin[r] = r < there ? pair.layout.corridor.begin(row) : 0;
+      found.end[r] = r < there ? pair.layout.corridor.end(row) : 0;
+    }
+    return found;
+  }
   TilePlace at(int64_t strip, int64_t column) const {
     const int rows_above = column == 0 && strip > 0 ? rows(strip - 1) : 0;
-    return {begin + strip * L, column, rows(strip), rows_above, pair.m, pair.pitch};
+    TilePlace at{begin + strip * L, column, rows(strip), rows_above, pair.m, pair.pitch};
+    if (pair.layout.is_cut()) {
+      const Inside &own = inside(strip), &above = inside(strip - 1);
+      const int last = at.rows > 0 ? at.rows - 1 : 0;
+      at.inside = &own, at.inside_above = &above;
+      at.first = own.first, at.first_above = above.first, at.drift = pair.layout.drift;
+      at.from = own.begin[last] - own.first + last, at.m = own.end[0] - own.first;
+      if (at.from < 1) at.from = 1;
+    }
+    return at;
+  }
+  // Whether some of a block's cells are outside the corridor.
+  bool cuts(const TilePlace& at) const { return at.inside && (at.column < at.from || at.column + L > at.m); }
+  Cut<R> cut(int64_t strip) const {
+    Cut<R> cut;
+    const auto steps = [&](const Inside& of, int64_t later, auto& from, auto& to) {
+      for (int r = 0; r < L; r++) {
+        const bool empty = of.begin[r] == of.end[r];
+        const int64_t shift = r - of.first - later;
+        from.x[r] = Integer<typename R::V>(empty ? 0 : of.begin[r] + shift);
+        to.x[r] = Integer<typename R::V>(empty ? 0 : of.end[r] + shift);
+      }
+    };
+    steps(inside(strip), 0, cut.from, cut.to);
+    steps(inside(strip - 1), pair.pitch, cut.from_above, cut.to_above);
+    return cut;
   }
   // Whether lanes are still at work after the steps of all strips.
-  bool has_tail() const { return runs_over(rows(count - 1), pair.m, L); }
+  bool has_tail() const { return pair.layout.runs_over(rows(count - 1)); }
   // The step of the pair's sweep at which the block begins.
   int64_t step(int64_t strip, int64_t column) const { return (begin / L + strip) * pair.pitch + column; }
   int last_lane() const { return rows(count - 1) - 1; }
   Special special(int64_t strip, int64_t column) const {
     Special s;
     if (column == 0) s.start = 0;
-    const int64_t last = (count - 1 - strip) * pair.pitch + pair.m - 1 + last_lane() - column;
+    // The column of the pair's last one, in the last strip.
+    const int64_t last = (count - 1 - strip) * pair.pitch + pair.m - 1 - last_first_ + last_lane() - column;
     if (end == pair.n && 0 <= last && last < L) s.last = int(last);
     const bool row = (pair.boundary.last_row && !row_is_kept()) || pair.gradient.by_last_row,
                right = (pair.boundary.last_column && !column_is_kept()) || pair.gradient.by_last_column;
-    s.edges = (row && end == pair.n && strip >= count - 1) ||
-              (right && (column + L >= pair.m || column + pair.pitch < pair.m - 1 + L));
+    s.edges = (row && end == pair.n && strip >= count - 1) || (right && meets_last_column(strip, column));
     return s;
   }
   // Whether, at the end, the row below the band holds the states of the last row.
   bool row_is_kept() const { return rows(count - 1) == L; }
   // Whether all lanes turn, and turn straight from their row's last column.
-  bool column_is_kept() const { return pair.pitch == pair.m && has_tail(); }
+  bool column_is_kept() const { return pair.pitch == pair.m && has_tail() && pair.layout.drift == 0; }
   // For step `column` of the strip, calls in_column(lane, row) for lanes in the last column, and in_row(lane,
   // column) for the lane in the pair's last row.
   template <class InColumn, class InRow>
   SOFTDP_FN void over_edges(int64_t strip, int64_t column, InColumn in_column, InRow in_row) const {
     for (int64_t t = strip > 0 ? strip - 1 : 0; t <= strip && t < count; t++) {  // where lanes may still be
-      const int64_t lane = column + (strip - t) * pair.pitch - (pair.m - 1);
-      if (0 <= lane && lane < rows(t)) in_column(int(lane), begin + t * L + lane);
+      const int64_t first = this->first(t), last_column = pair.m - 1 - first,
+                    lane = column + (strip - t) * pair.pitch - last_column;
+      if (0 <= lane && lane < rows(t) && last_column < pair.pitch) in_column(int(lane), begin + t * L + lane);
       const int64_t at = column + (strip - t) * pair.pitch - last_lane();
-      if (end == pair.n && t == count - 1 && 0 <= at && at < pair.m) in_row(last_lane(), at);
+      if (end == pair.n && t == count - 1 && 0 <= at && at < pair.pitch && first + at < pair.m)
+        in_row(last_lane(), first + at);
     }
   }
   // Gives the states of a strip's last column, those of lanes before they turned, to Boundary::last_column.
@@ -148,7 +234,7 @@ struct Strips {
   }
   // The same for the last row.
   void give_row(const typename R::S::Row& row) const {
-    for (int64_t j = 0; j < pair.m; j += L) {
+    for (int64_t j = pair.layout.corridor.begin(pair.n - 1); j < pair.m; j += L) {
       const int few = clamped(pair.m - j, 0, L);
       alignas(kVectorBytes) double values[L];
       R::S::values(R::S::load(row, j, few), pair.factor, values);
@@ -190,6 +276,7 @@ struct Strips {
   };
   Left left(int64_t strip, Findings& found) const {
     using S = typename R::S;
+    if (first(strip) > 0) return {S::boundary(false), S::boundary(false)};
     const auto rest = S::boundary(is_free_left(pair.problem.start));
     const auto first = lane_numbers<typename R::V>() == Vec<Integer<typename R::V>>(0);
     const int64_t row = begin + strip * L;
@@ -206,6 +293,16 @@ struct Strips {
     if (R::kStates == 1 || row > 0) return {beside, above};
     return {beside, S::select(first, S::of(corner, 1, pair.factor, found, Side::kCorner), above)};
   }
+
+ private:
+  // Whether lanes of a block may be in the pair's last column. The lanes are in the strip or in the one
+  // above.
+  bool meets_last_column(int64_t strip, int64_t column) const {
+    const int64_t own = pair.m - 1 - first(strip), above = pair.m - 1 - first(strip - 1);
+    return (own < pair.pitch && column + L > own) || (above < pair.pitch && column + pair.pitch < above + L);
+  }
+  int64_t last_first_;  // the first column of the last strip
+  mutable Inside insides_[2];
 };
 
 // The inputs of gaps with one number a row, one row in each lane.

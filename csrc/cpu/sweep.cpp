@@ -116,10 +116,13 @@ struct BackwardPair {
   void finish() {
     const int64_t m = p.pairs.m(pair);
     if (p.by_boundary.by_above) {
+      const int64_t handed = bands.layout.is_cut() ? bands.layout.corridor.end(0) : m;
       if (bands.tier >= Tier::kDouble)
-        take_above(reinterpret_cast<double*>(flow.get()), m);
+        take_above(reinterpret_cast<double*>(flow.get()), handed);
       else
-        take_above(reinterpret_cast<float*>(flow.get()), m);
+        take_above(reinterpret_cast<float*>(flow.get()), handed);
+      double* const above = p.by_boundary.by_above + pair * p.pairs.columns;
+      std::fill(above + handed, above + m, 0.0);
     }
     if (changed) return fill(p, pair, kNaN, false);
     if (sums_gaps(p)) GapSums::add_gradients(p, pair, sums);

@@ -42,7 +42,7 @@ void over_pairs(const Problem& p, const Threads& threads, const std::vector<int6
   const int64_t left = count % threads.count,
                 together_at_once = std::min<int64_t>(threads.count, bands_of(p.pairs.rows, kBand));
   const bool by_bands = 3 * left < 2 * together_at_once && p.pairs.columns >= 4 * kBand &&
-                        cells >= 16 * kFewCells && !p.is_piece;
+                        cells >= 16 * kFewCells && !p.is_piece && p.pairs.bandwidth < 0;
   const int64_t whole = by_bands ? count - left : count;
   threads.over(whole, std::max<int64_t>(1, kFewCells / cells), [&](int64_t begin, int64_t end) {
     const FlushDenormals flush;
@@ -68,35 +68,46 @@ struct BandsOfPair {
   int64_t pair, rows, of, count;
   Tier tier;
   bool packed;
+  Layout layout;
   unsigned char* states;  // of the rows between bands
+  int64_t columns;        // of such a row: all, or those of one strip
   int64_t pitch;          // bytes from row to row; 0: one row serves all bands in turn
   Bytes own;
   BandsOfPair(const Problem& p, int64_t pair, Tier tier, bool together)
       : p(p), pair(pair), rows(p.pairs.n(pair)), tier(tier), packed(packs(p) && tier < Tier::kDouble) {
     of = !packed ? kBand : together ? std::max(chosen().lanes, 8) : rows;
     count = bands_of(rows, of);
-    const int64_t row = p.pairs.columns * row_states_of(p.recurrence) * kStateBytes;
-    pitch = p.saved && !packed ? row : 0;
+    layout = Layout::of(rows, p.pairs.m(pair), p.pairs.bandwidth, lanes());
+    const bool keeps_rows = p.saved && !packed;
+    columns = keeps_rows && p.pairs.bandwidth >= 0 ? layout.width : p.pairs.columns;
+    const int64_t row = columns * row_states_of(p.recurrence) * kStateBytes;
+    pitch = keeps_rows ? row : 0;
     if (pitch) states = Saved(p)[pair].data();
     if (!pitch) own = bytes(row), states = own.get();
   }
+  // Of the sweep's vectors.
+  int lanes() const { return tier < Tier::kDouble ? chosen().lanes : chosen().lanes / 2; }
   // Sets bytes that the forward sweep may not write to 0. It runs before that sweep, which then overwrites
   // most of them.
   void clear_saved() const {
     if (!p.saved) return;
     if (!packed) return Saved(p).clear(pair);
-    const int lanes = chosen().lanes;
-    const int64_t strips = bands_of(rows, lanes), columns = p.pairs.m(pair);
-    const bool tail = runs_over(rows - (strips - 1) * lanes, columns, lanes);
-    Saved(p).clear(pair, (strips * pitch_of(columns, lanes) + (tail ? lanes : 0)) * lanes * 4);
+    const int64_t strips = bands_of(rows, lanes());
+    const bool tail = layout.runs_over(rows - (strips - 1) * lanes());
+    Saved(p).clear(pair, (strips * layout.pitch + (tail ? lanes() : 0)) * lanes() * 4);
   }
   Band operator[](int64_t i) const {
     Band band{pair, i * of, std::min(rows, (i + 1) * of), tier};
-    if (i > 0) band.above = states + (i - 1) * pitch;
-    if (i + 1 < count) band.below = states + i * pitch;
+    if (i > 0) band.above = states + (i - 1) * pitch, band.above_first = first_kept(i - 1);
+    if (i + 1 < count) band.below = states + i * pitch, band.below_first = first_kept(i);
+    band.columns = columns;
     if (p.saved && packed) band.weights = Saved(p)[pair].data();
     return band;
   }
+
+ private:
+  // The column of the first state that is kept of a band's last row: the first one of the band's last strip.
+  int64_t first_kept(int64_t band) const { return pitch > 0 ? layout.first((band + 1) * of - lanes()) : 0; }
 };
 
 }  // namespace softdp::cpu

@@ -82,21 +82,45 @@ SOFTDP_FN int clamped(int64_t x, int low, int high) {
   return x < low ? low : x > high ? high : int(x);
 }
 
+// The columns that are inside a pair's corridor, in the rows of a strip. Lanes without a row have none.
+struct Inside {
+  int64_t strip = -2;  // its number in its band
+  int64_t first;       // its first column
+  int64_t begin[kMostLanes], end[kMostLanes];
+};
+
 // The cells of a tile. Lane 0 is in row `row`, at `column` and the columns after it. Lane r is r rows below
 // and r columns to the left. At column 0 lane r therefore has the last r of the `pitch` columns of the row
 // that lies L above its own, and then the first columns of its own row. Columns from m on and rows from
-// `rows` on do not exist.
+// `rows` on do not exist. Columns are counted from the first one of the strip (layout.h).
 struct TilePlace {
   int64_t row, column;
   int rows;        // of the strip; 0 after the last one
   int rows_above;  // of the strip above, if its end is in the tile
   int64_t m, pitch;
+  int64_t from = 1;                    // all cells of a tile that lies within columns from .. m-1 exist
+  int64_t first = 0, first_above = 0;  // the first columns of the strip and of the one above
+  int64_t drift = 0;                   // how far the next strip's first column is from it, about
+  const Inside *inside = nullptr, *inside_above = nullptr;  // null: all cells within m are inside
 };
 
 // Calls run(lane, row, first, begin, end) for the rows of a tile, the lowest row first. Elements begin ..
 // end-1 of the lane are columns first + begin .. first + end-1 of the row.
 template <int L, class Run>
+SOFTDP_FN void over_pieces_inside(const TilePlace& at, Run run) {
+  const auto piece = [&](const Inside& of, int r, int64_t row, int64_t first, int begin, int end) {
+    const int from = clamped(of.begin[r] - first, begin, end), to = clamped(of.end[r] - first, from, end);
+    if (from < to) run(r, row, first, from, to);
+  };
+  const bool turns = at.column == 0;
+  for (int r = at.rows - 1; r >= 0; r--)
+    piece(*at.inside, r, at.row + r, at.first + at.column - r, turns ? r : 0, L);
+  for (int r = at.rows_above - 1; r > 0; r--)
+    piece(*at.inside_above, r, at.row + r - L, at.first_above + at.pitch - r, 0, r);
+}
+template <int L, class Run>
 SOFTDP_FN void over_pieces(const TilePlace& at, Run run) {
+  if (at.inside) return over_pieces_inside<L>(at, run);
   const int rows = at.rows;
   if (at.column > 0) {
     const int left = clamped(at.m - at.column, -L, L);
@@ -110,13 +134,13 @@ SOFTDP_FN void over_pieces(const TilePlace& at, Run run) {
 }
 template <int L>
 SOFTDP_FN bool is_whole(const TilePlace& at) {
-  return at.column > 0 && at.column + L <= at.m && at.rows == L;
+  return at.column >= at.from && at.column + L <= at.m && at.rows == L;
 }
 
 // Whether every lane ends a row, starts one, or both.
 template <int L>
 SOFTDP_FN bool is_turn(const TilePlace& at) {
-  return at.column == 0 && at.m >= L && at.rows % L == 0 && at.rows_above % L == 0;
+  return at.column == 0 && at.m >= L && at.rows % L == 0 && at.rows_above % L == 0 && !at.inside;
 }
 
 // How far ahead cells are fetched into the cache: the rows are too many, and the parts of them too short, for
@@ -127,11 +151,11 @@ struct Ahead {
   int64_t rows, columns;
   template <int L>
   static SOFTDP_FN Ahead of(const TilePlace& at, int direction) {
-    if (at.pitch <= kReach) return {direction * L, 0};
+    if (at.pitch <= kReach) return {direction * L, direction * at.drift};
     constexpr int64_t kColumns = 64;
     const int64_t column = at.column + direction * kColumns;
-    if (column < 0) return {-L, at.pitch - kColumns};
-    if (column >= at.pitch) return {L, kColumns - at.pitch};
+    if (column < 0) return {-L, at.pitch - kColumns - at.drift};
+    if (column >= at.pitch) return {L, kColumns - at.pitch + at.drift};
     return {0, direction * kColumns};
   }
 };
@@ -179,7 +203,7 @@ template <class V, class T>
   Vec<V> v[L];
   Vec<I> largest(I(0));  // magnitudes as bits: infinity and NaN are the largest
   if (is_whole<L>(at) && from.column == 1) {
-    const T* const first = static_cast<const T*>(from.data) + at.row * from.row + at.column;
+    const T* const first = static_cast<const T*>(from.data) + at.row * from.row + at.first + at.column;
     const Ahead ahead = Ahead::of<L>(at, 1);
     const uintptr_t next = reinterpret_cast<uintptr_t>(first) +
                            uintptr_t((ahead.rows * from.row + ahead.columns) * int64_t(sizeof(T)));
@@ -237,7 +261,7 @@ template <class V, class T>
   if (tile) transpose(v);
   T* const to = static_cast<T*>(data);
   if (is_whole<L>(at)) {
-    T* const first = to + at.row * stride + at.column;
+    T* const first = to + at.row * stride + at.first + at.column;
     const Ahead ahead = Ahead::of<L>(at, -1);
     const uintptr_t next = reinterpret_cast<uintptr_t>(first) +
                            uintptr_t((ahead.rows * stride + ahead.columns) * int64_t(sizeof(T)));

@@ -28,16 +28,18 @@ struct Arguments {
   bool costs;
   const Tensor &match, &insert;
   const std::optional<Tensor>&del, &x_lengths, &y_lengths;
+  int64_t bandwidth;
   double gamma, threshold = 0;
   const Tensor* open = nullptr;  // null: of a recurrence without it
 };
 // The arguments of a recurrence of three tables, or of four, and a boundary.
 Arguments with_gaps(Recurrence recurrence, const Tensor& match, const Tensor& insert,
                     const std::optional<Tensor>& del, const std::optional<Tensor>& x_lengths,
-                    const std::optional<Tensor>& y_lengths, double gamma, int64_t boundary,
+                    const std::optional<Tensor>& y_lengths, double gamma, int64_t boundary, int64_t bandwidth,
                     bool costs = false, const Tensor* open = nullptr) {
   const StartAndEnds of = boundary_option(boundary, recurrence, true);
   const bool is_local = of.start == Start::kAnywhere;
+  STD_TORCH_CHECK(!is_local || bandwidth < 0, "a local recurrence has no bandwidth, got ", bandwidth);
   return {is_local ? local_of(recurrence) : recurrence,
           of,
           costs,
@@ -46,6 +48,7 @@ Arguments with_gaps(Recurrence recurrence, const Tensor& match, const Tensor& in
           del,
           x_lengths,
           y_lengths,
+          bandwidth,
           gamma,
           0,
           open};
@@ -53,16 +56,17 @@ Arguments with_gaps(Recurrence recurrence, const Tensor& match, const Tensor& in
 
 Arguments fsd(const Tensor& match, const Tensor& insert, const std::optional<Tensor>& del,
               const std::optional<Tensor>& x_lengths, const std::optional<Tensor>& y_lengths, double gamma,
-              int64_t boundary, bool costs) {
-  return with_gaps(Fsd::kId, match, insert, del, x_lengths, y_lengths, gamma, boundary, costs);
+              int64_t boundary, int64_t bandwidth, bool costs) {
+  return with_gaps(Fsd::kId, match, insert, del, x_lengths, y_lengths, gamma, boundary, bandwidth, costs);
 }
 Arguments lcs(const Tensor& similarity, const std::optional<Tensor>& x_lengths,
-              const std::optional<Tensor>& y_lengths, double threshold, double gamma) {
+              const std::optional<Tensor>& y_lengths, double threshold, double gamma, int64_t bandwidth) {
   return {Lcs::kId,   {Start::kFree, Ends::kCorner},
           false,      similarity,
           similarity, kNone,
           x_lengths,  y_lengths,
-          gamma,      threshold};
+          bandwidth,  gamma,
+          threshold};
 }
 
 // The part of a problem that is the same for all operators of a recurrence.
@@ -80,6 +84,7 @@ struct Scores {
         lengths(a.x_lengths, a.y_lengths, size) {
     check_numbers(a.gamma, a.threshold);
     problem.pairs = lengths.pairs(size);
+    problem.pairs.bandwidth = bandwidth_option(a.bandwidth, size);
     problem.recurrence = a.recurrence;
     problem.start = a.boundary.start;
     problem.ends = a.boundary.ends;
@@ -99,9 +104,7 @@ struct Scores {
     return i == 0 ? arguments.match : i == 2 && arguments.del ? *arguments.del : arguments.insert;
   }
   // How many bytes a pair are saved of the sweep; those of the ends follow, of all pairs.
-  int64_t saved_bytes() const {
-    return cpu::saved_bytes(size[1], size[2], cpu::packs(problem), row_states_of(arguments.recurrence));
-  }
+  int64_t saved_bytes() const { return cpu::saved_bytes(problem); }
   int64_t ends_bytes() const {
     return ends_of(problem.ends, size[1], size[2]) *
            bytes_of(cpu::is_double(problem) ? Type::kFloat64 : Type::kFloat32);
@@ -238,30 +241,30 @@ using Optional = const std::optional<Tensor>&;
 
 std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert, Optional del,
                                        Optional x_lengths, Optional y_lengths, double gamma, int64_t boundary,
-                                       bool costs, bool save) {
-  return forward(fsd(match, insert, del, x_lengths, y_lengths, gamma, boundary, costs), save);
+                                       int64_t bandwidth, bool costs, bool save) {
+  return forward(fsd(match, insert, del, x_lengths, y_lengths, gamma, boundary, bandwidth, costs), save);
 }
 Gradients fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& match, const Tensor& insert,
                        Optional del, Optional x_lengths, Optional y_lengths, double gamma, int64_t boundary,
-                       bool costs, bool need_match, bool need_insert, bool need_delete) {
-  return backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, boundary, costs), grad, saved,
-                  {need_match, need_insert, need_delete});
+                       int64_t bandwidth, bool costs, bool need_match, bool need_insert, bool need_delete) {
+  return backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, boundary, bandwidth, costs), grad,
+                  saved, {need_match, need_insert, need_delete});
 }
 Products fsd_double_backward(Optional v_match, Optional v_insert, Optional v_delete, const Tensor& grad,
                              const Tensor& match, const Tensor& insert, Optional del, Optional x_lengths,
-                             Optional y_lengths, double gamma, int64_t boundary, bool costs, bool need_match,
-                             bool need_insert, bool need_delete) {
-  return double_backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, boundary, costs), v_match,
-                         v_insert, v_delete, grad, {need_match, need_insert, need_delete});
+                             Optional y_lengths, double gamma, int64_t boundary, int64_t bandwidth,
+                             bool costs, bool need_match, bool need_insert, bool need_delete) {
+  return double_backward(fsd(match, insert, del, x_lengths, y_lengths, gamma, boundary, bandwidth, costs),
+                         v_match, v_insert, v_delete, grad, {need_match, need_insert, need_delete});
 }
 
 std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, Optional x_lengths, Optional y_lengths,
-                                       double threshold, double gamma, bool save) {
-  return forward(lcs(similarity, x_lengths, y_lengths, threshold, gamma), save);
+                                       double threshold, double gamma, int64_t bandwidth, bool save) {
+  return forward(lcs(similarity, x_lengths, y_lengths, threshold, gamma, bandwidth), save);
 }
 Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const Tensor& similarity, Optional x_lengths,
-                    Optional y_lengths, double threshold, double gamma, bool visits) {
-  const Arguments arguments = lcs(similarity, x_lengths, y_lengths, threshold, gamma);
+                    Optional y_lengths, double threshold, double gamma, int64_t bandwidth, bool visits) {
+  const Arguments arguments = lcs(similarity, x_lengths, y_lengths, threshold, gamma, bandwidth);
   Scores scores(arguments);
   Tensor out = gradient_of(scores, 0, true);
   sweep_back(scores, grad, saved, visits);
@@ -269,57 +272,61 @@ Tensor lcs_backward(const Tensor& grad, const Tensor& saved, const Tensor& simil
 }
 std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& grad, const Tensor& similarity,
                                                Optional x_lengths, Optional y_lengths, double threshold,
-                                               double gamma, bool need_similarity) {
+                                               double gamma, int64_t bandwidth, bool need_similarity) {
   const auto& [tangent, product, insert, del] =
-      double_backward(lcs(similarity, x_lengths, y_lengths, threshold, gamma), v, kNone, kNone, grad,
-                      {need_similarity, false, false});
+      double_backward(lcs(similarity, x_lengths, y_lengths, threshold, gamma, bandwidth), v, kNone, kNone,
+                      grad, {need_similarity, false, false});
   return {tangent, product};
 }
 
-// The operators of recurrences of three tables whose options are gamma and boundary.
+// The operators of recurrences of three tables whose options are gamma, boundary and bandwidth.
 template <class R>
 struct Gapped {
   static Arguments arguments(const Tensor& match, const Tensor& insert, Optional del, Optional x_lengths,
-                             Optional y_lengths, double gamma, int64_t boundary) {
-    return with_gaps(R::kId, match, insert, del, x_lengths, y_lengths, gamma, boundary);
+                             Optional y_lengths, double gamma, int64_t boundary, int64_t bandwidth) {
+    return with_gaps(R::kId, match, insert, del, x_lengths, y_lengths, gamma, boundary, bandwidth);
   }
   static std::tuple<Tensor, Tensor> forward(const Tensor& match, const Tensor& insert, Optional del,
                                             Optional x_lengths, Optional y_lengths, double gamma,
-                                            int64_t boundary, bool save) {
-    return softdp::forward(arguments(match, insert, del, x_lengths, y_lengths, gamma, boundary), save);
+                                            int64_t boundary, int64_t bandwidth, bool save) {
+    return softdp::forward(arguments(match, insert, del, x_lengths, y_lengths, gamma, boundary, bandwidth),
+                           save);
   }
   static Gradients backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
                             const Tensor& insert, Optional del, Optional x_lengths, Optional y_lengths,
-                            double gamma, int64_t boundary, bool need_match, bool need_insert,
-                            bool need_delete) {
-    return softdp::backward(arguments(match, insert, del, x_lengths, y_lengths, gamma, boundary), grad, saved,
-                            {need_match, need_insert, need_delete});
+                            double gamma, int64_t boundary, int64_t bandwidth, bool need_match,
+                            bool need_insert, bool need_delete) {
+    return softdp::backward(arguments(match, insert, del, x_lengths, y_lengths, gamma, boundary, bandwidth),
+                            grad, saved, {need_match, need_insert, need_delete});
   }
   static Products double_backward(Optional v_match, Optional v_insert, Optional v_delete, const Tensor& grad,
                                   const Tensor& match, const Tensor& insert, Optional del, Optional x_lengths,
-                                  Optional y_lengths, double gamma, int64_t boundary, bool need_match,
-                                  bool need_insert, bool need_delete) {
-    return softdp::double_backward(arguments(match, insert, del, x_lengths, y_lengths, gamma, boundary),
-                                   v_match, v_insert, v_delete, grad, {need_match, need_insert, need_delete});
+                                  Optional y_lengths, double gamma, int64_t boundary, int64_t bandwidth,
+                                  bool need_match, bool need_insert, bool need_delete) {
+    return softdp::double_backward(
+        arguments(match, insert, del, x_lengths, y_lengths, gamma, boundary, bandwidth), v_match, v_insert,
+        v_delete, grad, {need_match, need_insert, need_delete});
   }
 };
 using NeedlemanWunschOperators = Gapped<NeedlemanWunsch>;
 
 // With affine gaps.
 Arguments affine(const Tensor& match, const Tensor& insert, Optional del, const Tensor& open,
-                 Optional x_lengths, Optional y_lengths, double gamma, int64_t boundary) {
-  return with_gaps(Affine::kId, match, insert, del, x_lengths, y_lengths, gamma, boundary, false, &open);
+                 Optional x_lengths, Optional y_lengths, double gamma, int64_t boundary, int64_t bandwidth) {
+  return with_gaps(Affine::kId, match, insert, del, x_lengths, y_lengths, gamma, boundary, bandwidth, false,
+                   &open);
 }
 std::tuple<Tensor, Tensor> affine_forward(const Tensor& match, const Tensor& insert, Optional del,
                                           const Tensor& open, Optional x_lengths, Optional y_lengths,
-                                          double gamma, int64_t boundary, bool save) {
-  return forward(affine(match, insert, del, open, x_lengths, y_lengths, gamma, boundary), save);
+                                          double gamma, int64_t boundary, int64_t bandwidth, bool save) {
+  return forward(affine(match, insert, del, open, x_lengths, y_lengths, gamma, boundary, bandwidth), save);
 }
 std::tuple<Tensor, Tensor, Tensor, Tensor> affine_backward(
     const Tensor& grad, const Tensor& saved, const Tensor& match, const Tensor& insert, Optional del,
     const Tensor& open, Optional x_lengths, Optional y_lengths, double gamma, int64_t boundary,
-    bool need_match, bool need_insert, bool need_delete, bool need_open) {
-  const Arguments arguments = affine(match, insert, del, open, x_lengths, y_lengths, gamma, boundary);
+    int64_t bandwidth, bool need_match, bool need_insert, bool need_delete, bool need_open) {
+  const Arguments arguments =
+      affine(match, insert, del, open, x_lengths, y_lengths, gamma, boundary, bandwidth);
   Scores scores(arguments);
   const std::tuple<Tensor, Tensor, Tensor, Tensor> out{
       gradient_of(scores, 0, need_match), gradient_of(scores, 1, need_insert),
@@ -330,10 +337,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> affine_backward(
 AffineProducts affine_double_backward(Optional v_match, Optional v_insert, Optional v_delete, Optional v_open,
                                       const Tensor& grad, const Tensor& match, const Tensor& insert,
                                       Optional del, const Tensor& open, Optional x_lengths,
-                                      Optional y_lengths, double gamma, int64_t boundary, bool need_match,
-                                      bool need_insert, bool need_delete, bool need_open) {
-  return all_products(affine(match, insert, del, open, x_lengths, y_lengths, gamma, boundary), v_match,
-                      v_insert, v_delete, v_open, grad, {need_match, need_insert, need_delete, need_open});
+                                      Optional y_lengths, double gamma, int64_t boundary, int64_t bandwidth,
+                                      bool need_match, bool need_insert, bool need_delete, bool need_open) {
+  return all_products(affine(match, insert, del, open, x_lengths, y_lengths, gamma, boundary, bandwidth),
+                      v_match, v_insert, v_delete, v_open, grad,
+                      {need_match, need_insert, need_delete, need_open});
 }
 
 }  // namespace

@@ -15,19 +15,21 @@ struct Options {
   double gamma;
   double threshold = 0;
   StartAndEnds boundary = {Start::kFree, Ends::kCorner};
+  int64_t bandwidth = -1;
   bool costs = false;
 };
-Options fsd(double gamma, int64_t boundary, bool costs) {
-  return {Fsd::kId, gamma, 0, boundary_option(boundary, Fsd::kId), costs};
+Options fsd(double gamma, int64_t boundary, int64_t bandwidth, bool costs) {
+  return {Fsd::kId, gamma, 0, boundary_option(boundary, Fsd::kId), bandwidth, costs};
 }
-Options lcs(double gamma, double threshold) {
-  return {Lcs::kId, gamma, threshold};
+Options lcs(double gamma, double threshold, int64_t bandwidth) {
+  return {Lcs::kId, gamma, threshold, {Start::kFree, Ends::kCorner}, bandwidth};
 }
 
 // The scores of a problem, checked. Those of a recurrence of one table have no gaps.
 struct Scores {
   Options options;
   Sizes size;
+  int64_t bandwidth;
   ScalarType dtype;
   LengthsOnDevice lengths;
   int count;             // of tables
@@ -40,11 +42,13 @@ struct Scores {
          const Optional& x_lengths, const Optional& y_lengths)
       : options(options),
         size(size_of(match, name)),
+        bandwidth(bandwidth_option(options.bandwidth, size)),
         dtype(match.scalar_type()),
         lengths(x_lengths, y_lengths, beside, size[0]),
         count(1),
         own{&match, &match, &match} {
     check_numbers(options.gamma, options.threshold);
+    STD_TORCH_CHECK(bandwidth < 0, "bandwidth is not implemented on CUDA devices");
     STD_TORCH_CHECK(is_beside(match, beside), name, " must be on the device of what was saved");
     tables[0] = table_of(match, name, size);
   }
@@ -66,7 +70,11 @@ struct Scores {
       tables[i] = table_of(*own[i], name, size);
     }
   }
-  Pairs pairs() const { return lengths.pairs(size); }
+  Pairs pairs() const {
+    Pairs pairs = lengths.pairs(size);
+    pairs.bandwidth = bandwidth;
+    return pairs;
+  }
   // How many bytes a pair are saved of the sweep; those of the ends follow, of all pairs.
   int64_t saved_bytes(cuda::Saves saves) const {
     const cuda::Regime regime{options.recurrence,   tables[0].type, options.gamma, size[1], size[2],
@@ -119,17 +127,20 @@ std::tuple<Tensor, Tensor> forward(const Scores& scores, bool save, cuda::Saves 
 
 std::tuple<Tensor, Tensor> fsd_forward(const Tensor& match, const Tensor& insert, const Optional& del,
                                        const Optional& x_lengths, const Optional& y_lengths, double gamma,
-                                       int64_t boundary, bool costs, bool save) {
+                                       int64_t boundary, int64_t bandwidth, bool costs, bool save) {
   return on_device("softdp::fsd_forward", match, [&](cudaStream_t stream) {
-    const Scores scores(fsd(gamma, boundary, costs), match, match, insert, del, x_lengths, y_lengths);
+    const Scores scores(fsd(gamma, boundary, bandwidth, costs), match, match, insert, del, x_lengths,
+                        y_lengths);
     return forward(scores, save, cuda::Saves::kGradients, stream);
   });
 }
 
 std::tuple<Tensor, Tensor> lcs_forward(const Tensor& similarity, const Optional& x_lengths,
-                                       const Optional& y_lengths, double threshold, double gamma, bool save) {
+                                       const Optional& y_lengths, double threshold, double gamma,
+                                       int64_t bandwidth, bool save) {
   return on_device("softdp::lcs_forward", similarity, [&](cudaStream_t stream) {
-    const Scores scores(lcs(gamma, threshold), similarity, similarity, "similarity", x_lengths, y_lengths);
+    const Scores scores(lcs(gamma, threshold, bandwidth), similarity, similarity, "similarity", x_lengths,
+                        y_lengths);
     return forward(scores, save, cuda::Saves::kGradients, stream);
   });
 }
@@ -182,19 +193,21 @@ Gradients backward(const Scores& scores, const Tensor& grad, const Tensor& saved
 
 Gradients fsd_backward(const Tensor& grad, const Tensor& saved, const Tensor& match, const Tensor& insert,
                        const Optional& del, const Optional& x_lengths, const Optional& y_lengths,
-                       double gamma, int64_t boundary, bool costs, bool need_match, bool need_insert,
-                       bool need_delete) {
+                       double gamma, int64_t boundary, int64_t bandwidth, bool costs, bool need_match,
+                       bool need_insert, bool need_delete) {
   return on_device("softdp::fsd_backward", saved, [&](cudaStream_t stream) {
-    const Scores scores(fsd(gamma, boundary, costs), saved, match, insert, del, x_lengths, y_lengths);
+    const Scores scores(fsd(gamma, boundary, bandwidth, costs), saved, match, insert, del, x_lengths,
+                        y_lengths);
     return backward(scores, grad, saved, {need_match, need_insert, need_delete}, false, stream);
   });
 }
 
 Tensor lcs_backward(const Tensor& grad, const Tensor& given, const Tensor& similarity,
                     const Optional& x_lengths, const Optional& y_lengths, double threshold, double gamma,
-                    bool visits) {
+                    int64_t bandwidth, bool visits) {
   return on_device("softdp::lcs_backward", given, [&](cudaStream_t stream) {
-    const Scores scores(lcs(gamma, threshold), given, similarity, "similarity", x_lengths, y_lengths);
+    const Scores scores(lcs(gamma, threshold, bandwidth), given, similarity, "similarity", x_lengths,
+                        y_lengths);
     // Of tiny pairs the gradient was saved; visits take weights.
     const Tensor saved = visits ? std::get<1>(forward(scores, true, cuda::Saves::kWeights, stream)) : given;
     return std::get<0>(backward(scores, grad, saved, {true, false, false}, visits, stream));
@@ -266,10 +279,11 @@ Products second_order(const Scores& scores, const Tensor& grad, const Optional (
 Products fsd_double_backward(const Optional& v_match, const Optional& v_insert, const Optional& v_delete,
                              const Tensor& grad, const Tensor& match, const Tensor& insert,
                              const Optional& del, const Optional& x_lengths, const Optional& y_lengths,
-                             double gamma, int64_t boundary, bool costs, bool need_match, bool need_insert,
-                             bool need_delete) {
+                             double gamma, int64_t boundary, int64_t bandwidth, bool costs, bool need_match,
+                             bool need_insert, bool need_delete) {
   return on_device("softdp::fsd_double_backward", match, [&](cudaStream_t stream) {
-    const Scores scores(fsd(gamma, boundary, costs), match, match, insert, del, x_lengths, y_lengths);
+    const Scores scores(fsd(gamma, boundary, bandwidth, costs), match, match, insert, del, x_lengths,
+                        y_lengths);
     return second_order(scores, grad, {v_match, v_insert, v_delete}, {need_match, need_insert, need_delete},
                         stream);
   });
@@ -277,46 +291,51 @@ Products fsd_double_backward(const Optional& v_match, const Optional& v_insert, 
 
 std::tuple<Tensor, Tensor> lcs_double_backward(const Tensor& v, const Tensor& grad, const Tensor& similarity,
                                                const Optional& x_lengths, const Optional& y_lengths,
-                                               double threshold, double gamma, bool need_similarity) {
+                                               double threshold, double gamma, int64_t bandwidth,
+                                               bool need_similarity) {
   return on_device("softdp::lcs_double_backward", similarity, [&](cudaStream_t stream) {
-    const Scores scores(lcs(gamma, threshold), similarity, similarity, "similarity", x_lengths, y_lengths);
+    const Scores scores(lcs(gamma, threshold, bandwidth), similarity, similarity, "similarity", x_lengths,
+                        y_lengths);
     const auto [tangent, product, _, __] =
         second_order(scores, grad, {v, std::nullopt, std::nullopt}, {need_similarity, false, false}, stream);
     return std::make_tuple(tangent, product);
   });
 }
 
-// The operators of a recurrence of three tables whose options are gamma and the boundary. Names has those
-// that errors begin with.
+// The operators of a recurrence of three tables whose options are gamma, the boundary and the bandwidth.
+// Names has those that errors begin with.
 template <class R, class Names>
 struct Gapped {
-  static Options options(double gamma, int64_t boundary) {
-    return {R::kId, gamma, 0, boundary_option(boundary, R::kId)};
+  static Options options(double gamma, int64_t boundary, int64_t bandwidth) {
+    return {R::kId, gamma, 0, boundary_option(boundary, R::kId), bandwidth};
   }
   static std::tuple<Tensor, Tensor> forward(const Tensor& match, const Tensor& insert, const Optional& del,
                                             const Optional& x_lengths, const Optional& y_lengths,
-                                            double gamma, int64_t boundary, bool save) {
+                                            double gamma, int64_t boundary, int64_t bandwidth, bool save) {
     return on_device(Names::kForward, match, [&](cudaStream_t stream) {
-      const Scores scores(options(gamma, boundary), match, match, insert, del, x_lengths, y_lengths);
+      const Scores scores(options(gamma, boundary, bandwidth), match, match, insert, del, x_lengths,
+                          y_lengths);
       return softdp::forward(scores, save, cuda::Saves::kGradients, stream);
     });
   }
   static Gradients backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
                             const Tensor& insert, const Optional& del, const Optional& x_lengths,
-                            const Optional& y_lengths, double gamma, int64_t boundary, bool need_match,
-                            bool need_insert, bool need_delete) {
+                            const Optional& y_lengths, double gamma, int64_t boundary, int64_t bandwidth,
+                            bool need_match, bool need_insert, bool need_delete) {
     return on_device(Names::kBackward, saved, [&](cudaStream_t stream) {
-      const Scores scores(options(gamma, boundary), saved, match, insert, del, x_lengths, y_lengths);
+      const Scores scores(options(gamma, boundary, bandwidth), saved, match, insert, del, x_lengths,
+                          y_lengths);
       return softdp::backward(scores, grad, saved, {need_match, need_insert, need_delete}, false, stream);
     });
   }
   static Products double_backward(const Optional& v_match, const Optional& v_insert, const Optional& v_delete,
                                   const Tensor& grad, const Tensor& match, const Tensor& insert,
                                   const Optional& del, const Optional& x_lengths, const Optional& y_lengths,
-                                  double gamma, int64_t boundary, bool need_match, bool need_insert,
-                                  bool need_delete) {
+                                  double gamma, int64_t boundary, int64_t bandwidth, bool need_match,
+                                  bool need_insert, bool need_delete) {
     return on_device(Names::kDoubleBackward, match, [&](cudaStream_t stream) {
-      const Scores scores(options(gamma, boundary), match, match, insert, del, x_lengths, y_lengths);
+      const Scores scores(options(gamma, boundary, bandwidth), match, match, insert, del, x_lengths,
+                          y_lengths);
       return second_order(scores, grad, {v_match, v_insert, v_delete}, {need_match, need_insert, need_delete},
                           stream);
     });

@@ -11,7 +11,7 @@ namespace {
 std::tuple<Tensor, Tensor> trace_path(const Tensor& saved, const Tensor& score,
                                       const std::optional<Tensor>& x_lengths,
                                       const std::optional<Tensor>& y_lengths, int64_t rows, int64_t columns,
-                                      int64_t recurrence, int64_t boundary) {
+                                      int64_t recurrence, int64_t boundary, int64_t bandwidth) {
   return on_device("softdp::trace_path", saved, [&](cudaStream_t stream) {
     STD_TORCH_CHECK(rows >= 0 && columns >= 0, "the sizes must not be negative");
     const ScalarType dtype = score.scalar_type();
@@ -27,6 +27,8 @@ std::tuple<Tensor, Tensor> trace_path(const Tensor& saved, const Tensor& score,
     const StartAndEnds of = boundary_option(boundary, p.recurrence);
     p.type = type_of(dtype, "score");
     p.pairs = lengths.pairs({B, rows, columns});
+    p.pairs.bandwidth = bandwidth_option(bandwidth, {B, rows, columns});
+    STD_TORCH_CHECK(p.pairs.bandwidth < 0, "bandwidth is not implemented on CUDA devices");
     p.start = of.start, p.ends = of.ends;
     const cuda::Regime regime{p.recurrence, p.type, 0, rows, columns};
     const int64_t own = B * regime.planes(false, cuda::Saves::kWeights) * rows * columns * bytes_of(p.type),

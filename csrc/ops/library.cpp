@@ -1,5 +1,6 @@
 // The operators' schemas, each once. A recurrence has three: <name>_forward, _backward and _double_backward.
 // `boundary`: where paths may begin and end; boundary_of() of problem.h has its numbers.
+// `bandwidth`: which cells count, Corridor of corridor.h; -1: all.
 // `costs`: the tables are costs, and the score is their smooth minimum. A gap has size 1 or that of the
 // scores in each dimension. A gradient has the size of its tensor, but always all B pairs, and match's dtype.
 // A gradient that is not needed is an empty tensor. What `saved` holds, and its shape, differ by device:
@@ -10,52 +11,54 @@
 STABLE_TORCH_LIBRARY(softdp, m) {
   m.def(
       "fsd_forward(Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, "
-      "float gamma, int boundary, bool costs, bool save) -> (Tensor score, Tensor saved)");
+      "float gamma, int boundary, int bandwidth, bool costs, bool save) -> (Tensor score, Tensor saved)");
   m.def(
       "fsd_backward(Tensor grad_score, Tensor saved, Tensor match, Tensor insert, Tensor? delete, "
-      "Tensor? x_lengths, Tensor? y_lengths, float gamma, int boundary, bool costs, "
+      "Tensor? x_lengths, Tensor? y_lengths, float gamma, int boundary, int bandwidth, bool costs, "
       "bool need_match, bool need_insert, bool need_delete) "
       "-> (Tensor d_match, Tensor d_insert, Tensor d_delete)");
   m.def(
       "lcs_forward(Tensor similarity, Tensor? x_lengths, Tensor? y_lengths, float threshold, float gamma, "
-      "bool save) -> (Tensor score, Tensor saved)");
+      "int bandwidth, bool save) -> (Tensor score, Tensor saved)");
   m.def(
       "lcs_backward(Tensor grad_score, Tensor saved, Tensor similarity, Tensor? x_lengths, "
-      "Tensor? y_lengths, float threshold, float gamma, bool visits) -> Tensor");
+      "Tensor? y_lengths, float threshold, float gamma, int bandwidth, bool visits) -> Tensor");
   m.def(
       "needleman_wunsch_forward(Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, "
-      "Tensor? y_lengths, float gamma, int boundary, bool save) -> (Tensor score, Tensor saved)");
+      "Tensor? y_lengths, float gamma, int boundary, int bandwidth, bool save) "
+      "-> (Tensor score, Tensor saved)");
   m.def(
       "needleman_wunsch_backward(Tensor grad_score, Tensor saved, Tensor match, Tensor insert, "
       "Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, float gamma, int boundary, "
-      "bool need_match, bool need_insert, bool need_delete) "
+      "int bandwidth, bool need_match, bool need_insert, bool need_delete) "
       "-> (Tensor d_match, Tensor d_insert, Tensor d_delete)");
   // The derivatives of the backward operators: v_match, v_insert and v_delete are the gradients of their
   // results, dense or broadcast; everything is float64, or float32.
   m.def(
       "fsd_double_backward(Tensor? v_match, Tensor? v_insert, Tensor? v_delete, Tensor grad_score, "
       "Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, Tensor? y_lengths, float gamma, "
-      "int boundary, bool costs, bool need_match, bool need_insert, bool need_delete) "
+      "int boundary, int bandwidth, bool costs, bool need_match, bool need_insert, bool need_delete) "
       "-> (Tensor tangent, Tensor d_match, Tensor d_insert, Tensor d_delete)");
   m.def(
       "lcs_double_backward(Tensor v, Tensor grad_score, Tensor similarity, Tensor? x_lengths, "
-      "Tensor? y_lengths, float threshold, float gamma, bool need_similarity) "
+      "Tensor? y_lengths, float threshold, float gamma, int bandwidth, bool need_similarity) "
       "-> (Tensor tangent, Tensor d_similarity)");
   m.def(
       "needleman_wunsch_double_backward(Tensor? v_match, Tensor? v_insert, Tensor? v_delete, "
       "Tensor grad_score, Tensor match, Tensor insert, Tensor? delete, Tensor? x_lengths, "
-      "Tensor? y_lengths, float gamma, int boundary, bool need_match, bool need_insert, bool need_delete) "
+      "Tensor? y_lengths, float gamma, int boundary, int bandwidth, "
+      "bool need_match, bool need_insert, bool need_delete) "
       "-> (Tensor tangent, Tensor d_match, Tensor d_insert, Tensor d_delete)");
   // The best path of each pair, that with gamma 0. recurrence: a place of enum class Recurrence. cpu/paths.h.
   m.def(
       "best_path(Tensor match, Tensor insert, Tensor delete, Tensor? open, Tensor? x_lengths, "
-      "Tensor? y_lengths, int recurrence, float threshold, int boundary, bool costs) -> (Tensor steps, "
-      "Tensor lengths)");
+      "Tensor? y_lengths, int recurrence, float threshold, int boundary, int bandwidth, "
+      "bool costs) -> (Tensor steps, Tensor lengths)");
   // The same on a GPU, of what the forward operator of N by M scores has returned, with gamma 0.
   // cuda/paths.h.
   m.def(
       "trace_path(Tensor saved, Tensor score, Tensor? x_lengths, Tensor? y_lengths, int rows, int columns, "
-      "int recurrence, int boundary) -> (Tensor steps, Tensor lengths)");
+      "int recurrence, int boundary, int bandwidth) -> (Tensor steps, Tensor lengths)");
   // Of features (B, N, D), (B, M, D); u and w null: x and y. cpu/distances.h.
   m.def("difference_products(Tensor x, Tensor y, Tensor? u, Tensor? w) -> Tensor");
   m.def(
@@ -87,16 +90,18 @@ STABLE_TORCH_LIBRARY(softdp, m) {
 STABLE_TORCH_LIBRARY_FRAGMENT(softdp, m) {
   m.def(
       "affine_forward(Tensor match, Tensor insert, Tensor? delete, Tensor open, Tensor? x_lengths, "
-      "Tensor? y_lengths, float gamma, int boundary, bool save) -> (Tensor score, Tensor saved)");
+      "Tensor? y_lengths, float gamma, int boundary, int bandwidth, bool save) -> (Tensor score, Tensor "
+      "saved)");
   m.def(
       "affine_backward(Tensor grad_score, Tensor saved, Tensor match, Tensor insert, Tensor? delete, "
-      "Tensor open, Tensor? x_lengths, Tensor? y_lengths, float gamma, int boundary, "
+      "Tensor open, Tensor? x_lengths, Tensor? y_lengths, float gamma, int boundary, int bandwidth, "
       "bool need_match, bool need_insert, bool need_delete, bool need_open) "
       "-> (Tensor d_match, Tensor d_insert, Tensor d_delete, Tensor d_open)");
   m.def(
       "affine_double_backward(Tensor? v_match, Tensor? v_insert, Tensor? v_delete, Tensor? v_open, "
       "Tensor grad_score, Tensor match, Tensor insert, Tensor? delete, Tensor open, Tensor? x_lengths, "
-      "Tensor? y_lengths, float gamma, int boundary, bool need_match, bool need_insert, bool need_delete, "
+      "Tensor? y_lengths, float gamma, int boundary, int bandwidth, bool need_match, bool need_insert, bool "
+      "need_delete, "
       "bool need_open) "
       "-> (Tensor tangent, Tensor d_match, Tensor d_insert, Tensor d_delete, Tensor d_open)");
 }

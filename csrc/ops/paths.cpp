@@ -20,17 +20,20 @@ Table table(const Tensor& t, const char* name, const Sizes& size, ScalarType dty
 std::tuple<Tensor, Tensor> best_path(const Tensor& match, const Tensor& insert, const Tensor& del,
                                      const Optional& open, const Optional& x_lengths,
                                      const Optional& y_lengths, int64_t recurrence, double threshold,
-                                     int64_t boundary, bool costs) {
+                                     int64_t boundary, int64_t bandwidth, bool costs) {
   check_numbers(0, threshold);
   const Sizes size = size_of(match, "match");
   const ScalarType dtype = match.scalar_type();
   const LengthsOnCpu lengths(x_lengths, y_lengths, size);
   cpu::PathProblem p{};
   p.pairs = lengths.pairs(size);
+  p.pairs.bandwidth = bandwidth_option(bandwidth, size);
   p.recurrence = recurrence_option(recurrence, Recurrence::kAffine);
   const StartAndEnds of = boundary_option(boundary, p.recurrence, p.recurrence != Recurrence::kLcs);
   STD_TORCH_CHECK(open.has_value() == (p.recurrence == Recurrence::kAffine),
                   "open must be given with affine gaps, and not without");
+  STD_TORCH_CHECK(of.start != Start::kAnywhere || bandwidth < 0, "a local recurrence has no bandwidth, got ",
+                  bandwidth);
   if (of.start == Start::kAnywhere) p.recurrence = local_of(p.recurrence);
   p.start = of.start, p.ends = of.ends;
   p.costs = costs;

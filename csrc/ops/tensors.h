@@ -83,6 +83,14 @@ inline Sizes size_of(const Tensor& scores, const char* name) {
   return size;
 }
 
+// Of the option `bandwidth`: -1 where all cells of every pair are inside.
+inline int64_t bandwidth_option(int64_t number, const Sizes& size) {
+  STD_TORCH_CHECK(number >= -1, "bandwidth must be -1 or more, got ", number);
+  STD_TORCH_CHECK(number == -1 || (size[1] < (1 << 30) && size[2] < (1 << 30)),
+                  "with a bandwidth a pair must have less than 2^30 steps, got ", size[1], " and ", size[2]);
+  return number < std::max(size[1], size[2]) - 1 ? number : -1;
+}
+
 // The strides of a tensor, 0 along a broadcast dimension.
 inline void strides_of(const Tensor& t, const char* name, const Sizes& size, int64_t (&stride)[3]) {
   STD_TORCH_CHECK(t.dim() == 3, name, " must have 3 dimensions, got ", t.dim());
