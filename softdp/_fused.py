@@ -18,9 +18,9 @@ from ._kinds import ABSOLUTE, COSINES, FSD, LCS, ROOTS, SQUARES, Options
 from ._operators import NO_FORWARD_MODE
 
 
-def serves(x: Tensor) -> bool:
-    """Whether features like these can go by the operator."""
-    return _devices.has_kernel(x.device) and not _torch.forward_mode()
+def serves(x: Tensor, options: Options) -> bool:
+    """Whether features like these can go by the operator. It has no local recurrence."""
+    return _devices.has_kernel(x.device) and not _torch.forward_mode() and options.boundary_word != "local"
 
 
 # With at least so many features a step, tables are faster on a GPU. This is predicted for an H100, from
@@ -30,13 +30,13 @@ def serves(x: Tensor) -> bool:
 FEATURES_FOR_TABLES = {SQUARES: 8, ROOTS: 8, ABSOLUTE: 8, FSD: 4, LCS: 4, COSINES: 4}
 
 
-def goes_by_operator(x: Tensor, y: Tensor, kind: int) -> bool:
+def goes_by_operator(x: Tensor, y: Tensor, options: Options) -> bool:
     """Whether these features go by the operator. If not, they go through tables."""
-    if not serves(x):
+    if not serves(x, options):
         return False
     if not _devices.on_gpu(x.device) or torch.compiler.is_compiling():
         return True
-    return x.shape[2] < FEATURES_FOR_TABLES[kind] * max(x.shape[1], y.shape[1])
+    return x.shape[2] < FEATURES_FOR_TABLES[options.kind] * max(x.shape[1], y.shape[1])
 
 
 def soft_dtw(
@@ -55,7 +55,7 @@ def score_or_tables(
     x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None, options: Options
 ) -> Tensor:
     """FSD or LCS of features, which are as in soft_dtw."""
-    way = score if goes_by_operator(x, y, options.kind) else _tables.score
+    way = score if goes_by_operator(x, y, options) else _tables.score
     return way(x, y, x_lengths, y_lengths, options)
 
 

@@ -205,7 +205,7 @@ def _pairwise(
     y_lengths: Tensor | None,
     options: Options,
 ) -> Tensor:
-    if not _fused.serves(x):
+    if not _fused.serves(x, options):
         return _by_rows(of_pairs, x, y, x_lengths, y_lengths)
     if y is x and options.is_symmetric and x.is_cpu and not torch.compiler.is_compiling():
         K, N, _ = x.shape

@@ -252,7 +252,7 @@ def between(
     """Soft-DTW of checked features, (B,)."""
     if isinstance(cost, str) and cost in COSTS:
         options = _kinds.of_soft_dtw(cost, gamma, boundary)
-        if _fused.goes_by_operator(x, y, options.kind):
+        if _fused.goes_by_operator(x, y, options):
             return _fused.soft_dtw(x, y, x_lengths, y_lengths, options)
     costs = _costs(x, y, cost)
     return soft_dtw(costs, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths)

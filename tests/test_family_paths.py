@@ -143,10 +143,10 @@ def test_what_is_saved():
     """Of each band of 16 rows but the first a state a column, with affine gaps four; and the rows' ends."""
     match, gap = scores(1, 160, 100, dtype=torch.float32), torch.full((1, 1, 1), -0.5)
     local = BOUNDARIES.index("local")
-    _, saved = torch.ops.softdp.needleman_wunsch_forward(match, gap, None, None, None, 0.1, local, True)
+    _, saved = torch.ops.softdp.needleman_wunsch_forward(match, gap, None, None, None, 0.1, local, -1, True)
     assert saved.numel() == 64 + 9 * 100 * 16 + 160 * 4
     boundary = BOUNDARIES.index("global")
-    _, saved = torch.ops.softdp.affine_forward(match, gap, None, gap, None, None, 0.1, boundary, True)
+    _, saved = torch.ops.softdp.affine_forward(match, gap, None, gap, None, None, 0.1, boundary, -1, True)
     assert saved.numel() == 64 + 9 * 100 * 16 * 4
 
 
