@@ -8,13 +8,31 @@ from fractions import Fraction
 import oracle
 import pytest
 import torch
-from devices import both_dtypes, to
+from devices import GPU, both_dtypes, to
 from helpers import close, scores
 
 import softdp
 from softdp._fake import saved_bytes
 
 F64 = torch.float64
+
+
+@pytest.fixture
+def device():
+    """The CPU. On a GPU a bandwidth is an error, until there are kernels for it."""
+    return torch.device("cpu")
+
+
+@pytest.fixture(params=["cpu", "reference"])
+def library(request):
+    return softdp.reference if request.param == "reference" else softdp
+
+
+@pytest.mark.cuda
+def test_a_gpu_has_no_bandwidth_yet():
+    with pytest.raises(RuntimeError, match="bandwidth is not implemented on CUDA devices"):
+        softdp.soft_dtw(to(GPU, torch.zeros(1, 5, 5)), bandwidth=1)
+    assert softdp.soft_dtw(to(GPU, torch.zeros(1, 5, 5)), bandwidth=4).isfinite()
 
 
 def inside(n, m, w):

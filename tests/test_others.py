@@ -1,5 +1,5 @@
-"""Scores against others' programs at gamma 0: dtw-python's open ends; Biopython's free end gaps, affine gaps
-and local alignments."""
+"""Scores against others' programs at gamma 0: dtw-python's open ends and bands; Biopython's free end gaps, affine
+gaps and local alignments."""
 
 import numpy as np
 import pytest
@@ -59,6 +59,20 @@ def test_open_ends_of_dtw(seed):
     assert ours.item() == pytest.approx(theirs.distance, rel=1e-12)
     whole = softdp.soft_dtw(torch.from_numpy(cost)[None], gamma=0.0)
     assert whole.item() == pytest.approx(dtw.dtw(cost, step_pattern=dtw.symmetric1).distance, rel=1e-12)
+
+
+@pytest.mark.parametrize("w", [0, 1, 3, 10, 200])
+def test_sakoe_chiba_band_of_dtw(w):
+    rng = np.random.default_rng(w)
+    for steps in (1, 2, 9, 40, 150):
+        cost = rng.random((steps, steps))
+        band = {"window_type": "sakoechiba", "window_args": {"window_size": w}}
+        theirs = dtw.dtw(cost, step_pattern=dtw.symmetric1, **band)
+        table = torch.from_numpy(cost)[None]
+        ours = softdp.soft_dtw(table, gamma=0.0, bandwidth=w)
+        assert ours.item() == pytest.approx(theirs.distance, rel=1e-12)
+        path = [(i, j) for i, j, _ in softdp.soft_dtw_path(table, bandwidth=w).tolist()[0]]
+        assert path == list(zip(theirs.index1, theirs.index2, strict=True))
 
 
 def biopython(boundary, x, y, gap):

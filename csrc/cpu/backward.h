@@ -142,17 +142,16 @@ SOFTDP_FN void backward_steps(const Strips<R>& strips, int64_t strip, int64_t co
   flows = {incoming, diagonal};
 }
 
-// Takes the adjoints that the row below a strip hands up to the last lane, in L columns of the strip.
+// Takes the adjoints that the row below a strip hands up to the last lane, in L columns from `first` on. The
+// row below hands up those of the columns `handed`.
 template <class R>
-SOFTDP_FN void take_below(const Strips<R>& strips, const Band& band, int64_t strip, int64_t column,
-                          typename R::V* below) {
+SOFTDP_FN void take_below(const Strips<R>& strips, const Band& band, int64_t strip, int64_t first,
+                          const Columns& handed, typename R::V* below) {
   using V = typename R::V;
   constexpr int L = R::L;
   const Pair<R>& pair = strips.pair;
   const bool is_last = strip == strips.count - 1;
   if (strip < 0 || strip >= strips.count || (is_last && strips.end == pair.n)) return;
-  const int64_t first = strips.first(strip) + column;
-  const Columns handed = strips.handed(strip);
   const int from = clamped(handed.first - first, 0, L), to = clamped(handed.last - first, from, L);
   if (from == to) return;
   if (is_last) wait_for(band.before, pair.m - first);
@@ -195,15 +194,20 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
   }
   for (int64_t strip = tail ? count : count - 1; strip >= 0; strip--) {
     const bool through = strip == count;
-    const int64_t own = strips.first(strip), width = strips.last(strip) - own;
+    const int64_t own = strips.first(strip), width = strips.last(strip) - own,
+                  above = strips.first(strip - 1);
+    const Columns handed{own, own + width}, handed_below = strips.handed(strip);
     for (int64_t column = through ? 0 : pitch - L; column >= 0; column -= L) {
       const TilePlace at = strips.at(strip, column);
       // After each step the last lane moves one column to the left. There it takes the adjoint that the row
       // below hands up.
       alignas(kVectorBytes) V below[R::kRowStates * L] = {};
-      take_below(strips, band, column > 0 ? strip : strip - 1, (column > 0 ? column : pitch) - L, below);
+      if (column > 0)
+        take_below(strips, band, strip, own + column - L, handed_below, below);
+      else
+        take_below(strips, band, strip - 1, above + pitch - L, handed, below);
       const int64_t step = strip * pitch + column;
-      Special special = strips.special(strip, column);
+      const Special special = strips.special(strip, column);
       const auto* const from = kept + step * R::Keeps::kStep;
       // The first lane hands its adjoints to the row above.
       const int count_up = through ? 0 : clamped(width - column, 0, L);

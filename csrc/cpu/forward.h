@@ -146,6 +146,19 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
   front.left = S::normalized(left), front.diagonal = S::normalized(diagonal);
 }
 
+// The steps of a block that has cells outside the corridor and is not special otherwise. They are not
+// inlined: the loop of all other blocks keeps its registers.
+template <class R, bool kKeep>
+[[gnu::noinline]] void cut_steps(const Strips<R>& strips, int64_t strip,
+                                 const Vec<typename R::V> (*tiles)[R::L], const RowGaps<R>* gaps,
+                                 const typename R::S::Few& above, const Special& special, const Cut<R>& cut,
+                                 const typename Strips<R>::Left& edge, const TilePlace& at,
+                                 const Outgoing<R>& outgoing, Front<R>& front,
+                                 typename R::Keeps::Element* kept) {
+  forward_steps<R, false, true, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at, outgoing,
+                                       front, kept);
+}
+
 // The rows of states that a band reads and writes. A row that the band does not need is not accessed.
 template <class R>
 struct StateRows {
@@ -196,6 +209,7 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
   for (int64_t strip = 0; strip < count + strips.has_tail(); strip++) {
     const bool through = strip == count;
     const int64_t first = strips.first(strip), first_above = strips.first(strip - 1),
+                  last = pair.layout.last(first), last_above = pair.layout.last(first_above),
                   end_above = through ? 0 : strips.end_above(strip);
     if (is_cut) cut = strips.cut(strip);
     for (int64_t column = 0; column < (through ? L : pair.pitch); column += L) {
@@ -216,34 +230,30 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
                                  strip < count ? rows.inner : rows.below,
                                  through ? m : first + column - (L - 1),
                                  strip > 0 ? first_above + pair.pitch - (L - 1) : m,
-                                 pair.layout.last(first),
-                                 pair.layout.last(first_above),
+                                 last,
+                                 last_above,
                                  column == 0 ? L - 1 : 0};
       const int64_t step = strip * pair.pitch + column;
       auto* const to = kKeep ? kept + step * R::Keeps::kStep : nullptr;
       Special special = strips.special(strip, column);
-      const bool is_special = special.at_all() || column >= m || extreme;
       special.cut = is_cut && strips.cuts(at);
-      // Where the lanes of the strip above run over, they share the first steps of this strip. Between two
-      // bands each band keeps the weights of its own lanes.
-      if (column == 0 && !pair.layout.runs_over(L))
-        special.keep = Special::kStartedAlone;
-      else if (column == 0 && strip == 0 && at.row > 0)
-        special.keep = Special::kStarted;
-      else if (through && strips.end < pair.n)
-        special.keep = Special::kOthers;
-      const auto steps = [&](auto is_special, auto has_cut) {
-        forward_steps<R, is_special, has_cut, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge,
-                                                     at, outgoing, front, to);
-      };
-      using Yes = std::true_type;
-      using No = std::false_type;
-      if (is_special)
-        steps(Yes(), Yes());
-      else if (special.cut)
-        steps(No(), Yes());
-      else
-        steps(No(), No());
+      if (special.at_all() || column >= m || extreme) {
+        // Where the lanes of the strip above run over, they share the first steps of this strip. Between two
+        // bands each band keeps the weights of its own lanes.
+        if (column == 0 && !pair.layout.runs_over(L))
+          special.keep = Special::kStartedAlone;
+        else if (column == 0 && strip == 0 && at.row > 0)
+          special.keep = Special::kStarted;
+        else if (through && strips.end < pair.n)
+          special.keep = Special::kOthers;
+        forward_steps<R, true, true, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at,
+                                            outgoing, front, to);
+      } else if (special.cut) {
+        cut_steps<R, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at, outgoing, front, to);
+      } else {
+        forward_steps<R, false, false, kKeep>(strips, strip, tiles, gaps, above, {}, cut, edge, at, outgoing,
+                                              front, to);
+      }
       if (S::strays(front.left)) return true;
       if (pair.boundary.last_column && column == 0 && strip > 0 && strips.column_is_kept())
         strips.give_column(strip - 1, front.ended);

@@ -128,55 +128,7 @@ struct GroupSweep {
   // swept in double. Where the arithmetic is double or hard already, the pairs in these lanes are NaN.
   template <bool kSave, class Given>
   uint32_t forward(Given given) {
-    typename Value::Mask bad = {}, hides = {};
-    const Value highest(factor.highest), lowest(factor.lowest), nothing(-std::numeric_limits<V>::infinity());
-    const State rest = R::S::boundary(is_free_left(p.start)), origin = R::S::boundary(true),
-                dead = R::S::boundary(false);
-    State edge = origin;           // S(0, j), then S(i, 0)
-    const Span reached = span(0);  // of the boundary above
-    for (int64_t j = 0; j < M; j++)
-      row[j] = j >= reached.end ? dead
-               : charges()      ? edge = next_on_boundary(edge, kDelete, 0, j, reached)
-                                : R::S::boundary(is_free_above(p.start));
-    edge = origin;
-    int64_t begin_above = 0;
-    for (int64_t i = 0; i < N; i++) {
-      const Span inside = span(i);
-      State diagonal = i == 0 || charges() ? edge : rest;
-      if (charges()) edge = next_on_boundary(edge, kInsert, i, 0, inside);
-      State left = charges() ? edge : rest;
-      if (inside.begin > 0) left = dead, diagonal = inside.begin > begin_above ? row[inside.begin - 1] : dead;
-      begin_above = inside.begin;
-      for (int64_t j = inside.begin; j < inside.end; j++) {
-        const auto is_inside = inside.has(j);
-        Value x[3];
-        for (int q = 0; q <= R::kGaps; q++) {
-          x[q] = score(q, i, j);
-          if (is_cut) x[q] = select(is_inside, x[q], Value(V(0)));
-          bad |= ~(x[q] <= highest);
-          hides |= (x[q] < lowest) & (x[q] > nothing);
-        }
-        State above = row[j];
-        if (i % 4 == 0) above = Max::normalized(above);
-        if (j % 8 == 0) left = Max::normalized(left);
-        const auto match = Max::input(x[0], factor), insert = R::kGaps > 0 ? Max::input(x[1], factor) : match,
-                   del = R::kGaps > 1 ? Max::input(x[2], factor) : insert;
-        Weights<Value> w;
-        left = R::Cell::cell(R::Cell::ready(x[0], Value(threshold), match, insert, del), diagonal, above,
-                             left, w);
-        if (is_cut) left = Max::select(is_inside, left, dead);
-        if constexpr (kSave) R::Keeps::store(R::Keeps::keep(w, Rounding()), kept_of(i, j));
-        row[j] = left;
-        diagonal = above;
-      }
-      given(i);
-    }
-    bad |= hides;
-    uint32_t lanes = 0;
-    hidden = 0;
-    for (int r = 0; r < group.count; r++)
-      lanes |= uint32_t(bad[r] != 0) << r, hidden |= uint32_t(hides[r] != 0) << r;
-    return lanes;
+    return is_cut ? forward_rows<kSave, true>(given) : forward_rows<kSave, false>(given);
   }
 
   // Returns the lanes whose scores have changed since the forward sweep.
@@ -241,6 +193,58 @@ struct GroupSweep {
   bool is_inside(int r, int64_t i, int64_t j) const { return !is_cut || corridors[r].has(i, j); }
 
  private:
+  template <bool kSave, bool kCut, class Given>
+  uint32_t forward_rows(Given given) {
+    typename Value::Mask bad = {}, hides = {};
+    const Value highest(factor.highest), lowest(factor.lowest), nothing(-std::numeric_limits<V>::infinity());
+    const State rest = R::S::boundary(is_free_left(p.start)), origin = R::S::boundary(true),
+                dead = R::S::boundary(false);
+    State edge = origin;           // S(0, j), then S(i, 0)
+    const Span reached = span(0);  // of the boundary above
+    for (int64_t j = 0; j < M; j++)
+      row[j] = j >= reached.end ? dead
+               : charges()      ? edge = next_on_boundary(edge, kDelete, 0, j, reached)
+                                : R::S::boundary(is_free_above(p.start));
+    edge = origin;
+    int64_t begin_above = 0;
+    for (int64_t i = 0; i < N; i++) {
+      const Span inside = span(i);
+      State diagonal = i == 0 || charges() ? edge : rest;
+      if (charges()) edge = next_on_boundary(edge, kInsert, i, 0, inside);
+      State left = charges() ? edge : rest;
+      if (inside.begin > 0) left = dead, diagonal = inside.begin > begin_above ? row[inside.begin - 1] : dead;
+      begin_above = inside.begin;
+      for (int64_t j = inside.begin; j < inside.end; j++) {
+        const auto is_inside = inside.has(j);
+        Value x[3];
+        for (int q = 0; q <= R::kGaps; q++) {
+          x[q] = score(q, i, j);
+          if constexpr (kCut) x[q] = select(is_inside, x[q], Value(V(0)));
+          bad |= ~(x[q] <= highest);
+          hides |= (x[q] < lowest) & (x[q] > nothing);
+        }
+        State above = row[j];
+        if (i % 4 == 0) above = Max::normalized(above);
+        if (j % 8 == 0) left = Max::normalized(left);
+        const auto match = Max::input(x[0], factor), insert = R::kGaps > 0 ? Max::input(x[1], factor) : match,
+                   del = R::kGaps > 1 ? Max::input(x[2], factor) : insert;
+        Weights<Value> w;
+        left = R::Cell::cell(R::Cell::ready(x[0], Value(threshold), match, insert, del), diagonal, above,
+                             left, w);
+        if constexpr (kCut) left = Max::select(is_inside, left, dead);
+        if constexpr (kSave) R::Keeps::store(R::Keeps::keep(w, Rounding()), kept_of(i, j));
+        row[j] = left;
+        diagonal = above;
+      }
+      given(i);
+    }
+    bad |= hides;
+    uint32_t lanes = 0;
+    hidden = 0;
+    for (int r = 0; r < group.count; r++)
+      lanes |= uint32_t(bad[r] != 0) << r, hidden |= uint32_t(hides[r] != 0) << r;
+    return lanes;
+  }
   // The columns of a row that are inside: those of any pair, and those of each.
   struct Span {
     int64_t begin, end;

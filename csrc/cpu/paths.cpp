@@ -35,7 +35,6 @@ class PairPath : PathOfPair {
       cells += corridor_.end(i) - corridor_.begin(i);
     }
     moves_.resize(size_t(cells));
-    uint8_t* moves = moves_.data();
     double edge = 0;  // S(i-1, 0)
     bool fine = true;
     size_t first_above = 0;
@@ -52,12 +51,13 @@ class PairPath : PathOfPair {
       if (first > 0)  // the boundary is outside
         left = -kInf, diagonal = first > first_above ? states[first - 1] : -kInf;
       first_above = first;
+      uint8_t* const moves = moves_.data() + (moves_of_[size_t(i)] + int64_t(first));
       for (size_t j = first; j < last; j++) {
         const double above = states[j];
         Weights<double> w;
         left = Cell::cell(Cell::ready(rows_[0][j], p_.threshold, rows_[0][j], insert[j], del[j]), diagonal,
                           above, left, w);
-        *moves++ = w.insert > 0 ? kInsertMove : w.del > 0 ? kDeleteMove : kMatchMove;
+        moves[j - first] = w.insert > 0 ? kInsertMove : w.del > 0 ? kDeleteMove : kMatchMove;
         diagonal = above;
         states[j] = left;
       }

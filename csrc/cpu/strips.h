@@ -139,6 +139,7 @@ struct Strips {
   int rows(int64_t strip) const { return clamped(end - begin - strip * L, 0, L); }
   // A strip's first column, and the one after its last. The strip below the band's last one has a place too.
   int64_t first(int64_t strip) const {
+    if (pair.layout.drift == 0) return 0;
     const int64_t row = begin + strip * L;
     return 0 <= row && row < pair.n ? pair.layout.first(row) : 0;
   }

@@ -58,13 +58,14 @@ cpu::Threads on_threads(int count) {
 template <class T>
 Result swept(const Case& c, const Size& size, const std::vector<double>& match,
              const std::vector<double>& gap, int threads, const Boundary<double>& boundary = {},
-             const BoundaryGradient<double>& by_boundary = {}, const std::vector<T>& weights = {}) {
+             const BoundaryGradient<double>& by_boundary = {}, const std::vector<T>& weights = {},
+             int64_t bandwidth = -1) {
   const int64_t B = size.count, N = size.rows, M = size.columns;
   const std::vector<T> scores(match.begin(), match.end()), gaps(gap.begin(), gap.end());
   std::vector<T> score(B), gradient(match.size()), gap_gradient(gap.size()), ones(B, T(1));
   const Type type = sizeof(T) == 8 ? Type::kFloat64 : Type::kFloat32;
   Problem p{};
-  p.pairs = {B, N, M, {}, {}};
+  p.pairs = {B, N, M, {}, {}, bandwidth};
   p.recurrence = c.recurrence, p.start = c.start(), p.shared_gap = true;
   p.gamma = c.gamma, p.threshold = 0.25;
   p.scores[0] = {scores.data(), type, N * M, M, 1};
@@ -73,7 +74,7 @@ Result swept(const Case& c, const Size& size, const std::vector<double>& match,
                               : Table{gaps.data(), type, 0, 0, 0};
   p.scores[2] = p.scores[1];
   p.score = score.data();
-  const int64_t bytes = cpu::saved_bytes(N, M, cpu::packs(p));
+  const int64_t bytes = cpu::saved_bytes(p);
   unsigned char* const saved =
       static_cast<unsigned char*>(std::aligned_alloc(64, (B * bytes + 63) / 64 * 64));
   p.saved = saved;
@@ -198,10 +199,11 @@ double smooth_max(const double* a, int count, double gamma, double* w) {
 }
 
 Result expected(const Case& c, const Size& size, const std::vector<double>& match,
-                const std::vector<double>& gap) {
+                const std::vector<double>& gap, int64_t bandwidth = -1) {
   const int64_t B = size.count, N = size.rows, M = size.columns;
   Result r{std::vector<double>(B), std::vector<double>(match.size()), std::vector<double>(gap.size())};
   const int64_t W = M + 1;
+  const Corridor corridor = Corridor::of(N, M, bandwidth);
   for (int64_t b = 0; b < B; b++) {
     std::vector<double> S((N + 1) * W, c.anchored ? -kInf : 0.0), A((N + 1) * W, 0.0), w(3 * (N + 1) * W);
     S[0] = 0;
@@ -215,6 +217,10 @@ Result expected(const Case& c, const Size& size, const std::vector<double>& matc
         const double m = match[(b * N + i - 1) * M + j - 1];
         const double g = gap_at(i, j);
         double* const weights = &w[3 * (i * W + j)];
+        if (!corridor.has(i - 1, j - 1)) {
+          S[i * W + j] = -kInf;
+          continue;
+        }
         const double a[3] = {S[(i - 1) * W + j - 1] + (c.one_table() || c.every_move() ? 0 : m),
                              g + S[(i - 1) * W + j], g + S[i * W + j - 1]};
         if (!c.one_table()) {
@@ -228,7 +234,7 @@ Result expected(const Case& c, const Size& size, const std::vector<double>& matc
         }
       }
     r.score[b] = S[N * W + M];
-    A[N * W + M] = 1;
+    A[N * W + M] = r.score[b] > -kInf;
     for (int64_t i = N; i >= 1; i--)
       for (int64_t j = M; j >= 1; j--) {
         const double a = A[i * W + j], *const weights = &w[3 * (i * W + j)];
@@ -250,6 +256,7 @@ Result expected(const Case& c, const Size& size, const std::vector<double>& matc
 double distance(const std::vector<double>& a, const std::vector<double>& b, bool relative) {
   double most = 0;
   for (size_t k = 0; k < a.size(); k++) {
+    if (a[k] == b[k]) continue;  // infinities too
     const double off = std::abs(a[k] - b[k]) / (relative ? std::max(1.0, std::abs(b[k])) : 1.0);
     if (std::isnan(off)) return off;
     most = std::max(most, off);
@@ -281,6 +288,37 @@ bool tiers_agree(const Case& c, const Size& size, const std::vector<double>& mat
   return score[0] == score[1] && saved[0] == saved[1];
 }
 
+// Whether the strips of a pair hold its cells, and what is saved has room: of the pair, and of larger tables.
+bool fits(int64_t n, int64_t m, int64_t w, int lanes) {
+  const cpu::Layout layout = cpu::Layout::of(n, m, w, lanes);
+  const Corridor corridor = Corridor::of(n, m, w);
+  for (int64_t row = 0; row < n; row += lanes) {
+    const int64_t last = std::min(n, row + lanes) - 1, first = layout.first(row);
+    if (corridor.begin(row) < first || corridor.end(last) > layout.last(first)) return false;
+    if (row > 0 && layout.drift > 0 && first > layout.first(row - lanes) + layout.drift) return false;
+  }
+  // Rows of states are of double's vectors, or of tables of at most 32 by 32.
+  const bool keeps_states = lanes <= 8 || (n <= 32 && m <= 32);
+  const int64_t weights = (cpu::bands_of(n, lanes) * layout.pitch + lanes) * lanes * 4,
+                states = keeps_states ? (n - 1) / cpu::kBand * layout.width * cpu::kStateBytes : 0;
+  for (const bool packs : {true, false}) {
+    const int64_t room = cpu::saved_bytes(n, m, packs, w) - int64_t(sizeof(cpu::SavedPair));
+    if (states > room || (packs && weights > room)) return false;
+    for (const int64_t more : {0, 1})
+      if (cpu::saved_bytes(n + more, m + 1 - more, packs, w) < cpu::saved_bytes(n, m, packs, w)) return false;
+  }
+  return layout.pitch >= layout.width && layout.pitch >= layout.drift + 2 * lanes - 1;
+}
+bool layouts_fit() {
+  for (const int lanes : {2, 4, 8, 16})
+    for (int64_t n = 1; n < 200; n += n < 40 ? 1 : 9)
+      for (int64_t m = 1; m < 200; m += m < 40 ? 1 : 9)
+        for (const int64_t w : {0, 1, 2, 5, 17, 60})
+          if (w < std::max(n, m) - 1 && !fits(n, m, w, lanes))
+            return std::printf("%d x %d in a band of %d, %d lanes\n", int(n), int(m), int(w), lanes) < 0;
+  return true;
+}
+
 }  // namespace
 
 int main() {
@@ -303,7 +341,7 @@ int main() {
   const Size sizes[] = {{1, 1, 1},   {2, 1, 70},  {2, 70, 1},  {20, 5, 7},   {3, 17, 33},
                         {2, 33, 17}, {2, 64, 64}, {3, 40, 50}, {1, 300, 900}};  // the last: in bands
   std::mt19937 random(0);
-  int failed = 0, checked = 0;
+  int failed = !layouts_fit(), checked = 1;
   const auto check = [&](const Case& c, const Size& size, const char* how, int threads, const Result& found,
                          const Result& exact) {
     const double score = distance(found.score, exact.score, true),
@@ -331,6 +369,11 @@ int main() {
           failed++;
         }
       }
+      const int64_t w = size.columns / 12;
+      check(c, size, "in a band", 1,
+            c.double_scores ? swept<double>(c, size, match, gap, 1, {}, {}, {}, w)
+                            : swept<float>(c, size, match, gap, 1, {}, {}, {}, w),
+            expected(c, size, match, gap, w));
       for (int threads : {1, 3}) {
         const Result found = c.double_scores ? swept<double>(c, size, match, gap, threads)
                                              : swept<float>(c, size, match, gap, threads);
