@@ -265,8 +265,8 @@ bool backward_band(const Problem& p, const Band& band) {
     }
     kept = scratch.kept;
   }
-  const auto target = [&](int i) {
-    const int t = R::table(i);
+  const auto target = [&](int i) {  // those past the last table are not used
+    const int t = R::table(i <= R::kGaps ? i : 0);
     return Target<V>(p.gradients[t], p.pairs, band.pair, band.column_sums[t],
                      band.totals ? band.totals + t : nullptr);
   };
