@@ -67,7 +67,9 @@ class BuildExtension(build_ext):
         objects = Objects(Path(self.build_temp))
         self.parts = {}
         if not self.why_not:
-            ops = operators(objects, "cuda", "cuda_features", "cuda_paths", "driver", home=self.home)
+            ops = operators(
+                objects, "cuda", "cuda_affine", "cuda_features", "cuda_paths", "driver", home=self.home
+            )
             self.parts["softdp._CUDA"] = cuda_objects(objects, self.home, self.asked) + ops
         ops = operators(objects, "cpu", "distances", "features", "library", "paths")
         self.parts["softdp._C"] = cpu_objects(objects) + ops

@@ -206,8 +206,7 @@ struct OneWeight {
 // All recurrences: TAKE(Name) for each. The dispatch below and the launch tables of csrc/cuda use this list.
 #define SOFTDP_RECURRENCES(TAKE) TAKE(Fsd) TAKE(Lcs) TAKE(NeedlemanWunsch)
 
-// The recurrence of a problem. Those after the first three are in several_states.h, and have no kernel on a
-// GPU.
+// The recurrence of a problem. Those after the first three are in several_states.h.
 enum class Recurrence { kFsd, kLcs, kNeedlemanWunsch, kAffine, kLocalFsd, kSmithWaterman, kLocalAffine };
 
 // The arguments that every recurrence takes:

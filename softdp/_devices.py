@@ -23,9 +23,9 @@ def has_kernel(device: torch.device) -> bool:
     return device.type in ("cpu", "meta") or (on_gpu(device) and _library.runs_cuda(device.index))
 
 
-def has_kernel_of_states(device: torch.device) -> bool:
-    """The same of recurrences with several states a cell: local ones, and those with affine gaps."""
-    return not on_gpu(device) and has_kernel(device)
+def has_kernel_of_gaps(device: torch.device, gap_open: Tensor | None, bandwidth: int) -> bool:
+    """The same of alignments: on a GPU affine gaps have no bandwidth."""
+    return has_kernel(device) and not (on_gpu(device) and gap_open is not None and bandwidth >= 0)
 
 
 def taken(args: Arguments) -> Arguments:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import _devices
 from ._dtypes import arithmetic
-from ._recurrences import Recurrence, ends, has_open_ends
+from ._recurrences import Recurrence, ends
 
 
 def register(row: Recurrence) -> None:
@@ -32,16 +32,15 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
         size: tuple[int, ...] = (0,)
         score = table.new_empty((B,), dtype=arithmetic(table.dtype))
         end_weights = 0 if boundary is None else ends(args[boundary], N, M)
+        where = None if boundary is None else args[boundary]
         if _devices.on_gpu(table.device):
             shared_gap = any(t is None for t in args[:count])
             if save:
-                open_ends = boundary is not None and has_open_ends(args[boundary])
-                numbers = row.planes(shared_gap, table.dtype, args[gamma], open_ends, N, M) * N * M
+                numbers = row.numbers(shared_gap, table.dtype, args[gamma], where, N, M)
                 size = (B, (numbers + end_weights) * score.dtype.itemsize)
             return score, score.new_empty(size, dtype=torch.uint8)
         if save:
-            several = row.has_several_states(None if boundary is None else args[boundary])
-            states = row.row_states if several else 0
+            states = row.row_states if row.has_several_states(where) else 0
             own = saved_bytes(N, M, table.dtype, args[gamma], args[bandwidth], states)
             size = (B, own + end_weights * score.dtype.itemsize)
         return score, table.new_empty(size, dtype=torch.uint8)

@@ -39,6 +39,10 @@ def ends(boundary: int, rows: int, columns: int) -> int:
     return (word in ("subsequence", "overlap")) * columns + (word in ("overlap", "local")) * rows
 
 
+def _is_local(boundary: int | None) -> bool:
+    return boundary is not None and BOUNDARIES[boundary] == "local"
+
+
 # A GPU sweeps pairs of at most this many steps forward and backward in one launch, unless gamma is 0 or the
 # scores are float64: Regime of csrc/cuda/wavefront.h.
 TINY = 32
@@ -52,15 +56,16 @@ class Recurrence(NamedTuple):
         scores: the score tensors, in the schemas' order.
         options: the numbers and bools after the lengths, in the schemas' order. One is "gamma"; "boundary" is
             a place in BOUNDARIES. "bandwidth" is -1 if there is none.
-        planes: how many numbers a cell the CUDA operators save. Its arguments: whether insert and delete are
-            one gap, the scores' dtype, gamma, whether paths may end in several cells, N and M. Regime::planes
-            of csrc/cuda/wavefront.h says the same.
+        planes: how many numbers a cell the CUDA operators save, if it has one state. Its arguments: whether
+            insert and delete are one gap, the scores' dtype, gamma, whether paths may end in several cells, N
+            and M. Regime::planes of csrc/cuda/wavefront.h says the same.
         reference: which functions have the derivatives that the operators lack, of the same arguments.
         alignment: how the alignment follows from those functions.
         visits: whether the backward operator takes `visits`. With it the result is the visits of the cells,
             which have no derivative.
-        row_states: how many states of a cell the next row reads. With more than one, there are no CUDA
-            operators.
+        row_states: how many states of a cell the next row reads.
+        weights_of_states: how many numbers a cell the CUDA operators save, if it has several states: of the
+            boundary "local", and of others. numbers_of() of csrc/several_states.h says the same.
     """
 
     name: str
@@ -71,10 +76,30 @@ class Recurrence(NamedTuple):
     alignment: str
     visits: bool = False
     row_states: int = 1
+    weights_of_states: tuple[int, int] = (4, 0)
 
     def has_several_states(self, boundary: int | None) -> bool:
         """Whether a cell has several states. The CPU operators then save states, not weights."""
-        return self.row_states > 1 or (boundary is not None and BOUNDARIES[boundary] == "local")
+        return self.row_states > 1 or _is_local(boundary)
+
+    def numbers(
+        self,
+        shared_gap: bool,
+        dtype: torch.dtype,
+        gamma: float,
+        boundary: int | None,
+        rows: int,
+        columns: int,
+    ) -> int:
+        """How many numbers a pair the CUDA operators save, of the results' dtype: Regime::saved_bytes()."""
+        cells = rows * columns
+        if not self.has_several_states(boundary):
+            open_ends = boundary is not None and has_open_ends(boundary)
+            return self.planes(shared_gap, dtype, gamma, open_ends, rows, columns) * cells
+        if not gamma > 0:  # 4 bytes a cell
+            return (cells + 1) // 2 if dtype == torch.float64 else cells
+        local, other = self.weights_of_states
+        return (local if _is_local(boundary) else other) * cells
 
     @property
     def operators(self) -> tuple[str, str, str]:
@@ -148,5 +173,6 @@ AFFINE = Recurrence(
     alignment="the alignment is their gradient by match, by torch.func.grad or "
     "torch.autograd.grad(..., create_graph=True)",
     row_states=4,
+    weights_of_states=(8, 6),
 )
 RECURRENCES = (FSD, LCS, NEEDLEMAN_WUNSCH, AFFINE)

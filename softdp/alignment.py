@@ -66,8 +66,7 @@ def fsd_alignment(
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, trained)
     args = args.computed()
     width = _values.bandwidth_number(bandwidth, boundary)
-    has_kernel = _devices.has_kernel_of_states if boundary == "local" else _devices.has_kernel
-    if not has_kernel(match.device):
+    if not _devices.has_kernel(match.device):
         return _by_reference(
             reference.fsd_score,
             *args[:3],
@@ -298,9 +297,7 @@ def _expected_alignment(
 ) -> Tensor:
     """Of needleman_wunsch with one of its boundaries, or of smith_waterman with "local"."""
     match, insert, delete, opened, x_lengths, y_lengths = args
-    several_states = boundary == "local" or opened is not None
-    has_kernel = _devices.has_kernel_of_states if several_states else _devices.has_kernel
-    if not has_kernel(match.device):
+    if not _devices.has_kernel_of_gaps(match.device, opened, bandwidth):
 
         def score_of(match: Tensor, *_: Tensor | None) -> Tensor:
             given = args._replace(match=match)

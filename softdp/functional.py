@@ -52,7 +52,7 @@ def fsd_score(
             maximum of S over the last row and the last column.
             "local": the best stretch of both. A path starts and ends in any cell: 0 is one more argument of
             each cell's smooth maximum, S is -inf on the boundary, and the score is the smooth maximum of S
-            over all cells. On a GPU it runs in plain PyTorch.
+            over all cells.
         bandwidth: w >= 0: only cells within w steps of the line from (1,1) to (n,m) count, in steps of the
             longer sequence. Others are not read and get the gradient 0. None, the default: all cells count.
             docs/semantics.md says which cells those are where n and m differ. "local" has none.
@@ -93,8 +93,7 @@ def checked_fsd_score(
     args: _checks.FsdArguments, gamma: float, boundary: str, bandwidth: int = -1, costs: bool = False
 ) -> Tensor:
     """fsd_score of checked arguments. costs: these are costs, and the score is their smooth minimum."""
-    has_kernel = _devices.has_kernel_of_states if boundary == "local" else _devices.has_kernel
-    if not has_kernel(args.match.device):
+    if not _devices.has_kernel(args.match.device):
         return reference.checked_fsd_score(args, gamma, boundary, bandwidth, costs)
     args = _devices.taken(args)
     save = needs_gradient(args.match, args.insert, args.delete)

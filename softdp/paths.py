@@ -225,7 +225,8 @@ def smith_waterman_path(
     Its match and gap scores add up to smith_waterman with gamma = 0. Its first step is a match. A match at
     (i, j) pairs step i of x with step j of y. An insert at (i, j) leaves step i of x alone, after step j of
     y. A delete at (i, j) leaves step j of y alone, likewise. Ties are taken in the order match, insert,
-    delete, start. Of equally good ends the first one counts, row by row. The path is computed on the CPU.
+    delete, start. Of equally good ends the first one counts, row by row. The path is computed on match's
+    device; the call does not wait for it.
 
     Args:
         match, insert, delete, gap_open, x_lengths, y_lengths: as in :func:`softdp.smith_waterman`.
@@ -270,23 +271,21 @@ def _best(
     args, width = args.computed(), _values.bandwidth_number(bandwidth, boundary)
     device = args.match.device
     which = RECURRENCES.index(row), BOUNDARIES.index(boundary)
-    several_states = row.has_several_states(which[1])
-    has_kernel = _devices.has_kernel_of_states if several_states else _devices.has_kernel
-    if not has_kernel(device):
+    if not _devices.has_kernel_of_gaps(device, gap_open, width):
         others = (None if t is None else t.cpu() for t in args[2:])
         args = _checks.FsdArguments(args.match.cpu(), args.insert.cpu(), *others)
     match, insert, delete, *lengths = _devices.taken(args)
     delete = insert if delete is None else delete
-    if _devices.on_gpu(match.device) and not several_states:
+    opened = None if gap_open is None else computed(gap_open).to(match.device)
+    if _devices.on_gpu(match.device):
         named = {"gamma": 0.0, "threshold": float(threshold), "boundary": which[1]}
         named.update(bandwidth=width, costs=costs)
-        scores = (match, insert, delete)[: len(row.scores)]
+        scores = (match, insert, delete, opened)[: len(row.scores)]
         score, saved = OPERATORS[row.name].forward(
             *scores, *lengths, *(named[name] for name in row.options), True
         )
         steps, counts = _trace(saved, score, *lengths, *match.shape[1:], *which, width)
     else:
-        opened = None if gap_open is None else computed(gap_open).to(match.device)
         options = which[0], float(threshold), which[1], width, costs
         steps, counts = _search(match, insert, delete, opened, *lengths, *options)
     return Path(steps.to(device), counts.to(device))

@@ -19,6 +19,14 @@ from torch.utils import cpp_extension
 
 ROOT = Path(__file__).resolve().parents[1]
 HALF = (torch.float16, torch.bfloat16)
+SEVERAL_STATES = ("affine", "local_fsd", "smith_waterman", "local_affine")  # a cell
+BOUNDARY = {
+    "needleman_wunsch": "global",
+    "affine": "global",
+    "local_fsd": "local",
+    "smith_waterman": "local",
+    "local_affine": "local",
+}  # else "free"
 FLAGS = os.environ.get("SOFTDP_HARNESS_FLAGS", "")
 # Bytes before and after what the kernels write. A sanitizer guards the tensors themselves, reads included.
 MARGIN = 0 if "sanitize" in FLAGS else 256
@@ -87,7 +95,7 @@ def run(
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
     grad: Tensor | None = None,
-    needs: tuple[bool, ...] = (True, True, True),
+    needs: tuple[bool, ...] = (True, True, True, True),
     save: bool = True,
     given: dict[str, Tensor] | None = None,
     wanted: tuple[str, ...] = (),
@@ -97,7 +105,7 @@ def run(
 ) -> Result:
     """Forward and, where save, backward of match (B, N, M) and its gaps, or of one similarity.
 
-    boundary: "free", "anchored", "subsequence", "overlap", or "global", which is needleman_wunsch's default.
+    scores: with affine gaps also those of a gap's first step. boundary: the library's name; None: BOUNDARY.
     given: states above (B, M, 16 bytes), left (B, N, 16), corner (B, 16) of another sweep; wanted: which
     of last_row and last_column to give back. With directions, second order instead of backward: score is
     the score's derivative along them, gradients are the Hessian's products. visits: of LCS, instead. costs:
@@ -107,28 +115,27 @@ def run(
     match, *gaps = scores
     lcs = recurrence == "lcs"
     B, N, M = match.shape
-    insert, delete = (*gaps, None, None)[:2]
+    insert, delete, opening = (*gaps, None, None, None)[:3]
     shared = delete is None
     value_type = torch.float32 if match.dtype in HALF else match.dtype
     gaps_in_value_type = not lcs and insert.dtype != match.dtype
-    boundary = boundary or ("global" if recurrence == "needleman_wunsch" else "free")
+    boundary = boundary or BOUNDARY.get(recurrence, "free")
     dtype = str(match.dtype).removeprefix("torch.")
     size = (B, N, M)
     lengths = addressed(x_lengths, y_lengths)
-    given = given or {}
     out = {name: poisoned((B, M if name == "last_row" else N, 16), torch.uint8) for name in wanted}
-    states = {**given, **out}
+    states = {**(given or {}), **out}
     edges = [
         states[n].data_ptr() if n in states else 0
         for n in ("above", "left", "corner", "last_row", "last_column")
     ]
     each = (match, match, match) if lcs else (match, insert, insert if shared else delete)
+    each += () if opening is None else (opening,)
     tables = [strided(t, size) for t in each]
     score = poisoned((B,), value_type)
     saves = 2 if directions is not None else 1 if visits or given or wanted else 0  # Saves of wavefront.h
-    planes = kernels.planes(recurrence, dtype, gamma, shared, saves, N, M, boundary)
-    one_for_all = each[1].shape[2] == 1, each[2].shape[1] == 1
-    saved = poisoned((B, planes, N, M), value_type)
+    one_for_all = ones_for_all(*each[1:])
+    saved = memory_of_saved(recurrence, dtype, gamma, shared, saves, size, boundary)
     ends = poisoned((B, kernels.ends(boundary, N, M)), value_type)
 
     def forward(workspace: Tensor | None) -> int:
@@ -151,12 +158,29 @@ def run(
             recurrence, dtype, size, lengths, gamma, boundary, costs, (score, saved, ends), directions,
             one_for_all, grad, needs, shared,
         )  # fmt: skip
-    targets = [match] if lcs else [match, insert, None if shared else delete]
+    targets = [match] if lcs else [match, insert, None if shared else delete, opening][: len(each)]
     options = recurrence, dtype, size, lengths, gamma, boundary
     gaps = tables[1:], gaps_in_value_type, one_for_all
     gradients = first_order(options, targets, needs, match.dtype, grad, (saved, ends), shared, visits, gaps)
     check_margins(score)
     return Result(score, saved, gradients, out, ends)
+
+
+def ones_for_all(insert: Tensor, delete: Tensor, opening: Tensor | None = None) -> list[bool]:
+    """OneForAll of csrc/problem.h, its last two only with affine gaps."""
+    found = [insert.shape[2] == 1, delete.shape[1] == 1]
+    return found if opening is None else [*found, opening.shape[2] == 1, opening.shape[1] == 1]
+
+
+def memory_of_saved(
+    recurrence: str, dtype: str, gamma: float, shared: bool, saves: int, size: tuple[int, ...], boundary: str
+) -> Tensor:
+    """Of the weights: planes of numbers, or bytes where a cell has several states."""
+    B, N, M = size
+    if recurrence in SEVERAL_STATES:
+        return poisoned((B, module().saved_bytes(recurrence, dtype, gamma, N, M)), torch.uint8)
+    planes = module().planes(recurrence, dtype, gamma, shared, saves, N, M, boundary)
+    return poisoned((B, planes, N, M), torch.float64 if dtype == "float64" else torch.float32)
 
 
 def without_padding(states: Iterable[Tensor]) -> None:
@@ -180,7 +204,7 @@ def first_order(
     written = [
         (0, True, True) if g is None else (g.data_ptr(), g.shape[1] == N, g.shape[2] == M) for g in gradients
     ]
-    written += [(0, True, True)] * (3 - len(written))
+    written += [(0, True, True)] * (4 - len(written))
 
     def backward(workspace: Tensor | None) -> int:
         return module().backward(
@@ -201,10 +225,10 @@ def second_order(
     score, saved, ends = swept
     kernels = module()
     lcs = recurrence == "lcs"
-    tangent, tangents = poisoned(size[:1], saved.dtype), poisoned(saved.shape, saved.dtype)
+    tangent, tangents = poisoned(size[:1], score.dtype), poisoned(saved.shape, saved.dtype)
     ends_tangents = poisoned(ends.shape, ends.dtype)
     along = [(0, 0, 0, 0) if v is None else strided(v, size) for v in directions]
-    along += [(0, 0, 0, 0)] * (3 - len(along))
+    along += [(0, 0, 0, 0)] * (4 - len(along))
     if shared and not lcs:
         along[2] = along[1]
 
@@ -217,13 +241,17 @@ def second_order(
 
     first = poisoned((there(None),), torch.uint8)
     there(first)
-    found = [poisoned(size, saved.dtype) if need else None for need in needs[: 1 if lcs else 3 - shared]]
+    tables = 1 if lcs else len(one_for_all) // 2 + 2
+    wanted = [need and not (shared and i == 2) for i, need in enumerate(needs[:tables])]
+    found = [poisoned(size, score.dtype) if need else None for need in wanted]
+    found = found[:2] if shared and tables == 3 else found
     places = [0 if t is None else t.data_ptr() for t in found]
-    places += [0] * (3 - len(places))
+    places += [0] * (4 - len(places))
 
     def back(workspace: Tensor | None) -> int:
         return kernels.products(
-            recurrence, dtype, size, *lengths, boundary, grad.data_ptr(), saved.data_ptr(), ends.data_ptr(),
+            recurrence, dtype, size, *lengths, gamma, boundary, grad.data_ptr(), saved.data_ptr(),
+            ends.data_ptr(),
             tangent.data_ptr(), tangents.data_ptr(), ends_tangents.data_ptr(), places, shared,
             *address(workspace),
         )  # fmt: skip

@@ -48,7 +48,7 @@ def _build() -> Path:
     folder = ROOT / "build" / f"softdp_shim_{torch.__version__}"
     folder.mkdir(parents=True, exist_ok=True)
     kernels = ROOT / "tests" / "kernels"
-    names = "library", "cuda", "cuda_features", "cuda_paths"
+    names = "library", "cuda", "cuda_affine", "cuda_features", "cuda_paths"
     files = [*(ROOT / f"csrc/ops/{name}.cpp" for name in names), kernels / "shim.cpp"]
     files += [kernels / "binding" / "launches.cpp", *sorted((ROOT / "csrc/cuda").glob("*.cu"))]
     cpp_extension.load(

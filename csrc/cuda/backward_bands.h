@@ -31,13 +31,14 @@ struct BackwardArguments {
 
 // What fills the gradients of the band's rows where nothing is swept: `value` in the pair's own cells, 0 in
 // the padding.
-template <class T>
-SOFTDP_DEVICE void fill_gradients(const Sink (&sinks)[3], const Pairs& pairs, BandSize band_size, int band,
-                                  int64_t pair, const Extent& size, float value, bool padding_only) {
+template <class T, int kSinks>
+SOFTDP_DEVICE void fill_gradients(const Sink (&sinks)[kSinks], const Pairs& pairs, BandSize band_size,
+                                  int band, int64_t pair, const Extent& size, float value,
+                                  bool padding_only) {
   const int64_t N = pairs.rows, M = pairs.columns;
   const int n = size.n, m = size.m;
 #pragma unroll
-  for (int i = 0; i < 3; i++) {
+  for (int i = 0; i < kSinks; i++) {
     const Sink& sink = sinks[i];
     if (!sink.data || !sink.every_row) continue;
     T* const data = static_cast<T*>(sink.data);

@@ -1,6 +1,7 @@
 // The kernels of boundary.h, and their launches.
 #include "boundary.h"
 #include "launch.h"
+#include "several_saved.h"
 
 namespace softdp::cuda {
 namespace {
@@ -73,7 +74,10 @@ sum_gaps(const GapArguments a) {
   double sum = 0;
   for (int first = 0; first < own && is_read; first += kStripRows) {
     const int at = first + lane;
-    const double x = at < own && gap.data ? number_at(gap, pair * gap.batch + at * step) : 0;
+    const bool is_first = a.opens && at == 0;
+    const Table& table = is_first ? a.open : gap;
+    const double x =
+        at < own && table.data ? number_at(table, pair * table.batch + (is_first ? 0 : at * step)) : 0;
     const double mine = sum_of_lanes(x, sum);
     if (at < own) put_edge(a.edges, side, pair * full + at, mine, a.k);
   }
@@ -95,6 +99,7 @@ SOFTDP_DEVICE double verdict_as(const SavedWeights& w, int64_t pair, const Exten
       verdict_of<Keeps>(static_cast<const V*>(w.numbers) + pair * Keeps::kNumbers * N * M, size, M));
 }
 SOFTDP_DEVICE double verdict_of(const SavedWeights& w, int64_t pair, const Extent& size) {
+  if (w.several.planes) return verdict_of(w.several, w.pairs, pair, size);
   if (w.type == Type::kFloat64) return verdict_as<double, true>(w, pair, size);
   return w.are_full ? verdict_as<float, true>(w, pair, size) : verdict_as<float, false>(w, pair, size);
 }
@@ -107,7 +112,9 @@ SOFTDP_DEVICE double share_of_empty(const ChargeArguments& a, Side side, int64_t
   double sum = 0;
   for (int first = 0; first < own; first += kStripRows) {
     const int at = first + lane;
-    sum_of_lanes(at < own ? number_at(gap, pair * gap.batch + at * step) : 0, sum);
+    const bool is_first = a.opens && at == 0;
+    const Table& table = is_first ? a.open : gap;
+    sum_of_lanes(at < own ? number_at(table, pair * table.batch + (is_first ? 0 : at * step)) : 0, sum);
   }
   const double score = settled(sum);
   return score == -ScalarCommon::kInfinity ? 0
@@ -115,13 +122,14 @@ SOFTDP_DEVICE double share_of_empty(const ChargeArguments& a, Side side, int64_t
                                            : double(NAN);
 }
 
-// Adds to d insert(i,1) the sum of A(k,0) over k >= i, and to d delete(1,j) that of A(0,k) over k >= j.
+// Adds to d insert(i,1) the sum of A(k,0) over k >= i, and to d delete(1,j) that of A(0,k) over k >= j. With
+// a score of its own for the first step, that of all goes to d open(1,1).
 SOFTDP_DEVICE void charge_side(const ChargeArguments& a, Side side, int64_t pair, const Extent& size,
                                int lane) {
   const Sink& sink = a.sinks[side];
   const Type type = a.weights.type;
   const int own = side == kLeft ? size.n : size.m, other = side == kLeft ? size.m : size.n;
-  if (!sink.data || own == 0) return;
+  if (!(sink.data || a.open_sink.data) || own == 0) return;
   if (other == 0 && !(a.one_for_all[side] && a.grad_score && number_at(a.grad_score, type, pair) != 0))
     return;
   const int64_t N = a.weights.pairs.rows, M = a.weights.pairs.columns;
@@ -139,16 +147,26 @@ SOFTDP_DEVICE void charge_side(const ChargeArguments& a, Side side, int64_t pair
     const int64_t row = pair * N + own - 1 - at;
     return number_at(a.by_left, type, row) + (at > 0 ? number_at(a.by_left_diagonal, type, row + 1) : 0);
   };
+  const int64_t open_numbers = (a.open_sink.every_row ? N : 1) * (a.open_sink.every_column ? M : 1);
   double sum = 0, total = 0;
   for (int first = 0; first < own; first += kStripRows) {
     const int at = first + lane;
     const double mine = sum_of_lanes(at < own ? adjoint(at) : 0, sum);
     if (at >= own) continue;
+    if (a.opens && at == own - 1) {
+      if (a.open_sink.data) {
+        const int64_t to = pair * open_numbers;
+        put_number(a.open_sink.data, a.open_sink.type, to,
+                   number_at(a.open_sink.data, a.open_sink.type, to) + mine);
+      }
+      continue;
+    }
+    if (!sink.data) continue;
     if (every_step) add((own - 1 - at) * (side == kLeft ? columns : 1), mine);
     total += mine;
   }
   for (int mask = kStripRows / 2; mask > 0; mask /= 2) total += shuffle_xor(total, mask);
-  if (!every_step && lane == 0) add(0, total);
+  if (sink.data && !every_step && lane == 0) add(0, total);
 }
 
 // A warp for each pair, since both sides may add to the same number.

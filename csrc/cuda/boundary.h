@@ -32,6 +32,8 @@ struct GapArguments {
   void* score;           // (B,), or the score's tangent; written of pairs without cells only
   double unfit;          // of pairs whose lengths do not fit
   double apart;          // of pairs whose gap differs where there is no step
+  bool opens = false;    // the first step of each side takes the number of `open` there
+  Table open{};          // data null: 0
 };
 
 // ---- after a backward sweep ------------------------------------------------------------------------------
@@ -40,8 +42,9 @@ struct GapArguments {
 struct SavedWeights {
   Pairs pairs;
   const void* numbers;
-  Type type;      // of the arithmetic, as are all numbers here that have no type of their own
-  bool are_full;  // as the second order takes them
+  Type type;               // of the arithmetic, as are all numbers here that have no type of their own
+  bool are_full;           // as the second order takes them
+  SavedNumbers several{};  // in place of these numbers, of recurrences with several states a cell
 };
 
 // What is summed over rows: the strips' sums.
@@ -63,6 +66,9 @@ struct ChargeArguments {
   Sink sinks[2];                           // of insert and delete: one where they are shared
   Table gaps[2];
   bool one_for_all[2];
+  bool opens = false;  // as GapArguments has it
+  Table open{};
+  Sink open_sink{};
 };
 
 Error launch_boundary(const GapArguments& a, Stream stream);

@@ -1,6 +1,7 @@
 // The kernels of ends.h, and their launches.
 #include "ends.h"
 #include "launch.h"
+#include "several_saved.h"
 
 namespace softdp::cuda {
 namespace {
@@ -33,17 +34,21 @@ SOFTDP_DEVICE double largest_of_block(double x, BlockMemory& memory) {
   return joined(x, memory, [](double a, double b) { return max_or_nan(a, b); });
 }
 
-// The ends of a pair with cells: columns 1 .. m of the last row, then rows 1 .. n - 1 of the last column.
+// The ends of a pair with cells: columns 1 .. m of the last row, then rows 1 .. n - 1 of the last column; or
+// rows 1 .. n of the last column, if paths may end anywhere.
 struct EndsOfPair {
-  int64_t pair, N, M;
-  int n, m, count;
+  int64_t pair, N, M, of_row;  // of_row: as ends_in_row()
+  int n, m, count;             // m: those in the row
   SOFTDP_DEVICE EndsOfPair(const Pairs& pairs, Ends ends, int64_t pair, const Extent& size)
       : pair(pair),
         N(pairs.rows),
         M(pairs.columns),
         n(size.n),
-        m(size.m),
-        count(size.m + (ends == Ends::kLastRowAndColumn ? size.n - 1 : 0)) {}
+        of_row(ends_in_row(ends, pairs.columns)),
+        m(int(ends_in_row(ends, size.m))),
+        count(ends == Ends::kAnywhere           ? size.n
+              : ends == Ends::kLastRowAndColumn ? size.m + size.n - 1
+                                                : size.m) {}
   // What lies on the side of end k; where it lies there; where among the ends' weights, which ends_of()
   // numbers.
   template <class Pointer>
@@ -52,7 +57,7 @@ struct EndsOfPair {
   }
   SOFTDP_DEVICE int64_t place(int k) const { return k < m ? pair * M + k : pair * N + (k - m); }
   SOFTDP_DEVICE int64_t place_of_weight(int k, int64_t each) const {
-    return pair * each + (k < m ? k : M + (k - m));
+    return pair * each + (k < m ? k : of_row + (k - m));
   }
   // Calls run(k) for the thread's ends.
   template <class Run>
@@ -107,6 +112,7 @@ SOFTDP_DEVICE bool hides_a_score(const JoinArguments& a, int64_t pair, const Ext
   bool found = false;
   for (int64_t at = int(threadIdx.x); at < int64_t(size.n) * size.m && !found; at += kEndsThreads)
     for (const Table& table : a.tables) {
+      if (!table.data) continue;
       const double x =
           number_at(table, pair * table.batch + at / size.m * table.row + at % size.m * table.column);
       const double score = a.costs ? -x : x;
@@ -126,6 +132,7 @@ SOFTDP_DEVICE void mark_as(void* saved, const Pairs& pairs, int64_t pair, const 
   for (int plane = 0; plane < Keeps::kNumbers; plane++) last[plane * N * M] = Keeps::marked(V(verdict));
 }
 SOFTDP_DEVICE void mark(const JoinArguments& a, int64_t pair, const Extent& size, double verdict) {
+  if (a.several.planes) return mark_verdict(a.several, a.pairs, pair, size, verdict);
   if (a.type == Type::kFloat64) return mark_as<double, true>(a.saved, a.pairs, pair, size, verdict);
   a.are_full ? mark_as<float, true>(a.saved, a.pairs, pair, size, verdict)
              : mark_as<float, false>(a.saved, a.pairs, pair, size, verdict);
@@ -185,8 +192,9 @@ join_tangents(const JoinTangentsArguments a) {
   BlockMemory& memory = *reinterpret_cast<BlockMemory*>(raw);
   const int64_t pair = blockIdx.x, each = ends_of(a.ends, a.pairs.rows, a.pairs.columns);
   const Extent size = extent_of(a.pairs, pair);
-  if (!(a.type == Type::kFloat64 ? is_swept<double>(a.saved, a.pairs, pair, size)
-                                 : is_swept<float>(a.saved, a.pairs, pair, size)))
+  if (!(a.several.planes           ? verdict_of(a.several, a.pairs, pair, size) >= 0
+        : a.type == Type::kFloat64 ? is_swept<double>(a.saved, a.pairs, pair, size)
+                                   : is_swept<float>(a.saved, a.pairs, pair, size)))
     return;
   clear_ends(a.tangents, a.type, pair, each);
   const EndsOfPair ends(a.pairs, a.ends, pair, size);
@@ -221,9 +229,10 @@ make_seeds(const SeedArguments a) {
   if (at >= a.pairs.count * each) return;
   const int64_t pair = at / each, k = at % each;
   const Extent size = extent_of(a.pairs, pair);
-  const bool in_row = k<M, is_piece = a.all_rows> N;
+  const int64_t of_row = ends_in_row(a.ends, M);
+  const bool in_row = k < of_row, is_piece = a.all_rows > N;
   const int64_t own = in_row ? size.m : size.n,
-                last = own - 1 - (in_row ? k : k - M);  // from the last one on
+                last = own - 1 - (in_row ? k : k - of_row);  // from the last one on
   if (last < 0) return;
   void* const seeds = in_row ? a.seeds[kInRow] : a.seeds[kInColumn];
   const int64_t to = pair * (in_row ? M : N) + last;

@@ -2,6 +2,8 @@
 // column, and a launch after it joins them to the score. Their weights, times the score's gradient, are what
 // those cells receive in the backward sweep: its seeds. The second order does the same with tangents.
 //
+// Where they may end in any cell, the sweep has joined the ends of each row, in its last column.
+//
 // Only recurrences that have gaps end so. As in boundary.h, all is in double, and every kernel is compiled
 // once.
 #pragma once
@@ -10,6 +12,13 @@
 namespace softdp::cuda {
 
 enum EndsIn { kInRow, kInColumn };  // the last row, (B, M); the last column, (B, N)
+SOFTDP_FN bool has_ends_in(EndsIn where, Ends ends) {
+  return ends == Ends::kLastRowAndColumn || ends == (where == kInRow ? Ends::kLastRow : Ends::kAnywhere);
+}
+// How many of the weights of a pair's ends belong to its last row; the others belong to its last column.
+SOFTDP_FN int64_t ends_in_row(Ends ends, int64_t columns) {
+  return has_ends_in(kInRow, ends) ? columns : 0;
+}
 
 // After a forward sweep, or after those of all pieces of the tables. Pieces have `height` rows. Each gives S
 // in its last row, (kept, B, M): piece k at k % kept. Those in the last column lie piece by piece, (B, rows
@@ -18,17 +27,18 @@ struct JoinArguments {
   Pairs pairs;
   Ends ends;
   bool is_soft;
-  Type type;              // of the arithmetic
-  const void* states[2];  // S at the ends, in Maxima's Wide
-  double unit;            // of a state's log2
-  Table tables[3];        // null: a score that counts as -inf was looked for already
-  double lowest;          // finite scores below it count as -inf
+  Type type;                  // of the arithmetic
+  const void* states[2];      // S at the ends, in Maxima's Wide
+  double unit;                // of a state's log2
+  Table tables[kMostTables];  // data null: none, or a score that counts as -inf was looked for already
+  double lowest;              // finite scores below it count as -inf
   bool costs;
   void* score;    // (B,); of pairs with cells it is written
   void* weights;  // of the ends, (B, ends_of()); null: not wanted
   void* saved;    // the weights of the cells; the last one takes the verdict on the pair
   bool are_full;  // they are kept in full
   int64_t height, kept;
+  SavedNumbers several{};  // what is saved of recurrences with several states a cell
 };
 // After the sweep of the tangents. All numbers are of `type`.
 struct JoinTangentsArguments {
@@ -41,6 +51,7 @@ struct JoinTangentsArguments {
   const void* weights;              // of the ends
   void* tangent;                    // (B,): the score's; of pairs that are swept it is written
   void* tangents;                   // (B, ends_of()): those of the weights
+  SavedNumbers several{};           // in place of `saved`
 };
 // Before a backward sweep, of whole tables or of a piece of them: some rows, before which `first_row` rows of
 // all_rows lie. A piece receives the weights as they are. Its last row receives them where grad_score is not

@@ -95,8 +95,8 @@ void take_chain(Workspace& space, const Pairs& pairs, bool is_relay, BandSize ba
 // Numbers for the ends of all pairs, in a workspace: of the last row and of the last column.
 template <class Number>
 void take_ends(Workspace& space, const Pairs& pairs, Ends ends, Number* (&taken)[2]) {
-  if (ends != Ends::kCorner) taken[kInRow] = space.take<Number>(pairs.count * pairs.columns);
-  if (ends == Ends::kLastRowAndColumn) taken[kInColumn] = space.take<Number>(pairs.count * pairs.rows);
+  if (has_ends_in(kInRow, ends)) taken[kInRow] = space.take<Number>(pairs.count * pairs.columns);
+  if (has_ends_in(kInColumn, ends)) taken[kInColumn] = space.take<Number>(pairs.count * pairs.rows);
 }
 
 template <class V, bool kSoft>
@@ -249,5 +249,19 @@ template <class Recurrence, class V>
 Error sweep_tangents(const TangentSweep& problem, Stream stream);
 template <class Recurrence, class V>
 Error sweep_products(const ProductSweep& problem, Stream stream);
+// Of recurrences with several states a cell, by family (several.h) and by the type V of the arithmetic.
+template <class Family>
+struct SeveralSweeps {
+  template <class V>
+  static int64_t bytes(const Forward& problem);
+  template <class V>
+  static int64_t bytes(const Backward& problem);
+  template <class V>
+  static int64_t bytes(const TangentSweep& problem);
+  template <class V>
+  static int64_t bytes(const ProductSweep& problem);
+  template <class V, class Problem>
+  static Error sweep(const Problem& problem, Stream stream);
+};
 
 }  // namespace softdp::cuda

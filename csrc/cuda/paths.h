@@ -17,6 +17,7 @@ struct PathProblem {
   int64_t* steps;            // as those of cpu/paths.h: (B, most, 3)
   int64_t* lengths;          // (B,)
   int64_t most;
+  SavedNumbers several;  // what trace_paths() makes of `saved`, of recurrences with several states a cell
 };
 
 Error trace_paths(const PathProblem& problem, Stream stream);

@@ -1,5 +1,6 @@
 // The tables of launchers: by recurrence and by type.
 #include "launch.h"
+#include "several.h"
 
 namespace softdp::cuda {
 namespace {
@@ -15,10 +16,44 @@ auto with_value(Recurrence recurrence, Type type, Run run) {
   return with_recurrence(
       recurrence, [&](auto of) { return with_value(type, [&](auto value) { return run(of, value); }); });
 }
+Type type_of(const Forward& p) {
+  return p.tables[0].type;
+}
+Type type_of(const Backward& p) {
+  return p.sinks[0].type;
+}
+Type type_of(const TangentSweep& p) {
+  return p.type;
+}
+Type type_of(const ProductSweep& p) {
+  return p.type;
+}
+// run(Family(), V()) with the family of a recurrence with several states a cell.
+template <class Run>
+auto with_family(Recurrence recurrence, Type type, Run run) {
+  return with_value(type, [&](auto value) {
+    return recurrence == Affine::kId        ? run(AffineFamily(), value)
+           : recurrence == LocalAffine::kId ? run(LocalAffineFamily(), value)
+                                            : run(LocalFamily(), value);
+  });
+}
+template <class Problem>
+int64_t several_bytes(const Problem& p) {
+  return with_family(p.recurrence, type_of(p), [&](auto family, auto value) {
+    return SeveralSweeps<decltype(family)>::template bytes<decltype(value)>(p);
+  });
+}
+template <class Problem>
+Error sweep_several(const Problem& p, Stream stream) {
+  return with_family(p.recurrence, type_of(p), [&](auto family, auto value) {
+    return SeveralSweeps<decltype(family)>::template sweep<decltype(value)>(p, stream);
+  });
+}
 
 }  // namespace
 
 int64_t workspace_bytes(const Forward& p) {
+  if (has_several_states(p.recurrence)) return several_bytes(p);
   if (is_tiny(p)) return 0;
   return with_value(p.tables[0].type, [&](auto value) {
     using V = decltype(value);
@@ -26,15 +61,18 @@ int64_t workspace_bytes(const Forward& p) {
   });
 }
 int64_t workspace_bytes(const Backward& p) {
+  if (has_several_states(p.recurrence)) return several_bytes(p);
   if (is_tiny(p)) return 0;
   return with_value(p.sinks[0].type, [&](auto value) { return BackwardSpace<decltype(value)>(p).bytes; });
 }
 int64_t workspace_bytes(const TangentSweep& p) {
+  if (has_several_states(p.recurrence)) return several_bytes(p);
   return with_value(p.recurrence, p.type, [&](auto of, auto value) {
     return TangentSpace<decltype(of), decltype(value)>(p).bytes;
   });
 }
 int64_t workspace_bytes(const ProductSweep& p) {
+  if (has_several_states(p.recurrence)) return several_bytes(p);
   return with_value(p.recurrence, p.type, [&](auto of, auto value) {
     return ProductSpace<decltype(of), decltype(value)>(p).bytes;
   });
@@ -42,11 +80,13 @@ int64_t workspace_bytes(const ProductSweep& p) {
 
 Error forward(const Forward& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;
+  if (has_several_states(p.recurrence)) return sweep_several(p, stream);
   if (is_tiny(p)) return sweep_tiny_pairs(p, stream);
   return with_value(p.tables[0].type, [&](auto value) { return sweep_forward<decltype(value)>(p, stream); });
 }
 Error backward(const Backward& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;
+  if (has_several_states(p.recurrence)) return sweep_several(p, stream);
   if (is_tiny(p)) return scale_tiny_pairs(p, stream);
   return with_value(p.recurrence, p.sinks[0].type, [&](auto of, auto value) {
     return sweep_backward<decltype(of), decltype(value)>(p, stream);
@@ -54,12 +94,14 @@ Error backward(const Backward& p, Stream stream) {
 }
 Error sweep_tangents(const TangentSweep& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;
+  if (has_several_states(p.recurrence)) return sweep_several(p, stream);
   return with_value(p.recurrence, p.type, [&](auto of, auto value) {
     return sweep_tangents<decltype(of), decltype(value)>(p, stream);
   });
 }
 Error sweep_products(const ProductSweep& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;
+  if (has_several_states(p.recurrence)) return sweep_several(p, stream);
   return with_value(p.recurrence, p.type, [&](auto of, auto value) {
     return sweep_products<decltype(of), decltype(value)>(p, stream);
   });

@@ -4,6 +4,7 @@
 // V is the type of the arithmetic and of the results: double for scores in double, else float.
 #pragma once
 #include "../problem.h"
+#include "../several_states.h"
 #include "device.h"
 
 namespace softdp::cuda {
@@ -25,10 +26,25 @@ enum class Saves {
   kFullWeights  // not rounded to 16 bits: what the second order takes
 };
 
+// The numbers that are saved of the cells of recurrences with several states a cell, (B, planes, N, M): their
+// weights in full, of the arithmetic's type. With gamma 0 one float a cell, whose bits they are.
+struct SavedNumbers {
+  void* data = nullptr;  // null: not wanted
+  int planes = 0;        // 0: of recurrences of one state, which kept.h tells of
+  Type type = Type::kFloat32;
+  int64_t pitch = 0;  // numbers of a pair
+  bool are_bits = false;
+  template <class T>
+  SOFTDP_FN T* plane(const Pairs& pairs, int64_t pair, int plane) const {
+    return static_cast<T*>(data) + pair * pitch + plane * pairs.rows * pairs.columns;
+  }
+};
+
 // The forward sweep. tables[0] is match, or the scores of a recurrence of one table; tables[1] and [2] are
-// insert and delete. Gaps have match's type, or that of the arithmetic, if they are the same in all columns.
-// The boundary's numbers are states of Maxima's Wide. Of costs S is swept on their negatives. Where paths may
-// end in several cells, ends_weights receives their shares in the score, as ends_of() numbers them.
+// insert and delete, and [3] is that of a gap's first step. Gaps have match's type, or that of the
+// arithmetic, if they are the same in all columns. The boundary's numbers are states of Maxima's Wide. Of
+// costs S is swept on their negatives. Where paths may end in several cells, ends_weights receives their
+// shares in the score, as ends_of() numbers them.
 struct Forward {
   Recurrence recurrence;
   Pairs pairs;
@@ -38,7 +54,7 @@ struct Forward {
   Ends ends;
   bool costs;  // the tables hold costs, and the score is the smooth minimum
   Boundary<void> boundary;
-  Table tables[3];
+  Table tables[kMostTables];
   bool shared_gap;  // delete = insert, read once
   OneForAll one_for_all;
   void* score;         // V, (B,)
@@ -66,7 +82,7 @@ struct Backward {
   const void* grad_score;  // V, (B,); null: 1, for weights and gradients of every row and column only
   const void* saved;
   const void* ends_weights;
-  Sink sinks[3];
+  Sink sinks[kMostTables];
   bool shared_gap;
   bool weights;   // saved are weights, also where the pair is tiny
   bool is_piece;  // of a larger table: what the ends of paths receive is in `boundary`, not in ends_weights
@@ -75,6 +91,7 @@ struct Backward {
       verdicts;  // V, (B,), of a piece: the pairs of 0 and more are swept. NaN: their gradient, else 0
   BoundaryGradient<void> boundary;
   Table gaps[2];  // insert and delete, of a recurrence that charges the boundary
+  Table open;     // of its gaps' first steps, if they have scores of their own
   OneForAll one_for_all;
   void* workspace;
 };
@@ -92,7 +109,7 @@ struct TangentSweep {
   const void* score;  // (B,)
   const void* saved;  // (B, planes, N, M)
   const void* ends_weights;
-  Table directions[3];  // by match or the one table, insert, delete; data null: 0
+  Table directions[kMostTables];  // by match or the one table, insert, delete, open; data null: 0
   OneForAll one_for_all;
   void* tangent;        // (B,): the scores'
   void* tangents;       // (B, planes, N, M): the weights'
@@ -103,6 +120,7 @@ struct ProductSweep {
   Recurrence recurrence;
   Type type;
   Pairs pairs;
+  double gamma;
   Start start;
   Ends ends;
   const void* grad_score;  // (B,)
@@ -111,8 +129,9 @@ struct ProductSweep {
   const void* tangent;
   const void* tangents;
   const void* ends_tangents;
-  void* products[3];  // by match or the one table, insert, delete, (B, N, M); null: not wanted
-  bool shared_gap;    // insert receives the sum
+  // By match or the one table, insert, delete, open, (B, N, M); null: not wanted.
+  void* products[kMostTables];
+  bool shared_gap;  // insert receives the sum
   void* workspace;
 };
 
@@ -137,6 +156,23 @@ struct Regime {
       if (saves == Saves::kGradients && is_tiny()) return Of::kTables - (Of::kTables == 3 && shared_gap);
       return saves == Saves::kFullWeights || type == Type::kFloat64 ? Of::Packing::kNumbers : 1;
     });
+  }
+  // The numbers of a recurrence with several states a cell. Those of each pair take a multiple of the bytes
+  // of the arithmetic's type.
+  SavedNumbers several(const void* data) const {
+    const int64_t cells = rows * columns;
+    void* const numbers = const_cast<void*>(data);
+    if (!(gamma > 0))
+      return {numbers, 1, Type::kFloat32, type == Type::kFloat64 ? (cells + 1) / 2 * 2 : cells, true};
+    const int planes = numbers_of(recurrence);
+    return {numbers, planes, arithmetic(type), planes * cells, false};
+  }
+  // Bytes a pair.
+  int64_t saved_bytes(bool shared_gap, Saves saves) const {
+    if (!has_several_states(recurrence))
+      return planes(shared_gap, saves) * rows * columns * bytes_of(arithmetic(type));
+    const SavedNumbers numbers = several(nullptr);
+    return numbers.pitch * bytes_of(numbers.type);
   }
 };
 

@@ -23,15 +23,16 @@ std::tuple<Tensor, Tensor> trace_path(const Tensor& saved, const Tensor& score,
     const int64_t B = score.size(0);
     const LengthsOnDevice lengths(x_lengths, y_lengths, score, B);
     cuda::PathProblem p{};
-    p.recurrence = recurrence_option(recurrence);
-    const StartAndEnds of = boundary_option(boundary, p.recurrence);
+    p.recurrence = recurrence_option(recurrence, Affine::kId);
+    const StartAndEnds of = boundary_option(boundary, p.recurrence, p.recurrence != Lcs::kId);
+    if (of.start == Start::kAnywhere) p.recurrence = local_of(p.recurrence);
     p.type = type_of(dtype, "score");
     p.pairs = lengths.pairs({B, rows, columns});
     p.pairs.bandwidth = bandwidth_option(bandwidth, {B, rows, columns});
     STD_TORCH_CHECK(p.pairs.bandwidth < 0, "bandwidth is not implemented on CUDA devices");
     p.start = of.start, p.ends = of.ends;
     const cuda::Regime regime{p.recurrence, p.type, 0, rows, columns};
-    const int64_t own = B * regime.planes(false, cuda::Saves::kWeights) * rows * columns * bytes_of(p.type),
+    const int64_t own = B * regime.saved_bytes(false, cuda::Saves::kWeights),
                   ends = B * ends_of(p.ends, rows, columns) * bytes_of(p.type);
     STD_TORCH_CHECK(saved.numel() == own + ends, "saved does not belong to these sizes");
     p.score = score.data_ptr();

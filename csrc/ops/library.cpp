@@ -85,8 +85,7 @@ STABLE_TORCH_LIBRARY(softdp, m) {
       "-> (Tensor d_x, Tensor d_y)");
 }
 
-// Affine gaps: `open` is the score of a gap's first step, insert and delete are those of further ones. There
-// are CPU operators only.
+// Affine gaps: `open` is the score of a gap's first step, insert and delete are those of further ones.
 STABLE_TORCH_LIBRARY_FRAGMENT(softdp, m) {
   m.def(
       "affine_forward(Tensor match, Tensor insert, Tensor? delete, Tensor open, Tensor? x_lengths, "

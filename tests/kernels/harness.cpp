@@ -52,10 +52,15 @@ Recurrence recurrence_of(const std::string& name) {
   if (name == "fsd") return Fsd::kId;
   if (name == "lcs") return Lcs::kId;
   if (name == "needleman_wunsch") return NeedlemanWunsch::kId;
+  if (name == "affine") return Affine::kId;
+  if (name == "local_fsd") return LocalFsd::kId;
+  if (name == "smith_waterman") return SmithWaterman::kId;
+  if (name == "local_affine") return LocalAffine::kId;
   throw std::invalid_argument("recurrence " + name);
 }
 StartAndEnds boundary_named(const std::string& name) {
-  constexpr const char* kNames[kBoundaries] = {"free", "anchored", "subsequence", "overlap", "global"};
+  constexpr const char* kNames[kBoundaries] = {"free",    "anchored", "subsequence",
+                                               "overlap", "global",   "local"};
   for (int i = 0; i < kBoundaries; i++)
     if (name == kNames[i]) return boundary_of(i);
   throw std::invalid_argument("boundary " + name);
@@ -64,6 +69,12 @@ template <class Problem>
 void set_boundary(Problem& p, const std::string& name) {
   const StartAndEnds named = boundary_named(name);
   p.start = named.start, p.ends = named.ends;
+}
+// Whether insert and delete are one number for all steps of the other sequence, and then open beside each.
+OneForAll one_for_all(const std::vector<bool>& given) {
+  OneForAll out{given[0], given[1]};
+  if (given.size() > 2) out.open_of_insert = given[2], out.open_of_delete = given[3];
+  return out;
 }
 Table table(const Strided& given, Type type) {
   return {pointer<void>(uintptr_t(given[0])), type, given[1], given[2], given[3]};
@@ -83,9 +94,9 @@ void with_workspace(Problem& problem, uintptr_t workspace, int64_t bytes, Go go)
 int64_t run_forward(const std::string& recurrence, const std::string& dtype, const Sizes& size,
                     const LengthsOf& x, const LengthsOf& y, double gamma, double threshold,
                     const std::string& boundary, bool costs, const std::array<uintptr_t, 5>& states,
-                    const std::array<Strided, 3>& tables, bool shared_gap,
-                    const std::pair<bool, bool>& one_for_all, bool gaps_in_value_type, uintptr_t score,
-                    uintptr_t saved, uintptr_t ends_weights, int saves, uintptr_t workspace, int64_t bytes) {
+                    const std::vector<Strided>& tables, bool shared_gap, const std::vector<bool>& one_each,
+                    bool gaps_in_value_type, uintptr_t score, uintptr_t saved, uintptr_t ends_weights,
+                    int saves, uintptr_t workspace, int64_t bytes) {
   Forward p{};
   p.recurrence = recurrence_of(recurrence);
   p.pairs = pairs(size, x, y);
@@ -96,10 +107,10 @@ int64_t run_forward(const std::string& recurrence, const std::string& dtype, con
   p.boundary = {pointer<void>(states[0]), pointer<void>(states[1]), pointer<void>(states[2]),
                 pointer<void>(states[3]), pointer<void>(states[4])};
   const Type type = type_of(dtype);
-  for (int i = 0; i < 3; i++)
+  for (size_t i = 0; i < tables.size(); i++)
     p.tables[i] = table(tables[i], i > 0 && gaps_in_value_type ? arithmetic(type) : type);
   p.shared_gap = shared_gap;
-  p.one_for_all = {one_for_all.first, one_for_all.second};
+  p.one_for_all = one_for_all(one_each);
   p.score = pointer<void>(score);
   p.saved = pointer<void>(saved);
   p.ends_weights = pointer<void>(ends_weights);
@@ -112,9 +123,9 @@ int64_t run_forward(const std::string& recurrence, const std::string& dtype, con
 int64_t run_backward(const std::string& recurrence, const std::string& dtype, const Sizes& size,
                      const LengthsOf& x, const LengthsOf& y, double gamma, const std::string& boundary,
                      uintptr_t grad_score, uintptr_t saved, uintptr_t ends_weights,
-                     const std::array<Written, 3>& sinks, bool shared_gap, bool visits,
-                     const std::array<Strided, 2>& gaps, bool gaps_in_value_type,
-                     const std::pair<bool, bool>& one_for_all, uintptr_t workspace, int64_t bytes) {
+                     const std::vector<Written>& sinks, bool shared_gap, bool visits,
+                     const std::vector<Strided>& gaps, bool gaps_in_value_type,
+                     const std::vector<bool>& one_each, uintptr_t workspace, int64_t bytes) {
   Backward p{};
   p.recurrence = recurrence_of(recurrence);
   p.pairs = pairs(size, x, y);
@@ -123,15 +134,16 @@ int64_t run_backward(const std::string& recurrence, const std::string& dtype, co
   p.grad_score = pointer<void>(grad_score);
   p.saved = pointer<void>(saved);
   p.ends_weights = pointer<void>(ends_weights);
-  for (int i = 0; i < 3; i++) {
+  for (size_t i = 0; i < sinks.size(); i++) {
     const auto& [address, every_row, every_column] = sinks[i];
     p.sinks[i] = {pointer<void>(address), type_of(dtype), every_row, every_column};
   }
   p.shared_gap = shared_gap;
   p.weights = p.visits = visits;
   const Type type = type_of(dtype);
-  for (int i = 0; i < 2; i++) p.gaps[i] = table(gaps[i], gaps_in_value_type ? arithmetic(type) : type);
-  p.one_for_all = {one_for_all.first, one_for_all.second};
+  for (size_t i = 0; i < gaps.size(); i++)
+    (i < 2 ? p.gaps[i] : p.open) = table(gaps[i], gaps_in_value_type ? arithmetic(type) : type);
+  p.one_for_all = one_for_all(one_each);
   if (bytes < 0) return workspace_bytes(p);
   with_workspace(p, workspace, bytes, [&] { return backward(p, nullptr); });
   return 0;
@@ -140,9 +152,8 @@ int64_t run_backward(const std::string& recurrence, const std::string& dtype, co
 int64_t tangents(const std::string& recurrence, const std::string& dtype, const Sizes& size,
                  const LengthsOf& x, const LengthsOf& y, double gamma, const std::string& boundary,
                  bool costs, uintptr_t score, uintptr_t saved, uintptr_t ends_weights,
-                 const std::array<Strided, 3>& directions, const std::pair<bool, bool>& one_for_all,
-                 uintptr_t tangent, uintptr_t out, uintptr_t ends_tangents, uintptr_t workspace,
-                 int64_t bytes) {
+                 const std::vector<Strided>& directions, const std::vector<bool>& one_each, uintptr_t tangent,
+                 uintptr_t out, uintptr_t ends_tangents, uintptr_t workspace, int64_t bytes) {
   TangentSweep p{};
   p.recurrence = recurrence_of(recurrence);
   p.type = type_of(dtype);
@@ -152,8 +163,8 @@ int64_t tangents(const std::string& recurrence, const std::string& dtype, const 
   p.costs = costs;
   p.saved = pointer<void>(saved);
   p.ends_weights = pointer<void>(ends_weights);
-  for (int i = 0; i < 3; i++) p.directions[i] = table(directions[i], p.type);
-  p.one_for_all = {one_for_all.first, one_for_all.second};
+  for (size_t i = 0; i < directions.size(); i++) p.directions[i] = table(directions[i], p.type);
+  p.one_for_all = one_for_all(one_each);
   p.score = pointer<void>(score);
   p.tangent = pointer<void>(tangent);
   p.tangents = pointer<void>(out);
@@ -164,14 +175,15 @@ int64_t tangents(const std::string& recurrence, const std::string& dtype, const 
 }
 
 int64_t products(const std::string& recurrence, const std::string& dtype, const Sizes& size,
-                 const LengthsOf& x, const LengthsOf& y, const std::string& boundary, uintptr_t grad_score,
-                 uintptr_t saved, uintptr_t ends_weights, uintptr_t tangent, uintptr_t tangents,
-                 uintptr_t ends_tangents, const std::array<uintptr_t, 3>& products, bool shared_gap,
-                 uintptr_t workspace, int64_t bytes) {
+                 const LengthsOf& x, const LengthsOf& y, double gamma, const std::string& boundary,
+                 uintptr_t grad_score, uintptr_t saved, uintptr_t ends_weights, uintptr_t tangent,
+                 uintptr_t tangents, uintptr_t ends_tangents, const std::vector<uintptr_t>& products,
+                 bool shared_gap, uintptr_t workspace, int64_t bytes) {
   ProductSweep p{};
   p.recurrence = recurrence_of(recurrence);
   p.type = type_of(dtype);
   p.pairs = pairs(size, x, y);
+  p.gamma = gamma;
   set_boundary(p, boundary);
   p.grad_score = pointer<void>(grad_score);
   p.saved = pointer<void>(saved);
@@ -179,7 +191,7 @@ int64_t products(const std::string& recurrence, const std::string& dtype, const 
   p.tangent = pointer<void>(tangent);
   p.tangents = pointer<void>(tangents);
   p.ends_tangents = pointer<void>(ends_tangents);
-  for (int i = 0; i < 3; i++) p.products[i] = pointer<void>(products[i]);
+  for (size_t i = 0; i < products.size(); i++) p.products[i] = pointer<void>(products[i]);
   p.shared_gap = shared_gap;
   if (bytes < 0) return workspace_bytes(p);
   with_workspace(p, workspace, bytes, [&] { return sweep_products(p, nullptr); });
@@ -253,6 +265,11 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
       },
       py::arg("recurrence"), py::arg("dtype"), py::arg("gamma"), py::arg("shared_gap"), py::arg("saves"),
       py::arg("rows"), py::arg("columns"), py::arg("boundary") = "free");
+  m.def("saved_bytes", [](const std::string& recurrence, const std::string& dtype, double gamma, int64_t rows,
+                          int64_t columns) {
+    const Regime regime{recurrence_of(recurrence), type_of(dtype), gamma, rows, columns};
+    return regime.saved_bytes(false, Saves::kWeights);
+  });
   m.def("ends", [](const std::string& boundary, int64_t rows, int64_t columns) {
     return ends_of(boundary_named(boundary).ends, rows, columns);
   });

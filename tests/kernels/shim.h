@@ -97,6 +97,7 @@ void run(const std::function<void()>& kernel, unsigned blocks, unsigned threads,
 
 template <class T>
 T shuffle(T x, int from) {
+  static_assert(sizeof x <= sizeof(uint64_t), "a lane brings eight bytes at most");
   uint64_t bits = 0;
   std::memcpy(&bits, &x, sizeof x);
   bits = meet(Collective::kShuffle, bits, from);

@@ -1,0 +1,5 @@
+#include "launch_several.h"
+
+namespace softdp::cuda {
+SOFTDP_FAMILY(AffineFamily)
+}  // namespace softdp::cuda
