@@ -14,8 +14,8 @@ enum class Score { kNone = -1, kMatch, kInsert, kDelete, kOpen };
 // Where the state lies that an edge comes from. kStart: a path starts; the state is 0.
 enum class From { kDiagonal, kAbove, kLeft, kHere, kStart };
 struct Edge {
-  From from;
-  int state;
+  From from = From::kStart;
+  int state = 0;
   Score adds = Score::kNone;
 };
 constexpr int kMostEdges = 4;
@@ -262,24 +262,27 @@ struct SeveralStates {
                                            const Value* diagonal, const Value* above, const Value* left,
                                            Value curvature) {
     Tangents<Value> out;
-    for (int s = 0; s < R::kStates; s++) {
-      const Node& node = R::kNodes[s];
+    over<R::kStates>([&](auto state) SOFTDP_EACH {
+      constexpr int s = state;
+      constexpr Node node = R::kNodes[s];
       Value u[kMostEdges] = {}, mean(0);
-      for (int k = 0; k < node.count; k++) {
-        const Edge& edge = node.edges[k];
+      over<node.count>([&](auto place) SOFTDP_EACH {
+        constexpr int k = place;
+        constexpr Edge edge = R::kNodes[s].edges[k];
         const Value* const states = edge.from == From::kDiagonal ? diagonal
                                     : edge.from == From::kAbove  ? above
                                     : edge.from == From::kLeft   ? left
                                                                  : out.states;
         u[k] = edge.from == From::kStart ? Value(0) : states[edge.state];
-        if (edge.adds != Score::kNone) u[k] = u[k] + v[int(edge.adds)];
-        if (k > 0) mean = mean + w.of[s][k] * (u[k] - u[0]);
-      }
-      for (int k = 0; k < node.count; k++)
+        if constexpr (edge.adds != Score::kNone) u[k] = u[k] + v[int(edge.adds)];
+        if constexpr (k > 0) mean = mean + w.of[s][k] * (u[k] - u[0]);
+      });
+      over<node.count>([&](auto k) SOFTDP_EACH {
         out.weights.of[s][k] = w.of[s][k] * ((u[k] - u[0]) - mean) * curvature;
+      });
       out.states[s] = u[0] + mean;
-      if (node.adds != Score::kNone) out.states[s] = out.states[s] + v[int(node.adds)];
-    }
+      if constexpr (node.adds != Score::kNone) out.states[s] = out.states[s] + v[int(node.adds)];
+    });
     return out;
   }
 };
