@@ -29,16 +29,14 @@ def operator_calls(device):
     for dtype, (N, M) in itertools.product(dtypes, sizes):
         match, gaps = (values(*size, dtype=dtype).to(device) for size in ((3, N, M), (1, N, 1)))
         for delete, lengths in itertools.product((None, match.clone()), ((None, None), (n, m))):
-            open_ends = (SUBSEQUENCE, OVERLAP) if lengths[0] is not None and delete is not None else ()
-            if open_ends and not is_gpu(device):
-                open_ends = *open_ends, LOCAL
+            some = lengths[0] is not None and delete is not None
+            open_ends = (SUBSEQUENCE, OVERLAP, LOCAL) if some else ()
             for boundary in (ANCHORED, *open_ends):
                 yield from fsd_calls(match, gaps, delete, lengths, boundary)
             for boundary in (GLOBAL, *open_ends):
                 yield from alignment_calls("needleman_wunsch", (match, gaps, delete), lengths, boundary)
-                if not is_gpu(device):
-                    opened = gaps[:, :1, :1] - 1
-                    yield from alignment_calls("affine", (match, gaps, delete, opened), lengths, boundary)
+                opened = gaps[:, :1, :1] - 1
+                yield from alignment_calls("affine", (match, gaps, delete, opened), lengths, boundary)
         yield from lcs_calls(match, n, m)
 
 
@@ -94,33 +92,25 @@ def lcs_calls(match, n, m):
 def test_opcheck_of_paths(device):
     match, gap = values(3, 5, 7, dtype=torch.float32).to(device), torch.zeros(1, 1, 1, device=device)
     n, m = torch.tensor([5, 2, 0], device=device), torch.tensor([7, 3, 4], device=device)
-    for recurrence, boundary in ((0, ANCHORED), (0, OVERLAP), (1, FREE), (2, GLOBAL), (2, SUBSEQUENCE)):
+    calls = (0, ANCHORED), (0, OVERLAP), (1, FREE), (2, GLOBAL), (2, SUBSEQUENCE), (2, LOCAL), (3, LOCAL)
+    for recurrence, boundary in calls:
+        opened = gap - 1 if recurrence == 3 else None
         if is_gpu(device):
             scores = (match,) if recurrence == 1 else (match, gap, gap)
-            options = ((0.0, boundary, NO_BAND, False), (0.5, 0.0, NO_BAND), (0.0, boundary, NO_BAND))[
-                recurrence
-            ]
-            name = ("fsd", "lcs", "needleman_wunsch")[recurrence]
+            scores += () if opened is None else (opened,)
+            options = (0.5, 0.0, NO_BAND) if recurrence == 1 else (0.0, boundary, NO_BAND)
+            options += (False,) * (recurrence == 0)
+            name = ("fsd", "lcs", "needleman_wunsch", "affine")[recurrence]
             score, saved = getattr(torch.ops.softdp, f"{name}_forward")(*scores, n, m, *options, True)
             arguments = saved, score, n, m, 5, 7, recurrence, boundary, NO_BAND
             torch.library.opcheck(torch.ops.softdp.trace_path.default, arguments)
         else:
-            arguments = match, gap, gap, None, n, m, recurrence, 0.5, boundary, NO_BAND, False
+            arguments = match, gap, gap, opened, n, m, recurrence, 0.5, boundary, NO_BAND, False
             torch.library.opcheck(torch.ops.softdp.best_path.default, arguments)
-    if not is_gpu(device):
-        for boundary in (GLOBAL, LOCAL):
-            arguments = match, gap, gap, gap - 1, n, m, 3, 0.5, boundary, NO_BAND, False
-            torch.library.opcheck(torch.ops.softdp.best_path.default, arguments)
-
-
-def has_operator(name, device):
-    return not (is_gpu(device) and name.startswith("affine"))
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_opcheck(name, device):
-    if not has_operator(name, device):
-        return
     calls = [arguments for operator, arguments in operator_calls(device) if operator == name]
     assert calls
     for arguments in calls:
@@ -131,8 +121,6 @@ def test_opcheck(name, device):
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("name", [name for name in OPERATORS if "double" not in name])
 def test_opcheck_with_gradients(name, device):
-    if not has_operator(name, device):
-        return
     checked = 0
     for operator, arguments in operator_calls(device):
         last = arguments[-1]
@@ -277,8 +265,6 @@ def test_the_raw_operators_of_a_gpu_never_leave_their_tensors():
     forward, backward = torch.ops.softdp.fsd_forward, torch.ops.softdp.fsd_backward
     with pytest.raises(RuntimeError, match="gamma"):
         forward(match, match, None, None, None, -0.1, FREE, NO_BAND, False, True)
-    with pytest.raises(RuntimeError, match="there is no local recurrence on this device"):
-        forward(match, match, None, None, None, 0.1, LOCAL, NO_BAND, False, True)
     with pytest.raises(RuntimeError, match="insert must have match's dtype"):
         forward(match.half(), match, None, None, None, 0.1, FREE, NO_BAND, False, True)
     if GPU.type == "cuda":

@@ -37,7 +37,7 @@ Arguments with_gaps(Recurrence recurrence, const Tensor& match, const Tensor& in
                     const std::optional<Tensor>& del, const std::optional<Tensor>& x_lengths,
                     const std::optional<Tensor>& y_lengths, double gamma, int64_t boundary, int64_t bandwidth,
                     bool costs = false, const Tensor* open = nullptr) {
-  const StartAndEnds of = boundary_option(boundary, recurrence, true);
+  const StartAndEnds of = boundary_option(boundary, recurrence);
   const bool is_local = of.start == Start::kAnywhere;
   STD_TORCH_CHECK(!is_local || bandwidth < 0, "a local recurrence has no bandwidth, got ", bandwidth);
   return {is_local ? local_of(recurrence) : recurrence,

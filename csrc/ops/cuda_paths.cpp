@@ -23,8 +23,8 @@ std::tuple<Tensor, Tensor> trace_path(const Tensor& saved, const Tensor& score,
     const int64_t B = score.size(0);
     const LengthsOnDevice lengths(x_lengths, y_lengths, score, B);
     cuda::PathProblem p{};
-    p.recurrence = recurrence_option(recurrence, Affine::kId);
-    const StartAndEnds of = boundary_option(boundary, p.recurrence, p.recurrence != Lcs::kId);
+    p.recurrence = recurrence_option(recurrence);
+    const StartAndEnds of = boundary_option(boundary, p.recurrence);
     if (of.start == Start::kAnywhere) p.recurrence = local_of(p.recurrence);
     p.type = type_of(dtype, "score");
     p.pairs = lengths.pairs({B, rows, columns});

@@ -19,7 +19,7 @@ struct Options {
 // Of a recurrence with gaps; where a path may start in any cell, the local recurrence of the same moves.
 inline Options with_gaps(Recurrence recurrence, double gamma, int64_t boundary, int64_t bandwidth,
                          bool costs = false) {
-  const StartAndEnds of = boundary_option(boundary, recurrence, true);
+  const StartAndEnds of = boundary_option(boundary, recurrence);
   const bool is_local = of.start == Start::kAnywhere;
   STD_TORCH_CHECK(!is_local || bandwidth < 0, "a local recurrence has no bandwidth, got ", bandwidth);
   return {is_local ? local_of(recurrence) : recurrence, gamma, 0, of, bandwidth, costs};

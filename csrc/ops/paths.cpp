@@ -28,8 +28,8 @@ std::tuple<Tensor, Tensor> best_path(const Tensor& match, const Tensor& insert, 
   cpu::PathProblem p{};
   p.pairs = lengths.pairs(size);
   p.pairs.bandwidth = bandwidth_option(bandwidth, size);
-  p.recurrence = recurrence_option(recurrence, Recurrence::kAffine);
-  const StartAndEnds of = boundary_option(boundary, p.recurrence, p.recurrence != Recurrence::kLcs);
+  p.recurrence = recurrence_option(recurrence);
+  const StartAndEnds of = boundary_option(boundary, p.recurrence);
   STD_TORCH_CHECK(open.has_value() == (p.recurrence == Recurrence::kAffine),
                   "open must be given with affine gaps, and not without");
   STD_TORCH_CHECK(of.start != Start::kAnywhere || bandwidth < 0, "a local recurrence has no bandwidth, got ",

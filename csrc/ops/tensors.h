@@ -43,22 +43,23 @@ inline void check_numbers(double gamma, double threshold = 0) {
   STD_TORCH_CHECK(!std::isnan(threshold), "threshold must not be NaN");
 }
 
-// Of the option `recurrence`, a place of the enum class. `last`: the last one that the operator has.
-inline Recurrence recurrence_option(int64_t number, Recurrence last = Recurrence::kNeedlemanWunsch) {
+// Of the option `recurrence`, a place of the enum class.
+inline Recurrence recurrence_option(int64_t number) {
+  constexpr Recurrence last = Recurrence::kAffine;
   STD_TORCH_CHECK(number >= 0 && number <= int64_t(last), "recurrence must be 0 to ", int64_t(last), ", got ",
                   number);
   return Recurrence(number);
 }
 
-// Of the option `boundary`. has_local: whether the operator has local recurrences.
-inline StartAndEnds boundary_option(int64_t number, Recurrence recurrence, bool has_local = false) {
+// Of the option `boundary`.
+inline StartAndEnds boundary_option(int64_t number, Recurrence recurrence) {
   STD_TORCH_CHECK(number >= 0 && number < kBoundaries, "boundary must lie in [0, ", kBoundaries, "), got ",
                   number);
   const StartAndEnds boundary = boundary_of(number);
   STD_TORCH_CHECK(boundary.start != Start::kGaps || charges_boundary(recurrence), "boundary must not be ",
                   number, ": this recurrence charges no gaps there");
-  STD_TORCH_CHECK(boundary.start != Start::kAnywhere || has_local,
-                  "there is no local recurrence on this device");
+  STD_TORCH_CHECK(boundary.start != Start::kAnywhere || recurrence != Recurrence::kLcs,
+                  "there is no local recurrence of LCS");
   return boundary;
 }
 

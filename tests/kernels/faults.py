@@ -209,6 +209,10 @@ SCORES, ARITHMETIC = "csrc/cuda/feature_scores.cu", "csrc/cuda/arithmetic.h"
 RELAY, RELAY_INPUTS, RELAY_FORWARD, RELAY_BACKWARD = (
     f"csrc/cuda/relay{name}.h" for name in ("", "_inputs", "_forward", "_backward")
 )
+SEVERAL, SEVERAL_FORWARD, SEVERAL_BACKWARD, SEVERAL_SECOND, SEVERAL_LAUNCH = (
+    f"csrc/cuda/{name}.h"
+    for name in ("several", "several_forward", "several_backward", "several_second_order", "launch_several")
+)
 RECURRENCE, SMOOTH_MAX = "csrc/recurrence.h", "csrc/smooth_max.h"
 INSIDE = "kSteps == Steps::kAll || unsigned(column + q) < unsigned(lane.m)"
 FULL = "rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m"
@@ -1061,6 +1065,67 @@ FAULTS = [
     Fault(SECOND, "last_column[pair * N + «row0 + lane»] = left;", "lane"),
     Fault(SECOND, "if («row0 == 0 && a.by_ends[kInRow]») in", "false"),
     Fault(SECOND, "from.to_left = a.by_ends[kInColumn][pair * N + «row0 + lane»];", "lane"),
+    # Cells with several states.
+    Fault(SEVERAL, "x.of[s] = «bits >> s & 1» ? given : none;", "true"),
+    Fault(SEVERAL, "if («bits >> s & 1») sum = sum", "false"),
+    Fault(SEVERAL, "in.wait(«t0 + kChunk < m ? t0 + kChunk : m», lane);", "0"),
+    Fault(SEVERAL, "above[lane] = «in.edges && column < m» ? in.edges",
+          "in.edges && column < m && column > 0"),
+    Fault(SEVERAL, "out.given(«clamp(given + kChunk, 0, m)», lane);", "m"),
+    Fault(SEVERAL, "unsigned(saved.number[k] != 0) << «k»;", "0"),
+    Fault(SEVERAL, "V(bits >> «k» & 1);", "0"),
+    Fault(SEVERAL, "return {s.p, «is_live(s) ? int32_t(s.e) : kNothingNarrow»};", "int32_t(s.e)"),
+    Fault(SEVERAL, "return {s.p, «s.e > kDeadNarrow ? int64_t(s.e) : kNothing»};", "int64_t(s.e)"),
+    Fault(SEVERAL, "!is_live(s) || «uint64_t(s.e + (kNear - 1)) < uint64_t(2 * kNear - 1)»;", "true"),
+    Fault(SEVERAL_FORWARD, "if («is_there && is_nan<V>(edge, a.is_soft)») strip", "false"),
+    Fault(SEVERAL_FORWARD, "if («is_there && is_nan<V>(edge, a.is_soft)») strip",
+          "is_nan<V>(edge, a.is_soft)"),
+    Fault(SEVERAL_FORWARD, "fits = fits && («!is_there || is_near(edge)»)", "true"),
+    Fault(SEVERAL_FORWARD, "fits = fits && «is_near(strip.left.of[s])»;", "true"),
+    Fault(SEVERAL_FORWARD, "strip.worst = «max_or_nan(strip.worst, score)»;", "score"),
+    Fault(SEVERAL_FORWARD, "if («lane.r == 0») from_above = taken", "false"),
+    Fault(SEVERAL_FORWARD, "if («unsigned(column + q) < unsigned(lane.m)») {", "true"),
+    Fault(SEVERAL_FORWARD, "«diagonal = from_above;»", ""),
+    Fault(SEVERAL_FORWARD, "«row == kCornerRow ? F::kCorner : F::kLeft», at", "F::kLeft"),
+    Fault(SEVERAL_FORWARD, "«is_there && is_free_above(a.start)»);", "is_there"),
+    Fault(SEVERAL_FORWARD,
+          "spoiled = «ballot(hides_any_score(a, pair, at.size, lane, kStripRows)) != 0 || spoiled»;",
+          "spoiled"),
+    Fault(SEVERAL_FORWARD, "apart = «a.start == Start::kAnywhere» ||", "false"),
+    Fault(SEVERAL_FORWARD, "if («a.start == Start::kGaps» || (n > 0", "false"),
+    Fault(SEVERAL_FORWARD, "«spoiled ? nan_state<V>(a.is_soft) : own»);", "own"),
+    Fault(SEVERAL_FORWARD, "value == value ? «double(kNoPath)» : double(NAN)", "double(NAN)"),
+    Fault(SEVERAL_FORWARD,
+          "if (lane < kChunk) «below[lane] = composite_of<F::kRowStates>(nan_state<V>(a.is_soft));»",
+          ""),
+    Fault(SEVERAL_BACKWARD, "a.of[s] = a.of[s] + «to_left.of[s]»;", "Number{}"),
+    Fault(SEVERAL_BACKWARD, "handed.above[s].value + «to_diagonal.of[place]»;", "Number{}"),
+    Fault(SEVERAL_BACKWARD, "hand_on_nothing() { «to_above = to_diagonal;» }", ""),
+    Fault(SEVERAL_BACKWARD, "if (i == int(Score::kInsert) && «a.shared_gap») x", "false"),
+    Fault(SEVERAL_BACKWARD, "sums.of_chunk[i] += «x»;", "0"),
+    Fault(SEVERAL_BACKWARD, "by_left_diagonal[row] = «sum_on_side<R>(F::kLeft, from.to_diagonal)»;", "0"),
+    Fault(SEVERAL_BACKWARD, "if («!a.has_ends && column == 0») end", "column == 0"),
+    Fault(SEVERAL_BACKWARD, "if («a.boundary.by_last_row && column < m») end", "false"),
+    Fault(SEVERAL_BACKWARD, "by_last_column[pair * N + «at.row0 + lane»];", "lane"),
+    Fault(SEVERAL_BACKWARD, "«a.grad_score[pair] != 0» ? verdict_of", "true"),
+    Fault(SEVERAL_BACKWARD, "«sums.of_chunk[i] = 0;»", ""),
+    Fault(SEVERAL_BACKWARD, "«carry_over<-1, 1>(bits, 1, c, at.lane);»", ""),
+    Fault(SEVERAL_BACKWARD, "a.partial[i - 1] + «at.strip() * M»;", "0"),
+    Fault(SEVERAL_SECOND, "out.of[s][0] = {w.of[s][0], «-sum»};", "V(0)"),
+    Fault(SEVERAL_SECOND, "on_side<R>(F::kLeft, «beside[-1]», V(0))", "V(0)"),
+    Fault(SEVERAL_SECOND, "verdict != verdict && «is_directed(a, pair, at.band, at.size)»)", "true"),
+    Fault(SEVERAL_SECOND, "if (i == int(Score::kInsert) && «a.shared_gap») x", "false"),
+    Fault(SEVERAL_SECOND, "end.value = «a.grad_score[pair]»;", "1"),
+    Fault(SEVERAL_SECOND, "a.by_ends[kInColumn][pair * N + «row0 + lane»];", "lane"),
+    Fault(SEVERAL_SECOND, "by_left_diagonal[row] = «sum_on_side<R>(F::kLeft, from.to_diagonal).tangent»;",
+          "0"),
+    Fault(SEVERAL_SECOND, "last_column[pair * N + «row0 + lane»] = left", "lane"),
+    Fault(SEVERAL_LAUNCH, "side{«one.insert && (!opens || one.open_of_insert)»,", "one.insert"),
+    Fault(BOUNDARY, "const bool is_first = «a.opens && at == 0»; const Table& table = is_first ? a.open : "
+          "gap; const double x", "false"),
+    Fault(BOUNDARY, "if («a.opens && at == own - 1») {", "false"),
+    Fault(BOUNDARY, "number_at(a.open_sink.data, a.open_sink.type, to) + «mine»);", "0"),
+    Fault(ENDS, "ends == Ends::kAnywhere ? «size.n» :", "size.n - 1"),
 ]  # fmt: skip
 
 
