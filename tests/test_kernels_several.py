@@ -96,12 +96,12 @@ def test_values_and_gradients_at_every_tile_edge(name, size):
 
 @every_family
 @pytest.mark.parametrize("gaps", GAPS)
-def test_gap_kinds(name, gaps):
+def test_kinds_of_gaps(name, gaps):
     check(name, inputs_of(name, (2, 40, 19), gaps), gamma=0.2)
 
 
 @every_family
-def test_second_order(name):
+def test_second_order_of_several_states(name):
     for size, gaps, dtype in [((1, 1), "cells", F64), ((33, 18), "mixed", F64), ((20, 40), "pairs", F32)]:
         inputs = inputs_of(name, (3, *size), gaps, dtype)
         options = {"gamma": 0.4, **ragged(*size)}
@@ -134,7 +134,7 @@ def test_the_hard_maximum_has_no_curvature(name):
     assert all(t is None or (t == 0).all() for t in found.gradients)
 
 
-def test_costs():
+def test_costs_of_a_local_path():
     """Of the local FSD of costs the score is their smooth minimum."""
     inputs = inputs_of("fsd", (2, 37, 20), dtype=F32)
     found = swept("fsd", tuple(-t for t in inputs), gamma=0.2, costs=True)
@@ -146,7 +146,7 @@ def test_costs():
 
 @every_family
 @pytest.mark.parametrize("dtype", harness.HALF, ids=str)
-def test_halves(name, dtype):
+def test_halves_of_several_states(name, dtype):
     inputs = inputs_of(name, (2, 40, 21), "number", dtype)
     check(name, inputs, SCHEDULES[:1], gamma=0.2)
     wide = tuple(t if t is None or i == 0 else t.float() for i, t in enumerate(inputs))
@@ -155,7 +155,7 @@ def test_halves(name, dtype):
 
 @every_family
 @pytest.mark.parametrize("bad", [math.nan, INF])
-def test_what_is_not_finite_spoils_its_own_pair(name, bad):
+def test_nan_and_inf_spoil_all_states(name, bad):
     for turn, (dtype, gamma) in enumerate([(F32, 0.2), (F64, 0.0)]):
         clean = inputs_of(name, (3, 70, 20), dtype=dtype)
         others = swept(name, tuple(t if t is None else t[[0, 2]] for t in clean), SCHEDULES[:1], gamma=gamma)
@@ -246,7 +246,7 @@ def test_exponents_that_leave_32_bits(name):
 
 
 @every_family
-def test_only_what_is_needed(name):
+def test_only_the_gradients_that_are_needed(name):
     inputs = inputs_of(name, (2, 40, 20), "mixed", F32)
     everything = swept(name, inputs, SCHEDULES[:1], gamma=0.2)
     for needed in range(len(inputs)):

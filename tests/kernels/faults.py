@@ -121,6 +121,19 @@ FEW = {
     "test_few_against_many": {"70-5-0-squares", "6-300-47040-squares"},
     "test_more_strips_than_edges_are_kept": {"squares"},
     "test_nothing_to_compare": {"0-(2, 0, 4)-squares"},
+    "test_values_and_gradients_at_every_tile_edge": {
+        "(33, 1)-fsd",
+        "(65, 18)-smith_waterman",
+        "(65, 18)-smith_waterman affine",
+        "(129, 7)-needleman_wunsch global",
+        "(33, 31)-needleman_wunsch subsequence",
+        "(20, 64)-needleman_wunsch overlap",
+    },
+    "test_nan_and_inf_spoil_all_states": {
+        "nan-fsd",
+        "inf-smith_waterman affine",
+        "nan-needleman_wunsch global",
+    },
     "test_ends_at_every_tile_edge": {
         "subsequence-fsd-(33, 20)",
         "subsequence-needleman_wunsch-(9, 1)",
