@@ -101,7 +101,7 @@ def test_kinds_of_gaps(name, gaps):
 
 
 @every_family
-def test_second_order_of_several_states(name):
+def test_second_order_of_some_sizes(name):
     for size, gaps, dtype in [((1, 1), "cells", F64), ((33, 18), "mixed", F64), ((20, 40), "pairs", F32)]:
         inputs = inputs_of(name, (3, *size), gaps, dtype)
         options = {"gamma": 0.4, **ragged(*size)}
@@ -246,7 +246,7 @@ def test_exponents_that_leave_32_bits(name):
 
 
 @every_family
-def test_only_the_gradients_that_are_needed(name):
+def test_only_what_is_needed_of_several_states(name):
     inputs = inputs_of(name, (2, 40, 20), "mixed", F32)
     everything = swept(name, inputs, SCHEDULES[:1], gamma=0.2)
     for needed in range(len(inputs)):
@@ -261,7 +261,7 @@ def test_only_the_gradients_that_are_needed(name):
 
 
 @every_family
-def test_what_is_saved(name):
+def test_bytes_of_several_states(name):
     """softdp/_recurrences.py says the same. With gamma 0 a path has 4 bytes a cell, in float64, too."""
     kernels, kernel = harness.module(), KERNELS[name]
     local = BOUNDARIES.index("local") if FAMILIES[name].boundary == "local" else None
