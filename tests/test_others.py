@@ -1,5 +1,5 @@
-"""Scores against others' programs at gamma 0: dtw-python's open ends and bands; Biopython's free end gaps, affine
-gaps and local alignments."""
+"""Scores against others' programs at gamma 0: dtw-python's open ends and bands; Biopython's free end gaps,
+affine gaps and local alignments."""
 
 import numpy as np
 import pytest

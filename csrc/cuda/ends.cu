@@ -230,7 +230,7 @@ make_seeds(const SeedArguments a) {
   const int64_t pair = at / each, k = at % each;
   const Extent size = extent_of(a.pairs, pair);
   const int64_t of_row = ends_in_row(a.ends, M);
-  const bool in_row = k < of_row, is_piece = a.all_rows > N;
+  const bool in_row = k<of_row, is_piece = a.all_rows> N;
   const int64_t own = in_row ? size.m : size.n,
                 last = own - 1 - (in_row ? k : k - of_row);  // from the last one on
   if (last < 0) return;

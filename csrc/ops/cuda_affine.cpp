@@ -11,19 +11,19 @@ std::tuple<Tensor, Tensor> affine_forward(const Tensor& match, const Tensor& ins
                                           const Optional& y_lengths, double gamma, int64_t boundary,
                                           int64_t bandwidth, bool save) {
   return on_device("softdp::affine_forward", match, [&](cudaStream_t stream) {
-    const Scores scores(with_gaps(Affine::kId, gamma, boundary, bandwidth), match, match, insert, del, x_lengths,
-                        y_lengths, &open);
+    const Scores scores(with_gaps(Affine::kId, gamma, boundary, bandwidth), match, match, insert, del,
+                        x_lengths, y_lengths, &open);
     return forward(scores, save, cuda::Saves::kWeights, stream);
   });
 }
 AffineGradients affine_backward(const Tensor& grad, const Tensor& saved, const Tensor& match,
                                 const Tensor& insert, const Optional& del, const Tensor& open,
                                 const Optional& x_lengths, const Optional& y_lengths, double gamma,
-                                int64_t boundary, int64_t bandwidth, bool need_match,
-                                bool need_insert, bool need_delete, bool need_open) {
+                                int64_t boundary, int64_t bandwidth, bool need_match, bool need_insert,
+                                bool need_delete, bool need_open) {
   return on_device("softdp::affine_backward", saved, [&](cudaStream_t stream) {
-    const Scores scores(with_gaps(Affine::kId, gamma, boundary, bandwidth), saved, match, insert, del, x_lengths,
-                        y_lengths, &open);
+    const Scores scores(with_gaps(Affine::kId, gamma, boundary, bandwidth), saved, match, insert, del,
+                        x_lengths, y_lengths, &open);
     return all_gradients(scores, grad, saved, {need_match, need_insert, need_delete, need_open}, false,
                          stream);
   });
@@ -33,10 +33,11 @@ AffineProducts affine_double_backward(const Optional& v_match, const Optional& v
                                       const Tensor& match, const Tensor& insert, const Optional& del,
                                       const Tensor& open, const Optional& x_lengths,
                                       const Optional& y_lengths, double gamma, int64_t boundary,
-                                      int64_t bandwidth, bool need_match, bool need_insert, bool need_delete, bool need_open) {
+                                      int64_t bandwidth, bool need_match, bool need_insert, bool need_delete,
+                                      bool need_open) {
   return on_device("softdp::affine_double_backward", match, [&](cudaStream_t stream) {
-    const Scores scores(with_gaps(Affine::kId, gamma, boundary, bandwidth), match, match, insert, del, x_lengths,
-                        y_lengths, &open);
+    const Scores scores(with_gaps(Affine::kId, gamma, boundary, bandwidth), match, match, insert, del,
+                        x_lengths, y_lengths, &open);
     return all_products(scores, grad, {v_match, v_insert, v_delete, v_open},
                         {need_match, need_insert, need_delete, need_open}, stream);
   });

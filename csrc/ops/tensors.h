@@ -66,7 +66,10 @@ inline StartAndEnds boundary_option(int64_t number, Recurrence recurrence) {
 // Of the option `boundary` of scores of features.
 inline StartAndEnds boundary_option(int64_t number, Kind kind) {
   STD_TORCH_CHECK(kind != Kind::kSimilarities || number == 0, "boundary must be 0 for LCS, got ", number);
-  return boundary_option(number, recurrence_of(kind));
+  const StartAndEnds boundary = boundary_option(number, recurrence_of(kind));
+  STD_TORCH_CHECK(boundary.start != Start::kAnywhere, "boundary must not be ", number,
+                  ": scores of features have no local recurrence");
+  return boundary;
 }
 // Whether the score of y and x is that of x and y, and so the gradient of x beside itself is by both.
 inline bool is_symmetric(Kind kind, Start start) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "../../csrc/cpu/sweep.h"
+#include "layouts.h"
 #include "states.h"
 
 namespace {
@@ -286,37 +287,6 @@ bool tiers_agree(const Case& c, const Size& size, const std::vector<double>& mat
     score[far] = cpu::chosen().forward_band(p, band).score;
   }
   return score[0] == score[1] && saved[0] == saved[1];
-}
-
-// Whether the strips of a pair hold its cells, and what is saved has room: of the pair, and of larger tables.
-bool fits(int64_t n, int64_t m, int64_t w, int lanes) {
-  const cpu::Layout layout = cpu::Layout::of(n, m, w, lanes);
-  const Corridor corridor = Corridor::of(n, m, w);
-  for (int64_t row = 0; row < n; row += lanes) {
-    const int64_t last = std::min(n, row + lanes) - 1, first = layout.first(row);
-    if (corridor.begin(row) < first || corridor.end(last) > layout.last(first)) return false;
-    if (row > 0 && layout.drift > 0 && first > layout.first(row - lanes) + layout.drift) return false;
-  }
-  // Rows of states are of double's vectors, or of tables of at most 32 by 32.
-  const bool keeps_states = lanes <= 8 || (n <= 32 && m <= 32);
-  const int64_t weights = (cpu::bands_of(n, lanes) * layout.pitch + lanes) * lanes * 4,
-                states = keeps_states ? (n - 1) / cpu::kBand * layout.width * cpu::kStateBytes : 0;
-  for (const bool packs : {true, false}) {
-    const int64_t room = cpu::saved_bytes(n, m, packs, w) - int64_t(sizeof(cpu::SavedPair));
-    if (states > room || (packs && weights > room)) return false;
-    for (const int64_t more : {0, 1})
-      if (cpu::saved_bytes(n + more, m + 1 - more, packs, w) < cpu::saved_bytes(n, m, packs, w)) return false;
-  }
-  return layout.pitch >= layout.width && layout.pitch >= layout.drift + 2 * lanes - 1;
-}
-bool layouts_fit() {
-  for (const int lanes : {2, 4, 8, 16})
-    for (int64_t n = 1; n < 200; n += n < 40 ? 1 : 9)
-      for (int64_t m = 1; m < 200; m += m < 40 ? 1 : 9)
-        for (const int64_t w : {0, 1, 2, 5, 17, 60})
-          if (w < std::max(n, m) - 1 && !fits(n, m, w, lanes))
-            return std::printf("%d x %d in a band of %d, %d lanes\n", int(n), int(m), int(w), lanes) < 0;
-  return true;
 }
 
 }  // namespace

@@ -1,0 +1,42 @@
+// The layouts of the CPU sweeps' strips, for sweeps.cpp: a strip holds the cells of its rows that lie within
+// the bandwidth, and what is saved of a pair has room.
+#pragma once
+#include <algorithm>
+#include <cstdio>
+
+#include "../../csrc/cpu/sweep.h"
+
+namespace softdp {
+
+// Whether the strips of a pair hold its cells, and what is saved has room: of the pair, and of larger tables.
+inline bool fits(int64_t n, int64_t m, int64_t w, int lanes) {
+  const cpu::Layout layout = cpu::Layout::of(n, m, w, lanes);
+  const Corridor corridor = Corridor::of(n, m, w);
+  for (int64_t row = 0; row < n; row += lanes) {
+    const int64_t last = std::min(n, row + lanes) - 1, first = layout.first(row);
+    if (corridor.begin(row) < first || corridor.end(last) > layout.last(first)) return false;
+    if (row > 0 && layout.drift > 0 && first > layout.first(row - lanes) + layout.drift) return false;
+  }
+  const int64_t weights = (cpu::bands_of(n, lanes) * layout.pitch + lanes) * lanes * 4,
+                states = (n - 1) / cpu::kBand * layout.width * cpu::kStateBytes;
+  // A pair whose weights are packed keeps rows of states only where it is swept again in double, or is small.
+  const bool in_double = lanes <= 8 || (n <= 32 && m <= 32);
+  for (const bool packs : {true, false}) {
+    const int64_t room = cpu::saved_bytes(n, m, packs, w) - int64_t(sizeof(cpu::SavedPair));
+    if ((states > room && (!packs || in_double)) || (packs && weights > room)) return false;
+    for (const int64_t more : {0, 1})
+      if (cpu::saved_bytes(n + more, m + 1 - more, packs, w) < cpu::saved_bytes(n, m, packs, w)) return false;
+  }
+  return layout.pitch >= layout.width && layout.pitch >= layout.drift + 2 * lanes - 1;
+}
+inline bool layouts_fit() {
+  for (const int lanes : {2, 4, 8, 16})
+    for (int64_t n = 1; n < 200; n += n < 40 ? 1 : 9)
+      for (int64_t m = 1; m < 200; m += m < 40 ? 1 : 9)
+        for (const int64_t w : {0, 1, 2, 5, 17, 60})
+          if (w < std::max(n, m) - 1 && !fits(n, m, w, lanes))
+            return std::printf("%d x %d in a band of %d, %d lanes\n", int(n), int(m), int(w), lanes) < 0;
+  return true;
+}
+
+}  // namespace softdp
