@@ -90,8 +90,10 @@ def saved_bytes(
     steps = strips * torch.sym_max(32, (columns + 15) // 16 * 16)
     states: int = kept_rows * columns
     if bandwidth >= 0:
-        steps = torch.sym_min(steps, strips * (2 * bandwidth + 48) + 2 * columns)
-        states = torch.sym_min(states, kept_rows * (2 * bandwidth + 32) + columns)
+        few_steps = strips * (2 * bandwidth + 48) + 2 * columns
+        steps = torch.sym_min(steps, few_steps)
+        few_states = few_steps if row_states > 1 else kept_rows * (2 * bandwidth + 32) + columns
+        states = torch.sym_min(states, few_states)
     states = 64 + states * 16 * max(row_states, 1)
     if row_states or dtype == torch.float64 or not 1e-30 < gamma < 1e30:
         return states

@@ -100,8 +100,9 @@ SOFTDP_FN int64_t saved_bytes(int64_t rows, int64_t columns, bool packs, int64_t
   const int64_t strips = bands_of(rows, kLanes), kept_rows = ((rows > 0 ? rows : 1) - 1) / kBand;
   int64_t steps = strips * pitch_of(columns, kLanes), states = kept_rows * columns;
   if (bandwidth >= 0) {
+    // Several states are kept of float's strips too, and then not of wider rows than these have steps.
     const int64_t few_steps = strips * (2 * bandwidth + 48) + 2 * columns,
-                  few_states = kept_rows * (2 * bandwidth + 32) + columns;
+                  few_states = row_states > 1 ? few_steps : kept_rows * (2 * bandwidth + 32) + columns;
     steps = few_steps < steps ? few_steps : steps, states = few_states < states ? few_states : states;
   }
   return int64_t(sizeof(SavedPair)) +

@@ -20,10 +20,14 @@ inline bool fits(int64_t n, int64_t m, int64_t w, int lanes) {
   const int64_t weights = (cpu::bands_of(n, lanes) * layout.pitch + lanes) * lanes * 4,
                 states = (n - 1) / cpu::kBand * layout.width * cpu::kStateBytes;
   // A pair whose weights are packed keeps rows of states only where it is swept again in double, or is small.
+  // With several states a cell it keeps them also in float.
   const bool in_double = lanes <= 8 || (n <= 32 && m <= 32);
+  const auto room = [&](bool packs, int row_states) {
+    return cpu::saved_bytes(n, m, packs, w, row_states) - int64_t(sizeof(cpu::SavedPair));
+  };
+  if (weights > room(true, 1) || 4 * states > room(false, 4)) return false;
   for (const bool packs : {true, false}) {
-    const int64_t room = cpu::saved_bytes(n, m, packs, w) - int64_t(sizeof(cpu::SavedPair));
-    if ((states > room && (!packs || in_double)) || (packs && weights > room)) return false;
+    if (in_double && states > room(packs, 1)) return false;
     for (const int64_t more : {0, 1})
       if (cpu::saved_bytes(n + more, m + 1 - more, packs, w) < cpu::saved_bytes(n, m, packs, w)) return false;
   }
