@@ -1,7 +1,7 @@
 """The pictures of README and of the recipes: two recordings of one movement at different paces, and how
-softdp aligns them; a query found in a long recording.
+softdp aligns them; a query found in a long recording; a bandwidth; a local alignment.
 
-python docs/picture.py          writes docs/assets/alignment.png and query.png; needs pip install ".[plot]"
+python docs/picture.py          writes docs/assets/*.png; needs pip install ".[plot]"
 """
 
 from __future__ import annotations
@@ -71,10 +71,47 @@ def query() -> None:
     print(f"wrote {ASSETS / 'query.png'}")
 
 
+def band() -> None:
+    """The picture of the recipe that chooses a bandwidth: README's two recordings."""
+    torch.manual_seed(0)
+    x = movement(torch.linspace(0, 1, N)) + 0.03 * torch.randn(N)
+    y = movement(torch.linspace(0, 1, M) ** 1.8) + 0.03 * torch.randn(M)
+    cost = softdp.squared_euclidean(x[None, :, None], y[None, :, None])
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for panel, width in zip(panels, (16, 8), strict=True):
+        best = softdp.soft_dtw_path(cost, bandwidth=width)
+        softdp.plot.matrix(cost[0], panel, label="squared distance", cmap="viridis")
+        softdp.plot.band(panel, N, M, width)
+        softdp.plot.path(best, panel)
+        panel.set_title(
+            f"bandwidth {width}: DTW {softdp.soft_dtw(cost, gamma=0.0, bandwidth=width).item():.2f}"
+        )
+    figure.savefig(ASSETS / "band.png", dpi=110)
+    print(f"wrote {ASSETS / 'band.png'}")
+
+
+def local() -> None:
+    """The picture of the recipe of local alignments: two strings that share a part."""
+    a, b = "TTTACGTACGGTAATCC", "GGCACGACGGTCCCATA"
+    x, y = (torch.tensor([["ACGT".index(c) for c in s]]) for s in (a, b))
+    match = torch.where(x[:, :, None] == y[:, None], 1.0, -1.0)
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
+    panels = figure.subplots(1, 2)
+    softdp.plot.smith_waterman_pair(match, -0.5, gap_open=-1.5, gamma=0.5, axes=panels)
+    for panel in panels:
+        panel.set(xticks=range(len(b)), xticklabels=list(b), yticks=range(len(a)), yticklabels=list(a))
+        panel.set(xlabel="", ylabel="")
+    figure.savefig(ASSETS / "local.png", dpi=110)
+    print(f"wrote {ASSETS / 'local.png'}")
+
+
 def main() -> None:
     ASSETS.mkdir(exist_ok=True)
     alignment()
     query()
+    band()
+    local()
 
 
 if __name__ == "__main__":

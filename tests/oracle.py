@@ -125,8 +125,19 @@ def alignments(match, gap, n: int, m: int, gamma: float):
 
 
 def within(name: str, match, insert, delete, gamma: float, boundary: str | None, cells, threshold: float):
-    """A score of the paths whose cells are all True in `cells` (n, m). Tables (n, m); soft-DTW: of costs."""
+    """A score of the paths whose cells are all True in `cells` (n, m). Tables (n, m); soft-DTW: of costs.
+
+    "affine" is needleman_wunsch with the gap `insert`, which opens with `delete`.
+    """
     n, m = match.shape
+    if name == "affine":
+        tables = {"match": match, "insert": insert, "delete": insert, "open": delete}
+        taken = (
+            p for p in every_path(n, m, boundary) if all(cells[i - 1, j - 1] for i, j, _ in p if i and j)
+        )
+        terms = [terms_of(path, False, True) for path in taken]
+        sums = [sum(tables[table][i, j] for table, i, j in path) for path in terms]
+        return smooth_max(np.array(sums, dtype=float), gamma)[0] if sums else -np.inf
     every_move = name in ("fsd", "soft_dtw")
     tables = {"match": match, "insert": insert, "delete": delete}
     if name == "soft_dtw":

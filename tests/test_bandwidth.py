@@ -57,6 +57,10 @@ def needleman_wunsch(library, match, insert, delete, **options):
     return library.needleman_wunsch(match, insert, **options)
 
 
+def affine(library, match, insert, delete, **options):
+    return library.needleman_wunsch(match, insert, gap_open=delete, **options)
+
+
 def soft_dtw(library, match, insert, delete, **options):
     return library.soft_dtw(match, **options)
 
@@ -69,6 +73,7 @@ def lcs(library, match, insert, delete, **options):
 FAMILY = {
     "fsd": (fsd, ("free", "anchored", "subsequence", "overlap"), 3),
     "needleman_wunsch": (needleman_wunsch, ("global", "subsequence", "overlap"), 2),
+    "affine": (affine, ("global", "subsequence", "overlap"), 3),
     "soft_dtw": (soft_dtw, ("anchored", "subsequence"), 1),
     "lcs": (lcs, (None,), 1),
 }
@@ -253,7 +258,12 @@ def test_derivatives(name, boundary, device):
 
 @pytest.mark.parametrize("size, w", [((2, 70, 90), 5), ((2, 100, 40), 2)], ids=str)
 def test_second_derivatives_agree_with_the_reference(size, w, device):
-    for name, boundary in (("fsd", "overlap"), ("needleman_wunsch", "global"), ("soft_dtw", "anchored")):
+    for name, boundary in (
+        ("fsd", "overlap"),
+        ("needleman_wunsch", "global"),
+        ("affine", "global"),
+        ("soft_dtw", "anchored"),
+    ):
         call, _, count = FAMILY[name]
         tables, direction = tables_of(*size, gaps="cell"), scores(*size)
         found = []
@@ -304,6 +314,9 @@ def test_paths_and_alignments(name, boundary, device):
         functions, gaps = (softdp.fsd_alignment, softdp.fsd_path), (insert, delete)
     elif name == "needleman_wunsch":
         functions, gaps = (softdp.needleman_wunsch_alignment, softdp.needleman_wunsch_path), (insert,)
+    elif name == "affine":
+        functions, gaps = (softdp.needleman_wunsch_alignment, softdp.needleman_wunsch_path), (insert,)
+        options["gap_open"] = delete
     elif name == "soft_dtw":
         functions = softdp.soft_dtw_alignment, softdp.soft_dtw_path
     else:

@@ -204,6 +204,42 @@ def test_needleman_wunsch_pair_marks_the_matches(axes, boundary):
     assert marked.get_xydata()[marked.get_markevery()].tolist() == [[1, 0], [2, 1], [3, 2]]
 
 
+@pytest.mark.parametrize("gap_open", [None, torch.tensor([-0.5, -0.7])])
+def test_smith_waterman_pair_draws_the_best_parts(axes, gap_open):
+    match = torch.full((2, 4, 5), -1.0)
+    match[1, 1, 2] = match[1, 2, 3] = 1
+    left, right = plot.smith_waterman_pair(match, -0.4, gap_open=gap_open, gamma=0.2, pair=1, axes=axes)
+    E = softdp.smith_waterman_alignment(match, -0.4, gap_open=gap_open, gamma=0.2)
+    np.testing.assert_allclose(drawn(right), E[1].numpy(), rtol=1e-5, atol=1e-6)
+    assert line(left) == line(right) == [[2, 1], [3, 2]]
+
+
+def test_a_band_is_drawn_around_the_cells_that_count(axes):
+    cost = scores(1, 5, 9).abs()
+    plot.soft_dtw_pair(cost, gamma=0.2, bandwidth=2, axes=axes)
+    for panel in axes:
+        path, left, right = panel.lines
+        assert path.get_xydata().tolist() == [
+            [j, i] for i, j, _ in softdp.soft_dtw_path(cost, bandwidth=2).tolist()[0]
+        ]
+        for i in range(5):  # cells within 2 steps of 2 i
+            edges = [edge.get_xydata()[2 * i].tolist() for edge in (left, right)]
+            assert edges == [[max(2 * i - 2, 0) - 0.5, i - 0.5], [min(2 * i + 2, 8) + 0.5, i - 0.5]]
+    plot.matrix(cost[0], axes[0])
+    plot.band(axes[0], 5, 9, 2, seconds=(0.5, 2), color="red")
+    assert axes[0].lines[-2].get_xydata()[-1].tolist() == [12, 2.5] and axes[0].lines[-2].get_color() == "red"
+
+
+def test_what_is_no_band(axes):
+    for arguments, error, message in (
+        ((0, 3, 1), ValueError, "n and m must be at least 1, got 0 and 3"),
+        ((3, 3, -1), ValueError, "bandwidth must not be negative, got -1"),
+        ((3, 3, 1.5), TypeError, "bandwidth must be a whole number"),
+    ):
+        with pytest.raises(error, match=message):
+            plot.band(axes[0], *arguments)
+
+
 def test_a_pair_without_a_path_is_drawn_without_a_line(axes):
     match = torch.tensor([[[0.0, 1.0], [torch.nan, 0.0]]])
     plot.fsd_pair(match, 0.0, axes=axes)
