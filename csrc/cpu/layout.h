@@ -45,6 +45,21 @@ struct Layout {
     return begin > 0 ? begin - 1 : 0;
   }
   SOFTDP_FN int64_t last(int64_t first) const { return first + width < columns ? first + width : columns; }
+  // Corridor::begin and end of `count` rows, with two divisions in all.
+  SOFTDP_FN void corridor_of(int64_t row, int count, int64_t* begin, int64_t* end) const {
+    const Corridor& c = corridor;
+    const int64_t whole = c.right / c.down, part = c.right % c.down, left = row * c.right - c.reach,
+                  right = row * c.right + c.reach;
+    // left = b down - over, right = e down + under
+    int64_t b = left > 0 ? (left + c.down - 1) / c.down : left / c.down, over = b * c.down - left;
+    int64_t e = right / c.down, under = right - e * c.down;
+    for (int r = 0; r < count; r++) {
+      begin[r] = b > 0 ? b : 0, end[r] = (e < c.right ? e : c.right) + 1;
+      const int64_t carry = part > over, borrow = under + part >= c.down;
+      b += whole + carry, over += carry * c.down - part;
+      e += whole + borrow, under += part - borrow * c.down;
+    }
+  }
   // Whether lanes of a strip of `rows` rows are still at work after the strip's steps.
   SOFTDP_FN bool runs_over(int64_t rows) const { return width + rows - 1 > pitch; }
 };

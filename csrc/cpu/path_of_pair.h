@@ -44,7 +44,8 @@ class PathOfPair {
     bool fine = true;
     with_type(t.type, [&](auto type) {
       const auto* const from = static_cast<const decltype(type)*>(t.data) + pair * t.batch + row * t.row;
-      for (int64_t j = corridor_.begin(row); j < corridor_.end(row); j++) {
+      const int64_t last = corridor_.end(row);
+      for (int64_t j = corridor_.begin(row); j < last; j++) {
         to[size_t(j)] = sign_ * to_double(from[j * t.column]);
         fine = fine && to[size_t(j)] < kInf;
       }

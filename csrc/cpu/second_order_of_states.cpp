@@ -139,7 +139,8 @@ class StatesSweep : SecondOrderPair<V> {
     std::vector<Row<V>> rows, directions;
     for (int t = 0; t < kTables; t++)
       rows.emplace_back(p_.scores[t], pair, i), directions.emplace_back(p_.directions[t], pair, i);
-    for (int64_t j = corridor_.begin(i); j < corridor_.end(i); j++) {
+    const int64_t last = corridor_.end(i);
+    for (int64_t j = corridor_.begin(i); j < last; j++) {
       typename Cell::Ready x;
       double v[kMostTables] = {};
       for (int t = 0; t < kTables; t++) {

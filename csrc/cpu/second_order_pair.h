@@ -57,7 +57,8 @@ class SecondOrderPair {
     for (const Table& table : p_.directions)
       for (int64_t i = 0; table.data && i < n; i++) {
         const Row<V> v(table, pair, i);
-        for (int64_t j = corridor_.begin(i); j < corridor_.end(i); j++)
+        const int64_t last = corridor_.end(i);
+        for (int64_t j = corridor_.begin(i); j < last; j++)
           if (!(v[j] == 0)) return true;
       }
     return false;

@@ -158,11 +158,8 @@ struct Strips {
     if (found.strip == strip) return found;
     found.strip = strip, found.first = first(strip);
     const int there = strip < 0 ? 0 : rows(strip);
-    for (int r = 0; r < L; r++) {
-      const int64_t row = begin + strip * L + r;
-      found.begin[r] = r < there ? pair.layout.corridor.begin(row) : 0;
-      found.end[r] = r < there ? pair.layout.corridor.end(row) : 0;
-    }
+    std::fill_n(found.begin, L, 0), std::fill_n(found.end, L, 0);
+    if (there > 0) pair.layout.corridor_of(begin + strip * L, there, found.begin, found.end);
     return found;
   }
   TilePlace at(int64_t strip, int64_t column) const {

@@ -160,6 +160,19 @@ struct Ahead {
   }
 };
 
+// Fetches cells ahead of a tile that a corridor's edge cuts: the loops of whole tiles do it as they go.
+template <int L, class T>
+SOFTDP_FN void fetch_ahead(const T* data, int64_t stride, const TilePlace& at, int direction) {
+  const Ahead ahead = Ahead::of<L>(at, direction);
+  const uintptr_t next =
+      reinterpret_cast<uintptr_t>(data) +
+      uintptr_t(((at.row + ahead.rows) * stride + at.first + at.column + ahead.columns) * int64_t(sizeof(T)));
+#pragma GCC unroll 16
+  for (int r = 0; r < L; r++)
+    __builtin_prefetch(
+        reinterpret_cast<const void*>(next + uintptr_t(r * (stride - 1) * int64_t(sizeof(T)))));
+}
+
 // Scores outside the range of the arithmetic.
 struct Findings {
   bool spoils = false;  // a NaN, or a score above the range
@@ -227,6 +240,7 @@ template <class V, class T>
       largest = max(largest, magnitude_bits(v[r]));
     }
   } else {
+    if (at.inside) fetch_ahead<L>(static_cast<const T*>(from.data), from.row, at, 1);
     for (int r = 0; r < L; r++) v[r] = Vec<V>(V(0));
     over_pieces<L>(at, [&](int r, int64_t row, int64_t first, int begin, int end) {
       v[r] = v[r] + load_piece<V, T>(from, row, first, begin, end);
@@ -284,6 +298,7 @@ template <class V, class T>
     }
     return;
   }
+  if (at.inside) fetch_ahead<L>(static_cast<const T*>(data), stride, at, -1);
   over_pieces<L>(at, [&](int r, int64_t row, int64_t first, int begin, int end) {
     store_part_as(v[r], to + row * stride, first, begin, end);
   });
