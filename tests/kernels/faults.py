@@ -94,7 +94,10 @@ FEW = {
         "torch.float64-(1, 65, 63, 130)-cosines",
     },
     "test_hard": {"(2, 40, 33, 6)-squares"},
-    "test_strips": {"2-torch.float32-(3, 300, 33, 6)-squares", "0-torch.float32-(2, 129, 70, 4)-lcs"},
+    "test_strips": {
+        *(f"2-torch.float32-(3, 300, 33, 6)-{kind}" for kind in ("squares", "overlap")),
+        "0-torch.float32-(2, 129, 70, 4)-lcs",
+    },
     "test_values_and_gradients_of_open_ends": {
         "torch.float32-(3, 5, 7, 4)-subsequence",
         "torch.float32-(2, 70, 65, 18)-overlap",
