@@ -19,8 +19,13 @@ from ._operators import NO_FORWARD_MODE
 
 
 def serves(x: Tensor, options: Options) -> bool:
-    """Whether features like these can go by the operator. It has no local recurrence."""
-    return _devices.has_kernel(x.device) and not _torch.forward_mode() and options.boundary_word != "local"
+    """Whether features like these can go by the operator.
+
+    It has no local recurrence. On a GPU it has no bandwidth.
+    """
+    if not _devices.has_kernel(x.device) or _torch.forward_mode() or options.boundary_word == "local":
+        return False
+    return options.bandwidth < 0 or not _devices.on_gpu(x.device)
 
 
 # With at least so many features a step, tables are faster on a GPU. This is predicted for an H100, from
@@ -82,6 +87,7 @@ def _shapes_of_score_of_features(
     gamma: float,
     threshold: float,
     boundary: int,
+    bandwidth: int,
     need_x: bool,
     need_y: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,7 +153,7 @@ def _gradient(ctx: Any, of_score: Tensor | None, *of_gradients: Tensor | None) -
             if ctx.made[k] and ctx.needs_input_grad[k]:
                 second = found[k]
                 found[k] = first if second is None else second + first
-    return *(t if need else None for t, need in zip(found, ctx.needs_input_grad, strict=False)), *(None,) * 8
+    return *(t if need else None for t, need in zip(found, ctx.needs_input_grad, strict=False)), *(None,) * 9
 
 
 def _second(

@@ -45,6 +45,7 @@ def _shapes_of_pairwise_scores(
     gamma: float,
     threshold: float,
     boundary: int,
+    bandwidth: int,
 ) -> Tensor:
     return x.new_empty((x.shape[0], y.shape[0]))
 
@@ -59,6 +60,7 @@ def _shapes_of_pairwise_gradients(
     gamma: float,
     threshold: float,
     boundary: int,
+    bandwidth: int,
     need_x: bool,
     need_y: bool,
 ) -> tuple[Tensor, ...]:
@@ -73,7 +75,7 @@ def _scores_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _scores_gradient(ctx: Any, of_scores: Tensor) -> tuple[Tensor | None, ...]:
     needs = ctx.needs_input_grad[:2]
     found = _gradients(of_scores, *ctx.saved_tensors, *ctx.options, *needs)
-    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 6
+    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 7
 
 
 def _gradients_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -101,7 +103,7 @@ def _gradients_gradient(ctx: Any, *directions: Tensor | None) -> tuple[Tensor | 
     _, pull = _tables.vjp(gradients, of_scores, x, y)
     found = pull((v_x, v_y))
     needs = ctx.needs_input_grad[:3]
-    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 8
+    return *(t if need else None for t, need in zip(found, needs, strict=True)), *(None,) * 9
 
 
 torch.library.register_fake("softdp::pairwise_scores", _shapes_of_pairwise_scores)

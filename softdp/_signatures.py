@@ -40,11 +40,10 @@ MISSING = {
 # What to write for an argument of other libraries, or of other functions of this one.
 INSTEAD = {
     "normalize": "write softdp.soft_dtw_divergence(x, y)",
-    "bandwidth": "write softdp.soft_dtw(softdp.squared_euclidean(x, y), bandwidth=bandwidth)",
     "dist_func": "write softdp.soft_dtw(dist_func(x, y))",
     "lengths": "write x_lengths=lengths and y_lengths=lengths, or the one of them that was meant",
 }
-OF_SOFT_DTW = ("normalize", "bandwidth", "dist_func")
+OF_SOFT_DTW = ("normalize", "dist_func")
 WORDS = {  # what arguments that are words may be
     "boundary": ("free", "anchored", "subsequence", "overlap", "global", "local"),
     "cost": ("squared_euclidean", "euclidean", "manhattan", "cosine"),

@@ -26,19 +26,18 @@ def score(
 ) -> Tensor:
     """The scores of features (B, N, D) and (B, M, D), (B,)."""
     kind, gamma, threshold, boundary = *options[:3], options.boundary_word
+    bandwidth, lengths = options.bandwidth_or_none, {"x_lengths": x_lengths, "y_lengths": y_lengths}
     if kind == FSD:
         match, gap = _cosines.cosines(x, y, heads=2)
-        return fsd_score(match, gap, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths)
+        return fsd_score(match, gap, gamma=gamma, boundary=boundary, bandwidth=bandwidth, **lengths)
     if kind in (ROOTS, ABSOLUTE):
         cost = (_distances.euclidean if kind == ROOTS else _distances.manhattan)(x, y)
     else:
         (cosines,) = _cosines.cosines(x, y, heads=1)
         if kind != COSINES:
-            return lcs_score(
-                cosines, threshold=threshold, gamma=gamma, x_lengths=x_lengths, y_lengths=y_lengths
-            )
+            return lcs_score(cosines, threshold=threshold, gamma=gamma, bandwidth=bandwidth, **lengths)
         cost = 1 - cosines
-    return checked_soft_dtw(cost, gamma, boundary, x_lengths, y_lengths)
+    return checked_soft_dtw(cost, gamma, boundary, x_lengths, y_lengths, options.bandwidth)
 
 
 # ---- second derivatives --------------------------------------------------------------------------
@@ -113,7 +112,7 @@ def _ones(table: Tensor) -> Tensor:
 
 def _of_sweep(options: Options) -> tuple[float, int, int, bool]:
     """The options that FSD's operators take for soft-DTW."""
-    return options.gamma, options.boundary, -1, True
+    return options.gamma, options.boundary, options.bandwidth, True
 
 
 def _changes_of_gradient(direction: Tensor, tensors: FsdTensors, options: Options) -> Tensor:

@@ -19,6 +19,7 @@ def fsd_loss(
     *,
     gamma: float = 0.1,
     boundary: str = "free",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
     reduction: str = "mean",
@@ -36,7 +37,7 @@ def fsd_loss(
     Args:
         x, y: features of the two sequences.
         target: bool or 0/1; 1 = the two sequences share an action.
-        gamma, boundary: as in :func:`softdp.fsd_score`, by default 0.1 and "free".
+        gamma, boundary, bandwidth: as in :func:`softdp.fsd_score`, by default 0.1, "free" and None.
         x_lengths, y_lengths: steps per pair; None means N and M.
         reduction: "mean", the default: mean score of the pairs with target 0 minus mean score of those with
             target 1, where a missing class contributes 0. "sum": the same with sums. "none": each pair's
@@ -46,8 +47,8 @@ def fsd_loss(
         The loss, a scalar, or (B,) with reduction "none"; float64 for float64 features, else float32.
 
     Raises:
-        ValueError: shapes, devices, lengths, target values, gamma, boundary or reduction that do not
-            fit; D odd.
+        ValueError: shapes, devices, lengths, target values, gamma, boundary, bandwidth or reduction that do
+            not fit; D odd.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -61,10 +62,11 @@ def fsd_loss(
     """
     _values.gamma_number(gamma, _checks.TRAINED_FSD)
     _checks.boundary_word(boundary, _checks.FSD_BOUNDARIES)
+    width = _values.bandwidth_number(bandwidth)
     positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     _checks.two_heads(x)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-    score = _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_fsd(gamma, boundary))
+    score = _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_fsd(gamma, boundary, width))
     return _contrast(score, positive, reduction)
 
 
@@ -76,6 +78,7 @@ def lcs_loss(
     *,
     threshold: float = 0.92,
     gamma: float = 0.1,
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
     reduction: str = "mean",
@@ -90,7 +93,7 @@ def lcs_loss(
     Args:
         x, y: features of the two sequences.
         target: bool or 0/1; 1 = the two sequences share an action.
-        threshold, gamma: as in :func:`softdp.lcs_score`, by default 0.92 and 0.1.
+        threshold, gamma, bandwidth: as in :func:`softdp.lcs_score`, by default 0.92, 0.1 and None.
         x_lengths, y_lengths: steps per pair; None means N and M.
         reduction: as in :func:`softdp.fsd_loss`.
 
@@ -98,7 +101,8 @@ def lcs_loss(
         The loss, a scalar, or (B,) with reduction "none"; float64 for float64 features, else float32.
 
     Raises:
-        ValueError: shapes, devices, lengths, target values, gamma, threshold or reduction that do not fit.
+        ValueError: shapes, devices, lengths, target values, gamma, threshold, bandwidth or reduction that do
+            not fit.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -111,9 +115,10 @@ def lcs_loss(
     """
     _values.gamma_number(gamma, _checks.TRAINED_LCS)
     _values.threshold_number(threshold)
+    width = _values.bandwidth_number(bandwidth)
     positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-    score = _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_lcs(gamma, threshold))
+    score = _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_lcs(gamma, threshold, width))
     return _contrast(score, positive, reduction)
 
 
@@ -123,10 +128,11 @@ class FSDLoss(nn.Module):
     Shapes: x (B, N, D), y (B, M, D), target (B,), lengths (B,); returns () or (B,).
 
     Args:
-        gamma, reduction, boundary: as in :func:`softdp.fsd_loss`, by default 0.1, "mean" and "free".
+        gamma, reduction, boundary, bandwidth: as in :func:`softdp.fsd_loss`, by default 0.1, "mean", "free"
+            and None.
 
     Raises:
-        ValueError, TypeError: a gamma, reduction or boundary that does not fit.
+        ValueError, TypeError: a gamma, reduction, boundary or bandwidth that does not fit.
 
     Example:
         >>> import torch, softdp
@@ -140,16 +146,25 @@ class FSDLoss(nn.Module):
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
 
-    boundary: str = "free"  # of modules that were pickled without it
+    boundary: str = "free"  # of modules that were pickled without them
+    bandwidth: int | None = None
 
-    def __init__(self, gamma: float = 0.1, reduction: str = "mean", boundary: str = "free") -> None:
+    def __init__(
+        self,
+        gamma: float = 0.1,
+        reduction: str = "mean",
+        boundary: str = "free",
+        bandwidth: int | None = None,
+    ) -> None:
         super().__init__()
         _values.gamma_number(gamma, _checks.TRAINED_FSD)
         _reduction(reduction)
         _checks.boundary_word(boundary, _checks.FSD_BOUNDARIES)
+        _values.bandwidth_number(bandwidth)
         self.gamma = gamma
         self.reduction = reduction
         self.boundary = boundary
+        self.bandwidth = bandwidth
 
     def forward(
         self,
@@ -166,6 +181,7 @@ class FSDLoss(nn.Module):
             target,
             gamma=self.gamma,
             boundary=self.boundary,
+            bandwidth=self.bandwidth,
             x_lengths=x_lengths,
             y_lengths=y_lengths,
             reduction=self.reduction,
@@ -173,7 +189,7 @@ class FSDLoss(nn.Module):
 
     def extra_repr(self) -> str:
         boundary = f", boundary={self.boundary!r}" * (self.boundary != "free")
-        return f"gamma={self.gamma}, reduction={self.reduction!r}{boundary}"
+        return f"gamma={self.gamma}, reduction={self.reduction!r}{boundary}{_of_bandwidth(self.bandwidth)}"
 
 
 class LCSLoss(nn.Module):
@@ -182,10 +198,11 @@ class LCSLoss(nn.Module):
     Shapes: x (B, N, D), y (B, M, D), target (B,), lengths (B,); returns () or (B,).
 
     Args:
-        threshold, gamma, reduction: as in :func:`softdp.lcs_loss`, by default 0.92, 0.1 and "mean".
+        threshold, gamma, reduction, bandwidth: as in :func:`softdp.lcs_loss`, by default 0.92, 0.1, "mean"
+            and None.
 
     Raises:
-        ValueError, TypeError: a threshold, gamma or reduction that does not fit.
+        ValueError, TypeError: a threshold, gamma, reduction or bandwidth that does not fit.
 
     Example:
         >>> import torch, softdp
@@ -198,14 +215,24 @@ class LCSLoss(nn.Module):
     Source: Gao, Chen, Xu, FTCL, CVPR 2022.
     """
 
-    def __init__(self, threshold: float = 0.92, gamma: float = 0.1, reduction: str = "mean") -> None:
+    bandwidth: int | None = None  # of modules that were pickled without it
+
+    def __init__(
+        self,
+        threshold: float = 0.92,
+        gamma: float = 0.1,
+        reduction: str = "mean",
+        bandwidth: int | None = None,
+    ) -> None:
         super().__init__()
         _values.threshold_number(threshold)
         _values.gamma_number(gamma, _checks.TRAINED_LCS)
         _reduction(reduction)
+        _values.bandwidth_number(bandwidth)
         self.threshold = threshold
         self.gamma = gamma
         self.reduction = reduction
+        self.bandwidth = bandwidth
 
     def forward(
         self,
@@ -222,13 +249,20 @@ class LCSLoss(nn.Module):
             target,
             threshold=self.threshold,
             gamma=self.gamma,
+            bandwidth=self.bandwidth,
             x_lengths=x_lengths,
             y_lengths=y_lengths,
             reduction=self.reduction,
         )
 
     def extra_repr(self) -> str:
-        return f"threshold={self.threshold}, gamma={self.gamma}, reduction={self.reduction!r}"
+        numbers = f"threshold={self.threshold}, gamma={self.gamma}"
+        return f"{numbers}, reduction={self.reduction!r}{_of_bandwidth(self.bandwidth)}"
+
+
+def _of_bandwidth(bandwidth: int | None) -> str:
+    """Of a module's description."""
+    return "" if bandwidth is None else f", bandwidth={bandwidth}"
 
 
 def _arguments(

@@ -24,6 +24,7 @@ def pairwise_soft_dtw(
     cost: str | Cost = "squared_euclidean",
     normalize: bool = False,
     boundary: str = "anchored",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -44,6 +45,7 @@ def pairwise_soft_dtw(
             :func:`softdp.soft_dtw_divergence`.
         boundary: "anchored", the default, or "subsequence": all of an x within any part of a y, as in
             :func:`softdp.soft_dtw`, which has no divergence.
+        bandwidth: as in :func:`softdp.soft_dtw_loss`, by default None.
         x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
             y=None, y_lengths are x_lengths.
 
@@ -51,7 +53,7 @@ def pairwise_soft_dtw(
         The values, (K, L), float64 for float64 features and float32 for all others.
 
     Raises:
-        ValueError: shapes, devices, lengths, gamma, cost or boundary that do not fit.
+        ValueError: shapes, devices, lengths, gamma, cost, boundary or bandwidth that do not fit.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -66,13 +68,14 @@ def pairwise_soft_dtw(
     _values.gamma_number(gamma, trained(cost, normalize))
     checked_cost(cost)
     checked_boundary(boundary, normalize)
+    width = _values.bandwidth_number(bandwidth)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
 
     def of_pairs(x: Tensor, y: Tensor, x_lengths: Tensor | None, y_lengths: Tensor | None) -> Tensor:
-        return between(x, y, cost, gamma, boundary, x_lengths, y_lengths)
+        return between(x, y, cost, gamma, boundary, width, x_lengths, y_lengths)
 
     if isinstance(cost, str) and cost in KIND_OF_COST:
-        options = _kinds.of_soft_dtw(cost, gamma, boundary)
+        options = _kinds.of_soft_dtw(cost, gamma, boundary, width)
         value = _pairwise(of_pairs, x, y, x_lengths, y_lengths, options)
     else:
         value = _by_rows(of_pairs, x, y, x_lengths, y_lengths)
@@ -92,6 +95,7 @@ def pairwise_fsd(
     *,
     gamma: float = 0.1,
     boundary: str = "free",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -104,7 +108,7 @@ def pairwise_fsd(
 
     Args:
         x, y: features of the sequences. y=None compares x with itself.
-        gamma, boundary: as in :func:`softdp.fsd_score`, by default 0.1 and "free".
+        gamma, boundary, bandwidth: as in :func:`softdp.fsd_score`, by default 0.1, "free" and None.
         x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
             y=None, y_lengths are x_lengths.
 
@@ -112,7 +116,7 @@ def pairwise_fsd(
         The scores, (K, L), float64 for float64 features and float32 for all others.
 
     Raises:
-        ValueError: shapes, devices, lengths, gamma or boundary that do not fit; D odd.
+        ValueError: shapes, devices, lengths, gamma, boundary or bandwidth that do not fit; D odd.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -126,10 +130,11 @@ def pairwise_fsd(
     """
     _values.gamma_number(gamma, _checks.TRAINED_FSD)
     _checks.boundary_word(boundary, _checks.FSD_BOUNDARIES)
+    width = _values.bandwidth_number(bandwidth)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
     _checks.two_heads(x)
 
-    return _fsd_or_lcs(x, y, x_lengths, y_lengths, _kinds.of_fsd(gamma, boundary))
+    return _fsd_or_lcs(x, y, x_lengths, y_lengths, _kinds.of_fsd(gamma, boundary, width))
 
 
 @explained()
@@ -139,6 +144,7 @@ def pairwise_lcs(
     *,
     threshold: float = 0.92,
     gamma: float = 0.1,
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -151,7 +157,7 @@ def pairwise_lcs(
 
     Args:
         x, y: features of the sequences. y=None compares x with itself.
-        threshold, gamma: as in :func:`softdp.lcs_score`, by default 0.92 and 0.1.
+        threshold, gamma, bandwidth: as in :func:`softdp.lcs_score`, by default 0.92, 0.1 and None.
         x_lengths, y_lengths: steps per sequence; None means N and M. The padding may hold anything. With
             y=None, y_lengths are x_lengths.
 
@@ -159,7 +165,7 @@ def pairwise_lcs(
         The scores, (K, L), float64 for float64 features and float32 for all others.
 
     Raises:
-        ValueError: shapes, devices, lengths, gamma or threshold that do not fit.
+        ValueError: shapes, devices, lengths, gamma, threshold or bandwidth that do not fit.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -173,8 +179,9 @@ def pairwise_lcs(
     """
     _values.gamma_number(gamma, _checks.TRAINED_LCS)
     _values.threshold_number(threshold)
+    width = _values.bandwidth_number(bandwidth)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
-    return _fsd_or_lcs(x, y, x_lengths, y_lengths, _kinds.of_lcs(gamma, threshold))
+    return _fsd_or_lcs(x, y, x_lengths, y_lengths, _kinds.of_lcs(gamma, threshold, width))
 
 
 def _arguments(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from . import _checks, _cosines, _distances, _features, _fused, _kinds, _values
 from ._signatures import SOFT_DTW_FEATURES, WORDS, explained
 from .functional import checked_soft_dtw
-from .losses import _reduction
+from .losses import _of_bandwidth, _reduction
 
 Cost = Callable[[Tensor, Tensor], Tensor]
 COSTS = WORDS["cost"]
@@ -91,6 +91,7 @@ def soft_dtw_loss(
     cost: str | Cost = "squared_euclidean",
     normalize: bool = False,
     boundary: str = "anchored",
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
     reduction: str = "mean",
@@ -115,6 +116,8 @@ def soft_dtw_loss(
             and y are equal; see :func:`softdp.soft_dtw_divergence`.
         boundary: "anchored", the default, or "subsequence": all of x within any part of y, as in
             :func:`softdp.soft_dtw`, which has no divergence.
+        bandwidth: w >= 0: only steps within w steps of each other are compared, as in
+            :func:`softdp.soft_dtw`; None, the default: all of them. Costs outside are not made on a CPU.
         x_lengths, y_lengths: steps per pair; None means N and M. The padding may hold anything.
         reduction: "mean", the default, or "sum" over the pairs, or "none".
 
@@ -122,7 +125,7 @@ def soft_dtw_loss(
         The loss, a scalar, or (B,) with reduction "none"; float64 for float64 features, else float32.
 
     Raises:
-        ValueError: shapes, devices, lengths, gamma, cost, boundary or reduction that do not fit.
+        ValueError: shapes, devices, lengths, gamma, cost, boundary, bandwidth or reduction that do not fit.
         TypeError: features that are not floating point, mixed dtypes.
 
     Example:
@@ -138,13 +141,15 @@ def soft_dtw_loss(
     _values.gamma_number(gamma, trained(cost, normalize))
     checked_cost(cost)
     checked_boundary(boundary, normalize)
+    width = _values.bandwidth_number(bandwidth)
     _reduction(reduction)
     _checks.feature_arguments(x, y, x_lengths, y_lengths)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
-    value = between(x, y, cost, gamma, boundary, x_lengths, y_lengths)
+    options = cost, gamma, boundary, width
+    value = between(x, y, *options, x_lengths, y_lengths)
     if normalize:
-        of_x = between(x, x, cost, gamma, boundary, x_lengths, x_lengths)
-        value = value - (of_x + between(y, y, cost, gamma, boundary, y_lengths, y_lengths)) / 2
+        of_x = between(x, x, *options, x_lengths, x_lengths)
+        value = value - (of_x + between(y, y, *options, y_lengths, y_lengths)) / 2
     return value if reduction == "none" else value.sum() if reduction == "sum" else value.mean()
 
 
@@ -154,11 +159,11 @@ class SoftDTWLoss(nn.Module):
     Shapes: x (B, N, D), y (B, M, D), lengths (B,); returns () or (B,).
 
     Args:
-        gamma, cost, normalize, reduction, boundary: as in :func:`softdp.soft_dtw_loss`, by default 1,
-            "squared_euclidean", False, "mean" and "anchored".
+        gamma, cost, normalize, reduction, boundary, bandwidth: as in :func:`softdp.soft_dtw_loss`, by default
+            1, "squared_euclidean", False, "mean", "anchored" and None.
 
     Raises:
-        ValueError, TypeError: a gamma, cost, reduction or boundary that does not fit.
+        ValueError, TypeError: a gamma, cost, reduction, boundary or bandwidth that does not fit.
 
     Example:
         >>> import torch, softdp
@@ -172,7 +177,8 @@ class SoftDTWLoss(nn.Module):
     Source: Cuturi and Blondel, ICML 2017.
     """
 
-    boundary: str = "anchored"  # of modules that were pickled without it
+    boundary: str = "anchored"  # of modules that were pickled without them
+    bandwidth: int | None = None
 
     def __init__(
         self,
@@ -181,17 +187,20 @@ class SoftDTWLoss(nn.Module):
         normalize: bool = False,
         reduction: str = "mean",
         boundary: str = "anchored",
+        bandwidth: int | None = None,
     ) -> None:
         super().__init__()
         _values.gamma_number(gamma, trained(cost, normalize))
         checked_cost(cost)
         checked_boundary(boundary, normalize)
+        _values.bandwidth_number(bandwidth)
         _reduction(reduction)
         self.gamma = gamma
         self.cost = cost
         self.normalize = normalize
         self.reduction = reduction
         self.boundary = boundary
+        self.bandwidth = bandwidth
 
     def forward(
         self, x: Tensor, y: Tensor, x_lengths: Tensor | None = None, y_lengths: Tensor | None = None
@@ -204,6 +213,7 @@ class SoftDTWLoss(nn.Module):
             cost=self.cost,
             normalize=self.normalize,
             boundary=self.boundary,
+            bandwidth=self.bandwidth,
             x_lengths=x_lengths,
             y_lengths=y_lengths,
             reduction=self.reduction,
@@ -214,6 +224,7 @@ class SoftDTWLoss(nn.Module):
         return (
             f"gamma={self.gamma}, cost={cost!r}, normalize={self.normalize}, reduction={self.reduction!r}"
             + f", boundary={self.boundary!r}" * (self.boundary != "anchored")
+            + _of_bandwidth(self.bandwidth)
         )
 
 
@@ -246,16 +257,23 @@ def between(
     cost: str | Cost,
     gamma: float,
     boundary: str,
+    bandwidth: int,
     x_lengths: Tensor | None,
     y_lengths: Tensor | None,
 ) -> Tensor:
     """Soft-DTW of checked features, (B,)."""
     if isinstance(cost, str) and cost in COSTS:
-        options = _kinds.of_soft_dtw(cost, gamma, boundary)
+        options = _kinds.of_soft_dtw(cost, gamma, boundary, bandwidth)
         if _fused.goes_by_operator(x, y, options):
             return _fused.soft_dtw(x, y, x_lengths, y_lengths, options)
-    costs = _costs(x, y, cost)
-    return soft_dtw(costs, gamma=gamma, boundary=boundary, x_lengths=x_lengths, y_lengths=y_lengths)
+    return soft_dtw(
+        _costs(x, y, cost),
+        gamma=gamma,
+        boundary=boundary,
+        bandwidth=None if bandwidth < 0 else bandwidth,
+        x_lengths=x_lengths,
+        y_lengths=y_lengths,
+    )
 
 
 def _costs(x: Tensor, y: Tensor, cost: str | Cost) -> Tensor:
@@ -277,6 +295,7 @@ def soft_dtw_divergence(
     y: Tensor,
     *,
     gamma: float = 1.0,
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
 ) -> Tensor:
@@ -293,6 +312,7 @@ def soft_dtw_divergence(
     Args:
         x, y: features of the two sequences.
         gamma: smoothing, >= 0, by default 1. With 0 it is DTW, from which nothing is subtracted.
+        bandwidth: as in :func:`softdp.soft_dtw`, of all three terms; None, the default: no bandwidth.
         x_lengths, y_lengths: steps per pair, as in :func:`softdp.soft_dtw`; None means N and M. The padding
             may hold anything.
 
@@ -318,5 +338,12 @@ def soft_dtw_divergence(
     """
     _values.gamma_number(gamma, _checks.TRAINED_DIVERGENCE)
     return soft_dtw_loss(
-        x, y, gamma=gamma, normalize=True, x_lengths=x_lengths, y_lengths=y_lengths, reduction="none"
+        x,
+        y,
+        gamma=gamma,
+        normalize=True,
+        bandwidth=bandwidth,
+        x_lengths=x_lengths,
+        y_lengths=y_lengths,
+        reduction="none",
     )

@@ -30,8 +30,10 @@ def fused(
     y_lengths=None,
     cost: str = "squared_euclidean",
     boundary: str = "anchored",
+    bandwidth: int = -1,
 ) -> Tensor:
-    return _fused.soft_dtw(x, y, x_lengths, y_lengths, _kinds.of_soft_dtw(cost, gamma, boundary))
+    options = _kinds.of_soft_dtw(cost, gamma, boundary, bandwidth)
+    return _fused.soft_dtw(x, y, x_lengths, y_lengths, options)
 
 
 def cosines(x: Tensor, y: Tensor) -> Tensor:
@@ -52,9 +54,15 @@ def by_table(x: Tensor, y: Tensor, gamma: float = 1.0, cost: str = "squared_eucl
 
 
 def fsd(
-    x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None, boundary: str = "free"
+    x: Tensor,
+    y: Tensor,
+    gamma: float = 1.0,
+    x_lengths=None,
+    y_lengths=None,
+    boundary: str = "free",
+    bandwidth: int = -1,
 ) -> Tensor:
-    return _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_fsd(gamma, boundary))
+    return _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_fsd(gamma, boundary, bandwidth))
 
 
 def fsd_by_tables(x: Tensor, y: Tensor, gamma: float = 1.0, **options) -> Tensor:
@@ -62,12 +70,14 @@ def fsd_by_tables(x: Tensor, y: Tensor, gamma: float = 1.0, **options) -> Tensor
     return softdp.fsd_score(*tables, gamma=gamma, **options)
 
 
-def lcs(x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None) -> Tensor:
-    return _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_lcs(gamma, THRESHOLD))
+def lcs(
+    x: Tensor, y: Tensor, gamma: float = 1.0, x_lengths=None, y_lengths=None, bandwidth: int = -1
+) -> Tensor:
+    return _fused.score_or_tables(x, y, x_lengths, y_lengths, _kinds.of_lcs(gamma, THRESHOLD, bandwidth))
 
 
-def lcs_by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **lengths: Tensor) -> Tensor:
-    return softdp.lcs_score(cosines(x, y), threshold=THRESHOLD, gamma=gamma, **lengths)
+def lcs_by_table(x: Tensor, y: Tensor, gamma: float = 1.0, **options) -> Tensor:
+    return softdp.lcs_score(cosines(x, y), threshold=THRESHOLD, gamma=gamma, **options)
 
 
 def both(of_features, of_tables, **options):

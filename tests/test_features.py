@@ -91,7 +91,7 @@ def test_opcheck(device):
     cases = [(kind, small, every) for kind in range(6)] + [(0, large, every)]
     cases += [(3, small, needs) for needs in ((False, True), (False, False))]
     for kind, (B, N, M, D), needs in cases:
-        options = kind, 0.5, 0.3, boundaries[kind]
+        options = kind, 0.5, 0.3, boundaries[kind], -1
         x, y = (to(device, t) for t in features(B, N, M, D))
         lengths = to(device, torch.tensor([N, 3])), to(device, torch.tensor([M, 0], dtype=torch.int32))
         for given in ((None, None), lengths):
@@ -104,7 +104,7 @@ def test_opcheck(device):
                 torch.library.opcheck(
                     torch.ops.softdp.pairwise_gradients, (weights, x, y, *given, *options, True, False)
                 )
-    score, *made = OPERATOR(x, y, None, None, 0, 0.5, 0.0, 1, True, True)
+    score, *made = OPERATOR(x, y, None, None, 0, 0.5, 0.0, 1, -1, True, True)
     torch.library.opcheck(torch.ops.softdp.scaled_gradients, (score, score, *made))
 
 
@@ -116,32 +116,33 @@ def words(operator, device):
 def test_a_direct_call_is_checked(device):
     x, y = (to(device, t) for t in features(2, 3, 4, 2))
     cases = [
-        (x, y[:1], None, None, 0, 1.0, 0.0, 1),
-        (x, y[..., :1], None, None, 0, 1.0, 0.0, 1),
-        (x, y.double(), None, None, 0, 1.0, 0.0, 1),
-        (x[0], y, None, None, 0, 1.0, 0.0, 1),
-        (x, y[0], None, None, 0, 1.0, 0.0, 1),
-        (x.half(), y.half(), None, None, 0, 1.0, 0.0, 1),
-        (x, y, None, torch.tensor([1, 1, 1], device=device), 0, 1.0, 0.0, 1),
-        (x, y, torch.tensor([1.0, 1.0], device=device), None, 0, 1.0, 0.0, 1),
-        (x, y, None, None, 0, -1.0, 0.0, 1),
-        (x, y, None, None, 0, math.nan, 0.0, 1),
-        (x, y, None, None, 2, 1.0, math.nan, 0),
-        (x, y, None, None, 6, 1.0, 0.0, 1),
-        (x[..., :1], y[..., :1], None, None, 1, 1.0, 0.0, 0),
-        (x, y, None, None, 0, 1.0, 0.0, -1),
-        (x, y, None, None, 0, 1.0, 0.0, 4),
-        (x, y, None, None, 0, 1.0, 0.0, 5),
-        (x, y, None, None, 2, 1.0, 0.0, 1),
-        (x, None, None, None, 0, 1.0, 0.0, 2),
-        (x, None, None, None, 1, 1.0, 0.0, 0),
+        (x, y[:1], None, None, 0, 1.0, 0.0, 1, -1),
+        (x, y[..., :1], None, None, 0, 1.0, 0.0, 1, -1),
+        (x, y.double(), None, None, 0, 1.0, 0.0, 1, -1),
+        (x[0], y, None, None, 0, 1.0, 0.0, 1, -1),
+        (x, y[0], None, None, 0, 1.0, 0.0, 1, -1),
+        (x.half(), y.half(), None, None, 0, 1.0, 0.0, 1, -1),
+        (x, y, None, torch.tensor([1, 1, 1], device=device), 0, 1.0, 0.0, 1, -1),
+        (x, y, torch.tensor([1.0, 1.0], device=device), None, 0, 1.0, 0.0, 1, -1),
+        (x, y, None, None, 0, -1.0, 0.0, 1, -1),
+        (x, y, None, None, 0, math.nan, 0.0, 1, -1),
+        (x, y, None, None, 2, 1.0, math.nan, 0, -1),
+        (x, y, None, None, 6, 1.0, 0.0, 1, -1),
+        (x[..., :1], y[..., :1], None, None, 1, 1.0, 0.0, 0, -1),
+        (x, y, None, None, 0, 1.0, 0.0, -1, -1),
+        (x, y, None, None, 0, 1.0, 0.0, 4, -1),
+        (x, y, None, None, 0, 1.0, 0.0, 5, -1),
+        (x, y, None, None, 2, 1.0, 0.0, 1, -1),
+        (x, y, None, None, 0, 1.0, 0.0, 1, -2),
+        (x, None, None, None, 0, 1.0, 0.0, 2, -1),
+        (x, None, None, None, 1, 1.0, 0.0, 0, -1),
     ]
     if not is_gpu(device):  # nobody looks at the values of a GPU's lengths
-        cases.append((x, y, torch.tensor([4, 1]), None, 0, 1.0, 0.0, 1))
+        cases.append((x, y, torch.tensor([4, 1]), None, 0, 1.0, 0.0, 1, -1))
     for args in cases:
         with pytest.raises(RuntimeError, match=words("score_of_features", device)):
             OPERATOR(*args, True, True)
-    score, *made = OPERATOR(x, y, None, None, 0, 1.0, 0.0, 1, True, True)
+    score, *made = OPERATOR(x, y, None, None, 0, 1.0, 0.0, 1, -1, True, True)
     for args in (
         (score[:1], score, *made),
         (score.double(), score, *made),
@@ -155,7 +156,7 @@ def test_a_direct_call_is_checked(device):
     ones = torch.ones(2, 2, device=device)
     for weights in (score, torch.ones(2, 3, device=device), ones.double(), ones.double()[:, :1]):
         with pytest.raises(RuntimeError, match=words("pairwise_gradients", device)):
-            torch.ops.softdp.pairwise_gradients(weights, x, y, None, None, 0, 1.0, 0.0, 1, True, True)
+            torch.ops.softdp.pairwise_gradients(weights, x, y, None, None, 0, 1.0, 0.0, 1, -1, True, True)
 
 
 @each

@@ -171,7 +171,7 @@ def test_a_gradient_that_nobody_wants_is_not_made(way, which):
     value = one(*tensors)
     (found,) = torch.autograd.grad(value.sum(), tensors[which])
     assert torch.equal(found, expected)
-    made = OPERATOR(*tensors, None, None, kind, 1.0, THRESHOLD, boundary, which == 0, which == 1)
+    made = OPERATOR(*tensors, None, None, kind, 1.0, THRESHOLD, boundary, -1, which == 0, which == 1)
     assert [t.numel() > 0 for t in made[1:]] == [which == 0, which == 1]
 
 
@@ -294,7 +294,7 @@ def test_gradients_of_a_batch_of_weights(way):
 
 def test_what_the_operator_returned_stays_as_it_is():
     x, y = features(2, 3, 4, 2)
-    score, *made = OPERATOR(x, y, None, None, 0, 1.0, 0.0, 1, True, True)
+    score, *made = OPERATOR(x, y, None, None, 0, 1.0, 0.0, 1, -1, True, True)
     before = [t.detach().clone() for t in made]
     found = torch.autograd.grad(3 * score.sum(), (x, y))
     for a, b, c in zip(before, made, found, strict=True):

@@ -300,7 +300,7 @@ def test_opcheck():
     x, y = features(2, 3, 4, 5, 4)
     for kind in range(5):
         boundary = (1, 3, 0, 2, 2)[kind]
-        args = x, y, torch.tensor([4, 2]), torch.tensor([5, 1, 0]), kind, 0.5, 0.3, boundary
+        args = x, y, torch.tensor([4, 2]), torch.tensor([5, 1, 0]), kind, 0.5, 0.3, boundary, 2 * kind - 1
         torch.library.opcheck(torch.ops.softdp.pairwise_scores, args)
 
 

@@ -23,7 +23,8 @@ struct Units {
 // A piece of a pair's table, for one head.
 struct Dots {
   int64_t rows, columns, features;
-  int64_t pitch;  // from step to step, of x, y and the gradients
+  int64_t pitch;        // from step to step, of x, y and the gradients
+  int64_t table_pitch;  // from row to row
   const void *x, *y;
   void* table;          // (rows, columns); weigh: its gradient
   void *out_x, *out_y;  // weigh; null: not wanted

@@ -182,7 +182,7 @@ void sums_one_by_one(const Differences& p, const Part& part, const T* weights, c
   const int64_t D = p.features;
   for (int64_t i = 0; i < p.rows; i++)
     for (int64_t j = part.begin; j < part.end; j++) {
-      const T weight = T(p.scale) * weights[i * p.columns + j];
+      const T weight = T(p.scale) * weights[i * p.pitch + j];
       if (weight == 0) continue;
       for (int64_t k = 0; k < D; k++) {
         const T difference = x[i * D + k] - y[j * D + k];
@@ -237,7 +237,7 @@ SOFTDP_FN void sums_of(const Differences& p, const Part& part) {
     for (int64_t b = 0; b < blocks; b++) {
       const int64_t j = part.begin + b * kBlock;
       const int columns = columns_of(b);
-      gather(weights + i * M + j, M, rows, columns, T(p.negligible), along_y, along_x);
+      gather(weights + i * p.pitch + j, p.pitch, rows, columns, T(p.negligible), along_y, along_x);
       if (sums_y)
         sum_features<kSigns, T, kFeatures, kLine>(along_y, (columns + L - 1) / L, blocks_y + b * block,
                                                   x + i * D, rows, D, 0, blocks_sums_y + b * block);

@@ -212,7 +212,7 @@ SOFTDP_FN void products_of(const Differences& p, const Part& part) {
       const auto tile = [&](auto rows, int64_t i) {
         const T* const from = kIsRelative ? rows_x + (i - part.begin) * D : x + i * D;
         product_tile<T, decltype(rows)::value, decltype(vectors)::value, kWidth, kForm>(
-            from, u + i * D, block_y, block_w, D, out + i * M + j, M, M - j,
+            from, u + i * D, block_y, block_w, D, out + i * p.pitch + j, p.pitch, M - j,
             {x + i * D, y + j * D, norms_x + (i - part.begin), norms_y});
       };
       int64_t i = part.begin;

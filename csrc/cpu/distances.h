@@ -20,6 +20,7 @@ namespace softdp::cpu {
 // (pairs, columns, features).
 struct Differences {
   int64_t pairs, rows, columns, features;
+  int64_t pitch;  // from row to row of `weights` and of products' `out`: `columns`, or more where pairs is 1
   const void *x, *y;
   const void *u, *w;    // products; both null: x and y
   const void* weights;  // sums: g, (pairs, rows, columns)

@@ -125,10 +125,10 @@ SOFTDP_FN void dots_of_block(const Dots& p, int64_t j) {
   int64_t i = 0;
   for (; i + kRows <= p.rows; i += kRows)
     dots_tile<T, kRows, kVectors>(x + i * p.pitch, p.pitch, block, p.features, offset, factor,
-                                  out + i * p.columns, p.columns, end - j);
+                                  out + i * p.table_pitch, p.table_pitch, end - j);
   for (; i < p.rows; i++)
     dots_tile<T, 1, kVectors>(x + i * p.pitch, p.pitch, block, p.features, offset, factor,
-                              out + i * p.columns, p.columns, end - j);
+                              out + i * p.table_pitch, p.table_pitch, end - j);
 }
 template <class T>
 void dots(const Dots& p) {
@@ -150,7 +150,7 @@ struct Live {
   int first[kLiveBlocks], last[kLiveBlocks];  // in steps; first >= last: none
 };
 template <class T>
-SOFTDP_FN void find_live(const T* table, int rows, int columns, T negligible, Live& of_rows,
+SOFTDP_FN void find_live(const T* table, int64_t pitch, int rows, int columns, T negligible, Live& of_rows,
                          Live& of_columns) {
   constexpr int L = kLanes<T>;
   for (Live* live : {&of_rows, &of_columns})
@@ -161,7 +161,7 @@ SOFTDP_FN void find_live(const T* table, int rows, int columns, T negligible, Li
                 height = rows - i < kLiveBlock ? rows - i : kLiveBlock;
       typename Vec<T>::Mask some{};  // not negligible, or NaN
       for (int r = 0; r < height; r++) {
-        const T* const row = table + int64_t(i + r) * columns + j;
+        const T* const row = table + (i + r) * pitch + j;
         for (int k = 0; k < width; k += L) {
           const Vec<T> w = k + L <= width ? Vec<T>::load(row + k) : load_part(row, k, 0, width - k);
           some |= ~((w <= Vec<T>(negligible)) & (w >= Vec<T>(-negligible)));
@@ -250,7 +250,8 @@ void weigh(const Dots& p) {
   static_assert(kVectors * L * sizeof(T) <= kDotsBytes, "the scratch holds some features of all steps");
   const int rows = int(p.rows), columns = int(p.columns);
   Live of_rows, of_columns;
-  find_live(static_cast<const T*>(p.table), rows, columns, T(p.negligible), of_rows, of_columns);
+  find_live(static_cast<const T*>(p.table), p.table_pitch, rows, columns, T(p.negligible), of_rows,
+            of_columns);
   const auto side = [&](const void* from, int64_t row, int64_t step, int own, int other, const Live& live,
                         void* out) {
     if (!out) return;
@@ -260,8 +261,8 @@ void weigh(const Dots& p) {
       weigh_features<T, kVectors>(p, k, steps, row, step, own, other, live, static_cast<T*>(out));
     if (k < p.features) weigh_features<T, 1>(p, k, steps, row, step, own, other, live, static_cast<T*>(out));
   };
-  side(p.y, columns, 1, rows, columns, of_rows, p.out_x);
-  side(p.x, 1, columns, columns, rows, of_columns, p.out_y);
+  side(p.y, p.table_pitch, 1, rows, columns, of_rows, p.out_x);
+  side(p.x, 1, p.table_pitch, columns, rows, of_columns, p.out_y);
 }
 
 }  // namespace softdp::cpu::SOFTDP_ISA

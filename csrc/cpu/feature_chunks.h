@@ -41,10 +41,10 @@ class Chunk {
     const auto number = [&](int64_t k) { return first + k * stride; };
     over_pairs(count, threads, [&](int64_t k, void* scratch) {
       tables_.prepare(k, number(k));
-      tables_.make(k, piece(number(k)), tables_of(k).at, scratch);
+      make(k, number(k), scratch);
     });
     for (int64_t k = 0; k < count; k++) n_[k] = p_.n(number(k)), m_[k] = p_.m(number(k));
-    const Pairs pairs{count, p_.pairs.rows, p_.pairs.columns, {n_.data()}, {m_.data()}};
+    const Pairs pairs{count, p_.pairs.rows, p_.pairs.columns, {n_.data()}, {m_.data()}, p_.pairs.bandwidth};
     Problem sweep = sweep_over<T>(p_, pairs, tables_of(0).at);
     sweep.score = scores_.data();
     sweep.saved = wants_gradient(p_) ? saved_.get() : nullptr;
@@ -63,7 +63,7 @@ class Chunk {
       if (wanted_[k] == 0) return;
       if (std::isnan(scores_[k])) return spoiled(number(k));
       const Adding to{weights != nullptr, weights ? double(weights[number(k)]) : p_.itself ? 2 : 1};
-      tables_.add(k, piece(number(k)), tables_of(k).at, to, scratch);
+      add(k, number(k), to, scratch);
       if (!weights) tables_.finish(k, number(k));
     });
   }
@@ -72,16 +72,38 @@ class Chunk {
   struct Few {
     T* at[2];
   };
-  Few tables_of(int64_t k) const {
-    T* const first = memory_.template get<T>() + k * p_.pairs.rows * p_.pairs.columns;
+  Few tables_of(int64_t k, int64_t first_cell = 0) const {
+    T* const first = memory_.template get<T>() + k * p_.pairs.rows * p_.pairs.columns + first_cell;
     return {{first, first + pitch_}};
   }
-  Piece piece(int64_t pair) const { return {pair, 0, 0, p_.pairs.rows, p_.pairs.columns}; }
+  bool is_cut() const { return p_.pairs.bandwidth >= 0; }
+  // The tables of a pair; with a bandwidth, its cells.
+  Piece piece(int64_t pair) const {
+    const int64_t N = p_.pairs.rows, M = p_.pairs.columns;
+    if (!is_cut()) return {pair, 0, 0, N, M, M};
+    const int64_t n = p_.n(pair), m = p_.m(pair);
+    return {pair, 0, 0, m > 0 ? n : 0, m, M};
+  }
+  Corridor corridor(int64_t pair) const { return Corridor::of(p_.n(pair), p_.m(pair), p_.pairs.bandwidth); }
+  void make(int64_t k, int64_t pair, void* scratch) const {
+    if (!is_cut()) return tables_.make(k, piece(pair), tables_of(k).at, scratch);
+    over_inside(piece(pair), corridor(pair), kMadeRows, [&](const Piece& part, int64_t first) {
+      tables_.make(k, part, tables_of(k, first).at, scratch);
+    });
+  }
+  void add(int64_t k, int64_t pair, Adding to, void* scratch) const {
+    if (!is_cut()) return tables_.add(k, piece(pair), tables_of(k).at, to, scratch);
+    if (!to.adds) clear_gradients<T>(p_, pair);
+    over_inside(piece(pair), corridor(pair), kAddedRows, [&](const Piece& part, int64_t first) {
+      tables_.add(k, part, tables_of(k, first).at, {true, to.scale}, scratch);
+    });
+  }
   void spoiled(int64_t pair) const {
     p_.grad_score ? spoil_gradients<T>(p_, pair) : clear_gradients<T>(p_, pair);
   }
   static int64_t saved_bytes_of(const FeatureProblem& p) {
-    return saved_bytes(p.pairs.rows, p.pairs.columns, packs<T>(p, p.pairs.rows, p.pairs.columns));
+    return saved_bytes(p.pairs.rows, p.pairs.columns, packs<T>(p, p.pairs.rows, p.pairs.columns),
+                       p.pairs.bandwidth);
   }
   static int64_t ends_of_pair(const FeatureProblem& p) {
     return ends_of(p.ends, p.pairs.rows, p.pairs.columns);

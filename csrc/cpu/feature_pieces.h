@@ -7,6 +7,9 @@
 // is swept relative to the largest S at its edges, so float's range must hold the sums of a piece, not of the
 // pair. Where paths may end in several cells, these are the last row of the lowest pieces, and the last
 // column of the rightmost ones: their weights are what those pieces begin with in the backward sweep.
+//
+// With a bandwidth a piece has some rows, and of these all cells inside the pair's corridor. Its sweep gets
+// the corridor too. The pieces of a pair then follow one another.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -23,23 +26,55 @@ namespace softdp::cpu {
 constexpr int64_t kPiece = 256;          // rows and columns
 constexpr int64_t kKeptBytes = 1 << 24;  // of a pair's weights, at most
 
+// What the pieces of a pair have at most.
+struct PieceSize {
+  int64_t rows = kPiece, columns = kPiece;
+  int64_t saved_bytes =
+      std::max(cpu::saved_bytes(kPiece, kPiece, true), cpu::saved_bytes(kPiece, kPiece, false));
+  bool holds(const PieceSize& other) const {
+    return rows >= other.rows && columns >= other.columns && saved_bytes >= other.saved_bytes;
+  }
+  // Of a pair with n rows whose corridor is cut to pieces. They have about as many cells as others.
+  static PieceSize of(int64_t n, const Corridor& corridor, int64_t bandwidth) {
+    const auto columns_of = [&](int64_t row, int64_t rows) {
+      return corridor.end(std::min(n, row + rows) - 1) - corridor.begin(row);
+    };
+    PieceSize size{kPiece, 0, 0};
+    const auto is_large = [&] {
+      return size.rows * ((corridor.right * (size.rows - 1) + 2 * corridor.reach) / corridor.down + 2) >
+             kPiece * kPiece * 3 / 2;
+    };
+    while (size.rows > kBand && is_large()) size.rows /= 2;
+    for (int64_t row = 0; row < n; row += size.rows) {
+      const int64_t rows = std::min(size.rows, n - row), columns = columns_of(row, rows);
+      size.columns = std::max(size.columns, columns);
+      for (bool packs : {false, true})
+        size.saved_bytes = std::max(size.saved_bytes, cpu::saved_bytes(rows, columns, packs, bandwidth));
+    }
+    return size;
+  }
+};
+
 // The memory that one thread needs for a piece.
 template <class Tables>
 struct PieceMemory {
   using T = typename Tables::Number;
+  PieceSize size;
   Aligned tables, saved, scratch;
   T* at[2];
+  Corridor corridor{};  // of the piece, where it has one
   std::vector<double> above, left, by_last_row, by_last_column, by_left_diagonal;
-  PieceMemory(const FeatureProblem& p)
-      : tables(Tables::kCount * kPiece * kPiece * int64_t(sizeof(T))),
-        saved(std::max(saved_bytes(kPiece, kPiece, true), saved_bytes(kPiece, kPiece, false))),
+  PieceMemory(const FeatureProblem& p, const PieceSize& size)
+      : size(size),
+        tables(Tables::kCount * size.rows * size.columns * int64_t(sizeof(T))),
+        saved(size.saved_bytes),
         scratch(Tables::scratch_bytes(p, kPiece, kPiece)),
-        at{tables.template get<T>(), tables.template get<T>() + kPiece * kPiece},
-        above(kPiece),
-        left(kPiece),
-        by_last_row(kPiece),
-        by_last_column(kPiece),
-        by_left_diagonal(kPiece) {}
+        at{tables.template get<T>(), tables.template get<T>() + size.rows * size.columns},
+        above(size_t(size.columns)),
+        left(size_t(size.rows)),
+        by_last_row(size_t(size.columns)),
+        by_last_column(size_t(size.rows)),
+        by_left_diagonal(size_t(size.rows)) {}
 };
 
 // One pair in pieces. S is the state of the sweep: for costs it is minus their sum.
@@ -52,15 +87,21 @@ class PairInPieces {
   PairInPieces(const FeatureProblem& p, int64_t pair, Tables& tables,
                std::vector<std::unique_ptr<Memory>>& memory)
       : p_(p), pair_(pair), n_(p.n(pair)), m_(p.m(pair)), tables_(tables), memory_(memory) {
-    piece_rows_ = (n_ + kPiece - 1) / kPiece, piece_columns_ = (m_ + kPiece - 1) / kPiece;
+    corridor_ = Corridor::of(n_, m_, p.pairs.bandwidth);
+    is_cut_ = !corridor_.is_everywhere() && (corridor_.begin(n_ - 1) > 0 || corridor_.end(0) < m_);
+    if (is_cut_) size_ = PieceSize::of(n_, corridor_, p.pairs.bandwidth);
+    piece_rows_ = bands_of(n_, size_.rows), piece_columns_ = is_cut_ ? 1 : bands_of(m_, kPiece);
     // Without gradients only the antidiagonals that follow need a piece's edges.
     kept_rows_ = wants_gradient(p) ? piece_rows_ : std::min<int64_t>(piece_rows_, 3);
     kept_columns_ = wants_gradient(p) ? piece_columns_ : std::min<int64_t>(piece_columns_, 3);
-    saved_pitch_ = (saved_bytes(kPiece, kPiece, packs<T>(p, kPiece, kPiece)) + 63) / 64 * 64;
+    saved_pitch_ =
+        bands_of(is_cut_ ? size_.saved_bytes : saved_bytes(kPiece, kPiece, packs<T>(p, kPiece, kPiece)), 64) *
+        64;
     const int64_t kept = piece_rows_ * piece_columns_ * saved_pitch_;
     if (wants_gradient(p) && kept <= kKeptBytes) kept_.reset(new Aligned(kept));
-    last_rows_.resize(size_t(kept_rows_ * m_));
-    last_columns_.resize(size_t(kept_columns_ * n_));
+    row_pitch_ = is_cut_ ? size_.columns : m_;
+    last_rows_.resize(size_t(kept_rows_ * row_pitch_));
+    last_columns_.resize(size_t(kept_columns_ * n_), -kInf);
   }
 
   void run(const Threads& threads) {
@@ -90,6 +131,11 @@ class PairInPieces {
     int64_t i, j, row, column, rows, columns;
   };
   PieceOfPair piece_at(int64_t i, int64_t j) const {
+    if (is_cut_) {
+      const int64_t row = i * size_.rows, rows = std::min(size_.rows, n_ - row),
+                    column = corridor_.begin(row);
+      return {i, j, row, column, rows, corridor_.end(row + rows - 1) - column};
+    }
     return {
         i, j, i * kPiece, j * kPiece, std::min(kPiece, n_ - i * kPiece), std::min(kPiece, m_ - j * kPiece)};
   }
@@ -104,7 +150,8 @@ class PairInPieces {
                     workers = std::min<int64_t>(threads.count, count);
       threads.over(workers, 1, [&](int64_t begin, int64_t end) {
         for (int64_t worker = begin; worker < end; worker++) {
-          if (!memory_[worker]) memory_[worker].reset(new Memory(p_));
+          if (!memory_[worker] || !memory_[worker]->size.holds(size_))
+            memory_[worker].reset(new Memory(p_, size_));
           for (int64_t i = first + worker; i < first + count; i += workers)
             run(i, diagonal - i, *memory_[worker]);
         }
@@ -112,20 +159,26 @@ class PairInPieces {
     }
   }
 
-  double* last_row(int64_t i) { return &last_rows_[size_t(i % kept_rows_ * m_)]; }
+  // S in the last row of pieces i, from column first_kept(i) to end_kept(i) - 1.
+  double* last_row(int64_t i) { return &last_rows_[size_t(i % kept_rows_ * row_pitch_)]; }
+  int64_t first_kept(int64_t i) const { return is_cut_ ? piece_at(i, 0).column : 0; }
+  int64_t end_kept(int64_t i) const {
+    return is_cut_ ? corridor_.end(std::min(n_, (i + 1) * size_.rows) - 1) : m_;
+  }
   double* last_column(int64_t j) { return &last_columns_[size_t(j % kept_columns_ * n_)]; }
 
   // Sets the pair's S, and the weights of its ends.
   void join() {
     const double* const row = last_row(piece_rows_ - 1);
+    const int64_t count = m_ - first_kept(piece_rows_ - 1);
     if (p_.ends == Ends::kCorner) {
-      score_ = row[m_ - 1];
+      score_ = row[count - 1];
       return;
     }
     const FlushDenormals flush;  // also where the caller's thread does not
     const double* const column =
         p_.ends == Ends::kLastRowAndColumn ? last_column(piece_columns_ - 1) : nullptr;
-    score_ = join_ends(row, m_, column, n_, p_.gamma, ends_);
+    score_ = join_ends(row, count, column, n_, p_.gamma, ends_);
   }
   // Sets the adjoints that the backward sweep begins with.
   void begin_at_ends() {
@@ -133,8 +186,13 @@ class PairInPieces {
       by_rows_[size_t(m_ - 1)] = 1;
       return;
     }
-    std::copy_n(ends_.begin(), m_, by_rows_.begin());
-    std::copy(ends_.begin() + m_, ends_.end(), by_columns_.begin());
+    const int64_t first = first_kept(piece_rows_ - 1), count = m_ - first;
+    std::copy_n(ends_.begin(), count, by_rows_.begin() + first);
+    std::copy(ends_.begin() + count, ends_.end(), by_columns_.begin());
+  }
+  // Whether paths may end in a piece's last column.
+  bool ends_in_column(const PieceOfPair& t) const {
+    return p_.ends == Ends::kLastRowAndColumn && t.column + t.columns == m_;
   }
 
   // The kept weights of a piece; null: they are not kept.
@@ -144,21 +202,46 @@ class PairInPieces {
   static bool was_narrow(const unsigned char* saved) {
     return reinterpret_cast<const SavedPair*>(saved)->verdict == Verdict::kNarrow;
   }
-  Piece piece(const PieceOfPair& t) const { return {pair_, t.row, t.column, t.rows, t.columns}; }
+  Piece piece(const PieceOfPair& t) const { return {pair_, t.row, t.column, t.rows, t.columns, t.columns}; }
+  void make(const PieceOfPair& t, Memory& m) const {
+    if (!is_cut_) return tables_.make(0, piece(t), m.at, m.scratch.get());
+    over_inside(piece(t), corridor_.from_row(t.row), kMadeRows, [&](const Piece& part, int64_t first) {
+      T* const at[2] = {m.at[0] + first, m.at[1] + first};
+      tables_.make(0, part, at, m.scratch.get());
+    });
+  }
+  void add(const PieceOfPair& t, Memory& m) const {
+    const Adding to{true, weight()};
+    if (!is_cut_) return tables_.add(0, piece(t), m.at, to, m.scratch.get());
+    over_inside(piece(t), corridor_.from_row(t.row), kAddedRows, [&](const Piece& part, int64_t first) {
+      T* const at[2] = {m.at[0] + first, m.at[1] + first};
+      tables_.add(0, part, at, to, m.scratch.get());
+    });
+  }
   // Makes the sweep of a piece. Returns the S that the piece's edges are relative to.
   double prepare(const PieceOfPair& t, Memory& m, Problem& sweep, double& corner) {
     sweep = sweep_over<T>(p_, {1, t.rows, t.columns, {}, {}}, m.at);
     sweep.in_double = in_double_;
     sweep.is_piece = true;
     sweep.saved = kept(t);
-    corner = t.i > 0 && t.j > 0 ? last_row(t.i - 1)[t.column - 1] : t.i > 0 ? left_ : t.j > 0 ? above_ : 0;
+    if (is_cut_) {
+      m.corridor = corridor_.from_row(t.row);
+      sweep.of_piece = &m.corridor, sweep.pairs.bandwidth = p_.pairs.bandwidth;
+    }
+    const double* const row = t.i > 0 ? last_row(t.i - 1) : nullptr;
+    const int64_t first = row ? first_kept(t.i - 1) : 0, end = row ? end_kept(t.i - 1) : 0;
+    const auto above = [&](int64_t column) {
+      return !row ? above_ : first <= column && column < end ? row[column - first] : -kInf;
+    };
+    corner = t.i > 0 && t.column > 0 ? above(t.column - 1) : t.i > 0 ? left_ : t.column > 0 ? above_ : 0;
     double base = corner;
     for (int64_t k = 0; k < t.columns; k++) {
-      m.above[k] = t.i > 0 ? last_row(t.i - 1)[t.column + k] : above_;
+      m.above[k] = above(t.column + k);
       base = std::max(base, m.above[k]);
     }
+    const double outside = t.column > 0 ? -kInf : left_;  // to the left of a corridor's piece
     for (int64_t k = 0; k < t.rows; k++) {
-      m.left[k] = t.j > 0 ? last_column(t.j - 1)[t.row + k] : left_;
+      m.left[k] = t.j > 0 ? last_column(t.j - 1)[t.row + k] : outside;
       base = std::max(base, m.left[k]);
     }
     if (!std::isfinite(base)) base = 0;  // no path reaches this piece
@@ -178,9 +261,11 @@ class PairInPieces {
     T score;
     sweep.score = &score;
     sweep.boundary.corner = &corner;
-    tables_.make(0, piece(t), m.at, m.scratch.get());
-    double *const row = last_row(i) + t.column, *const column = last_column(j) + t.row;
-    sweep.boundary.last_row = row, sweep.boundary.last_column = column;
+    make(t, m);
+    double *const row = last_row(i) + t.column - first_kept(i), *const column = last_column(j) + t.row;
+    if (is_cut_) std::fill_n(row, t.columns, -kInf), std::fill_n(column, t.rows, -kInf);
+    sweep.boundary.last_row = row;
+    if (!is_cut_ || ends_in_column(t)) sweep.boundary.last_column = column;
     forward(sweep, kAlone);
     for (int64_t k = 0; k < t.columns; k++) row[k] += base;
     for (int64_t k = 0; k < t.rows; k++) column[k] += base;
@@ -212,16 +297,20 @@ class PairInPieces {
     std::copy_n(by_column, t.rows, m.by_last_column.data());
     sweep.by_boundary = {m.by_last_row.data(), m.by_last_column.data(), by_row, by_column,
                          m.by_left_diagonal.data()};
+    if (is_cut_ && !ends_in_column(t)) sweep.by_boundary.by_last_column = nullptr;
     const bool swept = sweep.saved, has_weights = swept && packs(sweep) && was_narrow(sweep.saved);
-    if (!has_weights) tables_.make(0, piece(t), m.at, m.scratch.get());
+    if (!has_weights) make(t, m);
     if (!swept) {
       sweep.saved = m.saved.get();
       forward(sweep, kAlone);
     }
     backward(sweep, kAlone);
-    by_corner(i, j) = m.by_left_diagonal[0];
+    if (!is_cut_)
+      by_corner(i, j) = m.by_left_diagonal[0];
+    else if (t.column > 0)
+      by_rows_[size_t(t.column - 1)] += m.by_left_diagonal[0];
     for (int64_t k = 1; k < t.rows; k++) by_column[k - 1] += m.by_left_diagonal[size_t(k)];
-    tables_.add(0, piece(t), m.at, {true, weight()}, m.scratch.get());
+    add(t, m);
   }
 
   // The factor of the pair's gradient.
@@ -240,7 +329,10 @@ class PairInPieces {
   const FeatureProblem& p_;
   const double above_ = is_free_above(p_.start) ? 0 : -kInf;  // S(0, j)
   const double left_ = is_free_left(p_.start) ? 0 : -kInf;    // S(i, 0)
-  int64_t pair_, n_, m_, piece_rows_, piece_columns_, kept_rows_, kept_columns_, saved_pitch_;
+  int64_t pair_, n_, m_, piece_rows_, piece_columns_, kept_rows_, kept_columns_, saved_pitch_, row_pitch_;
+  Corridor corridor_;
+  bool is_cut_;  // whether some cells are outside the corridor
+  PieceSize size_;
   std::unique_ptr<Aligned> kept_;
   bool in_double_ = false;
   Tables& tables_;

@@ -45,7 +45,23 @@ constexpr double kNegligible = sizeof(T) == 8 ? 0x1p-60 : 0x1p-40;
 
 struct Piece {  // of a pair's tables
   int64_t pair, row, column, rows, columns;
+  int64_t pitch;  // from row to row of the memory
 };
+
+// The parts of a piece with a corridor, whose tables are made, and differentiated, one by one. They have all
+// cells inside. A taller part has more cells outside; a lower one takes more time to prepare.
+constexpr int64_t kMadeRows = 32, kAddedRows = 128, kPartColumns = 256;
+// Calls run(part, where its first cell lies from the piece's).
+template <class Run>
+void over_inside(const Piece& piece, const Corridor& corridor, int64_t height, const Run& run) {
+  for (int64_t row = 0; row < piece.rows; row += height) {
+    const int64_t rows = std::min(height, piece.rows - row), end = corridor.end(row + rows - 1);
+    for (int64_t column = corridor.begin(row); column < end; column += kPartColumns)
+      run(Piece{piece.pair, piece.row + row, piece.column + column, rows,
+                std::min(kPartColumns, end - column), piece.pitch},
+          row * piece.pitch + column);
+  }
+}
 
 template <class T>
 struct Steps {  // of x and y, and their gradients; null: not wanted
@@ -102,16 +118,22 @@ class SquareTables {
     for (int64_t row = 0; row < d.rows; row += kPartRows)
       chosen().products[sizeof(T) == 8](d, {0, row, std::min(row + kPartRows, d.rows), 0, scratch});
     if (p_.kind == Kind::kRoots)
-      for (int64_t i = 0; i < d.rows * d.columns; i++) tables[0][i] = std::sqrt(tables[0][i]);
+      over_rows(d, [&](T* row, int64_t) {
+        for (int64_t j = 0; j < d.columns; j++) row[j] = std::sqrt(row[j]);
+      });
   }
   void add(int64_t, const Piece& piece, T* const* tables, Adding to, void* scratch) const {
     Differences d = differences(piece, tables[0]);
     d.adds = to.adds, d.scale *= to.scale;
     if (p_.kind == Kind::kRoots) {
       T* const roots = reinterpret_cast<T*>(static_cast<char*>(scratch) + roots_at(p_, d.columns));
-      make(0, piece, &roots, scratch);
-      for (int64_t i = 0; i < d.rows * d.columns; i++)
-        tables[0][i] = roots[i] == 0 ? T(0) : tables[0][i] / roots[i];  // by |x - y| to by |x - y|^2 / 2
+      Piece dense = piece;
+      dense.pitch = piece.columns;
+      make(0, dense, &roots, scratch);
+      over_rows(d, [&](T* row, int64_t i) {  // by |x - y| to by |x - y|^2 / 2
+        const T* const of_row = roots + i * d.columns;
+        for (int64_t j = 0; j < d.columns; j++) row[j] = of_row[j] == 0 ? T(0) : row[j] / of_row[j];
+      });
       d.scale = to.scale, d.negligible = 0;
     }
     chosen().sums[sizeof(T) == 8](d, {0, 0, d.columns, 0, scratch});
@@ -123,6 +145,11 @@ class SquareTables {
   // Where in the scratch the roots are computed again: after the memory for differences.
   static int64_t roots_at(const FeatureProblem& p, int64_t columns) {
     return (difference_scratch_bytes(p.features, columns, sizeof(T)) + 63) / 64 * 64;
+  }
+  // Calls run(row, its number) for the rows of a table.
+  template <class Run>
+  static void over_rows(const Differences& d, const Run& run) {
+    for (int64_t i = 0; i < d.rows; i++) run(static_cast<T*>(d.out) + i * d.pitch, i);
   }
   static bool all_finite(const T* numbers, int64_t count) {
     using Bits = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
@@ -138,7 +165,7 @@ class SquareTables {
   Differences differences(const Piece& piece, T* table) const {
     const Steps<T> steps(p_, piece.pair, piece.row, piece.column);
     Differences d{};
-    d.pairs = 1, d.rows = piece.rows, d.columns = piece.columns;
+    d.pairs = 1, d.rows = piece.rows, d.columns = piece.columns, d.pitch = piece.pitch;
     d.features = p_.features;
     d.x = steps.x, d.y = steps.y, d.out_x = steps.d_x, d.out_y = steps.d_y;
     d.out = table, d.weights = table;
@@ -232,7 +259,7 @@ class CosineTables {
   Dots dots_of(int64_t slot, const Piece& piece, int head, T* table, void* scratch) const {
     Dots d{};
     d.rows = piece.rows, d.columns = piece.columns;
-    d.features = p_.features / kHeads, d.pitch = p_.features;
+    d.features = p_.features / kHeads, d.pitch = p_.features, d.table_pitch = piece.pitch;
     d.x = unit(slot, piece.row) + head * d.features;
     d.y = unit(slot, p_.pairs.rows + piece.column) + head * d.features;
     d.table = table;

@@ -29,11 +29,12 @@ struct Problem {
   Recurrence recurrence;
   Start start;
   Ends ends;
-  bool shared_gap;  // delete = insert, read once; insert receives the sum of both gradients
-  bool visits;      // backward: gradients[0] receives A(i,j), the share of paths through a cell
-  bool costs;       // the smooth minimum of costs, -S(-scores)
-  bool in_double;   // swept in double, for scores of any type
-  bool is_piece;    // a piece of a larger table: gives no verdict on the pair
+  bool shared_gap;           // delete = insert, read once; insert receives the sum of both gradients
+  bool visits;               // backward: gradients[0] receives A(i,j), the share of paths through a cell
+  bool costs;                // the smooth minimum of costs, -S(-scores)
+  bool in_double;            // swept in double, for scores of any type
+  bool is_piece;             // a piece of a larger table: gives no verdict on the pair
+  const Corridor* of_piece;  // its corridor, which then is that of the only pair; null: pairs.corridor()
   double gamma, threshold;
   Table scores[kMostTables];
   OneForAll one_for_all;
@@ -79,6 +80,10 @@ SOFTDP_FN void set_score(const Problem& p, int64_t pair, double score) {
 SOFTDP_FN double number_of(const Problem& p, const void* numbers, int64_t pair) {
   return is_double(p) ? static_cast<const double*>(numbers)[pair]
                       : double(static_cast<const float*>(numbers)[pair]);
+}
+
+SOFTDP_FN Corridor corridor_of(const Problem& p, int64_t pair) {
+  return p.of_piece ? *p.of_piece : p.pairs.corridor(pair);
 }
 
 constexpr int kBand = 16, kMostLanes = 16;

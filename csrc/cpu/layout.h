@@ -25,9 +25,8 @@ struct Layout {
   int64_t pitch;      // the steps of every strip
   int64_t drift = 0;  // the most that a strip begins to the right of the one above; 0: all begin at column 0
 
-  static SOFTDP_FN Layout of(int64_t n, int64_t m, int64_t bandwidth, int lanes) {
+  static SOFTDP_FN Layout of(int64_t n, int64_t m, const Corridor& c, int lanes) {
     const Layout whole{{n - 1, m - 1, -1}, m, m, pitch_of(m, lanes)};
-    const Corridor c = Corridor::of(n, m, bandwidth);
     if (c.is_everywhere() || (c.begin(n - 1) == 0 && c.end(0) == m)) return whole;
     // A strip begins one column before its first cell inside: the state of that cell's diagonal neighbour
     // comes from above a step earlier.

@@ -53,7 +53,7 @@ inline bool reaches_far(const Problem& p, int64_t pair) {
   constexpr int64_t kSamples = 16;
   constexpr double kReach = 0x1p22;  // lanes.h: of states
   const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair);
-  const Corridor corridor = p.pairs.corridor(pair);
+  const Corridor corridor = corridor_of(p, pair);
   const auto mean = [&](const Table& table, bool down, bool right) {
     double sum = 0;
     int64_t count = 0;

@@ -49,10 +49,12 @@ inline void fill(const Problem& p, int64_t pair, double inside, bool only_outsid
     std::remove_reference_t<decltype(*sink.data)> zero, value;
     put(zero, 0), put(value, inside);
     const Sink& of = p.gradients[which];
-    const Corridor corridor = p.pairs.corridor(pair);
+    const Corridor corridor = corridor_of(p, pair);
     const bool is_cut = of.every_row && of.every_column && !corridor.is_everywhere();
-    // One large part of memory takes half the time of a part in each row.
-    if (is_cut && only_outside && 4 * corridor.reach < corridor.down * corridor.right)
+    // One large part of memory takes half the time of a part in each row. Where gradients overwrite the
+    // scores, the sweep still reads those inside.
+    if (is_cut && only_outside && of.data != p.scores[which].data &&
+        4 * corridor.reach < corridor.down * corridor.right)
       return void(std::memset(sink.data, 0, size_t(sink.rows * sink.columns) * sizeof(zero)));
     for (int64_t i = 0; i < sink.rows; i++) {
       const bool has_cells = i < sink.n && sink.m > 0;

@@ -72,7 +72,7 @@ struct Pair {
         pair(pair),
         n(p.pairs.n(pair)),
         m(p.pairs.m(pair)),
-        layout(Layout::of(n, m, p.pairs.bandwidth, L)),
+        layout(Layout::of(n, m, corridor_of(p, pair), L)),
         pitch(layout.pitch) {
     factor = R::kHard ? R::A::whole() : R::A::factor(p.gamma);
     factor.sign = V(p.costs ? -1 : 1);

@@ -77,7 +77,7 @@ struct BandsOfPair {
       : p(p), pair(pair), rows(p.pairs.n(pair)), tier(tier), packed(packs(p) && tier < Tier::kDouble) {
     of = !packed ? kBand : together ? std::max(chosen().lanes, 8) : rows;
     count = bands_of(rows, of);
-    layout = Layout::of(rows, p.pairs.m(pair), p.pairs.bandwidth, lanes());
+    layout = Layout::of(rows, p.pairs.m(pair), corridor_of(p, pair), lanes());
     const bool keeps_rows = p.saved && !packed;
     columns = keeps_rows && p.pairs.bandwidth >= 0 ? layout.width : p.pairs.columns;
     const int64_t row = columns * row_states_of(p.recurrence) * kStateBytes;

@@ -92,7 +92,7 @@ struct Features {
     STD_TORCH_CHECK(every || x.size(0) == y.size(0), "x and y must have as many sequences, got ", x.size(0),
                     " and ", y.size(0));
     const int64_t B = every ? x.size(0) * y.size(0) : x.size(0);
-    sizes.pairs = B, sizes.rows = x.size(1), sizes.columns = y.size(1), sizes.features = D;
+    sizes.pairs = B, sizes.rows = x.size(1), sizes.columns = sizes.pitch = y.size(1), sizes.features = D;
     sizes.scale = 1;
     sizes.x = x.data_ptr(), sizes.y = y.data_ptr();
     double cells = 1;

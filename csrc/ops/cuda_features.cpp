@@ -24,7 +24,7 @@ struct Asked {
   // every: every x is compared with every y.
   Asked(const Tensor& given_x, const Tensor& given_y, const std::optional<Tensor>& x_lengths,
         const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold,
-        int64_t boundary, bool every)
+        int64_t boundary, int64_t bandwidth, bool every)
       : x(features_of(given_x, "x", given_x, given_x.size(2))),
         y(features_of(given_y, "y", given_x, given_x.size(2))) {
     check_numbers(gamma, threshold);
@@ -46,6 +46,8 @@ struct Asked {
     p.kind = Kind(kind);
     const StartAndEnds found = boundary_option(boundary, p.kind);
     p.start = found.start, p.ends = found.ends;
+    p.pairs.bandwidth = bandwidth_option(bandwidth, {K, x.size(1), y.size(1)});
+    STD_TORCH_CHECK(bandwidth < 0, "bandwidth must be -1 on a GPU, got ", bandwidth);
     p.gamma = gamma, p.threshold = threshold;
     p.x = data<const T>(x), p.y = data<const T>(y);
     p.table_bytes = cuda::table_bytes();
@@ -78,13 +80,14 @@ std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const std:
                                                      const std::optional<Tensor>& x_lengths,
                                                      const std::optional<Tensor>& y_lengths, int64_t kind,
                                                      double gamma, double threshold, int64_t boundary,
-                                                     bool need_x, bool need_y) {
+                                                     int64_t bandwidth, bool need_x, bool need_y) {
   return on_device("softdp::score_of_features", x, [&](cudaStream_t stream) {
     check_features(x);
     return with_type_of(x, [&](auto number) {
       using T = decltype(number);
       const Tensor& y = other ? *other : x;
-      Asked<T> asked(x, y, x_lengths, other ? y_lengths : x_lengths, kind, gamma, threshold, boundary, false);
+      Asked<T> asked(x, y, x_lengths, other ? y_lengths : x_lengths, kind, gamma, threshold, boundary,
+                     bandwidth, false);
       STD_TORCH_CHECK(other || is_symmetric(Kind(kind), asked.problem.start), "y must be given for kind ",
                       kind, " and boundary ", boundary);
       asked.problem.itself = !other;
@@ -100,12 +103,12 @@ std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const std:
 
 Tensor pairwise_scores(const Tensor& x, const Tensor& y, const std::optional<Tensor>& x_lengths,
                        const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold,
-                       int64_t boundary) {
+                       int64_t boundary, int64_t bandwidth) {
   return on_device("softdp::pairwise_scores", x, [&](cudaStream_t stream) {
     check_features(x);
     return with_type_of(x, [&](auto number) {
       using T = decltype(number);
-      Asked<T> asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, true);
+      Asked<T> asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, bandwidth, true);
       Tensor scores = new_tensor(x, {x.size(0), y.size(0)}, x.scalar_type());
       asked.problem.score = data<T>(scores);
       asked.launch(stream);
@@ -117,13 +120,13 @@ Tensor pairwise_scores(const Tensor& x, const Tensor& y, const std::optional<Ten
 std::tuple<Tensor, Tensor> pairwise_gradients(const Tensor& of_scores, const Tensor& x, const Tensor& y,
                                               const std::optional<Tensor>& x_lengths,
                                               const std::optional<Tensor>& y_lengths, int64_t kind,
-                                              double gamma, double threshold, int64_t boundary, bool need_x,
-                                              bool need_y) {
+                                              double gamma, double threshold, int64_t boundary,
+                                              int64_t bandwidth, bool need_x, bool need_y) {
   return on_device("softdp::pairwise_gradients", x, [&](cudaStream_t stream) {
     check_features(x);
     return with_type_of(x, [&](auto number) {
       using T = decltype(number);
-      Asked<T> asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, true);
+      Asked<T> asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, bandwidth, true);
       STD_TORCH_CHECK(is_beside(of_scores, x) && of_scores.dim() == 2 && of_scores.size(0) == x.size(0) &&
                           of_scores.size(1) == y.size(0) && of_scores.scalar_type() == x.scalar_type(),
                       "of_scores must have the shape (", x.size(0), ", ", y.size(0),

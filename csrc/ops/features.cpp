@@ -21,7 +21,7 @@ struct Asked {
   // every: every x is compared with every y.
   Asked(const Tensor& x, const Tensor& y, const std::optional<Tensor>& x_lengths,
         const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold,
-        int64_t boundary, bool every)
+        int64_t boundary, int64_t bandwidth, bool every)
       : features(x, y, every), lengths(x_lengths, y_lengths, features.x, features.y) {
     check_numbers(gamma, threshold);
     STD_TORCH_CHECK(0 <= kind && kind <= 5, "kind must be 0 to 5, got ", kind);
@@ -35,6 +35,7 @@ struct Asked {
     p.kind = Kind(kind);
     const StartAndEnds found = boundary_option(boundary, p.kind);
     p.start = found.start, p.ends = found.ends;
+    p.pairs.bandwidth = bandwidth_option(bandwidth, {K, x.size(1), y.size(1)});
     p.gamma = gamma, p.threshold = threshold;
     p.x = features.x.data_ptr(), p.y = features.y.data_ptr();
   }
@@ -47,9 +48,10 @@ std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const std:
                                                      const std::optional<Tensor>& x_lengths,
                                                      const std::optional<Tensor>& y_lengths, int64_t kind,
                                                      double gamma, double threshold, int64_t boundary,
-                                                     bool need_x, bool need_y) {
+                                                     int64_t bandwidth, bool need_x, bool need_y) {
   const Tensor& y = other ? *other : x;
-  Asked asked(x, y, x_lengths, other ? y_lengths : x_lengths, kind, gamma, threshold, boundary, false);
+  Asked asked(x, y, x_lengths, other ? y_lengths : x_lengths, kind, gamma, threshold, boundary, bandwidth,
+              false);
   need_y = need_y && other;
   STD_TORCH_CHECK(other || is_symmetric(Kind(kind), asked.problem.start), "y must be given for kind ", kind,
                   " and boundary ", boundary);
@@ -65,8 +67,8 @@ std::tuple<Tensor, Tensor, Tensor> score_of_features(const Tensor& x, const std:
 
 Tensor pairwise_scores(const Tensor& x, const Tensor& y, const std::optional<Tensor>& x_lengths,
                        const std::optional<Tensor>& y_lengths, int64_t kind, double gamma, double threshold,
-                       int64_t boundary) {
-  Asked asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, true);
+                       int64_t boundary, int64_t bandwidth) {
+  Asked asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, bandwidth, true);
   Tensor scores = new_tensor({x.size(0), y.size(0)}, asked.features.dtype);
   asked.problem.score = scores.data_ptr();
   cpu::score_features(asked.problem, threads());
@@ -76,9 +78,9 @@ Tensor pairwise_scores(const Tensor& x, const Tensor& y, const std::optional<Ten
 std::tuple<Tensor, Tensor> pairwise_gradients(const Tensor& of_scores, const Tensor& x, const Tensor& y,
                                               const std::optional<Tensor>& x_lengths,
                                               const std::optional<Tensor>& y_lengths, int64_t kind,
-                                              double gamma, double threshold, int64_t boundary, bool need_x,
-                                              bool need_y) {
-  Asked asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, true);
+                                              double gamma, double threshold, int64_t boundary,
+                                              int64_t bandwidth, bool need_x, bool need_y) {
+  Asked asked(x, y, x_lengths, y_lengths, kind, gamma, threshold, boundary, bandwidth, true);
   STD_TORCH_CHECK(of_scores.is_cpu() && of_scores.dim() == 2 && of_scores.size(0) == x.size(0) &&
                       of_scores.size(1) == y.size(0) && of_scores.scalar_type() == asked.features.dtype,
                   "of_scores must have the shape (", x.size(0), ", ", y.size(0), ") and the dtype of x");

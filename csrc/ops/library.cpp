@@ -71,17 +71,17 @@ STABLE_TORCH_LIBRARY(softdp, m) {
   // cpu/features.h, cuda/feature_scores.h.
   m.def(
       "score_of_features(Tensor x, Tensor? y, Tensor? x_lengths, Tensor? y_lengths, int kind, float gamma, "
-      "float threshold, int boundary, bool need_x, bool need_y) "
+      "float threshold, int boundary, int bandwidth, bool need_x, bool need_y) "
       "-> (Tensor score, Tensor d_x, Tensor d_y)");
   // These gradients, each pair's times that by its score; NaN for a score that is NaN, unless that is 0.
   m.def("scaled_gradients(Tensor of_score, Tensor score, Tensor d_x, Tensor d_y) -> (Tensor, Tensor)");
   // The same of every x and every y, (K, N, D), (L, M, D): scores (K, L), and the gradients by the features.
   m.def(
       "pairwise_scores(Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, int kind, float gamma, "
-      "float threshold, int boundary) -> Tensor");
+      "float threshold, int boundary, int bandwidth) -> Tensor");
   m.def(
       "pairwise_gradients(Tensor of_scores, Tensor x, Tensor y, Tensor? x_lengths, Tensor? y_lengths, "
-      "int kind, float gamma, float threshold, int boundary, bool need_x, bool need_y) "
+      "int kind, float gamma, float threshold, int boundary, int bandwidth, bool need_x, bool need_y) "
       "-> (Tensor d_x, Tensor d_y)");
 }
 
