@@ -62,7 +62,7 @@ def fsd_loss(
     """
     _values.gamma_number(gamma, _checks.TRAINED_FSD)
     _checks.boundary_word(boundary, _checks.FSD_BOUNDARIES)
-    width = _values.bandwidth_number(bandwidth)
+    width = _values.bandwidth_number(bandwidth, boundary)
     positive = _arguments(x, y, target, x_lengths, y_lengths, reduction)
     _checks.two_heads(x)
     x, y = _features.valid(x, x_lengths), _features.valid(y, y_lengths)
@@ -160,7 +160,7 @@ class FSDLoss(nn.Module):
         _values.gamma_number(gamma, _checks.TRAINED_FSD)
         _reduction(reduction)
         _checks.boundary_word(boundary, _checks.FSD_BOUNDARIES)
-        _values.bandwidth_number(bandwidth)
+        _values.bandwidth_number(bandwidth, boundary)
         self.gamma = gamma
         self.reduction = reduction
         self.boundary = boundary

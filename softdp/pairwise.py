@@ -130,7 +130,7 @@ def pairwise_fsd(
     """
     _values.gamma_number(gamma, _checks.TRAINED_FSD)
     _checks.boundary_word(boundary, _checks.FSD_BOUNDARIES)
-    width = _values.bandwidth_number(bandwidth)
+    width = _values.bandwidth_number(bandwidth, boundary)
     x, y, x_lengths, y_lengths = _arguments(x, y, x_lengths, y_lengths)
     _checks.two_heads(x)
 

@@ -139,6 +139,21 @@ def test_losses_from_features_take_the_local_boundary():
     close(softdp.pairwise_fsd(x, y, boundary="local").diagonal(), score, 1e-9)
 
 
+def test_local_scores_have_no_bandwidth():
+    match, features = scores(2, 4, 5), torch.randn(2, 4, 6)
+    for call in (
+        lambda: softdp.fsd_score(match, -0.5, boundary="local", bandwidth=2),
+        lambda: softdp.reference.fsd_score(match, -0.5, boundary="local", bandwidth=2),
+        lambda: softdp.fsd_alignment(match, -0.5, boundary="local", bandwidth=2),
+        lambda: softdp.fsd_path(match, -0.5, boundary="local", bandwidth=2),
+        lambda: softdp.FSDLoss(boundary="local", bandwidth=2),
+        lambda: softdp.fsd_loss(features, features, torch.ones(2), boundary="local", bandwidth=2),
+        lambda: softdp.pairwise_fsd(features, boundary="local", bandwidth=2),
+    ):
+        with pytest.raises(ValueError, match='bandwidth must be None with the boundary "local", got 2'):
+            call()
+
+
 def test_what_is_saved():
     """Of each band of 16 rows but the first a state a column, with affine gaps four; and the rows' ends."""
     match, gap = scores(1, 160, 100, dtype=torch.float32), torch.full((1, 1, 1), -0.5)

@@ -34,6 +34,7 @@ KERNELS = {
 }
 OPERATOR = {"fsd": "fsd", "smith_waterman": "needleman_wunsch"}  # of others: affine
 SCHEDULES = [("forward", ALL_BLOCKS, 1, 227), ("random", 3, 7, 99)]
+AFFINE = "needleman_wunsch "
 TOLERANCE = {F64: 1e-9, F32: 1e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 SIZES = [(1, 1), (1, 33), (33, 1), (9, 17), (31, 15), (32, 32), (33, 31), (65, 18), (20, 64), (129, 7)]
 GAPS = ["cells", "rows", "columns", "pairs", "number", "mixed"]
@@ -243,6 +244,34 @@ def test_exponents_that_leave_32_bits(name):
         for gradient, wanted in zip(found.gradients, gradients, strict=True):
             if wanted is not None:
                 close(gradient.double(), wanted, 1e-2)
+
+
+@pytest.mark.parametrize("boundary", ["global", "subsequence", "overlap"])
+def test_sums_that_leave_32_bits(boundary):
+    """Of negative scores: below row 75 all states are far from 0."""
+    inputs = tuple(
+        None if t is None else 0 * t - 2.4e6 for t in inputs_of(AFFINE + boundary, (2, 100, 20), dtype=F32)
+    )
+    inputs[0][1, :, ::3] += 1
+    score, gradients = expected(AFFINE + boundary, inputs, gamma=1.0)
+    found = swept(AFFINE + boundary, inputs, gamma=1.0)
+    close(found.score.double(), score, 1e-6)
+    for gradient, wanted in zip(found.gradients, gradients, strict=True):
+        if wanted is not None:
+            close(gradient.double(), wanted, 1e-2)
+
+
+def test_a_path_from_the_corner_only():
+    """ "anchored", which no public function has with affine gaps: "global" without gaps on the boundary."""
+    match, insert, delete, opened = inputs_of("needleman_wunsch global", (2, 40, 37))
+    found = run("affine", (match, insert, delete, opened), SCHEDULES, gamma=0.3, boundary="anchored")
+    opened = opened.clone()
+    opened[:, 0, 0] = -INF
+    wanted = run("affine", (match, insert, delete, opened), SCHEDULES, gamma=0.3)
+    close(found.score, wanted.score, 1e-12)
+    for a, b in zip(found.gradients, wanted.gradients, strict=True):
+        if b is not None:
+            close(a, b, 1e-12)
 
 
 @every_family

@@ -34,7 +34,8 @@ struct PieceSize {
   bool holds(const PieceSize& other) const {
     return rows >= other.rows && columns >= other.columns && saved_bytes >= other.saved_bytes;
   }
-  // Of a pair with n rows whose corridor is cut to pieces. They have about as many cells as others.
+  // Of a pair with n rows whose corridor is cut to pieces. They have up to four times as many cells as
+  // others: each hands on a row as wide as the corridor.
   static PieceSize of(int64_t n, const Corridor& corridor, int64_t bandwidth) {
     const auto columns_of = [&](int64_t row, int64_t rows) {
       return corridor.end(std::min(n, row + rows) - 1) - corridor.begin(row);
@@ -42,7 +43,7 @@ struct PieceSize {
     PieceSize size{kPiece, 0, 0};
     const auto is_large = [&] {
       return size.rows * ((corridor.right * (size.rows - 1) + 2 * corridor.reach) / corridor.down + 2) >
-             kPiece * kPiece * 3 / 2;
+             kPiece * kPiece * 4;
     };
     while (size.rows > kBand && is_large()) size.rows /= 2;
     for (int64_t row = 0; row < n; row += size.rows) {

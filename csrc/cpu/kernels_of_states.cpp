@@ -22,6 +22,7 @@ SOFTDP_FN auto with_gaps(const Problem& p, Run run) {
 }
 template <class R, class Run>
 SOFTDP_FN auto with_maximum(const Problem& p, Tier tier, Run run) {
+  static_assert(R::row_place(R::row_states()) == R::row_states(), "those that the next row reads come first");
   if (p.gamma == 0 || tier == Tier::kHard) return with_gaps<R, HardMax<Lanes<double>>, false>(p, run);
   if (tier == Tier::kDouble) return with_gaps<R, SmoothMax<Lanes<double>>, false>(p, run);
   return with_gaps<R, SmoothMax<Lanes<float>>, true>(p, run);

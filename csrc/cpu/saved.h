@@ -72,7 +72,7 @@ inline bool reaches_far(const Problem& p, int64_t pair) {
   double most = 0;
   for (const auto& [down, right] : {std::pair(true, true), std::pair(true, false), std::pair(false, true)}) {
     double step = mean(p.scores[0], down, right);
-    if (tables_of(p.recurrence) > 1) step += mean(p.scores[1], down, right);
+    if (p.recurrence != Lcs::kId) step += mean(p.scores[1], down, right);
     most = std::max(most, step * double(down && right ? std::max(n, m) : down ? n : m));
   }
   return most * kLog2e > kReach * p.gamma;

@@ -172,7 +172,6 @@ Error sweep_several(const Backward& p, Stream stream) {
     if (i > 0) a.partial[i - 1] = space.partial[i - 1];
   }
   a.shared_gap = p.shared_gap;
-  a.has_ends = p.ends != Ends::kCorner;
   a.boundary = space.boundary;
   a.arrays = space.arrays;
   a.band = space.band;

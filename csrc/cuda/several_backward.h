@@ -21,7 +21,6 @@ struct SeveralBackward {
   Sink sinks[kTables];
   bool is_stored[kTables];  // cell by cell
   bool shared_gap;
-  bool has_ends;  // paths may end in several cells: boundary has what these receive of the score
   BoundaryGradient<V> boundary;  // by_above, by_left: of recurrences that charge the boundary; else null
   int arrays;
   BandSize band;
@@ -42,7 +41,8 @@ struct SeveralAdjoints {
     over<R::kStates>([&](auto s) { a.of[s] = a.of[s] + to_left.of[s]; });
     return a;
   }
-  // As Adjoints::hand_on() of backward_steps.h. handed: of a cell inside its columns.
+  // As Adjoints::hand_on() of backward_steps.h. handed: of a cell inside its columns. Outside nothing
+  // changes: nobody takes what a lane gives before its first cell, which is 0, or after its last.
   template <class R>
   SOFTDP_DEVICE void hand_on(const typename R::template Handed<Number>& handed) {
     over<R::kStates>([&](auto state) {
@@ -55,7 +55,6 @@ struct SeveralAdjoints {
       }
     });
   }
-  SOFTDP_DEVICE void hand_on_nothing() { to_above = to_diagonal; }
 };
 template <int K, class Number>
 SOFTDP_DEVICE Composite<K, Number> from_lane_above(Composite<K, Number> x, bool is_first,
@@ -105,8 +104,6 @@ SOFTDP_DEVICE void several_backward_chunk(const A& a, typename A::V* array,
         if (i == 0 || sums.kind[i] == Sum::kArray) array[i * kArray + at] = x;
         if (i > 0 && sums.kind[i] == Sum::kRow) sums.of_chunk[i] += x;
       });
-    } else {
-      from.hand_on_nothing();
     }
     if (lane.row == bottom) below[q] = from.to_above;
   }
@@ -187,8 +184,9 @@ SOFTDP_DEVICE typename A::Edge seeds_above(const A& a, int64_t pair, int column,
   typename A::Edge edge{};
   if constexpr (A::Family::kEndInRow >= 0) {
     auto& end = edge.of[A::Family::kEndInRow];
-    if (!a.has_ends && column == 0) end = a.grad_score[pair];
-    if (a.boundary.by_last_row && column < m) end = a.boundary.by_last_row[pair * a.pairs.columns + column];
+    const auto* const by_ends = a.boundary.by_last_row;
+    if (!by_ends && column == 0) end = a.grad_score[pair];
+    if (by_ends && column < m) end = by_ends[pair * a.pairs.columns + column];
   }
   return edge;
 }

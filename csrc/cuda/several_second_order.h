@@ -214,8 +214,6 @@ SOFTDP_DEVICE void several_product_chunk(const A& a, int64_t pair, const Extent&
           x = x + handed.scores[int(Score::kDelete)].value.tangent;
         if (a.products[i].data) static_cast<V*>(a.products[i].data)[place] = x;
       });
-    } else {
-      from.hand_on_nothing();
     }
     if (lane.row == bottom) below[q] = from.to_above;
   }
@@ -241,12 +239,11 @@ several_products(const SeveralProducts<F, V> a) {
   SeveralAdjoints<F, typename A::Number> from;
   if (a.by_ends[kInColumn] && lane < rows)
     from.to_left.of[F::kEnd] = a.by_ends[kInColumn][pair * N + row0 + lane];
-  const bool has_ends = a.by_ends[kInRow] || a.by_ends[kInColumn];
   const auto first = [&](int column) {
     Edge edge{};
     if constexpr (F::kEndInRow >= 0) {
       auto& end = edge.of[F::kEndInRow];
-      if (row0 == 0 && !has_ends && column == 0) end.value = a.grad_score[pair];
+      if (row0 == 0 && !a.by_ends[kInRow] && column == 0) end.value = a.grad_score[pair];
       if (row0 == 0 && a.by_ends[kInRow] && column < m) end = a.by_ends[kInRow][pair * M + column];
     }
     return edge;

@@ -114,7 +114,7 @@ struct Scores {
     problem.ends_weights = problem.saved + size[0] * saved_bytes();
   }
   const char* name(int i) const {
-    if (tables_of(arguments.recurrence) == 1) return "similarity";
+    if (arguments.recurrence == Lcs::kId) return "similarity";
     constexpr const char* kNames[] = {"match", "insert", "delete", "open"};
     return kNames[i];
   }
