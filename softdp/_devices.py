@@ -18,14 +18,14 @@ def on_gpu(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def has_kernel(device: torch.device) -> bool:
-    """Whether the operators have a kernel for this device; other devices run the reference."""
-    return device.type in ("cpu", "meta") or (on_gpu(device) and _library.runs_cuda(device.index))
+def has_kernel(device: torch.device, bandwidth: int = -1) -> bool:
+    """Whether the operators have a kernel for this device; other devices run the reference.
 
-
-def has_kernel_of_gaps(device: torch.device, gap_open: Tensor | None, bandwidth: int) -> bool:
-    """The same of alignments: on a GPU affine gaps have no bandwidth."""
-    return has_kernel(device) and not (on_gpu(device) and gap_open is not None and bandwidth >= 0)
+    There is none for a bandwidth on a GPU.
+    """
+    if on_gpu(device):
+        return bandwidth < 0 and _library.runs_cuda(device.index)
+    return device.type in ("cpu", "meta")
 
 
 def taken(args: Arguments) -> Arguments:

@@ -23,9 +23,9 @@ def serves(x: Tensor, options: Options) -> bool:
 
     It has no local recurrence. On a GPU it has no bandwidth.
     """
-    if not _devices.has_kernel(x.device) or _torch.forward_mode() or options.boundary_word == "local":
+    if _torch.forward_mode() or options.boundary_word == "local":
         return False
-    return options.bandwidth < 0 or not _devices.on_gpu(x.device)
+    return _devices.has_kernel(x.device, options.bandwidth)
 
 
 # With at least so many features a step, tables are faster on a GPU. This is predicted for an H100, from
