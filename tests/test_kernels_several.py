@@ -103,7 +103,12 @@ def test_kinds_of_gaps(name, gaps):
 
 @every_family
 def test_second_order_of_some_sizes(name):
-    for size, gaps, dtype in [((1, 1), "cells", F64), ((33, 18), "mixed", F64), ((20, 40), "pairs", F32)]:
+    for size, gaps, dtype in [
+        ((1, 1), "cells", F64),
+        ((40, 2), "cells", F64),
+        ((33, 18), "mixed", F64),
+        ((20, 40), "pairs", F32),
+    ]:
         inputs = inputs_of(name, (3, *size), gaps, dtype)
         options = {"gamma": 0.4, **ragged(*size)}
         directions = tuple(None if t is None else torch.randn(t.shape).to(dtype) for t in inputs)
@@ -219,12 +224,12 @@ def test_lengths_that_are_empty_or_do_not_fit(name):
     lengths = {"x_lengths": [0, 3, 0, 41, -1, 7], "y_lengths": [5, 0, 0, 3, 3, 20]}
     lengths = {key: torch.tensor(value) for key, value in lengths.items()}
     empty = {"local": [-INF, -INF, -INF], "subsequence": [0.0, -INF, 0.0], "overlap": [0.0, 0.0, 0.0]}
-    for gaps in ("cells", "number"):
+    for gaps in ("cells", "mixed", "number"):
         inputs = inputs_of(name, (6, 40, 20), gaps, F32)
         found = swept(name, inputs, gamma=0.2, **lengths)
         numbers = [t.double().flatten()[0].item() for t in inputs if t is not None]
         costs = [numbers[-1] + 4 * numbers[1], numbers[-1] + 2 * numbers[1], 0.0]
-        free = [-INF, -INF, 0.0] if gaps == "cells" else costs
+        free = costs if gaps == "number" else [-INF, -INF, 0.0]
         close(found.score[:3], torch.tensor(empty.get(boundary, free)), 1e-5)
         assert found.score.isnan().tolist() == [False, False, False, True, True, False]
         assert (found.gradients[0][:5] == 0).all()
