@@ -23,9 +23,9 @@ def has_kernel(device: torch.device, bandwidth: int = -1) -> bool:
 
     There is none for a bandwidth on a GPU.
     """
-    if on_gpu(device):
-        return bandwidth < 0 and _library.runs_cuda(device.index)
-    return device.type in ("cpu", "meta")
+    if on_gpu(device) and bandwidth >= 0:
+        return False
+    return device.type in ("cpu", "meta") or (on_gpu(device) and _library.runs_cuda(device.index))
 
 
 def taken(args: Arguments) -> Arguments:

@@ -47,13 +47,13 @@ struct Layout {
   // Corridor::begin and end of `count` rows, with two divisions in all.
   SOFTDP_FN void corridor_of(int64_t row, int count, int64_t* begin, int64_t* end) const {
     const Corridor& c = corridor;
-    const int64_t whole = c.right / c.down, part = c.right % c.down, left = row * c.right - c.reach,
-                  right = row * c.right + c.reach;
+    const int64_t whole = c.right / c.down, part = c.right % c.down, middle = (c.first_row + row) * c.right,
+                  left = middle - c.reach, right = middle + c.reach;
     // left = b down - over, right = e down + under
     int64_t b = left > 0 ? (left + c.down - 1) / c.down : left / c.down, over = b * c.down - left;
     int64_t e = right / c.down, under = right - e * c.down;
     for (int r = 0; r < count; r++) {
-      begin[r] = b > 0 ? b : 0, end[r] = (e < c.right ? e : c.right) + 1;
+      begin[r] = b > 0 ? b - c.first_column : 0, end[r] = (e < c.right ? e : c.right) + 1 - c.first_column;
       const int64_t carry = part > over, borrow = under + part >= c.down;
       b += whole + carry, over += carry * c.down - part;
       e += whole + borrow, under += part - borrow * c.down;

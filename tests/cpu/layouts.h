@@ -10,12 +10,24 @@ namespace softdp {
 
 // Whether the strips of a pair hold its cells, and what is saved has room: of the pair, and of larger tables.
 inline bool fits(int64_t n, int64_t m, int64_t w, int lanes) {
-  const cpu::Layout layout = cpu::Layout::of(n, m, w, lanes);
   const Corridor corridor = Corridor::of(n, m, w);
+  const cpu::Layout layout = cpu::Layout::of(n, m, corridor, lanes);
   for (int64_t row = 0; row < n; row += lanes) {
     const int64_t last = std::min(n, row + lanes) - 1, first = layout.first(row);
     if (corridor.begin(row) < first || corridor.end(last) > layout.last(first)) return false;
     if (row > 0 && layout.drift > 0 && first > layout.first(row - lanes) + layout.drift) return false;
+  }
+  // A piece of the pair: some of its rows, and their cells inside.
+  for (int64_t row = 0; row < n; row += 7) {
+    const int64_t rows = std::min<int64_t>(n - row, 16),
+                  columns = corridor.end(row + rows - 1) - corridor.begin(row);
+    const Corridor part = corridor.from_row(row);
+    int64_t begin[16], end[16];
+    const cpu::Layout of_piece = cpu::Layout::of(rows, columns, part, lanes);
+    if (!of_piece.is_cut()) continue;
+    of_piece.corridor_of(0, int(rows), begin, end);
+    for (int64_t r = 0; r < rows; r++)
+      if (begin[r] != part.begin(r) || end[r] != part.end(r)) return false;
   }
   const int64_t weights = (cpu::bands_of(n, lanes) * layout.pitch + lanes) * lanes * 4,
                 states = (n - 1) / cpu::kBand * layout.width * cpu::kStateBytes;
