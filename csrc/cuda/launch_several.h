@@ -122,6 +122,8 @@ Error sweep_several(const Forward& p, Stream stream) {
   join.score = p.score;
   join.weights = p.ends_weights;
   join.saved = p.saved;
+  join.height = p.pairs.rows;
+  join.kept = 1;
   join.several = a.saved;
   return launch_join(join, stream);
 }
@@ -182,7 +184,9 @@ Error sweep_several(const Backward& p, Stream stream) {
                               p.grad_score,
                               p.ends_weights,
                               nullptr,
-                              {space.by_ends[kInRow], space.by_ends[kInColumn]}},
+                              {space.by_ends[kInRow], space.by_ends[kInColumn]},
+                              p.pairs.rows,
+                              0},
                              stream);
   if (error == cudaSuccess) error = launch_bands(several_backward<F, V>, space.arrays, a, stream);
   const SavedWeights weights{p.pairs, nullptr, type, true, a.saved};
@@ -325,7 +329,9 @@ Error sweep_several(const ProductSweep& p, Stream stream) {
                               p.grad_score,
                               p.ends_weights,
                               p.ends_tangents,
-                              {space.by_ends[kInRow], space.by_ends[kInColumn]}},
+                              {space.by_ends[kInRow], space.by_ends[kInColumn]},
+                              p.pairs.rows,
+                              0},
                              stream);
   if (error == cudaSuccess) error = launch_bands(several_products<F, V>, 0, a, stream);
   if (p.start != Start::kGaps || error != cudaSuccess) return error;
