@@ -23,6 +23,7 @@ FLAGS = os.environ.get("SOFTDP_HARNESS_FLAGS", "")
 # Bytes before and after what the kernels write. A sanitizer guards the tensors themselves, reads included.
 MARGIN = 0 if "sanitize" in FLAGS else 256
 CANARY = 0xA5
+EDGES = "above", "left", "corner", "last_row", "last_column"
 
 
 def sources(root: Path = ROOT) -> list[Path]:
@@ -94,6 +95,7 @@ def run(
     directions: tuple[Tensor | None, ...] | None = None,
     visits: bool = False,
     costs: bool = False,
+    bandwidth: int | None = None,
 ) -> Result:
     """Forward and, where save, backward of match (B, N, M) and its gaps, or of one similarity.
 
@@ -101,7 +103,7 @@ def run(
     given: states above (B, M, 16 bytes), left (B, N, 16), corner (B, 16) of another sweep; wanted: which
     of last_row and last_column to give back. With directions, second order instead of backward: score is
     the score's derivative along them, gradients are the Hessian's products. visits: of LCS, instead. costs:
-    the tables hold costs.
+    the tables hold costs. bandwidth: None is all cells.
     """
     kernels = module()
     match, *gaps = scores
@@ -113,22 +115,19 @@ def run(
     gaps_in_value_type = not lcs and insert.dtype != match.dtype
     boundary = boundary or ("global" if recurrence == "needleman_wunsch" else "free")
     dtype = str(match.dtype).removeprefix("torch.")
-    size = (B, N, M)
+    size = (B, N, M, -1 if bandwidth is None else bandwidth)
     lengths = addressed(x_lengths, y_lengths)
     given = given or {}
     out = {name: poisoned((B, M if name == "last_row" else N, 16), torch.uint8) for name in wanted}
     states = {**given, **out}
-    edges = [
-        states[n].data_ptr() if n in states else 0
-        for n in ("above", "left", "corner", "last_row", "last_column")
-    ]
+    edges = [states[n].data_ptr() if n in states else 0 for n in EDGES]
     each = (match, match, match) if lcs else (match, insert, insert if shared else delete)
-    tables = [strided(t, size) for t in each]
+    tables = [strided(t, size[:3]) for t in each]
     score = poisoned((B,), value_type)
     saves = 2 if directions is not None else 1 if visits or given or wanted else 0  # Saves of wavefront.h
-    planes = kernels.planes(recurrence, dtype, gamma, shared, saves, N, M, boundary)
+    planes = kernels.planes(recurrence, dtype, gamma, shared, saves, N, M, boundary, size[3])
     one_for_all = each[1].shape[2] == 1, each[2].shape[1] == 1
-    saved = poisoned((B, planes, N, M), value_type)
+    saved = poisoned((B, planes, kernels.saved_cells(*size[1:])), value_type)
     ends = poisoned((B, kernels.ends(boundary, N, M)), value_type)
 
     def forward(workspace: Tensor | None) -> int:
@@ -159,6 +158,31 @@ def run(
     return Result(score, saved, gradients, out, ends)
 
 
+def paths(
+    recurrence: str,
+    result: Result,
+    size: tuple[int, int, int],
+    *,
+    boundary: str | None = None,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+    bandwidth: int | None = None,
+) -> list[list[list[int]]]:
+    """The best path of each pair, rows of (row, column, move), from the weights of a run with gamma 0."""
+    boundary = boundary or ("global" if recurrence == "needleman_wunsch" else "free")
+    B, N, M = size
+    most = N + M
+    steps, counts = poisoned((B, most, 3), torch.int64), poisoned((B,), torch.int64)
+    dtype = str(result.score.dtype).removeprefix("torch.")
+    module().trace(
+        recurrence, dtype, (*size, -1 if bandwidth is None else bandwidth), *addressed(x_lengths, y_lengths),
+        boundary, result.score.data_ptr(), result.saved.data_ptr(), result.ends.data_ptr(), steps.data_ptr(),
+        counts.data_ptr(), most,
+    )  # fmt: skip
+    check_margins(steps, counts)
+    return [pair[:count].tolist() for pair, count in zip(steps, counts.tolist(), strict=True)]
+
+
 def without_padding(states: Iterable[Tensor]) -> None:
     """Sets to 0 what lies between the mantissa and the exponent of a state."""
     for table in states:
@@ -172,7 +196,7 @@ def first_order(
     boundary. swept: what was saved, and the weights of the ends."""
     recurrence, kernel_dtype, size, lengths, gamma, boundary = options
     saved, ends = swept
-    B, N, M = size
+    B, N, M, _ = size
     gradients = [
         poisoned((B, *t.shape[1:]), dtype) if t is not None and need else None
         for t, need in zip(targets, needs, strict=False)
@@ -203,7 +227,7 @@ def second_order(
     lcs = recurrence == "lcs"
     tangent, tangents = poisoned(size[:1], saved.dtype), poisoned(saved.shape, saved.dtype)
     ends_tangents = poisoned(ends.shape, ends.dtype)
-    along = [(0, 0, 0, 0) if v is None else strided(v, size) for v in directions]
+    along = [(0, 0, 0, 0) if v is None else strided(v, size[:3]) for v in directions]
     along += [(0, 0, 0, 0)] * (3 - len(along))
     if shared and not lcs:
         along[2] = along[1]
@@ -217,7 +241,7 @@ def second_order(
 
     first = poisoned((there(None),), torch.uint8)
     there(first)
-    found = [poisoned(size, saved.dtype) if need else None for need in needs[: 1 if lcs else 3 - shared]]
+    found = [poisoned(size[:3], saved.dtype) if need else None for need in needs[: 1 if lcs else 3 - shared]]
     places = [0 if t is None else t.data_ptr() for t in found]
     places += [0] * (3 - len(places))
 
@@ -259,7 +283,7 @@ def features(
     kernels = module()
     dtype = str(x.dtype).removeprefix("torch.")
     shape = (len(x), len(y)) if every else (len(x),)
-    size = (math.prod(shape), x.shape[1], y.shape[1])
+    size = (math.prod(shape), x.shape[1], y.shape[1], -1)
     lengths = addressed(x_lengths, y_lengths)
     score = poisoned(shape, x.dtype)
     gradients = [poisoned(t.shape, x.dtype) if need else None for t, need in zip((x, y), needs, strict=True)]
@@ -283,7 +307,7 @@ def poisoned(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     length = math.prod(size) * dtype.itemsize
     memory = torch.full((length + 2 * MARGIN,), CANARY, dtype=torch.uint8)
     table = memory[MARGIN : MARGIN + length].view(dtype).view(size)
-    return table.fill_(255 if dtype == torch.uint8 else float("nan"))
+    return table.fill_(float("nan") if dtype.is_floating_point else 255)
 
 
 def check_margins(*tables: Tensor) -> None:

@@ -13,23 +13,22 @@ struct Cell {
   int64_t row, column;  // from 0
 };
 
-// The move into a cell.
+// The move into the cell at a place of the pair's planes.
 template <class V, class Packing>
-SOFTDP_DEVICE Move move_as(const PathProblem& p, int64_t pair, const Cell& at) {
+SOFTDP_DEVICE Move move_as(const PathProblem& p, int64_t pair, int64_t place) {
   using Keeps = Kept<Packing, V, false>;
-  const int64_t cells = p.pairs.rows * p.pairs.columns;
-  const V* const saved =
-      static_cast<const V*>(p.saved) + pair * Keeps::kNumbers * cells + at.row * p.pairs.columns + at.column;
+  const int64_t cells = cells_of(p.pairs);
+  const V* const saved = static_cast<const V*>(p.saved) + pair * Keeps::kNumbers * cells + place;
   typename Keeps::Saved kept;
   for (int plane = 0; plane < Keeps::kNumbers; plane++) kept.number[plane] = saved[plane * cells];
   const Weights<V> w = Keeps::unpack(kept);
   return w.insert > 0 ? kInsert : w.del > 0 ? kDelete : kMatch;
 }
-SOFTDP_DEVICE Move move_into(const PathProblem& p, int64_t pair, const Cell& at) {
+SOFTDP_DEVICE Move move_into(const PathProblem& p, int64_t pair, int64_t place) {
   return with_recurrence(p.recurrence, [&](auto of) {
     using Packing = typename decltype(of)::Packing;
-    return p.type == Type::kFloat64 ? move_as<double, Packing>(p, pair, at)
-                                    : move_as<float, Packing>(p, pair, at);
+    return p.type == Type::kFloat64 ? move_as<double, Packing>(p, pair, place)
+                                    : move_as<float, Packing>(p, pair, place);
   });
 }
 
@@ -50,9 +49,10 @@ SOFTDP_DEVICE void each_step(const PathProblem& p, int64_t pair, const Extent& s
   const double infinity = double(INFINITY);
   if (size.unfit || !(score > -infinity && score < infinity)) return;
   const bool has_cells = size.n > 0 && size.m > 0;
+  const SavedPlaces places(p.pairs, size, p.pairs.bandwidth >= 0);
   Cell at = has_cells ? end_of(p, pair, size) : Cell{size.n - 1, size.m - 1};
   while (has_cells && at.row >= 0 && at.column >= 0) {
-    const Move move = move_into(p, pair, at);
+    const Move move = move_into(p, pair, places.of(at.row, at.column));
     run(at.row, at.column, move);
     at.row -= move != kDelete, at.column -= move != kInsert;
   }

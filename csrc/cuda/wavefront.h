@@ -18,6 +18,12 @@ inline Type arithmetic(Type type) {
   return type == Type::kFloat64 ? type : Type::kFloat32;
 }
 
+// How many numbers are saved of a pair's cells, in a plane: (N, M), or what a bandwidth leaves of that
+// (saved_cells, ../corridor.h).
+SOFTDP_FN int64_t cells_of(const Pairs& pairs) {
+  return saved_cells(pairs.rows, pairs.columns, pairs.bandwidth);
+}
+
 // What is saved of a forward sweep.
 enum class Saves {
   kGradients,  // of tiny pairs, else weights
@@ -42,7 +48,7 @@ struct Forward {
   bool shared_gap;  // delete = insert, read once
   OneForAll one_for_all;
   void* score;         // V, (B,)
-  void* saved;         // V, planes() of them, (B, planes, N, M); null: not wanted
+  void* saved;         // V, planes() of them, (B, planes, cells_of()); null: not wanted
   void* ends_weights;  // V, (B, ends_of()); null where saved is
   Saves saves;
   bool is_piece;    // of a larger table: saved takes weights only, no verdict on the pair
@@ -87,12 +93,12 @@ struct TangentSweep {
   Ends ends;
   bool costs;
   const void* score;  // (B,)
-  const void* saved;  // (B, planes, N, M)
+  const void* saved;  // (B, planes, cells_of())
   const void* ends_weights;
   Table directions[3];  // by match or the one table, insert, delete; data null: 0
   OneForAll one_for_all;
   void* tangent;        // (B,): the scores'
-  void* tangents;       // (B, planes, N, M): the weights'
+  void* tangents;       // (B, planes, cells_of()): the weights'
   void* ends_tangents;  // (B, ends_of()): those of ends_weights
   void* workspace;
 };
@@ -116,15 +122,17 @@ struct ProductSweep {
 // Small pairs are swept forward and back in one launch, and what is saved is the score's gradient itself, a
 // plane each for match, insert and delete (or their sum, where they share a gap). Others save the weights of
 // their cells, as kept.h packs them. So do recurrences that may charge the boundary, paths that may end in
-// several cells, and hard and float64 sweeps of any size.
+// several cells, pairs with a bandwidth, and hard and float64 sweeps of any size.
 struct Regime {
   Recurrence recurrence;
   Type type;  // of the scores
   double gamma;
   int64_t rows, columns;
   Ends ends = Ends::kCorner;
+  int64_t bandwidth = -1;  // below 0: none
   bool is_tiny() const {
     return rows <= 32 && columns <= 32 && gamma > 0 && type != Type::kFloat64 && ends == Ends::kCorner &&
+           bandwidth < 0 &&
            with_recurrence(recurrence, [](auto of) { return !decltype(of)::kChargesBoundary; });
   }
   // Numbers a cell, of the arithmetic's type.
