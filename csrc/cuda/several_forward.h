@@ -135,20 +135,21 @@ SOFTDP_DEVICE void several_chunk(const A& a, typename A::V* array, SeveralStrip<
 }
 
 // A chunk of a table of m columns in the narrowest states that hold it. above: the edges of the steps, of
-// which a lane looks at one.
+// which a lane looks at one. Past the table the ring holds whatever was there before.
 template <class A>
 SOFTDP_DEVICE void several_steps(const A& a, typename A::V* array, SeveralStrip<A>& strip, const Lane& lane,
-                                 int chunk, int m, const typename A::Edge* above,
+                                 int chunk, int m, typename A::Edge* above,
                                  const Given<typename A::Edge>& below, int bottom) {
   using F = typename A::Family;
   using V = typename A::V;
-  const int own = lane.row & (kChunk - 1);
-  const bool is_there = chunk * kChunk + own < m;  // past the table edges are whatever the ring holds
+  if (lane.row < kChunk && chunk * kChunk + lane.row >= m)
+    above[lane.row] = composite_of<F::kRowStates>(boundary_number(a, nullptr, 0, false));
+  sync_warp();
   bool fits = true;
   over<F::kRowStates>([&](auto s) {
-    const auto& edge = above[own].of[s];
-    if (is_there && is_nan<V>(edge, a.is_soft)) strip.worst = V(NAN);
-    fits = fits && (!is_there || is_near(edge)) && is_near(strip.diagonal.of[s]);
+    const auto& edge = above[lane.row & (kChunk - 1)].of[s];
+    if (is_nan<V>(edge, a.is_soft)) strip.worst = V(NAN);
+    fits = fits && is_near(edge) && is_near(strip.diagonal.of[s]);
   });
   over<F::kStates>([&](auto s) { fits = fits && is_near(strip.left.of[s]); });
   F::with(a.recurrence, [&](auto recurrence) {
