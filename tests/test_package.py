@@ -68,7 +68,7 @@ def test_cuda_operators_are_there_where_their_file_is_loaded():
     for row in RECURRENCES:
         for name in row.operators:
             built = torch._C._dispatch_has_kernel_for_dispatch_key(f"softdp::{name}", "CUDA")
-            assert built == (info["extension_cuda"] is not None and row.row_states == 1)
+            assert built == (info["extension_cuda"] is not None)
 
 
 @pytest.fixture
