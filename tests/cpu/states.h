@@ -133,7 +133,7 @@ int states_off(Recurrence recurrence, double gamma, int64_t B, int64_t N, int64_
     p.gradients[places[t]] = {gradients[t].data(), kType, true, true};
   }
   p.scores[2] = p.scores[1];
-  const int64_t bytes = cpu::saved_bytes(N, M, cpu::packs(p), row_states_of(recurrence));
+  const int64_t bytes = cpu::saved_bytes(p);
   unsigned char* const saved =
       static_cast<unsigned char*>(std::aligned_alloc(64, (B * bytes + 63) / 64 * 64));
   std::vector<T> ends_weights(size_t(B * ends_of(p.ends, N, M)));
