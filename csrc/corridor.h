@@ -44,6 +44,31 @@ struct Corridor {
     return (last < right ? last : right) + 1 - first_column;
   }
   SOFTDP_FN bool has(int64_t row, int64_t column) const { return begin(row) <= column && column < end(row); }
+  // The same cells with rows and columns exchanged.
+  SOFTDP_FN Corridor transposed() const { return {right, down, reach}; }
 };
+
+// What a GPU's sweeps keep of a pair's cells within a bandwidth. A row has `pitch` numbers, and that of a
+// column lies at the column's remainder by the pitch. Numbers come and go by fours: of four rows, the columns
+// that one of them has inside, and what completes the fours at their ends. They fit a row's pitch, so no two
+// of them meet there. The pitch is that of the pair's own lengths: two rows that end at column m have all
+// columns inside, however small the bandwidth. So no pitch would do for all lengths but that of all columns.
+SOFTDP_FN int64_t saved_pitch(const Corridor& inside) {
+  const int64_t all = (inside.right + 4) / 4 * 4;
+  if (inside.is_everywhere()) return all;
+  const int64_t found = ((3 * inside.right + 2 * inside.reach) / inside.down + 7) / 4 * 4;
+  return found < all ? found : all;
+}
+// Numbers that are enough for the cells of any pair of up to `rows` and `columns` steps; a multiple of 4
+// where there is a bandwidth. A pair with n >= m needs at most 2 w + 10 a row, w at least 1. One with n < m
+// needs at most 2 w + 9 or the slope + 9 a row, and four rows' drift, which is at most 4 (m-1) n / (n-1) in
+// all.
+SOFTDP_FN int64_t saved_cells(int64_t rows, int64_t columns, int64_t bandwidth) {
+  if (bandwidth < 0) return rows * columns;
+  const int64_t longer = rows > columns ? rows : columns, within = bandwidth < longer ? bandwidth : longer,
+                w = within > 1 ? within : 1, all = rows * (columns + 3),
+                enough = rows * (2 * w + 10) + 5 * columns;
+  return ((all < enough ? all : enough) + 3) / 4 * 4;
+}
 
 }  // namespace softdp

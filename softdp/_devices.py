@@ -18,13 +18,8 @@ def on_gpu(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def has_kernel(device: torch.device, bandwidth: int = -1) -> bool:
-    """Whether the operators have a kernel for this device; other devices run the reference.
-
-    There is none for a bandwidth on a GPU.
-    """
-    if on_gpu(device) and bandwidth >= 0:
-        return False
+def has_kernel(device: torch.device) -> bool:
+    """Whether the operators have a kernel for this device; other devices run the reference."""
     return device.type in ("cpu", "meta") or (on_gpu(device) and _library.runs_cuda(device.index))
 
 

@@ -36,7 +36,7 @@ def _forward(row: Recurrence) -> Callable[..., tuple[Tensor, Tensor]]:
         if _devices.on_gpu(table.device):
             shared_gap = any(t is None for t in args[:count])
             if save:
-                numbers = row.numbers(shared_gap, table.dtype, args[gamma], where, N, M)
+                numbers = row.numbers(shared_gap, table.dtype, args[gamma], where, N, M, args[bandwidth])
                 size = (B, (numbers + end_weights) * score.dtype.itemsize)
             return score, score.new_empty(size, dtype=torch.uint8)
         if save:

@@ -25,7 +25,9 @@ def serves(x: Tensor, options: Options) -> bool:
     """
     if _torch.forward_mode() or options.boundary_word == "local":
         return False
-    return _devices.has_kernel(x.device, options.bandwidth)
+    if _devices.on_gpu(x.device) and options.bandwidth >= 0:
+        return False
+    return _devices.has_kernel(x.device)
 
 
 # With at least so many features a step, tables are faster on a GPU. This is predicted for an H100, from

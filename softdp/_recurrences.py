@@ -48,6 +48,15 @@ def _is_local(boundary: int | None) -> bool:
 TINY = 32
 
 
+def saved_cells(rows: int, columns: int, bandwidth: int) -> int:
+    """Of how many cells of a pair the CUDA operators save numbers: saved_cells() of csrc/corridor.h."""
+    if bandwidth < 0:
+        return rows * columns
+    within = torch.sym_max(1, torch.sym_min(bandwidth, torch.sym_max(rows, columns)))
+    enough: int = torch.sym_min(rows * (columns + 3), rows * (2 * within + 10) + 5 * columns)
+    return (enough + 3) // 4 * 4
+
+
 class Recurrence(NamedTuple):
     """A row.
 
@@ -57,7 +66,7 @@ class Recurrence(NamedTuple):
         options: the numbers and bools after the lengths, in the schemas' order. One is "gamma"; "boundary" is
             a place in BOUNDARIES. "bandwidth" is -1 if there is none.
         planes: how many numbers a cell the CUDA operators save, if it has one state. Its arguments: whether
-            insert and delete are one gap, the scores' dtype, gamma, whether paths may end in several cells, N
+            insert and delete are one gap, the scores' dtype, gamma, whether pairs of any size save weights, N
             and M. Regime::planes of csrc/cuda/wavefront.h says the same.
         reference: which functions have the derivatives that the operators lack, of the same arguments.
         alignment: how the alignment follows from those functions.
@@ -90,12 +99,13 @@ class Recurrence(NamedTuple):
         boundary: int | None,
         rows: int,
         columns: int,
+        bandwidth: int,
     ) -> int:
         """How many numbers a pair the CUDA operators save, of the results' dtype: Regime::saved_bytes()."""
-        cells = rows * columns
+        cells = saved_cells(rows, columns, bandwidth)
         if not self.has_several_states(boundary):
-            open_ends = boundary is not None and has_open_ends(boundary)
-            return self.planes(shared_gap, dtype, gamma, open_ends, rows, columns) * cells
+            always = bandwidth >= 0 or (boundary is not None and has_open_ends(boundary))
+            return self.planes(shared_gap, dtype, gamma, always, rows, columns) * cells
         if not gamma > 0:  # 4 bytes a cell
             return (cells + 1) // 2 if dtype == torch.float64 else cells
         local, other = self.weights_of_states
@@ -113,16 +123,16 @@ class Recurrence(NamedTuple):
 
 
 def _weights(
-    shared_gap: bool, dtype: torch.dtype, gamma: float, open_ends: bool, rows: int, columns: int
+    shared_gap: bool, dtype: torch.dtype, gamma: float, always: bool, rows: int, columns: int
 ) -> int:
     return 2 if dtype == torch.float64 else 1
 
 
 def _planes_with_gaps(
-    shared_gap: bool, dtype: torch.dtype, gamma: float, open_ends: bool, rows: int, columns: int
+    shared_gap: bool, dtype: torch.dtype, gamma: float, always: bool, rows: int, columns: int
 ) -> int:
-    weights = _weights(shared_gap, dtype, gamma, open_ends, rows, columns)
-    if dtype == torch.float64 or not gamma > 0 or open_ends:
+    weights = _weights(shared_gap, dtype, gamma, always, rows, columns)
+    if dtype == torch.float64 or not gamma > 0 or always:
         return weights
     gradients = 2 if shared_gap else 3
     # One of both, by arithmetic: an if, or sym_ite in PyTorch 2.15, would tie a compiled graph to one.
@@ -131,7 +141,7 @@ def _planes_with_gaps(
 
 
 def _planes_without_gaps(
-    shared_gap: bool, dtype: torch.dtype, gamma: float, open_ends: bool, rows: int, columns: int
+    shared_gap: bool, dtype: torch.dtype, gamma: float, always: bool, rows: int, columns: int
 ) -> int:
     return 1
 

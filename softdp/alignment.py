@@ -66,7 +66,7 @@ def fsd_alignment(
     args = _checks.fsd_arguments(match, insert, delete, gamma, boundary, x_lengths, y_lengths, trained)
     args = args.computed()
     width = _values.bandwidth_number(bandwidth, boundary)
-    if not _devices.has_kernel(match.device, width):
+    if not _devices.has_kernel(match.device):
         return _by_reference(
             reference.fsd_score,
             *args[:3],
@@ -121,7 +121,7 @@ def lcs_alignment(
     trained = _checks.TRAINED_LCS_ALIGNMENT
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths, trained).computed()
     width = _values.bandwidth_number(bandwidth)
-    if not _devices.has_kernel(similarity.device, width):
+    if not _devices.has_kernel(similarity.device):
         return _by_reference(
             reference.lcs_score,
             args.similarity,
@@ -176,7 +176,7 @@ def soft_dtw_alignment(
     trained = _checks.TRAINED_SOFT_DTW_ALIGNMENT
     args = _checks.cost_arguments(cost, gamma, boundary, x_lengths, y_lengths, trained).computed()
     width = _values.bandwidth_number(bandwidth)
-    if not _devices.has_kernel(cost.device, width):
+    if not _devices.has_kernel(cost.device):
         return _by_reference(
             reference.soft_dtw,
             args.match,
@@ -297,7 +297,7 @@ def _expected_alignment(
 ) -> Tensor:
     """Of needleman_wunsch with one of its boundaries, or of smith_waterman with "local"."""
     match, insert, delete, opened, x_lengths, y_lengths = args
-    if not _devices.has_kernel(match.device, bandwidth):
+    if not _devices.has_kernel(match.device):
 
         def score_of(match: Tensor, *_: Tensor | None) -> Tensor:
             given = args._replace(match=match)

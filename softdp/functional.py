@@ -93,7 +93,7 @@ def checked_fsd_score(
     args: _checks.FsdArguments, gamma: float, boundary: str, bandwidth: int = -1, costs: bool = False
 ) -> Tensor:
     """fsd_score of checked arguments. costs: these are costs, and the score is their smooth minimum."""
-    if not _devices.has_kernel(args.match.device, bandwidth):
+    if not _devices.has_kernel(args.match.device):
         return reference.checked_fsd_score(args, gamma, boundary, bandwidth, costs)
     args = _devices.taken(args)
     save = needs_gradient(args.match, args.insert, args.delete)
@@ -174,7 +174,7 @@ def lcs_score(
     """
     args = _checks.lcs_arguments(similarity, threshold, gamma, x_lengths, y_lengths)
     width = _values.bandwidth_number(bandwidth)
-    if not _devices.has_kernel(similarity.device, width):
+    if not _devices.has_kernel(similarity.device):
         return reference.lcs_score(
             similarity,
             threshold=threshold,

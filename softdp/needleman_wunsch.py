@@ -158,7 +158,7 @@ def smith_waterman(
 
 def _score(args: _checks.AlignmentArguments, gamma: float, boundary: str, bandwidth: int = -1) -> Tensor:
     """The score of checked arguments. boundary: one of needleman_wunsch, or "local"."""
-    if not _devices.has_kernel(args.match.device, bandwidth):
+    if not _devices.has_kernel(args.match.device):
         return _reference_alignments.checked_alignment_score(args, gamma, boundary, bandwidth)
     match, insert, delete, opened, *lengths = _devices.taken(args)
     options = float(gamma), BOUNDARIES.index(boundary), bandwidth

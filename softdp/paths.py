@@ -271,7 +271,7 @@ def _best(
     args, width = args.computed(), _values.bandwidth_number(bandwidth, boundary)
     device = args.match.device
     which = RECURRENCES.index(row), BOUNDARIES.index(boundary)
-    if not _devices.has_kernel(device, width):
+    if not _devices.has_kernel(device):
         others = (None if t is None else t.cpu() for t in args[2:])
         args = _checks.FsdArguments(args.match.cpu(), args.insert.cpu(), *others)
     match, insert, delete, *lengths = _devices.taken(args)

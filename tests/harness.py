@@ -31,6 +31,7 @@ FLAGS = os.environ.get("SOFTDP_HARNESS_FLAGS", "")
 # Bytes before and after what the kernels write. A sanitizer guards the tensors themselves, reads included.
 MARGIN = 0 if "sanitize" in FLAGS else 256
 CANARY = 0xA5
+EDGES = "above", "left", "corner", "last_row", "last_column"
 
 
 def sources(root: Path = ROOT) -> list[Path]:
@@ -102,6 +103,7 @@ def run(
     directions: tuple[Tensor | None, ...] | None = None,
     visits: bool = False,
     costs: bool = False,
+    bandwidth: int | None = None,
 ) -> Result:
     """Forward and, where save, backward of match (B, N, M) and its gaps, or of one similarity.
 
@@ -109,7 +111,7 @@ def run(
     given: states above (B, M, 16 bytes), left (B, N, 16), corner (B, 16) of another sweep; wanted: which
     of last_row and last_column to give back. With directions, second order instead of backward: score is
     the score's derivative along them, gradients are the Hessian's products. visits: of LCS, instead. costs:
-    the tables hold costs.
+    the tables hold costs. bandwidth: None is all cells.
     """
     kernels = module()
     match, *gaps = scores
@@ -121,17 +123,14 @@ def run(
     gaps_in_value_type = not lcs and insert.dtype != match.dtype
     boundary = boundary or BOUNDARY.get(recurrence, "free")
     dtype = str(match.dtype).removeprefix("torch.")
-    size = (B, N, M)
+    size = (B, N, M, -1 if bandwidth is None else bandwidth)
     lengths = addressed(x_lengths, y_lengths)
     out = {name: poisoned((B, M if name == "last_row" else N, 16), torch.uint8) for name in wanted}
     states = {**(given or {}), **out}
-    edges = [
-        states[n].data_ptr() if n in states else 0
-        for n in ("above", "left", "corner", "last_row", "last_column")
-    ]
+    edges = [states[n].data_ptr() if n in states else 0 for n in EDGES]
     each = (match, match, match) if lcs else (match, insert, insert if shared else delete)
     each += () if opening is None else (opening,)
-    tables = [strided(t, size) for t in each]
+    tables = [strided(t, size[:3]) for t in each]
     score = poisoned((B,), value_type)
     saves = 2 if directions is not None else 1 if visits or given or wanted else 0  # Saves of wavefront.h
     one_for_all = ones_for_all(*each[1:])
@@ -176,11 +175,37 @@ def memory_of_saved(
     recurrence: str, dtype: str, gamma: float, shared: bool, saves: int, size: tuple[int, ...], boundary: str
 ) -> Tensor:
     """Of the weights: planes of numbers, or bytes where a cell has several states."""
-    B, N, M = size
+    B, N, M, bandwidth = size
     if recurrence in SEVERAL_STATES:
-        return poisoned((B, module().saved_bytes(recurrence, dtype, gamma, N, M)), torch.uint8)
-    planes = module().planes(recurrence, dtype, gamma, shared, saves, N, M, boundary)
-    return poisoned((B, planes, N, M), torch.float64 if dtype == "float64" else torch.float32)
+        return poisoned((B, module().saved_bytes(recurrence, dtype, gamma, N, M, bandwidth)), torch.uint8)
+    planes = module().planes(recurrence, dtype, gamma, shared, saves, N, M, boundary, bandwidth)
+    cells = module().saved_cells(N, M, bandwidth)
+    return poisoned((B, planes, cells), torch.float64 if dtype == "float64" else torch.float32)
+
+
+def paths(
+    recurrence: str,
+    result: Result,
+    size: tuple[int, int, int],
+    *,
+    boundary: str | None = None,
+    x_lengths: Tensor | None = None,
+    y_lengths: Tensor | None = None,
+    bandwidth: int | None = None,
+) -> list[list[list[int]]]:
+    """The best path of each pair, rows of (row, column, move), from the weights of a run with gamma 0."""
+    boundary = boundary or BOUNDARY.get(recurrence, "free")
+    B, N, M = size
+    most = N + M
+    steps, counts = poisoned((B, most, 3), torch.int64), poisoned((B,), torch.int64)
+    dtype = str(result.score.dtype).removeprefix("torch.")
+    module().trace(
+        recurrence, dtype, (*size, -1 if bandwidth is None else bandwidth), *addressed(x_lengths, y_lengths),
+        boundary, result.score.data_ptr(), result.saved.data_ptr(), result.ends.data_ptr(), steps.data_ptr(),
+        counts.data_ptr(), most,
+    )  # fmt: skip
+    check_margins(steps, counts)
+    return [pair[:count].tolist() for pair, count in zip(steps, counts.tolist(), strict=True)]
 
 
 def without_padding(states: Iterable[Tensor]) -> None:
@@ -196,7 +221,7 @@ def first_order(
     boundary. swept: what was saved, and the weights of the ends."""
     recurrence, kernel_dtype, size, lengths, gamma, boundary = options
     saved, ends = swept
-    B, N, M = size
+    B, N, M, _ = size
     gradients = [
         poisoned((B, *t.shape[1:]), dtype) if t is not None and need else None
         for t, need in zip(targets, needs, strict=False)
@@ -227,7 +252,7 @@ def second_order(
     lcs = recurrence == "lcs"
     tangent, tangents = poisoned(size[:1], score.dtype), poisoned(saved.shape, saved.dtype)
     ends_tangents = poisoned(ends.shape, ends.dtype)
-    along = [(0, 0, 0, 0) if v is None else strided(v, size) for v in directions]
+    along = [(0, 0, 0, 0) if v is None else strided(v, size[:3]) for v in directions]
     along += [(0, 0, 0, 0)] * (4 - len(along))
     if shared and not lcs:
         along[2] = along[1]
@@ -243,7 +268,7 @@ def second_order(
     there(first)
     tables = 1 if lcs else len(one_for_all) // 2 + 2
     wanted = [need and not (shared and i == 2) for i, need in enumerate(needs[:tables])]
-    found = [poisoned(size, score.dtype) if need else None for need in wanted]
+    found = [poisoned(size[:3], score.dtype) if need else None for need in wanted]
     found = found[:2] if shared and tables == 3 else found
     places = [0 if t is None else t.data_ptr() for t in found]
     places += [0] * (4 - len(places))
@@ -289,7 +314,7 @@ def features(
     dtype = str(x.dtype).removeprefix("torch.")
     boundary = boundary or ("free" if kind in (1, 2) else "anchored")
     shape = (len(x), len(y)) if every else (len(x),)
-    size = (math.prod(shape), x.shape[1], y.shape[1])
+    size = (math.prod(shape), x.shape[1], y.shape[1], -1)
     lengths = addressed(x_lengths, y_lengths)
     score = poisoned(shape, x.dtype)
     gradients = [poisoned(t.shape, x.dtype) if need else None for t, need in zip((x, y), needs, strict=True)]
@@ -313,7 +338,7 @@ def poisoned(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     length = math.prod(size) * dtype.itemsize
     memory = torch.full((length + 2 * MARGIN,), CANARY, dtype=torch.uint8)
     table = memory[MARGIN : MARGIN + length].view(dtype).view(size)
-    return table.fill_(255 if dtype == torch.uint8 else float("nan"))
+    return table.fill_(float("nan") if dtype.is_floating_point else 255)
 
 
 def check_margins(*tables: Tensor) -> None:

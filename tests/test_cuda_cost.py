@@ -130,8 +130,21 @@ def way(*body):
             "LDS R1",
             "SHFL.UP R2, R2",
         ),
+        # no bandwidth
+        (
+            [
+                "ULDC UR4, c[0x0][0x254]",
+                "ISETP.LE.AND P1, PT, RZ, UR4, PT",
+                "@!P1 BRA `(.L_x_1)",
+                "LDS R2",
+                ".L_x_1:",
+                "LDS R1",
+            ],
+            "LDS R1",
+            "LDS R2",
+        ),
     ],
-    ids=["wide", "awake", "edge", "done", "signs", "base", "stores", "steps", "sums"],
+    ids=["wide", "awake", "edge", "done", "signs", "base", "stores", "steps", "sums", "bandwidth"],
 )
 def test_the_usual_way(body, taken, left):
     found = way(*body)

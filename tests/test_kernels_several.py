@@ -303,8 +303,10 @@ def test_bytes_of_several_states(name):
     for dtype, size in ((F32, 4), (F64, 8)):
         for gamma in (0.0, 0.1):
             for cells in ((5, 7), (40, 50)):
-                numbers = row.numbers(False, dtype, gamma, local, *cells)
-                told = kernels.saved_bytes(kernel, str(dtype).removeprefix("torch."), gamma, *cells)
-                assert numbers * size == told
-                if gamma == 0:
-                    assert told <= 4 * (math.prod(cells) + 1)
+                for bandwidth in (-1, 3):
+                    numbers = row.numbers(False, dtype, gamma, local, *cells, bandwidth)
+                    name = str(dtype).removeprefix("torch.")
+                    told = kernels.saved_bytes(kernel, name, gamma, *cells, bandwidth)
+                    assert numbers * size == told
+                    if gamma == 0 and bandwidth < 0:
+                        assert told <= 4 * (math.prod(cells) + 1)

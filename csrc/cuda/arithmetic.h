@@ -11,6 +11,8 @@
 //
 // double: scalar.h's own.
 #pragma once
+#include <type_traits>
+
 #include "../scalar.h"
 #include "device.h"
 
@@ -131,6 +133,17 @@ SOFTDP_DEVICE double value_of(const State& s, double unit) {
 }
 SOFTDP_DEVICE double value_of(double s, double) {
   return s;
+}
+
+// Where no path arrives.
+template <class State>
+SOFTDP_DEVICE State dead_state() {
+  if constexpr (std::is_same_v<State, double>)
+    return -ScalarCommon::kInfinity;
+  else if constexpr (sizeof(State::e) == sizeof(int32_t))
+    return {1, kNothingNarrow};
+  else
+    return {1, kNothing};
 }
 
 template <class State>

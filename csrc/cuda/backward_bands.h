@@ -13,12 +13,14 @@ struct BackwardArguments {
   using Keeps = Kept<Packing, V, false>;
   static constexpr int kPlanes = Keeps::kNumbers;
   static constexpr int kSinks = tables_with<Packing>();
+  static constexpr bool kIsAdjoint = true;
   Recurrence recurrence;
   Pairs pairs;
   const V* grad_score;
   const V* saved;
   Sink sinks[3];
   bool is_stored[3];  // cell by cell
+  bool is_summed[3];  // over rows only
   bool shared_gap, visits;
   bool has_ends;  // paths may end in several cells: boundary has what these receive of the score
   const V* verdicts;
@@ -27,14 +29,14 @@ struct BackwardArguments {
   BandSize band;
   Chain<V> chain;
   V* partial[2];  // of the gaps that are summed over rows: (B, strips, M) or (B, strips)
+  SOFTDP_DEVICE int arrays_of_warp() const { return arrays; }
 };
 
 // What fills the gradients of the band's rows where nothing is swept: `value` in the pair's own cells, 0 in
-// the padding.
-template <class T, int kSinks>
+// the padding and outside a bandwidth.
+template <class T, bool kHasCorridor = false, int kSinks>
 SOFTDP_DEVICE void fill_gradients(const Sink (&sinks)[kSinks], const Pairs& pairs, BandSize band_size,
-                                  int band, int64_t pair, const Extent& size, float value,
-                                  bool padding_only) {
+                                  int band, int64_t pair, const Extent& size, float value, bool zeros_only) {
   const int64_t N = pairs.rows, M = pairs.columns;
   const int n = size.n, m = size.m;
 #pragma unroll
@@ -42,17 +44,21 @@ SOFTDP_DEVICE void fill_gradients(const Sink (&sinks)[kSinks], const Pairs& pair
     const Sink& sink = sinks[i];
     if (!sink.data || !sink.every_row) continue;
     T* const data = static_cast<T*>(sink.data);
-    if (sink.every_column)
-      fill_rows(data + pair * N * M, sink.type, band_size, band, N, M, n, m, value, padding_only);
+    if (sink.every_column && kHasCorridor)
+      fill_rows_outside(data + pair * N * M, sink.type, band_size, band, N, M, n,
+                        Corridor::of(n, m, pairs.bandwidth), value, zeros_only);
+    else if (sink.every_column)
+      fill_rows(data + pair * N * M, sink.type, band_size, band, N, M, n, m, value, zeros_only);
     else
-      fill_rows(data + pair * N, sink.type, band_size, band, N, 1, m > 0 ? n : 0, 1, value, padding_only);
+      fill_rows(data + pair * N, sink.type, band_size, band, N, 1, m > 0 ? n : 0, 1, value, zeros_only);
   }
 }
 
 // Of pair: a pair whose score receives the gradient 0 gets it, whatever it holds, and is not swept.
 template <class Keeps, class V>
-SOFTDP_DEVICE V verdict_of(const V* saved, V grad_score, const Extent& size, int64_t columns) {
-  return grad_score != 0 ? verdict_of<Keeps>(saved, size, columns) : V(kNoPath);
+SOFTDP_DEVICE V verdict_of(const V* saved, V grad_score, const Extent& size, const Pairs& pairs,
+                           bool has_corridor) {
+  return grad_score != 0 ? verdict_of<Keeps>(saved, size, pairs, has_corridor) : V(kNoPath);
 }
 
 SOFTDP_DEVICE Sum sum_of(const Sink& sink) {
@@ -77,7 +83,7 @@ SOFTDP_DEVICE void store_row_sum(const A& a, int i, double sum, int64_t pair, in
 template <class A, class Strip>
 SOFTDP_DEVICE Adjoints<typename A::V> first_adjoints(const A& a, const Strip& at) {
   Adjoints<typename A::V> from;
-  if (a.boundary.by_last_column && at.lane < at.rows)
+  if (a.boundary.by_last_column && at.lane < at.rows && at.begins(at.lane))
     from.to_left = a.boundary.by_last_column[at.pair * a.pairs.rows + at.row0 + at.lane];
   return from;
 }
@@ -99,63 +105,66 @@ SOFTDP_DEVICE void end_strip(const A& a, const Strip& at, const Adjoints<typenam
       store_row_sum(a, i, i == 1 ? insert_row : del_row, at.pair, n, row0, rows, lane, at.strip());
 }
 
+// The rows that a strip takes and gives outside its block.
+template <class A, class Strip>
+SOFTDP_DEVICE void find_rows(const A& a, const Strip& at, typename A::V seed, Row<typename A::V>& in,
+                             Row<typename A::V>& out) {
+  using V = typename A::V;
+  in = at.in(), out = at.out();
+  if (at.row0 == 0 && a.boundary.by_last_row && (seed == 0 || a.has_ends))
+    in.edges = const_cast<V*>(a.boundary.by_last_row) + at.pair * a.pairs.columns;
+  if (at.is_last() && a.boundary.by_above) out.edges = a.boundary.by_above + at.pair * a.pairs.columns;
+}
+
 // Of a pair, or of the pair that a piece belongs to.
-template <class Keeps, class A, class V>
+template <class Keeps, bool kHasCorridor = false, class A, class V>
 SOFTDP_DEVICE V verdict_of_pair(const A& a, int64_t pair, V seed, const Extent& size) {
   if (size.n == 0 || size.m == 0) return V(kNoPath);
   if (a.verdicts) return a.verdicts[pair];
-  const V* const saved = a.saved + pair * Keeps::kNumbers * a.pairs.rows * a.pairs.columns;
-  return verdict_of<Keeps>(saved, seed, size, a.pairs.columns);
+  const V* const saved = a.saved + pair * Keeps::kNumbers * cells_of(a.pairs);
+  return verdict_of<Keeps>(saved, seed, size, a.pairs, kHasCorridor);
 }
 
-template <class V, class Packing>
-SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (sizeof(V) == 4 ? 5 : 2))
-backward_bands(const BackwardArguments<V, Packing> a) {
+// A kernel holds its code twice, with a bandwidth and without: what a bandwidth takes costs others nothing.
+template <Has kCorridor, class V, class Packing>
+SOFTDP_DEVICE void sweep_backward_band(const BackwardArguments<V, Packing>& a, unsigned char* raw) {
   using Arguments = BackwardArguments<V, Packing>;
   using Keeps = typename Arguments::Keeps;
   constexpr int kPlanes = Arguments::kPlanes, kSinks = Arguments::kSinks;
-  SOFTDP_SHARED(raw);
-  BandStrip<Arguments> at(a, raw);
+  BandStrip<Arguments, kCorridor> at(a, raw);
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
   const int n = at.size.n, m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
-  const V* const saved = a.saved + pair * kPlanes * N * M;
+  const V* const saved = a.saved + pair * kPlanes * cells_of(a.pairs);
   const V seed = a.grad_score ? a.grad_score[pair] : V(1),
-          verdict = verdict_of_pair<Keeps>(a, pair, seed, at.size);
+          verdict = verdict_of_pair<Keeps, kCorridor == Has::kAlways>(a, pair, seed, at.size);
   const bool swept = verdict >= 0;
   with_numbers<V>(a.sinks[0].type, [&](auto number) {
-    fill_gradients<decltype(number)>(a.sinks, a.pairs, a.band, at.band, pair, at.size,
-                                     swept || verdict < 0 ? 0.0f : NAN, swept);
+    fill_gradients<decltype(number), kCorridor == Has::kAlways>(
+        a.sinks, a.pairs, a.band, at.band, pair, at.size, swept || verdict < 0 ? 0.0f : NAN, swept);
   });
   if (!swept || !at.is_at_work()) return;
-
+  at.find_columns();
   V* array[3];
 #pragma unroll
   for (int i = 0; i < 3; i++) array[i] = at.array(a.arrays, i < a.arrays ? i : 0);
-  const Lane where{lane, lane, lane < rows ? m : 0};
+  const auto where = at.own_lane();
   GapSums<V> gaps{kSinks > 1 ? sum_of(a.sinks[1]) : Sum::kNone, kSinks > 1 ? sum_of(a.sinks[2]) : Sum::kNone,
                   a.shared_gap, a.visits};
   double insert_row = 0, del_row = 0;  // sums over a row, chunk by chunk
-  Row<V> in = at.in(), out = at.out();
-  if (row0 == 0 && a.boundary.by_last_row && (seed == 0 || a.has_ends))
-    in.edges = const_cast<V*>(a.boundary.by_last_row) + pair * M;
-  if (at.is_last() && a.boundary.by_above) out.edges = a.boundary.by_above + pair * M;
+  Row<V> in, out;
+  find_rows(a, at, seed, in, out);
 
-  const int64_t corner = int64_t(n - 1 - row0) * M + m - 1;
+  const int64_t corner = int64_t(n - 1 - row0) * M + m - 1 + at.moved();
   const Part part(lane);
   BlockLoader<V, -1> loaders[kPlanes];
   ColumnSums<V> sums[kSinks];  // the first one's are not wanted
 #pragma unroll
   for (int plane = 0; plane < kPlanes; plane++)
-    loaders[plane] = BlockLoader<V, -1>({saved + plane * N * M + corner, -M, -1}, part);
-#pragma unroll
-  for (int i = 0; i < kSinks; i++) {
-    const Sink& sink = a.sinks[i];
-    if (i > 0 && sink.data && sink.every_column && !sink.every_row)
-      sums[i].sums = a.partial[i - 1] + at.strip() * M;
-  }
+    loaders[plane] = at.template blocks_of<BlockLoader<V, -1>>(saved + plane * cells_of(a.pairs), part);
   const auto start = [&](int c) {
 #pragma unroll
-    for (int plane = 0; plane < kPlanes; plane++) loaders[plane].start(part, rows, m, c, array[plane]);
+    for (int plane = 0; plane < kPlanes; plane++)
+      at.turned(loaders[plane], part, c).start(part, rows, at.columns_of(part), c, array[plane]);
   };
   const auto leave = [&](int c) {
     with_numbers<V>(a.sinks[0].type, [&](auto number) {
@@ -165,7 +174,8 @@ backward_bands(const BackwardArguments<V, Packing> a) {
         if (!a.is_stored[i]) continue;
         const Sink& sink = a.sinks[i];
         T* const first = static_cast<T*>(sink.data) + pair * N * M + corner;
-        BlockStorer<T, V, -1>({first, -M, -1}, part).store(part, rows, m, c, array[i], sink.type);
+        BlockStorer<T, V, -1>({first, -M, -1}, part)
+            .store(part, rows, at.columns_of(part), c, array[i], sink.type);
       }
     });
     carry_over<-1, kSinks>(array, a.arrays, c, lane);
@@ -177,7 +187,9 @@ backward_bands(const BackwardArguments<V, Packing> a) {
                                       below, rows - 1);
 #pragma unroll
     for (int i = 1; i < kSinks; i++)
-      if (sums[i].sums) sums[i].add(array[i], places, lane, c, rows, m);
+      if (a.is_summed[i])
+        sums[i].add(array[i], places, lane, c, rows, at.all_columns(),
+                    a.partial[i - 1] + at.strip() * M - at.moved());
     insert_row += double(gaps.insert_row);
     del_row += double(gaps.del_row);
     gaps.insert_row = gaps.del_row = 0;
@@ -187,6 +199,19 @@ backward_bands(const BackwardArguments<V, Packing> a) {
       [&](int c) { sweep_edges(at, c, row0 == 0 ? seed : V(0), in, out, steps); });
   at.find();
   if (at.rows > 0) end_strip(a, at, from, insert_row, del_row);
+}
+// Blocks for whose registers a multiprocessor is to have room.
+template <class V, class Packing>
+constexpr int kBackwardBlocks = sizeof(V) == 8                ? 2
+                                : tables_with<Packing>() == 1 ? 7
+                                                              : 5;
+
+template <class V, class Packing>
+SOFTDP_KERNEL_BLOCKS(kMostWarps* kStripRows, (kBackwardBlocks<V, Packing>))
+backward_bands(const BackwardArguments<V, Packing> a) {
+  SOFTDP_SHARED(raw);
+  a.pairs.bandwidth < 0 ? sweep_backward_band<Has::kNever>(a, raw)
+                        : sweep_backward_band<Has::kAlways>(a, raw);
 }
 
 }  // namespace softdp::cuda

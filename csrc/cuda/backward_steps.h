@@ -11,7 +11,8 @@ struct Adjoints {
   V to_left{}, to_diagonal{}, to_above{};
   // What a cell hands on; nothing where the lane is outside its columns. Before them a lane keeps what its
   // first cell receives as one of the last column, where paths may end there. After them it keeps what its
-  // last cell handed to the boundary, where gaps count there.
+  // last cell handed to the boundary, where gaps count there. Within a bandwidth the row above takes that
+  // once.
   SOFTDP_DEVICE void hand_on(const Adjoint<V>& out, bool inside) {
     to_above = out.to_above + to_diagonal;
     if (!inside) return;
@@ -43,12 +44,12 @@ struct GapSums {
 
 // The arrays hold what was saved and receive the gradients. kSome: some lane may be outside its columns.
 // above, below: as in the forward sweep. The score's gradient comes in as what the row above the table hands
-// to its first cell.
-template <bool kSome, class Recurrence, class Keeps, class V, class Places, class Below>
+// to its first cell. Within a bandwidth (Of is a CorridorLane) cells outside receive the gradient 0.
+template <bool kSome, class Recurrence, class Keeps, class V, class Places, class Of, class Below>
 SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Adjoints<V>& from,
-                                  GapSums<V>& gaps, const Lane& lane, int t0, const V* above,
+                                  GapSums<V>& gaps, const Of& lane, int t0, const V* above,
                                   const Below& below, int bottom) {
-  const int column = t0 - lane.r;
+  const int column = t0 - lane.r - first_column(lane);
   const auto is_inside = [&](int q) { return !kSome || unsigned(column + q) < unsigned(lane.m); };
   auto now = saved_at<Keeps>(array, places.at(0), is_inside(0));
   V edge = above[0];
@@ -61,7 +62,7 @@ SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Ad
       next_edge = above[q + 1];
     }
     const bool inside = is_inside(q);
-    V from_above = shuffle_up(from.to_above);
+    V from_above = shuffle_up(is_done<1>(lane, column + q) ? V(0) : from.to_above);
     if (lane.r == 0) from_above = edge;
     V a = from_above + from.to_left;
     if (!inside) a = 0;
@@ -70,7 +71,7 @@ SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Ad
     const V insert = gaps.shared ? out.to_above + out.to_left : out.to_above;
     if (gaps.insert == Sum::kRow) gaps.insert_row += insert;
     if (gaps.del == Sum::kRow) gaps.del_row += out.to_left;
-    if (inside) {
+    if (inside || kIsWithin<Of>) {
       const int at = places.at(q);
       array[0][at] = !Recurrence::kEveryMove && gaps.visits ? a : out.score;
       if (gaps.insert == Sum::kArray) array[1][at] = insert;
@@ -82,16 +83,16 @@ SOFTDP_DEVICE void backward_chunk(V* const (&array)[3], const Places& places, Ad
   }
 }
 // The same of the recurrence that a launch sweeps. full: all lanes are inside their columns.
-template <class Packing, class Keeps, class V, class Places, class Below>
+template <class Packing, class Keeps, class V, class Places, class Of, class Below>
 SOFTDP_DEVICE void backward_chunk_of(Recurrence which, bool full, V* const (&array)[3], const Places& places,
-                                     Adjoints<V>& from, GapSums<V>& gaps, const Lane& lane, int t0,
+                                     Adjoints<V>& from, GapSums<V>& gaps, const Of& lane, int t0,
                                      const V* above, const Below& below, int bottom) {
   with_recurrence_of<Packing>(which, [&](auto recurrence) {
-    using Of = decltype(recurrence);
-    if (full)
-      backward_chunk<false, Of, Keeps>(array, places, from, gaps, lane, t0, above, below, bottom);
+    using R = decltype(recurrence);
+    if (!kIsWithin<Of> && full)
+      backward_chunk<false, R, Keeps>(array, places, from, gaps, lane, t0, above, below, bottom);
     else
-      backward_chunk<true, Of, Keeps>(array, places, from, gaps, lane, t0, above, below, bottom);
+      backward_chunk<true, R, Keeps>(array, places, from, gaps, lane, t0, above, below, bottom);
   });
 }
 

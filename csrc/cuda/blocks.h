@@ -122,6 +122,19 @@ SOFTDP_DEVICE View<const T> rows_of(const Table& table, int64_t pair, int row) {
 
 // ---- blocks of 16 columns ----------------------------------------------------------------------------
 
+// Columns of a row, from `begin` to before `end`; those from the first one on.
+struct Columns {
+  static constexpr bool kBeginAnywhere = true;
+  int begin, end;
+  SOFTDP_FN bool has(int column) const { return unsigned(column - begin) < unsigned(end - begin); }
+};
+struct FirstColumns {
+  static constexpr bool kBeginAnywhere = false;
+  static constexpr int begin = 0;
+  int end;
+  SOFTDP_FN bool has(int column) const { return unsigned(column) < unsigned(end); }
+};
+
 // A lane's part of a block: four columns of four rows. Lanes side by side take the columns of a row; a
 // quarter of the warp takes two rows that lie half the banks apart.
 struct Part {
@@ -138,7 +151,7 @@ struct Part {
     return buffer_of(chunk) + slot_of(row) + i * (kStripRows / 4) * kWindow +
            in_slot<kStep>(begin + column, kFour);
   }
-  // The table's column that the lane's first one is; below 0 and past the table, too.
+  // The table's column that the lane's first one is, a multiple of four; below 0 and past the table, too.
   SOFTDP_DEVICE int first_of(int chunk, int begin) const {
     return chunk * kChunk - row + column + begin - kFour;
   }
@@ -156,6 +169,7 @@ SOFTDP_FN int in_memory(int k) {
 template <class T, int kStep, int kBegin>
 struct Blocks {
   using Bare = std::remove_const_t<T>;
+  static constexpr int kFirst = kBegin;
   T* first = nullptr;  // of block 0
   int64_t row = 0, column = 0;
   bool by_four = false;
@@ -170,10 +184,12 @@ struct Blocks {
   static SOFTDP_DEVICE T* four(T* begin) { return kStep > 0 ? begin : begin - (kFour - 1); }
   SOFTDP_DEVICE T* four_of(int block) const { return four(first + kStep * block * kChunk); }
   SOFTDP_DEVICE T* at(int block) const { return first + int64_t(block) * kChunk * column; }
-  // How many of the columns from the lane's first one on lie in a table of m; more than four, or none, too.
-  static SOFTDP_DEVICE int left(const Part& part, int block, int m) {
+  // How many columns there are from the lane's first one on, of a row that has these and what completes the
+  // fours before them; more than four, or none, too.
+  template <class Of>
+  static SOFTDP_DEVICE int left(const Part& part, int block, const Of& of) {
     const int column = part.first_of(block, kBegin);
-    return column < 0 ? 0 : m - column;
+    return column < (of.begin & -kFour) ? 0 : of.end - column;
   }
 };
 
@@ -183,9 +199,9 @@ template <class V, int kStep>
 struct BlockLoader : Blocks<const V, kStep, kIn> {
   using Blocks<const V, kStep, kIn>::Blocks;
   // kRepeats: the view may have the same number in all columns.
-  template <bool kRepeats = false>
-  SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, V* array) const {
-    const int left = this->left(part, block, m);
+  template <bool kRepeats = false, class Of>
+  SOFTDP_DEVICE void start(const Part& part, int rows, const Of& of, int block, V* array) const {
+    const int left = this->left(part, block, of);
     if (this->by_four && (left >= kFour || left <= 0)) {
       const V* from[kFour] = {this->four_of(block)};
 #pragma unroll
@@ -219,8 +235,9 @@ struct BlockLoader : Blocks<const V, kStep, kIn> {
 // asynchronous where four can be copied at once.
 struct SixteenLoader : Blocks<const Sixteen, 1, kIn> {
   using Blocks<const Sixteen, 1, kIn>::Blocks;
-  SOFTDP_DEVICE void start(const Part& part, int rows, int m, int block, float* array) const {
-    const int left = this->left(part, block, m);
+  template <class Of>
+  SOFTDP_DEVICE void start(const Part& part, int rows, const Of& of, int block, float* array) const {
+    const int left = this->left(part, block, of);
     const Sixteen* from = at(block);
     const bool are_four = by_four && (left >= kFour || left <= 0);
 #pragma unroll
@@ -270,17 +287,17 @@ struct ScoreLoader {
       first = loader.first, row = loader.row, column = loader.column, by_four = loader.by_four;
     });
   }
-  template <bool kRepeats>
-  SOFTDP_DEVICE void start(Type type, const Part& part, int rows, int m, int block, V* array) const {
+  template <bool kRepeats, class Of>
+  SOFTDP_DEVICE void start(Type type, const Part& part, int rows, const Of& of, int block, V* array) const {
     with_numbers<V>(type, [&](auto number) {
       using T = decltype(number);
       Loader<T> loader;
       loader.first = static_cast<const T*>(first), loader.row = row, loader.column = column;
       loader.by_four = by_four;
       if constexpr (std::is_same_v<T, V>)
-        loader.template start<kRepeats>(part, rows, m, block, array);
+        loader.template start<kRepeats>(part, rows, of, block, array);
       else
-        loader.start(part, rows, m, block, array);
+        loader.start(part, rows, of, block, array);
     });
   }
   static SOFTDP_DEVICE void finish(Type type, const Part& part, int block, V* array, bool negates) {
@@ -303,10 +320,14 @@ struct ScoreLoader {
 template <class T, class V, int kStep>
 struct BlockStorer : Blocks<T, kStep, kOut> {
   using Blocks<T, kStep, kOut>::Blocks;
-  SOFTDP_DEVICE void store(const Part& part, int rows, int m, int block, const V* array, Type type) const {
-    const int left = this->left(part, block, m);
+  template <class Of>
+  SOFTDP_DEVICE void store(const Part& part, int rows, const Of& of, int block, const V* array,
+                           Type type) const {
+    const int left = this->left(part, block, of);
     if (left <= 0) return;
-    if (this->by_four && left >= kFour) {
+    // Of a table seen from its end, what completes the first four may lie beyond its memory.
+    const int skipped = kStep < 0 && Of::kBeginAnywhere ? of.begin - part.first_of(block, kOut) : 0;
+    if (this->by_four && left >= kFour && skipped <= 0) {
       T* to = this->four_of(block);
       Four<V> from[kFour];
 #pragma unroll
@@ -326,7 +347,7 @@ struct BlockStorer : Blocks<T, kStep, kOut> {
         const V* const from = array + part.place<kStep>(block, kOut, i);
 #pragma unroll
         for (int k = 0; k < kFour; k++)
-          if (k < left) to[k * this->column] = value_to<T>(from[in_memory<kStep>(k)], type);
+          if (k < left && k >= skipped) to[k * this->column] = value_to<T>(from[in_memory<kStep>(k)], type);
         to += this->row;
       }
     }
@@ -351,41 +372,20 @@ SOFTDP_DEVICE void carry_over(V* const* array, int arrays, int chunk, int lane) 
 // what the lane above has.
 template <class V>
 struct ColumnSums {
-  V* sums = nullptr;
   V running = 0;  // of the lane's last column
-  // Adds the numbers of chunk c in the array; the last row has the sums.
-  template <class Places>
-  SOFTDP_DEVICE void add(const V* array, const Places& places, int lane, int chunk, int rows, int m) {
+  // Adds the numbers of chunk c in the array, 0 where a row has no cell; the last row has the sums.
+  template <class Places, class Of>
+  SOFTDP_DEVICE void add(const V* array, const Places& places, int lane, int chunk, int rows, const Of& of,
+                         V* sums) {
     const int column = chunk * kChunk - lane;
 #pragma unroll 4
     for (int q = 0; q < kChunk; q++) {
-      const bool inside = unsigned(column + q) < unsigned(m);
+      const bool inside = of.has(column + q);
       const V own = inside && lane < rows ? array[places.at(q)] : V(0), above = shuffle_up(running);
       running = lane == 0 ? own : above + own;
       if (lane == rows - 1 && inside) sums[column + q] = running;
     }
   }
 };
-
-// How a table's rows are shared out: a block of `warps` warps takes a band of as many strips.
-struct BandSize {
-  int warps;
-  SOFTDP_FN int rows() const { return warps * kStripRows; }
-  SOFTDP_FN int64_t bands_of(int64_t N) const { return N > 0 ? (N + rows() - 1) / rows() : 1; }
-};
-
-// The block's part of a table's rows, one band: 0 in the padding of a pair of n by m cells, and `value` in
-// its cells unless only the padding is to be filled.
-template <class T>
-SOFTDP_DEVICE void fill_rows(T* table, Type type, BandSize size, int band, int64_t N, int64_t M, int n, int m,
-                             float value, bool padding_only) {
-  if (padding_only && n == N && m == M) return;
-  const int64_t first = int64_t(band) * size.rows(), end = first + size.rows() < N ? first + size.rows() : N;
-  for (int64_t row = first + threadIdx.x / kStripRows; row < end; row += size.warps) {
-    const int64_t begin = padding_only && row < n ? m : 0;
-    for (int64_t column = begin + threadIdx.x % kStripRows; column < M; column += kStripRows)
-      table[row * M + column] = value_to<T>(row < n && column < m ? value : 0.0f, type);
-  }
-}
 
 }  // namespace softdp::cuda

@@ -11,6 +11,11 @@ constexpr int kBoundaryWarps = 4;
 SOFTDP_DEVICE int64_t warp_of_launch() {
   return int64_t(blockIdx.x) * kBoundaryWarps + threadIdx.x / kStripRows;
 }
+// How many steps of a pair with cells lie where a boundary counts: those whose cell beside it is inside.
+SOFTDP_DEVICE int steps_of(const Pairs& pairs, Side side, const Extent& size) {
+  const Corridor inside = Corridor::of(size.n, size.m, pairs.bandwidth);
+  return int((side == kLeft ? inside.transposed() : inside).end(0));
+}
 // The sum of x over this lane and those before it, after `sum`, which becomes that over all lanes.
 SOFTDP_DEVICE double sum_of_lanes(double x, double& sum) {
   const int lane = int(threadIdx.x) % kStripRows;
@@ -71,15 +76,16 @@ sum_gaps(const GapArguments a) {
   const Table& gap = a.gaps[side];
   const int64_t step = side == kLeft ? gap.row : gap.column;
   const bool is_read = other > 0 || a.one_for_all[side];  // past the lengths nothing is
+  const int steps = own > 0 && other > 0 ? steps_of(a.pairs, side, size) : own;
   double sum = 0;
-  for (int first = 0; first < own && is_read; first += kStripRows) {
+  for (int first = 0; first < steps && is_read; first += kStripRows) {
     const int at = first + lane;
     const bool is_first = a.opens && at == 0;
     const Table& table = is_first ? a.open : gap;
     const double x =
-        at < own && table.data ? number_at(table, pair * table.batch + (is_first ? 0 : at * step)) : 0;
+        at < steps && table.data ? number_at(table, pair * table.batch + (is_first ? 0 : at * step)) : 0;
     const double mine = sum_of_lanes(x, sum);
-    if (at < own) put_edge(a.edges, side, pair * full + at, mine, a.k);
+    if (at < steps) put_edge(a.edges, side, pair * full + at, mine, a.k);
   }
   // Where there is no step on either side, the warp of kAbove writes the score.
   if (lane != 0 || other > 0 || (own == 0 && side == kLeft)) return;
@@ -94,9 +100,8 @@ sum_gaps(const GapArguments a) {
 template <class V, bool kFull>
 SOFTDP_DEVICE double verdict_as(const SavedWeights& w, int64_t pair, const Extent& size) {
   using Keeps = Kept<TwoWeights, V, kFull>;  // of every recurrence that has gaps
-  const int64_t N = w.pairs.rows, M = w.pairs.columns;
-  return double(
-      verdict_of<Keeps>(static_cast<const V*>(w.numbers) + pair * Keeps::kNumbers * N * M, size, M));
+  const V* const own = static_cast<const V*>(w.numbers) + pair * Keeps::kNumbers * cells_of(w.pairs);
+  return double(verdict_of<Keeps>(own, size, w.pairs, w.pairs.bandwidth >= 0));
 }
 SOFTDP_DEVICE double verdict_of(const SavedWeights& w, int64_t pair, const Extent& size) {
   if (w.several.planes) return verdict_of(w.several, w.pairs, pair, size);
@@ -130,6 +135,7 @@ SOFTDP_DEVICE void charge_side(const ChargeArguments& a, Side side, int64_t pair
   const Type type = a.weights.type;
   const int own = side == kLeft ? size.n : size.m, other = side == kLeft ? size.m : size.n;
   if (!(sink.data || a.open_sink.data) || own == 0) return;
+  const int beyond = other > 0 ? own - steps_of(a.weights.pairs, side, size) : 0;
   if (other == 0 && !(a.one_for_all[side] && a.grad_score && number_at(a.grad_score, type, pair) != 0))
     return;
   const int64_t N = a.weights.pairs.rows, M = a.weights.pairs.columns;
@@ -140,16 +146,16 @@ SOFTDP_DEVICE void charge_side(const ChargeArguments& a, Side side, int64_t pair
     put_number(sink.data, sink.type, at, number_at(sink.data, sink.type, at) + x);
   };
   const double alone = other == 0 ? share_of_empty(a, side, pair, own, lane) : 0;
-  // A(own - at, 0) or A(0, own - at); without cells the score is S at the last step.
+  // A(own - at, 0) or A(0, own - at), of the steps that count; without cells the score is S at the last step.
   const auto adjoint = [&](int at) -> double {
     if (other == 0) return at == 0 ? alone : 0;
     if (side == kAbove) return number_at(a.by_above, type, (pair * M + at + 1) * a.by_above_numbers - 1);
     const int64_t row = pair * N + own - 1 - at;
-    return number_at(a.by_left, type, row) + (at > 0 ? number_at(a.by_left_diagonal, type, row + 1) : 0);
+    return number_at(a.by_left, type, row) + (at > beyond ? number_at(a.by_left_diagonal, type, row + 1) : 0);
   };
   const int64_t open_numbers = (a.open_sink.every_row ? N : 1) * (a.open_sink.every_column ? M : 1);
   double sum = 0, total = 0;
-  for (int first = 0; first < own; first += kStripRows) {
+  for (int first = beyond; first < own; first += kStripRows) {
     const int at = first + lane;
     const double mine = sum_of_lanes(at < own ? adjoint(at) : 0, sum);
     if (at >= own) continue;
@@ -203,9 +209,15 @@ reduce_strips(const ReduceArguments a) {
     if (verdict != verdict) sum = NAN;
     // Strips go from the table's end, and so do their columns.
     const int64_t mirrored = a.columns == 1 ? 0 : m - 1 - column;
+    const Corridor inside = Corridor::of(n, m, pairs.bandwidth);
+    const auto has_sum = [&](int64_t strip) {
+      const int64_t first = strip * kStripRows, end = first + kStripRows < n ? first + kStripRows : n;
+      return a.columns == 1 || (inside.begin(first) <= mirrored && mirrored < inside.end(end - 1));
+    };
     if (verdict >= 0)
       for (int64_t strip = 0; strip < strips_of(n); strip++)
-        sum += number_at(a.partial, type, (pair * strips_of(pairs.rows) + strip) * a.columns + mirrored);
+        if (inside.is_everywhere() || has_sum(strip))
+          sum += number_at(a.partial, type, (pair * strips_of(pairs.rows) + strip) * a.columns + mirrored);
   }
   put_number(a.sink.data, a.sink.type, at, sum);
 }

@@ -119,6 +119,11 @@ SOFTDP_DEVICE T* computed_here(T* pointer) {
   return pointer;
 }
 
+// What follows in one way of a branch is not made before the branch, though the other way has it, too.
+SOFTDP_DEVICE void stay_here() {
+  asm volatile("");
+}
+
 // An access to more than a word at a misaligned address faults by itself.
 SOFTDP_DEVICE void demand_aligned(const void*, size_t) {}
 

@@ -35,10 +35,11 @@ SOFTDP_DEVICE double largest_of_block(double x, BlockMemory& memory) {
 }
 
 // The ends of a pair with cells: columns 1 .. m of the last row, then rows 1 .. n - 1 of the last column; or
-// rows 1 .. n of the last column, if paths may end anywhere.
+// rows 1 .. n of the last column, if paths may end anywhere. Of all those that are inside.
 struct EndsOfPair {
-  int64_t pair, N, M, of_row;  // of_row: as ends_in_row()
-  int n, m, count;             // m: those in the row
+  int64_t pair, N, M, of_row;   // of_row: as ends_in_row()
+  int n, m, count;              // m: those in the row
+  int first_column, first_row;  // inside
   SOFTDP_DEVICE EndsOfPair(const Pairs& pairs, Ends ends, int64_t pair, const Extent& size)
       : pair(pair),
         N(pairs.rows),
@@ -48,7 +49,11 @@ struct EndsOfPair {
         m(int(ends_in_row(ends, size.m))),
         count(ends == Ends::kAnywhere           ? size.n
               : ends == Ends::kLastRowAndColumn ? size.m + size.n - 1
-                                                : size.m) {}
+                                                : size.m) {
+    const Corridor inside = Corridor::of(size.n, size.m, pairs.bandwidth);
+    first_column = int(inside.begin(size.n - 1));
+    first_row = int(inside.transposed().begin(size.m - 1));
+  }
   // What lies on the side of end k; where it lies there; where among the ends' weights, which ends_of()
   // numbers.
   template <class Pointer>
@@ -62,7 +67,8 @@ struct EndsOfPair {
   // Calls run(k) for the thread's ends.
   template <class Run>
   SOFTDP_DEVICE void each(Run run) const {
-    for (int k = int(threadIdx.x); k < count; k += kEndsThreads) run(k);
+    for (int k = int(threadIdx.x); k < count; k += kEndsThreads)
+      if (k < m ? k >= first_column : k - m >= first_row) run(k);
   }
 };
 
@@ -110,14 +116,17 @@ SOFTDP_DEVICE double share_of(const EndState& end, double top) {
 SOFTDP_DEVICE bool hides_a_score(const JoinArguments& a, int64_t pair, const Extent& size) {
   if (!a.tables[0].data) return false;
   bool found = false;
-  for (int64_t at = int(threadIdx.x); at < int64_t(size.n) * size.m && !found; at += kEndsThreads)
+  const auto look = [&](int64_t row, int64_t column) {
+    if (found) return;
     for (const Table& table : a.tables) {
       if (!table.data) continue;
-      const double x =
-          number_at(table, pair * table.batch + at / size.m * table.row + at % size.m * table.column);
+      const double x = number_at(table, pair * table.batch + row * table.row + column * table.column);
       const double score = a.costs ? -x : x;
       found = found || (!(score > a.lowest) && score > -ScalarCommon::kInfinity);
     }
+  };
+  const Corridor inside = Corridor::of(size.n, size.m, a.pairs.bandwidth);
+  each_cell(inside, size.n, size.m, int(threadIdx.x), kEndsThreads, look);
   return sync_block_any(found);
 }
 
@@ -126,10 +135,10 @@ template <class V, bool kFull>
 SOFTDP_DEVICE void mark_as(void* saved, const Pairs& pairs, int64_t pair, const Extent& size,
                            double verdict) {
   using Keeps = Kept<TwoWeights, V, kFull>;
-  const int64_t N = pairs.rows, M = pairs.columns;
-  V* const last =
-      static_cast<V*>(saved) + pair * Keeps::kNumbers * N * M + int64_t(size.n - 1) * M + size.m - 1;
-  for (int plane = 0; plane < Keeps::kNumbers; plane++) last[plane * N * M] = Keeps::marked(V(verdict));
+  const int64_t cells = cells_of(pairs),
+                last = SavedPlaces(pairs, size, pairs.bandwidth >= 0).of(size.n - 1, size.m - 1);
+  V* const own = static_cast<V*>(saved) + pair * Keeps::kNumbers * cells;
+  for (int plane = 0; plane < Keeps::kNumbers; plane++) own[plane * cells + last] = Keeps::marked(V(verdict));
 }
 SOFTDP_DEVICE void mark(const JoinArguments& a, int64_t pair, const Extent& size, double verdict) {
   if (a.several.planes) return mark_verdict(a.several, a.pairs, pair, size, verdict);
@@ -182,8 +191,8 @@ join_ends(const JoinArguments a) {
 template <class V>
 SOFTDP_DEVICE bool is_swept(const void* saved, const Pairs& pairs, int64_t pair, const Extent& size) {
   using Keeps = Kept<TwoWeights, V, true>;
-  const V* const own = static_cast<const V*>(saved) + pair * Keeps::kNumbers * pairs.rows * pairs.columns;
-  return verdict_of<Keeps>(own, size, pairs.columns) >= 0;
+  const V* const own = static_cast<const V*>(saved) + pair * Keeps::kNumbers * cells_of(pairs);
+  return verdict_of<Keeps>(own, size, pairs, pairs.bandwidth >= 0) >= 0;
 }
 
 SOFTDP_KERNEL(kEndsThreads)

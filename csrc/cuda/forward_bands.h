@@ -30,16 +30,16 @@ SOFTDP_DEVICE typename R::V empty_score(const ForwardArguments<R>& a, const Exte
 // Whether a finite score of the pair lies below what the arithmetic holds and was counted as -inf. Looked at
 // only where no path was left: such a pair is NaN, not -inf.
 template <class R>
-SOFTDP_DEVICE bool hides_a_score(const ForwardArguments<R>& a, int64_t pair, int n, int m, int first,
-                                 int step) {
+SOFTDP_DEVICE bool hides_a_score(const ForwardArguments<R>& a, int64_t pair, int n, int m,
+                                 const Corridor& inside, int first, int step) {
   bool found = false;
   if constexpr (R::Max::kHasNarrow) {
     const auto hidden = [&](typename R::V x) { return !(x > a.k.lowest()) && x > -ScalarCommon::kInfinity; };
-    for (int64_t at = first; at < int64_t(n) * m; at += step) {
-      found = found || hidden(score_at(a, 0, pair, at / m, at % m));
+    each_cell(inside, n, m, first, step, [&](int64_t row, int64_t column) {
+      found = found || hidden(score_at(a, 0, pair, row, column));
       if constexpr (R::kHasGaps)
-        for (int i = 1; i < 3; i++) found = found || hidden(score_at(a, i, pair, at / m, at % m));
-    }
+        for (int i = 1; i < 3; i++) found = found || hidden(score_at(a, i, pair, row, column));
+    });
   }
   return found;
 }
@@ -59,35 +59,37 @@ SOFTDP_DEVICE typename R::Max::Wide::State state_left_of(const ForwardArguments<
                  : given(boundary.left, pair * a.pairs.rows + row, is_free_left(a.start));
 }
 
-// Where a strip begins: its states to the left.
+// Where a strip begins: its states to the left, dead where a row's first column is another one.
 template <class R, class Strip, class Place>
 SOFTDP_DEVICE void begin_strip(const ForwardArguments<R>& a, const Place& at, Strip& strip) {
   const int64_t pair = at.pair;
-  strip.lane = {at.lane, at.lane, at.lane < at.rows ? at.size.m : 0};
+  strip.lane = at.template own_lane<Has::kNever>();
   strip.rows = at.rows;
-  strip.left = at.lane < at.rows ? state_left_of(a, pair, at.row0 + at.lane)
-                                 : boundary_state<typename R::Max::Wide>(false);
-  strip.diagonal = state_left_of(a, pair, at.row0 - 1);
+  const auto nothing = boundary_state<typename R::Max::Wide>(false);
+  strip.left = at.lane < at.rows && at.begins(at.lane) ? state_left_of(a, pair, at.row0 + at.lane) : nothing;
+  strip.diagonal = at.begins(0) ? state_left_of(a, pair, at.row0 - 1) : nothing;
   if (is_nan(strip.left) || is_nan(strip.diagonal)) strip.worst = NAN;  // of the piece before
   if (R::kInsert == Gap::kRow) strip.worst = max_or_nan(strip.worst, strip.memory.row[0]);
   if (R::kDelete == Gap::kRow) strip.worst = max_or_nan(strip.worst, strip.memory.row[1]);
 }
 
 // The score of a pair, and the verdict on it, marked, in place of its last cell's weights. at_end: S(n, m).
-template <class R, class Mark>
+template <Has kCorridor = Has::kNever, class R, class Mark>
 SOFTDP_DEVICE void end_pair(const ForwardArguments<R>& a, int64_t pair, const Extent& size,
                             typename R::V at_end, bool spoiled, int lane, Mark marked) {
   using V = typename R::V;
-  const int64_t M = a.pairs.columns;
-  if (at_end == -ScalarCommon::kInfinity)
-    spoiled = ballot(hides_a_score(a, pair, size.n, size.m, lane, kStripRows)) != 0 || spoiled;
+  const int64_t bandwidth = kCorridor == Has::kNever ? -1 : a.pairs.bandwidth;
+  if (at_end == -ScalarCommon::kInfinity) {
+    const Corridor inside = Corridor::of(size.n, size.m, bandwidth);
+    spoiled = ballot(hides_a_score(a, pair, size.n, size.m, inside, lane, kStripRows)) != 0 || spoiled;
+  }
   if (lane != 0) return;
   const V value = spoiled ? V(NAN) : at_end;
   a.score[pair] = score_of(value, a.costs);
   if (a.saved && !a.is_piece && (value != value || value == -ScalarCommon::kInfinity)) {
     const V verdict = marked(value != value ? V(NAN) : V(kNoPath));
     for (int plane = 0; plane < a.planes(); plane++)
-      a.weights(pair, plane)[int64_t(size.n - 1) * M + size.m - 1] = verdict;
+      a.weights(pair, plane)[SavedPlaces(a.pairs, size, bandwidth >= 0).of(size.n - 1, size.m - 1)] = verdict;
   }
 }
 
@@ -107,31 +109,33 @@ SOFTDP_DEVICE void end_strip(const ForwardArguments<R>& a, const Place& at, Stri
   if (!at.is_last() || a.joins_ends) return;
   const V at_end = shuffle_from(V(value_of(strip.last(), a.unit)), at.rows - 1);
   sync_warp();  // after the other lanes' stores of the last block
-  end_pair(a, pair, at.size, at_end, spoiled, lane,
-           [&](V verdict) { return a.planes() > R::Keeps::kNumbers ? verdict : R::Keeps::marked(verdict); });
+  end_pair<Place::kCorridor>(a, pair, at.size, at_end, spoiled, lane, [&](V verdict) {
+    return a.planes() > R::Keeps::kNumbers ? verdict : R::Keeps::marked(verdict);
+  });
 }
 
 // A strip's scores on their way in, and its weights on their way out.
 template <class R>
+using ForwardPlace = BandStrip<ForwardArguments<R>, Has::kEither>;
+template <class R>
 struct ForwardBlocks {
   using V = typename R::V;
   const ForwardArguments<R>& a;
-  const BandStrip<ForwardArguments<R>>& at;
+  const ForwardPlace<R>& at;
   const Part part;
   Memory<V> memory{};
   ScoreLoader<V> loaders[R::kArrays];
   BlockStorer<V, V, 1> storers[R::kMostPlanes];
 
-  SOFTDP_DEVICE ForwardBlocks(const ForwardArguments<R>& a, const BandStrip<ForwardArguments<R>>& at)
+  SOFTDP_DEVICE ForwardBlocks(const ForwardArguments<R>& a, const ForwardPlace<R>& at)
       : a(a), at(at), part(at.lane) {
-    const int64_t M = a.pairs.columns;
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++) {
       memory.array[i] = at.array(R::kArrays, i);
       if (R::is_loaded(i)) loaders[i] = ScoreLoader<V>(a.tables[i], at.pair, at.row0, part);
     }
     each_plane([&](int plane) {
-      storers[plane] = BlockStorer<V, V, 1>({a.weights(at.pair, plane) + at.row0 * M, M, 1}, part);
+      storers[plane] = at.template blocks_of<BlockStorer<V, V, 1>>(a.weights(at.pair, plane), part);
     });
     memory.addends = at.block.addends[at.warp];
     memory.is_full = a.is_full;
@@ -148,11 +152,14 @@ struct ForwardBlocks {
       if (plane < R::Keeps::kNumbers || a.is_full) run(plane);
   }
   SOFTDP_DEVICE void start(int c) {
+    at.if_corridor([&](auto corridor) {
+      const auto of = at.template columns_of<corridor.value>(part);
 #pragma unroll
-    for (int i = 0; i < R::kArrays; i++)
-      if (R::is_loaded(i))
-        loaders[i].template start<R::kDelete == Gap::kDense>(a.tables[i].type, part, at.rows, at.size.m, c,
-                                                             memory.array[i]);
+      for (int i = 0; i < R::kArrays; i++)
+        if (R::is_loaded(i))
+          loaders[i].template start<R::kDelete == Gap::kDense>(a.tables[i].type, part, at.rows, of, c,
+                                                               memory.array[i]);
+    });
   }
   SOFTDP_DEVICE void arrive(int c) {
     copy_async_wait();
@@ -163,8 +170,13 @@ struct ForwardBlocks {
       at.block.addends[at.warp][at.lane] = addend_of(at.row0 + c * kChunk + at.lane);
   }
   SOFTDP_DEVICE void leave(int c) const {
-    each_plane(
-        [&](int plane) { storers[plane].store(part, at.rows, at.size.m, c, memory.array[plane], {}); });
+    at.if_corridor([&](auto corridor) {
+      const auto of = at.template columns_of<corridor.value>(part);
+      each_plane([&](int plane) {
+        at.template turned<corridor.value>(storers[plane], part, c)
+            .store(part, at.rows, of, c, memory.array[plane], {});
+      });
+    });
     carry_over<1, R::kArrays>(memory.array, R::kArrays, c, at.lane);
   }
 };
@@ -175,9 +187,9 @@ forward_bands(const ForwardArguments<R> a) {
   using Wide = typename R::Max::Wide;
   using State = typename Wide::State;
   SOFTDP_SHARED(raw);
-  BandStrip<ForwardArguments<R>> at(a, raw);
+  ForwardPlace<R> at(a, raw);
   const int m = at.size.m, lane = at.lane, rows = at.rows;
-  if (a.saved)
+  if (a.saved && !at.has_corridor())  // else there are zeros before the launch
     for (int plane = 0; plane < a.planes(); plane++)
       fill_rows(a.weights(at.pair, plane), Type(), a.band, at.band, a.pairs.rows, a.pairs.columns, at.size.n,
                 m, typename R::V(0), true);
@@ -185,6 +197,7 @@ forward_bands(const ForwardArguments<R> a) {
     if ((at.size.n == 0 || m == 0) && at.band == 0 && threadIdx.x == 0)
       a.score[at.pair] = empty_score(a, at.size);
   if (!at.is_at_work()) return;  // a pair without cells may have no memory
+  at.find_columns();
 
   ForwardBlocks<R> blocks(a, at);
   ForwardStrip<R> strip{a, blocks.memory};
@@ -193,19 +206,20 @@ forward_bands(const ForwardArguments<R> a) {
   const auto row_of = [&](void* row) { return static_cast<State*>(row) + at.pair * a.pairs.columns; };
   if (at.row0 == 0 && a.boundary.above) in.edges = row_of(const_cast<void*>(a.boundary.above));
   if (at.is_last() && a.boundary.last_row) out.edges = row_of(a.boundary.last_row);
-  const auto sweep = [&](int c) {
+  const auto sweep = [&](int c, auto corridor) {
     const int t0 = c * kChunk, column = t0 + lane, given = column - (rows - 1);
-    const bool takes = lane < kChunk && column < m;
+    const auto above_it = at.template above<corridor.value>();
+    const bool takes = lane < kChunk && above_it.has(column);
     State* const above = at.ring_in().of_taker(c);
     State edge = boundary_state<Wide>(takes && a.start != Start::kAnchored);
     if (at.warp > 0) {
       if (takes) edge = above[lane];
-    } else if (t0 < m && in.edges) {
-      in.wait(t0 + kChunk < m ? t0 + kChunk : m, lane);
+    } else if (t0 < above_it.end && in.edges) {
+      in.wait(t0 + kChunk < above_it.end ? t0 + kChunk : above_it.end, lane);
       if (takes) edge = in.edges[column];
     }
     const Given<State> below(at.ring_out(), c);
-    edge = strip.chunk(c, m, edge, above, below);
+    edge = strip.chunk(c, m, at.template own_lane<corridor.value>(), edge, above, below);
     if (ballot(strip.is_spoiled())) spoil(edge);  // and so all strips that follow
     sync_warp();                                  // all lanes have read what they overwrite
     if (lane < kChunk) below[lane] = edge;
@@ -215,7 +229,7 @@ forward_bands(const ForwardArguments<R> a) {
     }
   };
   at.go([&](int c) { blocks.start(c); }, [&](int c) { blocks.arrive(c); }, [&](int c) { blocks.leave(c); },
-        sweep);
+        [&](int c) { at.if_corridor([&](auto corridor) { sweep(c, corridor); }); });
   at.find();
   if (at.rows > 0) end_strip(a, at, strip);
 }

@@ -5,8 +5,8 @@
 //   S(i-1, j)    comes by a shuffle from the lane above
 //   S(i-1, j-1)  is what came by the last shuffle
 #pragma once
-#include "blocks.h"
 #include "kept.h"
+#include "strip_columns.h"
 
 namespace softdp::cuda {
 
@@ -93,6 +93,8 @@ struct StripCells {
 
   // States kept in registers before they are stored.
   static constexpr int kKept = 4;
+  // Wide states where narrow ones are the rule.
+  static constexpr bool kIsRare = R::Max::kHasNarrow && std::is_same_v<Max, typename R::Max::Wide>;
 
   struct Raw {
     V score, insert, del;
@@ -165,16 +167,10 @@ struct StripCells {
   }
 };
 
-// Where a lane is: its row in the arrays, its row in the strip (its skew), and the columns of its row, 0
-// where the row is beyond the table.
-struct Lane {
-  int row, r, m;
-};
-
 // The steps of a chunk: all lanes inside their columns; or some, as in a strip's first two chunks and last
 // two; or some in a loop that takes little code, where it is rare. What a lane does outside its columns,
 // steps past the table's end among them, changes no state, and what it saves there lies where nothing else
-// does.
+// does, or within a bandwidth where nobody reads.
 enum class Steps { kAll, kSome, kRolled };
 
 // 16 steps from t0 on. above: S of the row above the strip at columns t0, t0 + 1, ...; below receives the
@@ -184,29 +180,31 @@ enum class Steps { kAll, kSome, kRolled };
 // long pairs. Scores are read two steps ahead of their cell and exponentiated one step ahead, weights saved
 // one step behind; there are no branches; and the states for the strip below are kept in registers, since
 // stores to a second pointer would hold up the loads of the steps that follow.
-template <Steps kSteps, class StripCells, class Places, class Above, class Below>
+template <Steps kSteps, class StripCells, class Places, class Of, class Above, class Below>
 SOFTDP_DEVICE void forward_chunk(const StripCells& cells, const Places& places,
                                  typename StripCells::State& left, typename StripCells::State& diagonal,
-                                 typename StripCells::V& worst, const Lane& lane, int t0, const Above& above,
+                                 typename StripCells::V& worst, const Of& lane, int t0, const Above& above,
                                  const Below& below, int bottom) {
   using State = typename StripCells::State;
   constexpr int kKept = StripCells::kKept;
   constexpr bool kRolled = kSteps == Steps::kRolled;
-  const int column = t0 - lane.r;
+  constexpr bool kReadsAhead = !(kIsWithin<Of> && StripCells::kIsRare);  // else registers would spill
+  const int column = t0 - lane.r - first_column(lane);
   typename StripCells::Ready now = cells.ready(cells.read(places.at(0)));
   typename StripCells::Raw ahead = cells.read(places.at(1));
   State edge = above(0), kept[kKept];
   typename StripCells::Leaves weights{};
 #pragma unroll(kRolled ? 1 : kChunk)
   for (int q = 0; q < kChunk; q++) {
-    State from_above = shuffle_up_state(left);
+    if (!kReadsAhead) now = cells.ready(cells.read(places.at(q))), edge = above(q);
+    State from_above = shuffle_up_state(is_done(lane, column + q) ? dead_state<State>() : left);
     typename StripCells::Ready next = now;
     State next_edge = edge;
-    if (q + 1 < kChunk) {
+    if (kReadsAhead && q + 1 < kChunk) {
       next = cells.ready(ahead);
       next_edge = above(q + 1);
     }
-    if (q + 2 < kChunk) ahead = cells.read(places.at(q + 2));
+    if (kReadsAhead && q + 2 < kChunk) ahead = cells.read(places.at(q + 2));
     if (q > 0) cells.save(places.at(q - 1), q - 1, weights);
 
     if (lane.r == 0) from_above = edge;

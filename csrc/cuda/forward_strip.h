@@ -10,6 +10,7 @@ struct ForwardArguments {
   using V = typename R::V;
   using Wide = typename R::Max::Wide;
   using Edge = typename Wide::State;
+  static constexpr bool kIsAdjoint = false;
   Recurrence recurrence;
   Pairs pairs;
   typename Wide::Arithmetic::Factor k;
@@ -25,10 +26,11 @@ struct ForwardArguments {
   V* saved;
   BandSize band;
   Chain<Edge> chain;
+  static SOFTDP_FN int arrays_of_warp() { return R::kArrays; }
   SOFTDP_DEVICE int planes() const { return R::kMayBeFull && is_full ? R::kMostPlanes : R::Keeps::kNumbers; }
   // Where the weights of a pair are saved.
   SOFTDP_DEVICE V* weights(int64_t pair, int plane) const {
-    return saved + (pair * planes() + plane) * pairs.rows * pairs.columns;
+    return saved + (pair * planes() + plane) * cells_of(pairs);
   }
 };
 
@@ -131,19 +133,19 @@ struct ForwardStrip {
     return left;
   }
 
-  // Chunk c of a table of m columns. edge: S of the row above at column t0 + lane, in the first 16 lanes.
-  // above: where the steps find these; below: where they put their own. Gives back S of the strip's last row
-  // after step `lane`, in the first 16 lanes.
-  template <class Below>
-  SOFTDP_DEVICE State chunk(int c, int m, State edge, State* above, const Below& below) {
+  // Chunk c of a table of m columns. lane: of this one, or within a bandwidth. edge: S of the row above at
+  // column t0 + lane, in the first 16 lanes. above: where the steps find these; below: where they put their
+  // own. Gives back S of the strip's last row after step `lane`, in the first 16 lanes.
+  template <class Of, class Below>
+  SOFTDP_DEVICE State chunk(int c, int m, const Of& lane, State edge, State* above, const Below& below) {
     if (is_nan(edge)) worst = NAN;
     if constexpr (R::Max::kHasNarrow) {
       State relative = Base<State>::shifted(edge, -base.at);
       const bool fits =
           is_near & Base<State>::is_near(relative) & is_small(near_left) & is_small(near_diagonal);
-      if (all(fits) || fits_anew(relative)) return narrow_steps(c, m, relative, above, below);
+      if (all(fits) || fits_anew(relative)) return narrow_steps(c, m, lane, relative, above, below);
     }
-    return wide_steps(c, edge, above, below);
+    return wide_steps(c, lane, edge, above, below);
   }
 
  private:
@@ -168,8 +170,9 @@ struct ForwardStrip {
     }
   }
 
-  template <class Below>
-  SOFTDP_DEVICE State narrow_steps(int c, int m, const State& edge, State* above, const Below& below) {
+  template <class Of, class Below>
+  SOFTDP_DEVICE State narrow_steps(int c, int m, const Of& lane, const State& edge, State* above,
+                                   const Below& below) {
     const InPlace<Small, State*> in{above};
     const InPlace<Small, Below> out{below};
     if (lane.row < kChunk) in(lane.row) = narrowed<Narrow, Wide>(edge);
@@ -179,7 +182,7 @@ struct ForwardStrip {
     const bool are_all = rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m;
     with_recurrence_of<typename R::Packing>(arguments.recurrence, [&](auto of) {
       const StripCells<R, Narrow, decltype(of)> cells(memory, arguments.k, arguments.threshold);
-      if (are_all)
+      if (!kIsWithin<Of> && are_all)
         forward_chunk<Steps::kAll>(cells, places, near_left, near_diagonal, worst, lane, t0, in, out,
                                    rows - 1);
       else
@@ -192,8 +195,8 @@ struct ForwardStrip {
     return Base<State>::shifted(widened<Narrow, Wide>(out(lane.row & (kChunk - 1))), base.at);
   }
 
-  template <class Below>
-  SOFTDP_DEVICE State wide_steps(int c, const State& edge, State* above, const Below& below) {
+  template <class Of, class Below>
+  SOFTDP_DEVICE State wide_steps(int c, const Of& lane, const State& edge, State* above, const Below& below) {
     if (lane.row < kChunk) above[lane.row] = edge;
     sync_warp();
     with_recurrence_of<typename R::Packing>(arguments.recurrence, [&](auto of) {

@@ -17,7 +17,7 @@
 // The second order takes the numbers in full (recurrence.h), and so do LCS, which has one number a cell, and
 // double.
 #pragma once
-#include "../recurrence.h"
+#include "../scalar.h"
 #include "device.h"
 
 namespace softdp::cuda {

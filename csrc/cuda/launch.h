@@ -21,7 +21,8 @@ template <class V, class Edge>
 BandSize band_for(const Pairs& pairs, int arrays) {
   const size_t most = shared_bytes_per_block();
   int warps = kMostWarps;
-  while (warps > 1 && (warps > strips_of(pairs.rows) || BandMemory<V, Edge>::bytes(warps, arrays) > most))
+  while (warps > 1 &&
+         (warps > strips_of(pairs.rows) || BandMemory<V, Edge>::bytes(warps, arrays, pairs) > most))
     warps--;
   return {warps};
 }
@@ -49,10 +50,10 @@ class Workspace {
 };
 
 inline Regime regime_of(const Forward& p) {
-  return {p.recurrence, p.tables[0].type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends};
+  return {p.recurrence, p.tables[0].type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends, p.pairs.bandwidth};
 }
 inline Regime regime_of(const Backward& p) {
-  return {p.recurrence, p.sinks[0].type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends};
+  return {p.recurrence, p.sinks[0].type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends, p.pairs.bandwidth};
 }
 inline bool is_tiny(const Forward& p) {
   return regime_of(p).is_tiny() && !p.boundary.any() && p.saves == Saves::kGradients;
@@ -62,9 +63,10 @@ inline bool is_tiny(const Backward& p) {
 }
 
 // Whether blocks of relay.h take the pairs' strips: where each may have a multiprocessor. With more pairs
-// bands.h does more in the same time. Tickets keep blocks in order wherever a device starts them.
+// bands.h does more in the same time. Tickets keep blocks in order wherever a device starts them. Pairs with
+// a bandwidth take bands.h, which leaves out what lies outside.
 inline bool has_few(const Pairs& pairs) {
-  return kHasWords && pairs.count > 0 && pairs.columns > 0 &&
+  return kHasWords && pairs.bandwidth < 0 && pairs.count > 0 && pairs.columns > 0 &&
          pairs.count <= multiprocessors() / relay_strips(pairs.rows) &&
          kRelayBytes <= shared_bytes_per_block();
 }
@@ -225,7 +227,7 @@ Error launch_bands(void (*kernel)(Arguments), int arrays, const Arguments& a, St
   if (error != cudaSuccess) return error;
   const int64_t blocks = a.pairs.count * a.band.bands_of(a.pairs.rows);
   const int threads = a.band.rows();
-  size_t shared = Block::bytes(a.band.warps, arrays);
+  size_t shared = Block::bytes(a.band.warps, arrays, a.pairs);
   if (blocks > multiprocessors() && !a.pairs.has_lengths()) {
     const int at_once = blocks_at_once(kernel, threads, shared);
     const int even = even_waves(blocks, multiprocessors(), at_once);

@@ -14,6 +14,7 @@ Error sweep_backward(const Backward& p, Stream stream) {
     return i < Arguments::kSinks && p.sinks[i].data && p.sinks[i].every_column;
   };
   const auto is_stored = [&](int i) { return has_array(i) && p.sinks[i].every_row; };
+  const auto is_summed = [&](int i) { return i > 0 && has_array(i) && !p.sinks[i].every_row; };
   const int arrays = std::max(has_array(2) ? 3 : has_array(1) ? 2 : 1, Arguments::kPlanes);
   const Arguments arguments{p.recurrence,
                             p.pairs,
@@ -21,6 +22,7 @@ Error sweep_backward(const Backward& p, Stream stream) {
                             static_cast<const V*>(p.saved),
                             {p.sinks[0], p.sinks[1], p.sinks[2]},
                             {is_stored(0), is_stored(1), is_stored(2)},
+                            {is_summed(0), is_summed(1), is_summed(2)},
                             p.shared_gap,
                             p.visits,
                             p.ends != Ends::kCorner,

@@ -31,7 +31,7 @@ constexpr bool kOpens = F::kTables == 4;
 
 template <class Problem>
 Regime regime_of(const Problem& p, Type type) {
-  return {p.recurrence, type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends};
+  return {p.recurrence, type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends, p.pairs.bandwidth};
 }
 
 // ---- forward ---------------------------------------------------------------------------------------------
@@ -103,6 +103,10 @@ Error sweep_several(const Forward& p, Stream stream) {
          kOpens<F>,
          p.tables[3]},
         stream);
+  }
+  if (error == cudaSuccess && p.saved && p.pairs.bandwidth >= 0) {  // of one score always the same bits
+    const Regime regime = regime_of(p, type);
+    error = set_zero(p.saved, size_t(p.pairs.count * regime.saved_bytes(false, Saves::kWeights)), stream);
   }
   if (error == cudaSuccess) error = launch_bands(several_forward<F, V>, space.arrays, a, stream);
   if (p.ends == Ends::kCorner || error != cudaSuccess) return error;

@@ -13,23 +13,22 @@ struct Cell {
   int64_t row, column;  // from 0
 };
 
-// The move into a cell.
+// The move into the cell at a place of the pair's planes.
 template <class V, class Packing>
-SOFTDP_DEVICE Move move_as(const PathProblem& p, int64_t pair, const Cell& at) {
+SOFTDP_DEVICE Move move_as(const PathProblem& p, int64_t pair, int64_t place) {
   using Keeps = Kept<Packing, V, false>;
-  const int64_t cells = p.pairs.rows * p.pairs.columns;
-  const V* const saved =
-      static_cast<const V*>(p.saved) + pair * Keeps::kNumbers * cells + at.row * p.pairs.columns + at.column;
+  const int64_t cells = cells_of(p.pairs);
+  const V* const saved = static_cast<const V*>(p.saved) + pair * Keeps::kNumbers * cells + place;
   typename Keeps::Saved kept;
   for (int plane = 0; plane < Keeps::kNumbers; plane++) kept.number[plane] = saved[plane * cells];
   const Weights<V> w = Keeps::unpack(kept);
   return w.insert > 0 ? kInsert : w.del > 0 ? kDelete : kMatch;
 }
-SOFTDP_DEVICE Move move_into(const PathProblem& p, int64_t pair, const Cell& at) {
+SOFTDP_DEVICE Move move_into(const PathProblem& p, int64_t pair, int64_t place) {
   return with_recurrence(p.recurrence, [&](auto of) {
     using Packing = typename decltype(of)::Packing;
-    return p.type == Type::kFloat64 ? move_as<double, Packing>(p, pair, at)
-                                    : move_as<float, Packing>(p, pair, at);
+    return p.type == Type::kFloat64 ? move_as<double, Packing>(p, pair, place)
+                                    : move_as<float, Packing>(p, pair, place);
   });
 }
 
@@ -51,11 +50,12 @@ constexpr bool makes_moves(const Node& node) {
 // Calls run(row, column, move) for the steps of a path through the states of cells, from the end of `at`.
 // Gives back where it left the table; a path that starts in a cell leaves it at row -1, column -1.
 template <class R, class Run>
-SOFTDP_DEVICE Cell walk_states(const PathProblem& p, int64_t pair, Cell at, Run run) {
+SOFTDP_DEVICE Cell walk_states(const PathProblem& p, int64_t pair, const SavedPlaces& places, Cell at,
+                               Run run) {
   const float* const weights = p.several.template plane<const float>(p.pairs, pair, 0);
   int state = R::kStates - 1;
   while (at.row >= 0 && at.column >= 0) {
-    const unsigned bits = unsigned(weights[at.row * p.pairs.columns + at.column]);
+    const unsigned bits = unsigned(weights[places.of(at.row, at.column)]);
     Edge taken{};
     bool moves = false;
     over<R::kStates>([&](auto of) {
@@ -102,12 +102,14 @@ SOFTDP_DEVICE void each_step(const PathProblem& p, int64_t pair, const Extent& s
   const double infinity = double(INFINITY);
   if (size.unfit || !(score > -infinity && score < infinity)) return;
   const bool has_cells = size.n > 0 && size.m > 0;
+  const SavedPlaces places(p.pairs, size, p.pairs.bandwidth >= 0);
   Cell at = has_cells ? end_of(p, pair, size) : Cell{size.n - 1, size.m - 1};
   const bool several = has_several_states(p.recurrence);
   if (has_cells && several)
-    at = with_states(p.recurrence, [&](auto of) { return walk_states<decltype(of)>(p, pair, at, run); });
+    at = with_states(p.recurrence,
+                     [&](auto of) { return walk_states<decltype(of)>(p, pair, places, at, run); });
   while (has_cells && !several && at.row >= 0 && at.column >= 0) {
-    const Move move = move_into(p, pair, at);
+    const Move move = move_into(p, pair, places.of(at.row, at.column));
     run(at.row, at.column, move);
     at.row -= move != kDelete, at.column -= move != kInsert;
   }
@@ -141,7 +143,9 @@ Error trace_paths(const PathProblem& problem, Stream stream) {
   PathProblem p = problem;
   if (p.pairs.count == 0) return cudaSuccess;
   if (has_several_states(p.recurrence))
-    p.several = Regime{p.recurrence, p.type, 0, p.pairs.rows, p.pairs.columns}.several(p.saved);
+    p.several =
+        Regime{p.recurrence, p.type, 0, p.pairs.rows, p.pairs.columns, p.ends, p.pairs.bandwidth}.several(
+            p.saved);
   return launch(trace_all, (p.pairs.count + kPathWarps - 1) / kPathWarps, kPathWarps * kStripRows, 0, stream,
                 p);
 }

@@ -12,7 +12,7 @@ struct PathProblem {
   Start start;
   Ends ends;
   const void* score;         // (B,)
-  const void* saved;         // (B, planes, N, M): the weights
+  const void* saved;         // (B, planes, cells_of()): the weights
   const void* ends_weights;  // (B, ends_of())
   int64_t* steps;            // as those of cpu/paths.h: (B, most, 3)
   int64_t* lengths;          // (B,)

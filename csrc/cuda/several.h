@@ -21,6 +21,8 @@ struct Family {
   static constexpr int kStates = First::kStates, kTables = First::kTables, kPlanes = First::Packing::kNumbers,
                        kRowStates = First::row_states();
   static constexpr int kEnd = kStates - 1;  // the state that a path ends in
+  // Paths that may start and end anywhere have no bandwidth.
+  static constexpr Has kCorridor = First::kChargesBoundary ? Has::kEither : Has::kNever;
   // The end's place in an edge; -1: no row reads it, and it ends a row.
   static constexpr int kEndInRow = First::crosses(kEnd) ? First::row_place(kEnd) : -1;
   static constexpr unsigned kCorner = First::kSides.corner, kAbove = First::kSides.above,
@@ -146,28 +148,51 @@ SOFTDP_DEVICE Number sum_on_side(unsigned bits, const Composite<R::row_states(),
   return sum;
 }
 
+// A strip of a family's recurrences; a lane of it, with the columns of its row; those that the row above the
+// strip hands on.
+template <class A>
+using SeveralPlace = BandStrip<A, A::Family::kCorridor>;
+template <class Strip>
+SOFTDP_DEVICE auto lane_of(const Strip& at) {
+  const Lane all = at.template own_lane<Has::kNever>();
+  if constexpr (Strip::kCorridor == Has::kNever)
+    return all;
+  else
+    return at.has_corridor() && at.rows > 0 ? at.columns().lane(at.lane) : CorridorLane{all, 0};
+}
+template <class Strip>
+SOFTDP_DEVICE Columns columns_above(const Strip& at) {
+  return at.has_corridor() ? at.columns().above : Columns{0, at.size.m};
+}
+
 // The steps of a chunk, as sweep_edges() of bands.h makes them. first(column) is the edge above a pair's
-// first row; last(column, edge) takes those of its last row.
+// first row; last(column, edge) takes those of its last row. Both count columns from the pair's first one.
+// Of columns that the row above has not there is the edge `nothing`.
 template <class Strip, class Edge, class First, class Last, class Steps>
-SOFTDP_DEVICE void sweep_composites(const Strip& at, int chunk, const Row<Edge>& in, const Row<Edge>& out,
-                                    First first, Last last, Steps steps) {
-  const int t0 = chunk * kChunk, m = at.size.m, lane = at.lane;
+SOFTDP_DEVICE void sweep_composites(const Strip& at, int chunk, const Edge& nothing, const Row<Edge>& in,
+                                    const Row<Edge>& out, First first, Last last, Steps steps) {
+  const int t0 = chunk * kChunk, begin = at.moved(), end = at.size.m + begin, lane = at.lane;
+  const Columns of_above = columns_above(at);
   Edge* const above = at.ring_in().of_taker(chunk);
-  if (at.warp == 0) {
+  if (at.warp == 0 && in.edges && t0 < of_above.end)
+    in.wait(t0 + kChunk < of_above.end ? t0 + kChunk : of_above.end, lane);
+  if (lane < kChunk) {
     const int column = t0 + lane;
-    if (t0 < m && in.edges) in.wait(t0 + kChunk < m ? t0 + kChunk : m, lane);
-    if (lane < kChunk) above[lane] = in.edges && column < m ? in.edges[column] : first(column);
-    sync_warp();
+    if (!of_above.has(column))
+      above[lane] = nothing;
+    else if (at.warp == 0)
+      above[lane] = in.edges ? in.edges[column - begin] : first(column - begin);
   }
+  sync_warp();
   const Given<Edge> below(at.ring_out(), chunk);
   steps(chunk, above, below);
   sync_warp();
   const int given = t0 - (at.rows - 1), column = given + lane;
-  const bool is_given = lane < kChunk && column >= 0 && column < m;
-  if (is_given && at.is_last()) last(column, below[lane]);
+  const bool is_given = lane < kChunk && column >= begin && column < end;
+  if (is_given && at.is_last()) last(column - begin, below[lane]);
   if (!out.edges) return;
-  if (is_given) out.edges[column] = below[lane];
-  out.given(clamp(given + kChunk, 0, m), lane);
+  if (is_given) out.edges[column - begin] = below[lane];
+  out.given(clamp(given + kChunk, 0, end), lane);
 }
 
 // ---- weights as they are saved ---------------------------------------------------------------------------

@@ -14,6 +14,7 @@ struct SeveralBackward {
   // Weights come in, gradients take their place. Bits come into an array behind the gradients'.
   static constexpr int kMostArrays = Family::kPlanes;
   static_assert(Family::kPlanes > kTables, "bits have an array of their own");
+  static constexpr bool kIsAdjoint = true;
   Recurrence recurrence;
   Pairs pairs;
   const V* grad_score;
@@ -25,6 +26,7 @@ struct SeveralBackward {
   int arrays;
   BandSize band;
   Chain<Edge> chain;
+  SOFTDP_DEVICE int arrays_of_warp() const { return arrays; }
   V* partial[kTables - 1];  // of the tables that are summed over rows: (B, strips, M) or (B, strips)
 };
 
@@ -55,6 +57,8 @@ struct SeveralAdjoints {
       }
     });
   }
+  // Of a row whose last cell is not the table's: in the column after it the row above takes what is left.
+  SOFTDP_DEVICE void end_row() { to_above = to_diagonal; }
 };
 template <int K, class Number>
 SOFTDP_DEVICE Composite<K, Number> from_lane_above(Composite<K, Number> x, bool is_first,
@@ -73,20 +77,22 @@ struct SeveralSums {
 };
 
 // The 16 steps of a chunk.
-template <class R, class A>
+template <class R, class A, class Of>
 SOFTDP_DEVICE void several_backward_chunk(const A& a, typename A::V* array,
                                           SeveralAdjoints<typename A::Family, typename A::V>& from,
-                                          SeveralSums<A>& sums, const Lane& lane, int chunk,
+                                          SeveralSums<A>& sums, const Of& lane, int chunk,
                                           const typename A::Edge* above, const Given<typename A::Edge>& below,
                                           int bottom) {
   using V = typename A::V;
   using Packing = typename R::Packing;
   const WindowPlaces<-1> places(lane.row, chunk);
   const float* const bits = reinterpret_cast<const float*>(array + R::kTables * kArray);
-  const int column = chunk * kChunk - lane.r;
+  const int column = chunk * kChunk - lane.r - first_column(lane);
 #pragma unroll 2
   for (int q = 0; q < kChunk; q++) {
-    const auto from_above = from_lane_above(from.to_above, lane.r == 0, above[q]);
+    auto given_on = from.to_above;
+    if (is_done<1>(lane, column + q)) given_on = {};
+    const auto from_above = from_lane_above(given_on, lane.r == 0, above[q]);
     if (unsigned(column + q) < unsigned(lane.m)) {
       const int at = places.at(q);
       typename Packing::template Saved<V> saved;
@@ -104,6 +110,9 @@ SOFTDP_DEVICE void several_backward_chunk(const A& a, typename A::V* array,
         if (i == 0 || sums.kind[i] == Sum::kArray) array[i * kArray + at] = x;
         if (i > 0 && sums.kind[i] == Sum::kRow) sums.of_chunk[i] += x;
       });
+    } else if (kIsWithin<Of>) {
+      if (column + q == lane.m) from.end_row();
+      over<R::kTables>([&](auto i) { array[i * kArray + places.at(q)] = 0; });
     }
     if (lane.row == bottom) below[q] = from.to_above;
   }
@@ -133,17 +142,17 @@ template <class A>
 struct SeveralWeights {
   using V = typename A::V;
   const A& a;
-  const BandStrip<A>& at;
+  const SeveralPlace<A>& at;
   const Part part;
   const int64_t corner;  // the strip's first cell, from the pair's first
   V* array[A::kMostArrays];
   float* bits[1];
 
-  SOFTDP_DEVICE SeveralWeights(const A& a, const BandStrip<A>& at)
+  SOFTDP_DEVICE SeveralWeights(const A& a, const SeveralPlace<A>& at)
       : a(a),
         at(at),
         part(at.lane),
-        corner(int64_t(at.size.n - 1 - at.row0) * a.pairs.columns + at.size.m - 1) {
+        corner(int64_t(at.size.n - 1 - at.row0) * a.pairs.columns + at.size.m - 1 + at.moved()) {
 #pragma unroll
     for (int i = 0; i < A::kMostArrays; i++) array[i] = at.array(a.arrays, i);
     bits[0] = reinterpret_cast<float*>(array[A::kTables]);
@@ -161,8 +170,11 @@ struct SeveralWeights {
         if (!a.is_stored[i]) continue;
         const Sink& sink = a.sinks[i];
         T* const first = static_cast<T*>(sink.data) + at.pair * a.pairs.rows * a.pairs.columns + corner;
-        BlockStorer<T, V, -1>({first, -a.pairs.columns, -1}, part)
-            .store(part, at.rows, at.size.m, c, array[i], sink.type);
+        const BlockStorer<T, V, -1> storer({first, -a.pairs.columns, -1}, part);
+        at.if_corridor([&](auto corridor) {
+          const auto of = at.template columns_of<corridor.value>(part);
+          storer.store(part, at.rows, of, c, array[i], sink.type);
+        });
       }
     });
     if (!a.saved.are_bits) return carry_over<-1, A::kMostArrays>(array, A::kMostArrays, c, at.lane);
@@ -173,8 +185,12 @@ struct SeveralWeights {
  private:
   template <class T>
   SOFTDP_DEVICE void fetch(int c, int plane, T* to) const {
-    const T* const first = a.saved.template plane<const T>(a.pairs, at.pair, plane) + corner;
-    BlockLoader<T, -1>({first, -a.pairs.columns, -1}, part).start(part, at.rows, at.size.m, c, to);
+    const T* const numbers = a.saved.template plane<const T>(a.pairs, at.pair, plane);
+    const auto loader = at.template blocks_of<BlockLoader<T, -1>>(numbers, part);
+    at.if_corridor([&](auto corridor) {
+      constexpr Has k = corridor.value;
+      at.template turned<k>(loader, part, c).start(part, at.rows, at.template columns_of<k>(part), c, to);
+    });
   }
 };
 
@@ -198,31 +214,30 @@ several_backward(const SeveralBackward<F, V> a) {
   using R = typename F::First;
   using Edge = typename A::Edge;
   SOFTDP_SHARED(raw);
-  BandStrip<A> at(a, raw);
+  SeveralPlace<A> at(a, raw);
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
   const int m = at.size.m, lane = at.lane, rows = at.rows;
   const double verdict =
       a.grad_score[pair] != 0 ? verdict_of(a.saved, a.pairs, pair, at.size) : double(kNoPath);
   const bool swept = verdict >= 0;
   with_numbers<V>(a.sinks[0].type, [&](auto number) {
-    fill_gradients<decltype(number)>(a.sinks, a.pairs, a.band, at.band, pair, at.size,
-                                     swept || verdict < 0 ? 0.0f : NAN, swept);
+    at.if_corridor([&](auto corridor) {
+      fill_gradients<decltype(number), corridor.value == Has::kAlways>(
+          a.sinks, a.pairs, a.band, at.band, pair, at.size, swept || verdict < 0 ? 0.0f : NAN, swept);
+    });
   });
   if (!swept || !at.is_at_work()) return;
+  at.find_columns();
 
   const SeveralWeights<A> blocks(a, at);
   SeveralSums<A> sums;
   ColumnSums<V> column_sums[A::kTables];
 #pragma unroll
-  for (int i = 1; i < A::kTables; i++) {
-    sums.kind[i] = sum_of(a.sinks[i]);
-    if (sums.kind[i] == Sum::kArray && !a.sinks[i].every_row)
-      column_sums[i].sums = a.partial[i - 1] + at.strip() * M;
-  }
+  for (int i = 1; i < A::kTables; i++) sums.kind[i] = sum_of(a.sinks[i]);
   const Row<Edge> in = at.in(), out = at.out();
-  const Lane where{lane, lane, lane < rows ? m : 0};
+  const auto where = lane_of(at);
   SeveralAdjoints<F, V> from;
-  if (a.boundary.by_last_column && lane < rows)
+  if (a.boundary.by_last_column && lane < rows && at.begins(lane))
     from.to_left.of[F::kEnd] = a.boundary.by_last_column[pair * N + at.row0 + lane];
   const auto first = [&](int column) { return at.row0 == 0 ? seeds_above(a, pair, column, m) : Edge{}; };
   const auto last = [&](int column, const Edge& edge) {
@@ -235,14 +250,18 @@ several_backward(const SeveralBackward<F, V> a) {
     });
 #pragma unroll
     for (int i = 1; i < A::kTables; i++) {
-      if (column_sums[i].sums)
-        column_sums[i].add(blocks.array[i], WindowPlaces<-1>(lane, c), lane, c, rows, m);
+      if (sums.kind[i] == Sum::kArray && !a.sinks[i].every_row)
+        at.if_corridor([&](auto corridor) {
+          column_sums[i].add(blocks.array[i], WindowPlaces<-1>(lane, c), lane, c, rows,
+                             at.template all_columns<corridor.value>(),
+                             a.partial[i - 1] + at.strip() * M - at.moved());
+        });
       sums.row[i] += double(sums.of_chunk[i]);
       sums.of_chunk[i] = 0;
     }
   };
   at.go([&](int c) { blocks.start(c); }, [](int) { copy_async_wait(); }, [&](int c) { blocks.leave(c); },
-        [&](int c) { sweep_composites(at, c, in, out, first, last, steps); });
+        [&](int c) { sweep_composites(at, c, Edge{}, in, out, first, last, steps); });
   at.find();
   if (at.rows > 0) end_several_backward(a, at, from, sums);
 }

@@ -15,6 +15,7 @@ struct SeveralForward {
   using Factor = typename Wide::Arithmetic::Factor;
   static constexpr int kTables = Family::kTables;
   static constexpr int kMostArrays = kTables > Family::kPlanes ? kTables : Family::kPlanes;
+  static constexpr bool kIsAdjoint = false;
   Recurrence recurrence;
   Pairs pairs;
   bool is_soft;
@@ -30,6 +31,7 @@ struct SeveralForward {
   int arrays;  // of scores, and then of what is saved
   BandSize band;
   Chain<Edge> chain;
+  SOFTDP_DEVICE int arrays_of_warp() const { return arrays; }
 };
 
 // The state of a path that comes to a boundary, or -inf.
@@ -73,8 +75,8 @@ struct SeveralStrip {
 };
 
 // The 16 steps of a chunk in the states of Max.
-template <class R, class Max, class A>
-SOFTDP_DEVICE void several_chunk(const A& a, typename A::V* array, SeveralStrip<A>& strip, const Lane& lane,
+template <class R, class Max, class A, class Of>
+SOFTDP_DEVICE void several_chunk(const A& a, typename A::V* array, SeveralStrip<A>& strip, const Of& lane,
                                  int chunk, const typename A::Edge* above,
                                  const Given<typename A::Edge>& below, int bottom) {
   using V = typename A::V;
@@ -86,7 +88,7 @@ SOFTDP_DEVICE void several_chunk(const A& a, typename A::V* array, SeveralStrip<
   typename Max::Arithmetic::Factor k{};
   if constexpr (!Rest::kIsHard) k = a.k;
   const WindowPlaces<1> places(lane.row, chunk);
-  const int column = chunk * kChunk - lane.r;
+  const int column = chunk * kChunk - lane.r - first_column(lane);
   States left;
   over<R::kStates>([&](auto s) { left.of[s] = Rest::from(strip.left.of[s]); });
   const auto taken = [](const typename A::Edge& edge) {
@@ -104,7 +106,11 @@ SOFTDP_DEVICE void several_chunk(const A& a, typename A::V* array, SeveralStrip<
 #pragma unroll 2
   for (int q = 0; q < kChunk; q++) {
     Row from_above = crossing<R>(left.of);
-    over<R::row_states()>([&](auto s) { from_above.of[s] = shuffle_up_state(from_above.of[s]); });
+    const bool is_over = is_done(lane, column + q);
+    over<R::row_states()>([&](auto s) {
+      using State = typename Max::State;
+      from_above.of[s] = shuffle_up_state(is_over ? dead_state<State>() : from_above.of[s]);
+    });
     if (lane.r == 0) from_above = taken(above[q]);
     if (unsigned(column + q) < unsigned(lane.m)) {
       const int at = places.at(q);
@@ -134,17 +140,13 @@ SOFTDP_DEVICE void several_chunk(const A& a, typename A::V* array, SeveralStrip<
   over<R::row_states()>([&](auto s) { strip.diagonal.of[s] = Rest::to(diagonal.of[s]); });
 }
 
-// A chunk of a table of m columns in the narrowest states that hold it. above: the edges of the steps, of
-// which a lane looks at one. Past the table the ring holds whatever was there before.
-template <class A>
-SOFTDP_DEVICE void several_steps(const A& a, typename A::V* array, SeveralStrip<A>& strip, const Lane& lane,
-                                 int chunk, int m, typename A::Edge* above,
+// A chunk in the narrowest states that hold it. above: the edges of the steps, of which a lane looks at one.
+template <class A, class Of>
+SOFTDP_DEVICE void several_steps(const A& a, typename A::V* array, SeveralStrip<A>& strip, const Of& lane,
+                                 int chunk, const typename A::Edge* above,
                                  const Given<typename A::Edge>& below, int bottom) {
   using F = typename A::Family;
   using V = typename A::V;
-  if (lane.row < kChunk && chunk * kChunk + lane.row >= m)
-    above[lane.row] = composite_of<F::kRowStates>(boundary_number(a, nullptr, 0, false));
-  sync_warp();
   bool fits = true;
   over<F::kRowStates>([&](auto s) {
     const auto& edge = above[lane.row & (kChunk - 1)].of[s];
@@ -177,13 +179,15 @@ SOFTDP_DEVICE bool hides_any_score(const A& a, int64_t pair, const Extent& size,
   bool found = false;
   if constexpr (Maxima<typename A::V, true>::kHasNarrow) {
     if (!a.is_soft) return false;
-    for (int64_t at = first; at < int64_t(size.n) * size.m; at += step)
+    const Corridor inside = Corridor::of(size.n, size.m, a.pairs.bandwidth);
+    each_cell(inside, size.n, size.m, first, step, [&](int64_t row, int64_t column) {
       over<A::kTables>([&](auto i) {
         const Table& t = a.tables[i];
-        const double x = number_at(t, pair * t.batch + at / size.m * t.row + at % size.m * t.column);
+        const double x = number_at(t, pair * t.batch + row * t.row + column * t.column);
         const double score = a.costs ? -x : x;
         found = found || (!(score > double(a.k.lowest())) && score > -ScalarCommon::kInfinity);
       });
+    });
   }
   return found;
 }
@@ -222,16 +226,17 @@ SOFTDP_DEVICE void end_several(const A& a, const Strip& at, const SeveralStrip<A
     mark_verdict(a.saved, a.pairs, pair, at.size, value == value ? double(kNoPath) : double(NAN));
 }
 
-// What the band's rows of a pair have before anything is swept: zeros past the pair's lengths, and the score
-// of a pair without cells.
+// What the band's rows of a pair have before anything is swept: zeros past the pair's lengths, which within a
+// bandwidth are there before the launch, and the score of a pair without cells.
 template <class A>
-SOFTDP_DEVICE void begin_several(const A& a, const BandStrip<A>& at) {
+SOFTDP_DEVICE void begin_several(const A& a, const SeveralPlace<A>& at) {
   using V = typename A::V;
   const int64_t N = a.pairs.rows, M = a.pairs.columns;
   const int n = at.size.n, m = at.size.m;
   const auto clear = [&](auto* plane) { fill_rows(plane, Type(), a.band, at.band, N, M, n, m, 0.0f, true); };
-  if (a.saved.data && !a.is_soft) clear(a.saved.template plane<float>(a.pairs, at.pair, 0));
-  if (a.saved.data && a.is_soft)
+  if (a.saved.data && !a.is_soft && !at.has_corridor())
+    clear(a.saved.template plane<float>(a.pairs, at.pair, 0));
+  if (a.saved.data && a.is_soft && !at.has_corridor())
     for (int plane = 0; plane < a.saved.planes; plane++)
       clear(a.saved.template plane<V>(a.pairs, at.pair, plane));
   // Else the score is boundary.h's.
@@ -247,21 +252,24 @@ template <class A>
 struct SeveralBlocks {
   using V = typename A::V;
   const A& a;
-  const BandStrip<A>& at;
+  const SeveralPlace<A>& at;
   const Part part;
   V* array[A::kMostArrays];
   ScoreLoader<V> loaders[A::kTables];
 
-  SOFTDP_DEVICE SeveralBlocks(const A& a, const BandStrip<A>& at) : a(a), at(at), part(at.lane) {
+  SOFTDP_DEVICE SeveralBlocks(const A& a, const SeveralPlace<A>& at) : a(a), at(at), part(at.lane) {
 #pragma unroll
     for (int i = 0; i < A::kMostArrays; i++) array[i] = at.array(a.arrays, i);
 #pragma unroll
     for (int i = 0; i < A::kTables; i++) loaders[i] = ScoreLoader<V>(a.tables[i], at.pair, at.row0, part);
   }
   SOFTDP_DEVICE void start(int c) const {
+    at.if_corridor([&](auto corridor) {
+      const auto of = at.template columns_of<corridor.value>(part);
 #pragma unroll
-    for (int i = 0; i < A::kTables; i++)
-      loaders[i].template start<true>(a.tables[i].type, part, at.rows, at.size.m, c, array[i]);
+      for (int i = 0; i < A::kTables; i++)
+        loaders[i].template start<true>(a.tables[i].type, part, at.rows, of, c, array[i]);
+    });
   }
   SOFTDP_DEVICE void arrive(int c) const {
     copy_async_wait();
@@ -279,10 +287,13 @@ struct SeveralBlocks {
  private:
   template <class T>
   SOFTDP_DEVICE void store(int c, int plane) const {
-    const int64_t M = a.pairs.columns;
-    T* const rows = a.saved.template plane<T>(a.pairs, at.pair, plane) + at.row0 * M;
-    BlockStorer<T, V, 1>({rows, M, 1}, part)
-        .store(part, at.rows, at.size.m, c, array[0] + plane * kArray, {});
+    T* const numbers = a.saved.template plane<T>(a.pairs, at.pair, plane);
+    const auto storer = at.template blocks_of<BlockStorer<T, V, 1>>(numbers, part);
+    at.if_corridor([&](auto corridor) {
+      constexpr Has k = corridor.value;
+      at.template turned<k>(storer, part, c)
+          .store(part, at.rows, at.template columns_of<k>(part), c, array[0] + plane * kArray, {});
+    });
   }
 };
 
@@ -292,34 +303,38 @@ several_forward(const SeveralForward<F, V> a) {
   using A = SeveralForward<F, V>;
   using Edge = typename A::Edge;
   SOFTDP_SHARED(raw);
-  BandStrip<A> at(a, raw);
+  SeveralPlace<A> at(a, raw);
   const int64_t M = a.pairs.columns, pair = at.pair;
   const int m = at.size.m, lane = at.lane, rows = at.rows, row0 = at.row0;
   begin_several(a, at);
   if (!at.is_at_work()) return;  // a pair without cells may have no memory
+  at.find_columns();
 
   const SeveralBlocks<A> blocks(a, at);
   SeveralStrip<A> strip;
+  const auto nothing = boundary_number(a, nullptr, 0, false);
   strip.left = states_left_of(a, pair, lane < rows ? row0 + lane : kCornerRow);
   strip.diagonal = crossing<typename F::First>(states_left_of(a, pair, rows > 0 ? row0 - 1 : kCornerRow).of);
+  if (rows > 0 && lane < rows && !at.begins(lane)) strip.left = composite_of<F::kStates>(nothing);
   over<F::kStates>([&](auto s) {
     if (is_nan<V>(strip.left.of[s], a.is_soft)) strip.worst = V(NAN);
   });
   const Row<Edge> in = at.in(), out = at.out();
-  const Lane where{lane, lane, lane < rows ? m : 0};
+  const auto where = lane_of(at);
   const auto first = [&](int column) { return edge_above(a, pair, column, m); };
   const auto last = [&](int column, const Edge& edge) {
     if constexpr (F::kEndInRow >= 0)
       if (a.boundary.last_row) put_end(a, a.boundary.last_row, pair * M + column, edge.of[F::kEndInRow]);
   };
-  const auto steps = [&](int c, Edge* above, const Given<Edge>& below) {
-    several_steps(a, blocks.array[0], strip, where, c, m, above, below, rows - 1);
+  const Edge none_above = composite_of<F::kRowStates>(nothing);
+  const auto steps = [&](int c, const Edge* above, const Given<Edge>& below) {
+    several_steps(a, blocks.array[0], strip, where, c, above, below, rows - 1);
     if (!ballot(is_spoiled(a, strip.worst))) return;
     sync_warp();
     if (lane < kChunk) below[lane] = composite_of<F::kRowStates>(nan_state<V>(a.is_soft));
   };
   at.go([&](int c) { blocks.start(c); }, [&](int c) { blocks.arrive(c); }, [&](int c) { blocks.leave(c); },
-        [&](int c) { sweep_composites(at, c, in, out, first, last, steps); });
+        [&](int c) { sweep_composites(at, c, none_above, in, out, first, last, steps); });
   at.find();
   if (at.rows > 0) end_several(a, at, strip);
 }

@@ -6,7 +6,7 @@ namespace softdp::cuda {
 
 SOFTDP_DEVICE int64_t last_number_of(const SavedNumbers& saved, const Pairs& pairs, int64_t pair,
                                      const Extent& size) {
-  return pair * saved.pitch + int64_t(size.n - 1) * pairs.columns + size.m - 1;
+  return pair * saved.pitch + SavedPlaces(pairs, size, pairs.bandwidth >= 0).of(size.n - 1, size.m - 1);
 }
 SOFTDP_DEVICE double verdict_of(const SavedNumbers& saved, const Pairs& pairs, int64_t pair,
                                 const Extent& size) {

@@ -63,6 +63,7 @@ struct SeveralTangents {
   using V = V_;
   using Edge = Composite<Family::kRowStates, V>;
   static constexpr int kDirections = Family::kTables;
+  static constexpr bool kIsAdjoint = false;
   Recurrence recurrence;
   Pairs pairs;
   V curvature;
@@ -73,24 +74,27 @@ struct SeveralTangents {
   SavedNumbers tangents;  // data null where all are 0
   BandSize band;
   Chain<Edge> chain;
+  static SOFTDP_FN int arrays_of_warp() { return 0; }
 };
 
 // The 16 steps of a chunk of the strip that begins at row0.
-template <class R, class A>
-SOFTDP_DEVICE void several_tangent_chunk(const A& a, int64_t pair, int row0,
+template <class R, class A, class Of>
+SOFTDP_DEVICE void several_tangent_chunk(const A& a, int64_t pair, int row0, const SavedPlaces& places,
                                          Composite<A::Family::kStates, typename A::V>& left,
-                                         typename A::Edge& diagonal, const Lane& lane, int chunk,
+                                         typename A::Edge& diagonal, const Of& lane, int chunk,
                                          const typename A::Edge* above, const Given<typename A::Edge>& below,
                                          int bottom) {
   using V = typename A::V;
   const int64_t row = row0 + lane.row;
-  const int column = chunk * kChunk - lane.r;
+  const int column = chunk * kChunk - lane.r - first_column(lane);
 #pragma unroll 1
   for (int q = 0; q < kChunk; q++) {
-    const auto from_above = from_lane_above(crossing<R>(left.of), lane.r == 0, above[q]);
-    const int64_t j = column + q;
+    auto given_on = crossing<R>(left.of);
+    if (is_done(lane, column + q)) given_on = {};
+    const auto from_above = from_lane_above(given_on, lane.r == 0, above[q]);
+    const int64_t j = column + q + first_column(lane);
     if (unsigned(column + q) < unsigned(lane.m)) {
-      const int64_t cell = row * a.pairs.columns + j;
+      const int64_t cell = places.of(row, j);
       V v[kMostTables] = {};
       over<R::kTables>([&](auto i) {
         const Table& t = a.directions[i];
@@ -119,25 +123,29 @@ several_tangents(const SeveralTangents<F, V> a) {
   using R = typename F::First;
   using Edge = typename A::Edge;
   SOFTDP_SHARED(raw);
-  const BandStrip<A> at(a, raw);
+  const SeveralPlace<A> at(a, raw);
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
   const int m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
   const double verdict = verdict_of(a.saved, a.pairs, pair, at.size);
   if (!(verdict >= 0)) {
-    if (verdict != verdict && is_directed(a, pair, at.band, at.size)) a.tangent[pair] = V(NAN);
+    constexpr bool kMayHaveCorridor = F::kCorridor != Has::kNever;
+    if (verdict != verdict && is_directed<kMayHaveCorridor>(a, pair, at.band, at.size))
+      a.tangent[pair] = V(NAN);
     return;
   }
   if (!at.is_at_work()) return;
+  at.find_columns();
 
   Composite<F::kStates, V> left{};
   Edge diagonal{};
   if (a.boundary.left) {
     const V* const beside = a.boundary.left + pair * N + row0;
-    if (lane < rows) left = on_side<R>(F::kLeft, beside[lane], V(0));
+    if (lane < rows && at.begins(lane)) left = on_side<R>(F::kLeft, beside[lane], V(0));
     if (row0 > 0 && rows > 0) diagonal = crossing<R>(on_side<R>(F::kLeft, beside[-1], V(0)).of);
   }
   const Row<Edge> in = at.in(), out = at.out();
-  const Lane where{lane, lane, lane < rows ? m : 0};
+  const auto where = lane_of(at);
+  const SavedPlaces places(a.pairs, at.size, at.has_corridor());
   const auto first = [&](int column) {
     const bool is_given = a.boundary.above && row0 == 0 && column < m;
     const V x = is_given ? a.boundary.above[pair * M + column] : V(0);
@@ -149,12 +157,12 @@ several_tangents(const SeveralTangents<F, V> a) {
   };
   const auto steps = [&](int c, const Edge* above, const Given<Edge>& below) {
     F::with(a.recurrence, [&](auto recurrence) {
-      several_tangent_chunk<decltype(recurrence)>(a, pair, row0, left, diagonal, where, c, above, below,
-                                                  rows - 1);
+      several_tangent_chunk<decltype(recurrence)>(a, pair, row0, places, left, diagonal, where, c, above,
+                                                  below, rows - 1);
     });
   };
   at.go([](int) {}, [](int) {}, [](int) {},
-        [&](int c) { sweep_composites(at, c, in, out, first, last, steps); });
+        [&](int c) { sweep_composites(at, c, Edge{}, in, out, first, last, steps); });
   if (a.boundary.last_column && lane < rows)
     a.boundary.last_column[pair * N + row0 + lane] = left.of[F::kEnd];
   if (at.is_last() && lane == rows - 1) a.tangent[pair] = left.of[F::kEnd];
@@ -169,6 +177,7 @@ struct SeveralProducts {
   using Number = Dual<V>;
   using Edge = Composite<Family::kRowStates, Number>;
   static constexpr int kProducts = Family::kTables;
+  static constexpr bool kIsAdjoint = true;
   Recurrence recurrence;
   Pairs pairs;
   const V* grad_score;
@@ -182,31 +191,35 @@ struct SeveralProducts {
   bool shared_gap;
   BandSize band;
   Chain<Edge> chain;
+  static SOFTDP_FN int arrays_of_warp() { return 0; }
 };
 
 // The 16 steps of a chunk of the strip whose first row is `row0` from the table's end.
-template <class R, class A>
-SOFTDP_DEVICE void several_product_chunk(const A& a, int64_t pair, const Extent& size, int row0,
+template <class R, class A, class Of>
+SOFTDP_DEVICE void several_product_chunk(const A& a, int64_t pair, const Extent& size, int row0, int moved,
+                                         const SavedPlaces& places,
                                          SeveralAdjoints<typename A::Family, typename A::Number>& from,
-                                         const Lane& lane, int chunk, const typename A::Edge* above,
+                                         const Of& lane, int chunk, const typename A::Edge* above,
                                          const Given<typename A::Edge>& below, int bottom) {
   using V = typename A::V;
   using Number = typename A::Number;
   using Saved = typename R::Packing::template Saved<V>;
   const int64_t row = size.n - 1 - row0 - lane.row;
-  const int column = chunk * kChunk - lane.r;
+  const int column = chunk * kChunk - lane.r - first_column(lane);
 #pragma unroll 1
   for (int q = 0; q < kChunk; q++) {
-    const auto from_above = from_lane_above(from.to_above, lane.r == 0, above[q]);
+    auto given_on = from.to_above;
+    if (is_done<1>(lane, column + q)) given_on = {};
+    const auto from_above = from_lane_above(given_on, lane.r == 0, above[q]);
     if (unsigned(column + q) < unsigned(lane.m)) {
-      const int64_t cell = row * a.pairs.columns + (size.m - 1 - column - q);
+      const int64_t j = size.m - 1 + moved - (column + q + first_column(lane)), cell = places.of(row, j);
       const auto w = R::Packing::unpack(saved_of_cell<typename R::Packing, V>(a.saved, a.pairs, pair, cell));
       const Saved t =
           a.tangents.data ? saved_of_cell<typename R::Packing, V>(a.tangents, a.pairs, pair, cell) : Saved{};
       const auto given = from.template given<R>(from_above);
       const auto handed = R::template adjoint<Number>(given.of, dual_weights<R, V>(w, t));
       from.template hand_on<R>(handed);
-      const int64_t place = pair * a.pairs.rows * a.pairs.columns + cell;
+      const int64_t place = (pair * a.pairs.rows + row) * a.pairs.columns + j;
       over<R::kTables>([&](auto table) {
         constexpr int i = table;
         V x = handed.scores[i].value.tangent;
@@ -214,6 +227,8 @@ SOFTDP_DEVICE void several_product_chunk(const A& a, int64_t pair, const Extent&
           x = x + handed.scores[int(Score::kDelete)].value.tangent;
         if (a.products[i].data) static_cast<V*>(a.products[i].data)[place] = x;
       });
+    } else if (kIsWithin<Of> && column + q == lane.m) {
+      from.end_row();
     }
     if (lane.row == bottom) below[q] = from.to_above;
   }
@@ -226,18 +241,22 @@ several_products(const SeveralProducts<F, V> a) {
   using R = typename F::First;
   using Edge = typename A::Edge;
   SOFTDP_SHARED(raw);
-  const BandStrip<A> at(a, raw);
+  const SeveralPlace<A> at(a, raw);
   const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
   const int m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
   const bool swept = verdict_of(a.saved, a.pairs, pair, at.size) >= 0;
-  fill_gradients<V>(a.products, a.pairs, a.band, at.band, pair, at.size,
-                    swept ? 0.0f : float(a.tangent[pair]), swept);
+  at.if_corridor([&](auto corridor) {
+    fill_gradients<V, corridor.value == Has::kAlways>(a.products, a.pairs, a.band, at.band, pair, at.size,
+                                                      swept ? 0.0f : float(a.tangent[pair]), swept);
+  });
   if (!swept || !at.is_at_work()) return;
+  at.find_columns();
 
   const Row<Edge> in = at.in(), out = at.out();
-  const Lane where{lane, lane, lane < rows ? m : 0};
+  const auto where = lane_of(at);
+  const SavedPlaces places(a.pairs, at.size, at.has_corridor());
   SeveralAdjoints<F, typename A::Number> from;
-  if (a.by_ends[kInColumn] && lane < rows)
+  if (a.by_ends[kInColumn] && lane < rows && at.begins(lane))
     from.to_left.of[F::kEnd] = a.by_ends[kInColumn][pair * N + row0 + lane];
   const auto first = [&](int column) {
     Edge edge{};
@@ -253,12 +272,12 @@ several_products(const SeveralProducts<F, V> a) {
   };
   const auto steps = [&](int c, const Edge* above, const Given<Edge>& below) {
     F::with(a.recurrence, [&](auto recurrence) {
-      several_product_chunk<decltype(recurrence)>(a, pair, at.size, row0, from, where, c, above, below,
-                                                  rows - 1);
+      several_product_chunk<decltype(recurrence)>(a, pair, at.size, row0, at.moved(), places, from, where, c,
+                                                  above, below, rows - 1);
     });
   };
   at.go([](int) {}, [](int) {}, [](int) {},
-        [&](int c) { sweep_composites(at, c, in, out, first, last, steps); });
+        [&](int c) { sweep_composites(at, c, Edge{}, in, out, first, last, steps); });
   if (a.boundary.by_left && lane < rows) {
     const int64_t row = pair * N + (at.size.n - 1 - row0 - lane);
     a.boundary.by_left[row] = sum_on_side<R>(F::kLeft, crossing<R>(from.to_left.of)).tangent;

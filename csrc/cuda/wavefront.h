@@ -19,6 +19,12 @@ inline Type arithmetic(Type type) {
   return type == Type::kFloat64 ? type : Type::kFloat32;
 }
 
+// How many numbers are saved of a pair's cells, in a plane: (N, M), or what a bandwidth leaves of that
+// (saved_cells, ../corridor.h).
+SOFTDP_FN int64_t cells_of(const Pairs& pairs) {
+  return saved_cells(pairs.rows, pairs.columns, pairs.bandwidth);
+}
+
 // What is saved of a forward sweep.
 enum class Saves {
   kGradients,  // of tiny pairs, else weights
@@ -26,8 +32,8 @@ enum class Saves {
   kFullWeights  // not rounded to 16 bits: what the second order takes
 };
 
-// The numbers that are saved of the cells of recurrences with several states a cell, (B, planes, N, M): their
-// weights in full, of the arithmetic's type. With gamma 0 one float a cell, whose bits they are.
+// The numbers that are saved of the cells of recurrences with several states a cell, (B, planes, cells_of()):
+// their weights in full, of the arithmetic's type. With gamma 0 one float a cell, whose bits they are.
 struct SavedNumbers {
   void* data = nullptr;  // null: not wanted
   int planes = 0;        // 0: of recurrences of one state, which kept.h tells of
@@ -36,7 +42,7 @@ struct SavedNumbers {
   bool are_bits = false;
   template <class T>
   SOFTDP_FN T* plane(const Pairs& pairs, int64_t pair, int plane) const {
-    return static_cast<T*>(data) + pair * pitch + plane * pairs.rows * pairs.columns;
+    return static_cast<T*>(data) + pair * pitch + plane * cells_of(pairs);
   }
 };
 
@@ -58,7 +64,7 @@ struct Forward {
   bool shared_gap;  // delete = insert, read once
   OneForAll one_for_all;
   void* score;         // V, (B,)
-  void* saved;         // V, planes() of them, (B, planes, N, M); null: not wanted
+  void* saved;         // V, planes() of them, (B, planes, cells_of()); null: not wanted
   void* ends_weights;  // V, (B, ends_of()); null where saved is
   Saves saves;
   bool is_piece;    // of a larger table: saved takes weights only, no verdict on the pair
@@ -107,12 +113,12 @@ struct TangentSweep {
   Ends ends;
   bool costs;
   const void* score;  // (B,)
-  const void* saved;  // (B, planes, N, M)
+  const void* saved;  // (B, planes, cells_of())
   const void* ends_weights;
   Table directions[kMostTables];  // by match or the one table, insert, delete, open; data null: 0
   OneForAll one_for_all;
   void* tangent;        // (B,): the scores'
-  void* tangents;       // (B, planes, N, M): the weights'
+  void* tangents;       // (B, planes, cells_of()): the weights'
   void* ends_tangents;  // (B, ends_of()): those of ends_weights
   void* workspace;
 };
@@ -138,15 +144,17 @@ struct ProductSweep {
 // Small pairs are swept forward and back in one launch, and what is saved is the score's gradient itself, a
 // plane each for match, insert and delete (or their sum, where they share a gap). Others save the weights of
 // their cells, as kept.h packs them. So do recurrences that may charge the boundary, paths that may end in
-// several cells, and hard and float64 sweeps of any size.
+// several cells, pairs with a bandwidth, and hard and float64 sweeps of any size.
 struct Regime {
   Recurrence recurrence;
   Type type;  // of the scores
   double gamma;
   int64_t rows, columns;
   Ends ends = Ends::kCorner;
+  int64_t bandwidth = -1;  // below 0: none
   bool is_tiny() const {
     return rows <= 32 && columns <= 32 && gamma > 0 && type != Type::kFloat64 && ends == Ends::kCorner &&
+           bandwidth < 0 &&
            with_recurrence(recurrence, [](auto of) { return !decltype(of)::kChargesBoundary; });
   }
   // Numbers a cell, of the arithmetic's type.
@@ -160,7 +168,7 @@ struct Regime {
   // The numbers of a recurrence with several states a cell. Those of each pair take a multiple of the bytes
   // of the arithmetic's type.
   SavedNumbers several(const void* data) const {
-    const int64_t cells = rows * columns;
+    const int64_t cells = saved_cells(rows, columns, bandwidth);
     void* const numbers = const_cast<void*>(data);
     if (!(gamma > 0))
       return {numbers, 1, Type::kFloat32, type == Type::kFloat64 ? (cells + 1) / 2 * 2 : cells, true};
@@ -170,7 +178,7 @@ struct Regime {
   // Bytes a pair.
   int64_t saved_bytes(bool shared_gap, Saves saves) const {
     if (!has_several_states(recurrence))
-      return planes(shared_gap, saves) * rows * columns * bytes_of(arithmetic(type));
+      return planes(shared_gap, saves) * saved_cells(rows, columns, bandwidth) * bytes_of(arithmetic(type));
     const SavedNumbers numbers = several(nullptr);
     return numbers.pitch * bytes_of(numbers.type);
   }

@@ -29,9 +29,8 @@ std::tuple<Tensor, Tensor> trace_path(const Tensor& saved, const Tensor& score,
     p.type = type_of(dtype, "score");
     p.pairs = lengths.pairs({B, rows, columns});
     p.pairs.bandwidth = bandwidth_option(bandwidth, {B, rows, columns});
-    STD_TORCH_CHECK(p.pairs.bandwidth < 0, "bandwidth is not implemented on CUDA devices");
     p.start = of.start, p.ends = of.ends;
-    const cuda::Regime regime{p.recurrence, p.type, 0, rows, columns};
+    const cuda::Regime regime{p.recurrence, p.type, 0, rows, columns, p.ends, p.pairs.bandwidth};
     const int64_t own = B * regime.saved_bytes(false, cuda::Saves::kWeights),
                   ends = B * ends_of(p.ends, rows, columns) * bytes_of(p.type);
     STD_TORCH_CHECK(saved.numel() == own + ends, "saved does not belong to these sizes");

@@ -50,7 +50,6 @@ struct Scores {
         count(1),
         own{&match, &match, &match, &match} {
     check_numbers(options.gamma, options.threshold);
-    STD_TORCH_CHECK(bandwidth < 0, "bandwidth is not implemented on CUDA devices");
     STD_TORCH_CHECK(is_beside(match, beside), name, " must be on the device of what was saved");
     tables[0] = table_of(match, name, size);
   }
@@ -90,8 +89,8 @@ struct Scores {
   }
   // How many bytes a pair are saved of the sweep; those of the ends follow, of all pairs.
   int64_t saved_bytes(cuda::Saves saves) const {
-    const cuda::Regime regime{options.recurrence,   tables[0].type, options.gamma, size[1], size[2],
-                              options.boundary.ends};
+    const cuda::Regime regime{options.recurrence,    tables[0].type, options.gamma, size[1], size[2],
+                              options.boundary.ends, bandwidth};
     return regime.saved_bytes(shared_gap, saves);
   }
   int64_t ends_bytes() const { return ends_of(options.boundary.ends, size[1], size[2]) * bytes_of_number(); }

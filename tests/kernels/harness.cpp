@@ -7,9 +7,12 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "../../csrc/cuda/feature_scores.h"
 #include "../../csrc/cuda/launch.h"
+#include "../../csrc/cuda/paths.h"
 
 namespace py = pybind11;
 using namespace softdp;
@@ -20,7 +23,7 @@ namespace {
 using Strided = std::array<int64_t, 4>;             // address, batch, row and column stride
 using Written = std::tuple<uintptr_t, bool, bool>;  // address, every row, every column
 using LengthsOf = std::pair<uintptr_t, bool>;       // address, whether int64
-using Sizes = std::array<int64_t, 3>;
+using Sizes = std::array<int64_t, 4>;               // pairs, rows, columns, bandwidth
 
 template <class T>
 T* pointer(uintptr_t address) {
@@ -33,7 +36,7 @@ Lengths lengths(const LengthsOf& given) {
   return out;
 }
 Pairs pairs(const Sizes& size, const LengthsOf& x, const LengthsOf& y) {
-  return {size[0], size[1], size[2], lengths(x), lengths(y)};
+  return {size[0], size[1], size[2], lengths(x), lengths(y), size[3]};
 }
 
 Type type_of(const std::string& dtype) {
@@ -227,6 +230,24 @@ int64_t features(const std::string& dtype, const Sizes& size, int64_t others, bo
   });
 }
 
+void trace(const std::string& recurrence, const std::string& dtype, const Sizes& size, const LengthsOf& x,
+           const LengthsOf& y, const std::string& boundary, uintptr_t score, uintptr_t saved,
+           uintptr_t ends_weights, uintptr_t steps, uintptr_t counts, int64_t most) {
+  PathProblem p{};
+  p.recurrence = recurrence_of(recurrence);
+  p.type = type_of(dtype);
+  p.pairs = pairs(size, x, y);
+  set_boundary(p, boundary);
+  p.score = pointer<void>(score);
+  p.saved = pointer<void>(saved);
+  p.ends_weights = pointer<void>(ends_weights);
+  p.steps = pointer<int64_t>(steps);
+  p.lengths = pointer<int64_t>(counts);
+  p.most = most;
+  const Error error = trace_paths(p, nullptr);
+  if (error != cudaSuccess) throw std::runtime_error("error " + std::to_string(int(error)));
+}
+
 void scale(const std::string& dtype, int64_t pairs, int64_t numbers, uintptr_t of_score, int64_t stride,
            uintptr_t score, uintptr_t made, uintptr_t out) {
   with_value(dtype, [&](auto value) {
@@ -254,22 +275,38 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("products", &products, "Likewise, its way back.");
   m.def("features", &features, "Likewise, scores of features and their gradients.");
   m.def("even_waves", &even_waves, "How many blocks a multiprocessor is to hold.");
+  m.def("trace", &trace, "The best path of each pair, from what a sweep with gamma 0 has saved.");
   m.def("scale", &scale, "Gradients times those of their scores.");
   m.def(
       "planes",
       [](const std::string& recurrence, const std::string& dtype, double gamma, bool shared_gap, int saves,
-         int64_t rows, int64_t columns, const std::string& boundary) {
-        const Regime regime{recurrence_of(recurrence),    type_of(dtype), gamma, rows, columns,
-                            boundary_named(boundary).ends};
+         int64_t rows, int64_t columns, const std::string& boundary, int64_t bandwidth) {
+        const Regime regime{recurrence_of(recurrence),     type_of(dtype), gamma, rows, columns,
+                            boundary_named(boundary).ends, bandwidth};
         return regime.planes(shared_gap, Saves(saves));
       },
       py::arg("recurrence"), py::arg("dtype"), py::arg("gamma"), py::arg("shared_gap"), py::arg("saves"),
-      py::arg("rows"), py::arg("columns"), py::arg("boundary") = "free");
+      py::arg("rows"), py::arg("columns"), py::arg("boundary") = "free", py::arg("bandwidth") = -1);
   m.def("saved_bytes", [](const std::string& recurrence, const std::string& dtype, double gamma, int64_t rows,
-                          int64_t columns) {
-    const Regime regime{recurrence_of(recurrence), type_of(dtype), gamma, rows, columns};
+                          int64_t columns, int64_t bandwidth) {
+    const Regime regime{
+        recurrence_of(recurrence), type_of(dtype), gamma, rows, columns, Ends::kCorner, bandwidth};
     return regime.saved_bytes(false, Saves::kWeights);
   });
+  m.def("saved_cells", &saved_cells, "How many numbers are saved of a pair's cells.");
+  m.def(
+      "saved_pitch",
+      [](int64_t n, int64_t m, int64_t bandwidth) { return saved_pitch(Corridor::of(n, m, bandwidth)); },
+      "How many numbers a row of them has.");
+  m.def(
+      "corridor",
+      [](int64_t n, int64_t m, int64_t bandwidth) {
+        const Corridor inside = Corridor::of(n, m, bandwidth);
+        std::vector<std::pair<int64_t, int64_t>> rows;
+        for (int64_t row = 0; row < n; row++) rows.emplace_back(inside.begin(row), inside.end(row));
+        return rows;
+      },
+      "The first column inside of each row, and the one after the last.");
   m.def("ends", [](const std::string& boundary, int64_t rows, int64_t columns) {
     return ends_of(boundary_named(boundary).ends, rows, columns);
   });

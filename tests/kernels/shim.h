@@ -161,6 +161,7 @@ template <class T>
 T* computed_here(T* pointer) {
   return pointer;
 }
+inline void stay_here() {}
 template <class T>
 void copy_async(T* shared, const T* global, bool valid) {
   shim::copy(shared, global, sizeof(T), valid);

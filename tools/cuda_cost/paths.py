@@ -2,14 +2,22 @@
 
 What the scores are decides which way a branch goes. The rules say what is usual: copies are wide, all lanes
 are inside the table, edges come from the warp above through shared memory, nobody has to wait, exponents keep
-their base, scores are no costs, and nothing is summed by column. Where a kernel sweeps several recurrences,
-the way is that of the one whose steps multiply most or, where they multiply alike, take the least code.
+their base, scores are no costs, pairs have no bandwidth, and nothing is summed by column. Where a kernel
+sweeps several recurrences, the way is that of the one whose steps multiply most or, where they multiply
+alike, take the least code.
 """
 
 from __future__ import annotations
 
+import operator
+import re
+
 from .listing import Function, Instruction
 
+# The high word of the bandwidth, in the arguments of a sweep: -1 where there is none.
+BANDWIDTH = "c[0x0][0x254]"
+COMPARES = {"LE": operator.le, "LT": operator.lt, "GE": operator.ge, "GT": operator.gt}
+COMPARED = re.compile(r"U?P\d, U?PT, (-?\w+), (-?\w+), U?PT$")
 COPIES = ("LDGSTS", "LDG", "STG")
 
 
@@ -103,6 +111,9 @@ class Paths:
         target = self.function.target(index)
         if target == head:
             return True
+        without_bandwidth = self._taken_without_bandwidth(index)
+        if without_bandwidth is not None:
+            return without_bandwidth
         on, away = self.sides(index, head)
         if self._steps(on) != self._steps(away):
             return self._steps(away)
@@ -126,6 +137,34 @@ class Paths:
         if _copies(on) != _copies(away):
             return _copies(away)
         return not on and bool(away) and target > index
+
+    def _taken_without_bandwidth(self, index: int) -> bool | None:
+        """Whether the branch at `index` is taken without a bandwidth; None: it does not ask for that."""
+        guard = self.code[index].guard
+        setter = self._last_to_write(guard.lstrip("@!"), index)
+        compared = COMPARED.match(self.code[setter].operands) if setter is not None else None
+        if setter is None or not compared:
+            return None
+        words = [self._word(word, setter) for word in compared.groups()]
+        compare = COMPARES.get(self.code[setter].name.split(".")[1])
+        if None in words or -1 not in words or not compare:
+            return None
+        return compare(*words) != ("!" in guard)
+
+    def _word(self, word: str, index: int) -> int | None:
+        """0, or the bandwidth's, if a comparison at `index` has that."""
+        if word in ("RZ", "URZ"):
+            return 0
+        setter = self._last_to_write(word, index)
+        loads = setter is not None and self.code[setter].opcode in ("LDC", "ULDC")
+        return -1 if loads and self.code[setter].operands.endswith(BANDWIDTH) else None
+
+    def _last_to_write(self, register: str, index: int) -> int | None:
+        """The last instruction before the one at `index` whose first operand is a register."""
+        if not register:
+            return None
+        writes = (k for k in range(index - 1, -1, -1) if self.code[k].operands.startswith(f"{register},"))
+        return next(writes, None)
 
     def _steps(self, side: list[Instruction]) -> bool:
         """It makes the steps of a chunk, in no loop."""
