@@ -29,13 +29,16 @@ TRAINED_NEEDLEMAN_WUNSCH_ALIGNMENT = "softdp.needleman_wunsch_alignment(match / 
 FSD_BOUNDARIES = ("free", "anchored", "subsequence", "overlap", "local")
 SOFT_DTW_BOUNDARIES = ("anchored", "subsequence")
 NEEDLEMAN_WUNSCH_BOUNDARIES = ("global", "subsequence", "overlap")
+# Who has those that others lack.
+_HAVE = {"overlap": "fsd_score and needleman_wunsch have it", "local": "fsd_score has it, as smith_waterman"}
 
 
 def boundary_word(boundary: str, words: tuple[str, ...]) -> None:
     """A boundary that a function has."""
     if not isinstance(boundary, str) or boundary not in words:
         *others, last = (f'"{word}"' for word in words)
-        raise ValueError(f"boundary must be {', '.join(others)} or {last}, got {boundary!r}")
+        who = f": {_HAVE[boundary]}" if isinstance(boundary, str) and boundary in _HAVE else ""
+        raise ValueError(f"boundary must be {', '.join(others)} or {last}, got {boundary!r}{who}")
 
 
 class FsdArguments(NamedTuple):

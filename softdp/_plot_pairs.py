@@ -307,6 +307,8 @@ def _draw(
 ) -> tuple[Axes, Axes]:
     x_length, y_length, bandwidth = limits
     cropped(scores[0], x_length, y_length), scale(seconds)  # raise before a figure is opened
+    if axes is not None and (not hasattr(axes, "__len__") or len(axes) != 2):
+        raise ValueError(f"axes must be two axes or None, got {axes!r}")
     left, right = new_axes(2) if axes is None else axes
     options: dict[str, Any] = {"x_length": x_length, "y_length": y_length, "seconds": seconds}
     matrix(scores[0], left, label=name, **options)

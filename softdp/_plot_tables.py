@@ -259,7 +259,7 @@ def _steps(cells: paths.Path | Tensor | Sequence[Sequence[Any]], pair: int) -> n
     if found.ndim != 2 or found.shape[1] not in (2, 3):
         raise ValueError(f"cells must have shape (K, 2) or (K, 3): i, j, move; got shape {found.shape}")
     if not np.issubdtype(found.dtype, np.integer):
-        raise TypeError(f"cells must be integers, got {found.dtype}")
+        raise TypeError(f"cells must be integers, got {found.dtype}: of one pair, as path.tolist()[0]")
     return found[(found[:, :2] >= 0).all(1), :2]
 
 

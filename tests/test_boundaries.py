@@ -301,3 +301,8 @@ def test_scores_past_the_range_are_infinite(boundary):
     for sign in (1, -1):
         score = softdp.fsd_score(sign * match, 0.0, gamma=1.0, boundary=boundary)
         assert score.item() == (math.inf if sign > 0 else -1e308 if boundary == "overlap" else -math.inf)
+
+
+def test_the_error_says_who_has_a_boundary():
+    with pytest.raises(ValueError, match="fsd_score and needleman_wunsch have it"):
+        softdp.soft_dtw(torch.rand(1, 3, 4), boundary="overlap")

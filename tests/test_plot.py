@@ -298,6 +298,12 @@ def test_what_is_no_table(axes, table, options, error, message):
         ),
         (torch.zeros(3, 2), {}, TypeError, "cells must be integers, got float32"),
         ([(0.5, 1.0)], {}, TypeError, "cells must be integers, got float64"),
+        (
+            softdp.fsd_path(torch.zeros(2, 3, 3), 0.0).tolist(),
+            {},
+            TypeError,
+            r"of one pair, as path.tolist\(\)\[0\]",
+        ),
         (softdp.fsd_path(torch.zeros(2, 3, 3), 0.0), {"pair": 2}, ValueError, r"pair .* \[0, 2\), got 2"),
         ([(0, 0)], {"seconds": -1}, ValueError, "seconds must be a number above 0"),
     ],
@@ -334,3 +340,9 @@ def test_import_softdp_does_not_load_matplotlib_and_plot_says_how_to_get_it():
     """
     done = run_python("-c", code)
     assert done.stdout.startswith('softdp.plot needs matplotlib: pip install "softdp[plot]"'), done.stderr
+
+
+def test_a_pair_needs_two_axes():
+    for axes in (Figure().subplots(), Figure().subplots(1, 3)):
+        with pytest.raises(ValueError, match="axes must be two axes or None"):
+            softdp.plot.soft_dtw_pair(torch.rand(1, 3, 4), gamma=0.5, axes=axes)

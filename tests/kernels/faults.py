@@ -1139,7 +1139,7 @@ FAULTS = [
     Fault(SEVERAL, "in.wait(«t0 + kChunk < of_above.end ? t0 + kChunk : of_above.end», lane);", "0"),
     Fault(SEVERAL, "if («!of_above.has(column)»)", "column >= end"),
     Fault(SEVERAL, "if («!of_above.has(column)»)", "false"),
-    Fault(SEVERAL, "above[lane] = «in.edges» ? in.edges", "in.edges && column > 0"),
+    Fault(SEVERAL, "above[lane] = «in.edges» ? in.edges", "(column > 0 ? in.edges : nullptr)"),
     Fault(SEVERAL, "in.edges[«column - begin»] : first", "column"),
     Fault(SEVERAL, ": first(«column - begin»);", "column"),
     Fault(SEVERAL, "last(«column - begin», below[lane]);", "column"),
