@@ -182,9 +182,13 @@ def smith_waterman_arguments(
 ) -> AlignmentArguments:
     """What smith_waterman, its alignment and its path take."""
     _values.floating(match, "match", "(B, N, M)")
+    trained = trained if delete is None else trained.replace(", gamma=1.0", ", delete / {g}, gamma=1.0")
+    for name, gap in (("insert", insert), ("delete", delete)):
+        if isinstance(gap, Tensor) and gap.dim() == 1:
+            trained = trained.replace(f"{name} / {{g}}", f"{name} / g")
     _values.gamma_number(gamma, _with_open(trained, gap_open))
-    insert = _values.gap(insert, "insert", match)
-    delete = None if delete is None else _values.gap(delete, "delete", match)
+    insert = _values.gap_of_pairs(insert, "insert", match)
+    delete = None if delete is None else _values.gap_of_pairs(delete, "delete", match)
     return _alignment_arguments(match, insert, delete, gap_open, x_lengths, y_lengths)
 
 

@@ -48,13 +48,24 @@ def _is_local(boundary: int | None) -> bool:
 TINY = 32
 
 
+def holds_all(rows: int, columns: int, bandwidth: int) -> int:
+    """1 where all cells of every pair are inside, else 0: bandwidth_option() of csrc/ops/tensors.h.
+
+    By arithmetic, since an if would tie a compiled graph to one of both.
+    """
+    if bandwidth < 0:
+        return 1
+    beyond: int = torch.sym_max(0, torch.sym_min(1, bandwidth + 2 - torch.sym_max(rows, columns)))
+    return beyond
+
+
 def saved_cells(rows: int, columns: int, bandwidth: int) -> int:
     """Of how many cells of a pair the CUDA operators save numbers: saved_cells() of csrc/corridor.h."""
-    if bandwidth < 0:
-        return rows * columns
+    every = holds_all(rows, columns, bandwidth)
     within = torch.sym_max(1, torch.sym_min(bandwidth, torch.sym_max(rows, columns)))
-    enough: int = torch.sym_min(rows * (columns + 3), rows * (2 * within + 10) + 5 * columns)
-    return (enough + 3) // 4 * 4
+    enough = torch.sym_min(rows * (columns + 3), rows * (2 * within + 10) + 5 * columns)
+    cells: int = every * (rows * columns) + (1 - every) * ((enough + 3) // 4 * 4)
+    return cells
 
 
 class Recurrence(NamedTuple):
@@ -104,8 +115,12 @@ class Recurrence(NamedTuple):
         """How many numbers a pair the CUDA operators save, of the results' dtype: Regime::saved_bytes()."""
         cells = saved_cells(rows, columns, bandwidth)
         if not self.has_several_states(boundary):
-            always = bandwidth >= 0 or (boundary is not None and has_open_ends(boundary))
-            return self.planes(shared_gap, dtype, gamma, always, rows, columns) * cells
+            always = boundary is not None and has_open_ends(boundary)
+            every = holds_all(rows, columns, bandwidth)
+            whole, cut = (
+                self.planes(shared_gap, dtype, gamma, weights, rows, columns) for weights in (always, True)
+            )
+            return (every * whole + (1 - every) * cut) * cells
         if not gamma > 0:  # 4 bytes a cell
             return (cells + 1) // 2 if dtype == torch.float64 else cells
         local, other = self.weights_of_states

@@ -60,6 +60,7 @@ def bandwidth_number(bandwidth: int | None, boundary: str = "") -> int:
         raise ValueError(f'bandwidth must be None with the boundary "local", got {bandwidth!r}')
     if not isinstance(bandwidth, numbers.Integral) or isinstance(bandwidth, bool):
         instead = ": write bandwidth=int(bandwidth)" if is_number(bandwidth) or _is_one(bandwidth) else ""
+        instead = ": write bandwidth=None" if bandwidth == math.inf else instead
         raise TypeError(f"bandwidth must be a whole number or None, got {kind(bandwidth)}{instead}")
     if bandwidth < 0:
         raise ValueError(f"bandwidth must not be negative, got {bandwidth}")

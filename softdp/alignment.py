@@ -255,8 +255,8 @@ def smith_waterman_alignment(
 ) -> Tensor:
     """Expected alignment of B pairs under Smith-Waterman: the probability that two steps are matched.
 
-    Shapes: match (B, N, M); insert, delete broadcastable to it; gap_open a number, (B,), or broadcastable to
-    match; lengths (B,); returns (B, N, M).
+    Shapes: match (B, N, M); insert, delete, gap_open a number, (B,), or broadcastable to match;
+    lengths (B,); returns (B, N, M).
 
         E(i,j) = d score / d match(i,j)
 

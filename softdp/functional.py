@@ -145,7 +145,7 @@ def lcs_score(
         gamma: smoothing, >= 0, by default 0.1. 0 is the hard maximum; a tie goes to R(i-1,j).
         bandwidth: w >= 0: only cells within w steps of the line from (1,1) to (n,m) count, in steps of the
             longer sequence. Others are not read and get the gradient 0. None, the default: all cells count.
-            docs/semantics.md says which cells those are where n and m differ. "local" has none.
+            docs/semantics.md says which cells those are where n and m differ.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or similarity's device; None means
             N and M. Cells past a pair's lengths are never read and get gradient 0.
 

@@ -104,8 +104,8 @@ def smith_waterman(
 ) -> Tensor:
     """Smoothed Smith-Waterman score of B pairs: local alignment, of the best parts of x and y.
 
-    Shapes: match (B, N, M); insert, delete broadcastable to it; gap_open a number, (B,), or broadcastable to
-    match; lengths (B,); returns (B,).
+    Shapes: match (B, N, M); insert, delete, gap_open a number, (B,), or broadcastable to match;
+    lengths (B,); returns (B,).
 
         F(i,j) = smooth_max(F(i-1,j-1) + match(i,j), F(i-1,j) + insert(i,j), F(i,j-1) + delete(i,j),
                             match(i,j))
@@ -118,13 +118,12 @@ def smith_waterman(
 
     Args:
         match: score of matching x's step i with y's step j. -inf forbids the match, not the gaps.
-        insert: score of a step of x without a partner, a number or a tensor that broadcasts to match. A gap
-            that costs is negative. -inf forbids the gap.
+        insert: score of a step of x without a partner: a number, one per pair, (B,), or a tensor of two or
+            three dimensions that broadcasts to match. A gap that costs is negative. -inf forbids the gap.
         delete: the same of a step of y; None means delete = insert. A number must be given by name.
         gap_open: score of the first step of a gap, whose further steps score insert or delete: affine gaps,
-            usually with gap_open below them. A number, one per pair, (B,), or a tensor of two or three
-            dimensions that broadcasts to match. It is read at the cell of the gap's first step. None: every
-            step scores insert or delete.
+            usually with gap_open below them, and of their shapes. It is read at the cell of the gap's first
+            step. None: every step scores insert or delete.
         gamma: smoothing, >= 0, by default 0.1. 0 gives Smith-Waterman itself, of alignments with at least one
             match. If several alignments are best, the gradient is that of one of them.
         x_lengths, y_lengths: int32 or int64 steps per pair, on the CPU or match's device; None means N

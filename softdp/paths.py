@@ -219,8 +219,8 @@ def smith_waterman_path(
 ) -> Path:
     """The best local alignment of B pairs under Smith-Waterman.
 
-    Shapes: match (B, N, M); insert, delete broadcastable to it; gap_open a number, (B,), or broadcastable to
-    match; lengths (B,); returns steps (B, N + M - 1, 3) and lengths (B,).
+    Shapes: match (B, N, M); insert, delete, gap_open a number, (B,), or broadcastable to match;
+    lengths (B,); returns steps (B, N + M - 1, 3) and lengths (B,).
 
     Its match and gap scores add up to smith_waterman with gamma = 0. Its first step is a match. A match at
     (i, j) pairs step i of x with step j of y. An insert at (i, j) leaves step i of x alone, after step j of

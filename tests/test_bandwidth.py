@@ -10,6 +10,7 @@ import pytest
 import torch
 from devices import both_dtypes, is_gpu, to
 from helpers import close, scores
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import softdp
 from softdp._fake import saved_bytes
@@ -373,7 +374,29 @@ def test_other_bandwidths_are_errors(function, either):
         call = functools.partial(getattr(library, function), table, *gaps, **options)
         with pytest.raises(ValueError, match="bandwidth must not be negative, got -1"):
             call(bandwidth=-1)
+        with pytest.raises(TypeError, match="write bandwidth=None"):
+            call(bandwidth=math.inf)
         for wrong in (2.0, True, "2", torch.tensor(2)):
             with pytest.raises(TypeError, match="bandwidth must be a whole number or None, got"):
                 call(bandwidth=wrong)
         assert call(bandwidth=None) is not None
+
+
+def test_shapes_that_compilers_are_told(device):
+    """Of what is saved, on both sides of the bandwidth that holds all cells."""
+    for N, M in ((5, 5), (40, 50), (50, 40), (3, 90)):
+        for w in (0, 2, max(N, M) - 2, max(N, M) - 1, max(N, M), 1000):
+            for dtype, gamma in ((torch.float32, 0.1), (F64, 0.0)):
+                match = to(device, torch.zeros(2, N, M, dtype=dtype))
+                gap, none = to(device, torch.zeros(1, 1, 1, dtype=dtype)), (None, None)
+                for name, args in (
+                    ("fsd", (match, gap, None, *none, gamma, 0, w, False, True)),
+                    ("fsd", (match, gap, gap, *none, gamma, 3, w, False, True)),
+                    ("lcs", (match, *none, 0.5, gamma, w, True)),
+                    ("affine", (match, gap, None, gap, *none, gamma, 3, w, True)),
+                ):
+                    operator = getattr(torch.ops.softdp, f"{name}_forward")
+                    with FakeTensorMode() as mode:
+                        fakes = [mode.from_tensor(t) if torch.is_tensor(t) else t for t in args]
+                        told = operator(*fakes)[1]
+                    assert told.shape == operator(*args)[1].shape, (name, N, M, w, dtype)

@@ -358,3 +358,11 @@ def test_halves_are_read_as_they_are(name, dtype):
     for key, gradient in gradients.items():
         assert gradient.dtype == dtype
         close(gradient.float(), wanted[key], 2e-2)
+
+
+def test_gaps_of_smith_waterman_are_of_pairs():
+    """With one dimension, as needleman_wunsch's: also where there are as many steps as pairs."""
+    match, gap = scores(3, 5, 3), torch.tensor([-0.2, -1.0, -3.0], dtype=F64)
+    wanted = softdp.smith_waterman(match, gap[:, None, None], delete=2 * gap[:, None, None], gamma=0.3)
+    for library in (softdp, softdp.reference):
+        close(library.smith_waterman(match, gap, delete=2 * gap, gamma=0.3), wanted, 1e-12)

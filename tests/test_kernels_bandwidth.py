@@ -114,7 +114,7 @@ def of(kind, tables):
 
 
 @every_size
-def test_values_and_gradients(size):
+def test_values_and_gradients_within_a_bandwidth(size):
     for bandwidth in (0, 20):
         check("fsd", tables_of(2, *size), bandwidth, gamma=GAMMA, boundary="anchored")
         check("lcs", (scores(2, *size, dtype=F32),), bandwidth, gamma=GAMMA)
@@ -144,7 +144,7 @@ def test_gaps_of_every_kind(gaps):
 
 
 @pytest.mark.parametrize("dtype", [*harness.HALF, torch.float64], ids=str)
-def test_other_types(dtype):
+def test_other_types_within_a_bandwidth(dtype):
     for size in ((36, 40), (141, 70)):
         for gamma in (GAMMA, 0.0):
             check("fsd", tables_of(2, *size, dtype=dtype), 5, gamma=gamma, boundary="overlap", slack=5)
@@ -162,7 +162,7 @@ Y = torch.tensor([139, 3, 140, 0, 0, 1, 7, 140, 138], dtype=torch.int32)
 
 
 @every_boundary
-def test_ragged_lengths(kind, boundary):
+def test_ragged_lengths_within_a_bandwidth(kind, boundary):
     tables = of(kind, tables_of(9, 150, 140))
     found = check(kind, tables, 6, slack=5, gamma=GAMMA, boundary=boundary, x_lengths=X, y_lengths=Y)
     pitch = [harness.module().saved_pitch(n, m, 6) for n, m in zip(X.tolist(), Y.tolist(), strict=True)]

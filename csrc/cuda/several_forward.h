@@ -316,6 +316,7 @@ several_forward(const SeveralForward<F, V> a) {
   strip.left = states_left_of(a, pair, lane < rows ? row0 + lane : kCornerRow);
   strip.diagonal = crossing<typename F::First>(states_left_of(a, pair, rows > 0 ? row0 - 1 : kCornerRow).of);
   if (rows > 0 && lane < rows && !at.begins(lane)) strip.left = composite_of<F::kStates>(nothing);
+  if (rows > 0 && !at.begins(0)) strip.diagonal = composite_of<F::kRowStates>(nothing);
   over<F::kStates>([&](auto s) {
     if (is_nan<V>(strip.left.of[s], a.is_soft)) strip.worst = V(NAN);
   });

@@ -141,7 +141,8 @@ several_tangents(const SeveralTangents<F, V> a) {
   if (a.boundary.left) {
     const V* const beside = a.boundary.left + pair * N + row0;
     if (lane < rows && at.begins(lane)) left = on_side<R>(F::kLeft, beside[lane], V(0));
-    if (row0 > 0 && rows > 0) diagonal = crossing<R>(on_side<R>(F::kLeft, beside[-1], V(0)).of);
+    if (row0 > 0 && rows > 0 && at.begins(0))
+      diagonal = crossing<R>(on_side<R>(F::kLeft, beside[-1], V(0)).of);
   }
   const Row<Edge> in = at.in(), out = at.out();
   const auto where = lane_of(at);
