@@ -153,8 +153,8 @@ def test_scores_past_the_range_of_float(gamma, device):
         if is_gpu(device) and gamma < 1e-6:  # docs/limits.md
             tables = [to(device, t) for t in tables]
             assert softdp.fsd_score(*tables, gamma=gamma, bandwidth=w, boundary=boundary).isnan().all()
-            continue
-        agrees("fsd", device, tables, torch.float32, gamma=gamma, bandwidth=w, boundary=boundary)
+        else:
+            agrees("fsd", device, tables, torch.float32, gamma=gamma, bandwidth=w, boundary=boundary)
 
 
 @every_score
@@ -374,9 +374,7 @@ def test_other_bandwidths_are_errors(function, either):
         call = functools.partial(getattr(library, function), table, *gaps, **options)
         with pytest.raises(ValueError, match="bandwidth must not be negative, got -1"):
             call(bandwidth=-1)
-        with pytest.raises(TypeError, match="write bandwidth=None"):
-            call(bandwidth=math.inf)
-        for wrong in (2.0, True, "2", torch.tensor(2)):
+        for wrong in (math.inf, 2.0, True, "2", torch.tensor(2)):
             with pytest.raises(TypeError, match="bandwidth must be a whole number or None, got"):
                 call(bandwidth=wrong)
         assert call(bandwidth=None) is not None
@@ -387,8 +385,8 @@ def test_shapes_that_compilers_are_told(device):
     for N, M in ((5, 5), (40, 50), (50, 40), (3, 90)):
         for w in (0, 2, max(N, M) - 2, max(N, M) - 1, max(N, M), 1000):
             for dtype, gamma in ((torch.float32, 0.1), (F64, 0.0)):
-                match = to(device, torch.zeros(2, N, M, dtype=dtype))
-                gap, none = to(device, torch.zeros(1, 1, 1, dtype=dtype)), (None, None)
+                match, none = to(device, torch.zeros(2, N, M, dtype=dtype)), (None, None)
+                gap = match[:1, :1, :1]
                 for name, args in (
                     ("fsd", (match, gap, None, *none, gamma, 0, w, False, True)),
                     ("fsd", (match, gap, gap, *none, gamma, 3, w, False, True)),

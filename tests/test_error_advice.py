@@ -33,6 +33,7 @@ SAYS_WHAT_TO_WRITE = [
     (lambda: softdp.fsd_loss(X, Y, [0, 1]), "got list: write torch.tensor(target)"),
     (lambda: softdp.fsd_loss(X, Y, np.array([0, 1])), "got ndarray: write torch.as_tensor(target)"),
     (lambda: softdp.fsd_loss(X, Y, torch.rand(2)), "target must be bool or hold only 0 and 1, got 0."),
+    (lambda: softdp.soft_dtw(MATCH, bandwidth=float("inf")), "got float: write bandwidth=None"),
     # one pair, too many dimensions, other types
     (lambda: softdp.fsd_score(MATCH[0], 0.0), "got shape (3, 4): one pair is match[None]"),
     (lambda: softdp.lcs_score(MATCH[0], threshold=0.5), "one pair is similarity[None]"),
@@ -377,3 +378,15 @@ def test_a_gamma_to_train_beside_one_gap_per_pair():
 def test_a_module_of_a_gamma_to_train_says_what_to_write(loss):
     with pytest.raises(TypeError, match=r"with g for it, write g \* softdp\.(fsd|lcs)_score\("):
         loss(gamma=torch.nn.Parameter(torch.tensor(0.1)))
+
+
+def test_a_gamma_to_train_beside_insert_and_delete():
+    match, insert = torch.rand(2, 3, 3, dtype=torch.float64) - 0.5, torch.tensor([-0.3, -0.2]).double()
+    g = torch.tensor([0.2, 0.4], dtype=torch.float64, requires_grad=True)
+    v = {"softdp": softdp, "match": match, "insert": insert, "delete": -0.7, "gap_open": -1.0, "g": g}
+    gaps = {"delete": v["delete"], "gap_open": v["gap_open"]}
+    with pytest.raises(TypeError, match="gamma must be a number, got a tensor of shape") as error:
+        softdp.smith_waterman(match, insert, **gaps, gamma=g)
+    found = eval(re.search("with g for it, write (.*)$", str(error.value))[1], v)
+    each = [softdp.smith_waterman(match[[i]], insert[[i]], **gaps, gamma=g[i].item()) for i in range(2)]
+    close(found, torch.cat(each), 1e-9)
