@@ -40,11 +40,13 @@ def taken(args: Arguments) -> Arguments:
 def _read_as_they_are(match: Tensor, *others: Tensor | None) -> bool:
     """Whether the operators read these gaps beside these scores without a conversion."""
     dtype = match.dtype
-    gaps = [t for t in others if t is not None]
-    if all(t.dtype == dtype for t in gaps):
+    for t in others:  # without a generator, which takes longer than the check
+        if t is not None and t.dtype != dtype:
+            break
+    else:
         return True
     wide = arithmetic(dtype)
-    return all(t.dtype == wide and t.numel() == 1 and not t.requires_grad for t in gaps)
+    return all(t.dtype == wide and t.numel() == 1 and not t.requires_grad for t in others if t is not None)
 
 
 def following(

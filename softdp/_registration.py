@@ -16,7 +16,11 @@ Gradient: TypeAlias = Callable[..., Any]
 
 
 def _backward_wanted(*args: Any) -> bool:
-    return torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
+    if torch.is_grad_enabled():
+        for a in args:  # a generator would take twice the time, which small problems show
+            if isinstance(a, Tensor) and a.requires_grad:
+                return True
+    return False
 
 
 def wanted(*args: Any) -> bool:

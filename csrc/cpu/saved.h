@@ -54,8 +54,7 @@ inline bool reaches_far(const Problem& p, int64_t pair) {
   constexpr double kReach = 0x1p22;  // lanes.h: of states
   const int64_t n = p.pairs.n(pair), m = p.pairs.m(pair);
   const Corridor corridor = corridor_of(p, pair);
-  const bool is_cut = !corridor.is_everywhere();
-  const auto mean = [&](const Table& table, bool down, bool right) {
+  const auto mean_of = [&](const Table& table, bool down, bool right, auto is_inside) {
     double sum = 0;
     int64_t count = 0;
     with_type(table.type, [&](auto t) {
@@ -63,12 +62,16 @@ inline bool reaches_far(const Problem& p, int64_t pair) {
       for (int64_t k = 0; k < kSamples; k++) {
         const int64_t i = down ? (n - 1) * k / (kSamples - 1) : 0,
                       j = right ? (m - 1) * k / (kSamples - 1) : 0;
-        if (is_cut && !corridor.has(i, j)) continue;
+        if (!is_inside(i, j)) continue;
         const double score = double(to_float(data[i * table.row + j * table.column]));
         if (std::isfinite(score)) sum += std::abs(score), count++;
       }
     });
     return count ? sum / double(count) : 0.0;
+  };
+  const auto mean = [&](const Table& table, bool down, bool right) {
+    if (corridor.is_everywhere()) return mean_of(table, down, right, [](int64_t, int64_t) { return true; });
+    return mean_of(table, down, right, [&](int64_t i, int64_t j) { return corridor.has(i, j); });
   };
   double most = 0;
   for (const auto& [down, right] : {std::pair(true, true), std::pair(true, false), std::pair(false, true)}) {

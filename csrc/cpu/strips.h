@@ -240,7 +240,7 @@ struct Strips {
     }
   }
   // Gives the states of a step in the last row and column.
-  void give_edges(int64_t strip, int64_t column, const typename R::State& s) const {
+  SOFTDP_FN void give_edges(int64_t strip, int64_t column, const typename R::State& s) const {
     const auto give = [&](double* to) {
       return [&s, to, this](int lane, int64_t at) {
         if (to) to[at] = R::S::value(s, lane, pair.factor);
@@ -250,7 +250,7 @@ struct Strips {
                give(row_is_kept() ? nullptr : pair.boundary.last_row));
   }
   // The gradients by the states of a step that come from outside the table.
-  typename R::Value by_edges(int64_t strip, int64_t column) const {
+  SOFTDP_FN typename R::Value by_edges(int64_t strip, int64_t column) const {
     using V = typename R::V;
     typename R::Value sum(V(0));
     const auto add = [&](const double* from) {
