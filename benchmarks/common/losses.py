@@ -34,7 +34,7 @@ def by_tables(loss: Loss) -> Loss:
     """The loss as softdp computes it where it has no operator for features."""
 
     def call(x: Tensor, y: Tensor) -> Tensor:
-        before, _fused.serves = _fused.serves, lambda x: False
+        before, _fused.serves = _fused.serves, lambda x, options: False
         try:
             return loss(x, y)
         finally:
