@@ -30,7 +30,10 @@ FSD_BOUNDARIES = ("free", "anchored", "subsequence", "overlap", "local")
 SOFT_DTW_BOUNDARIES = ("anchored", "subsequence")
 NEEDLEMAN_WUNSCH_BOUNDARIES = ("global", "subsequence", "overlap")
 # Who has those that others lack.
-_HAVE = {"overlap": "fsd_score and needleman_wunsch have it", "local": "fsd_score has it, as smith_waterman"}
+_HAVE = {
+    "overlap": "fsd_score and needleman_wunsch have it",
+    "local": "fsd_score has it, and smith_waterman is local",
+}
 
 
 def boundary_word(boundary: str, words: tuple[str, ...]) -> None:

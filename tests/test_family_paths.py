@@ -199,7 +199,7 @@ MATCH = torch.zeros(2, 3, 4)
         (
             lambda: softdp.needleman_wunsch(MATCH, -1.0, boundary="local"),
             ValueError,
-            '"subsequence" or "overlap", got \'local\': fsd_score has it, as smith_waterman',
+            '"subsequence" or "overlap", got \'local\': fsd_score has it, and smith_waterman is local',
         ),
         (lambda: softdp.smith_waterman(MATCH, -1.0, boundary="local"), TypeError, "has no boundary"),
         (

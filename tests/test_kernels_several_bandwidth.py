@@ -8,7 +8,7 @@ import torch
 from families import FAMILIES
 from helpers import close
 from kernel_checks import F32, SCHEDULES, one_thread, outputs, reduced  # noqa: F401
-from test_kernels_bandwidth import insides
+from test_kernels_bandwidth import insides, spoiled_outside
 from test_kernels_several import AFFINE, F64, INF, KERNELS, TOLERANCE, inputs_of, swept
 
 import softdp
@@ -18,19 +18,12 @@ every_boundary = pytest.mark.parametrize("boundary", BOUNDARIES)
 MOST = [(*SCHEDULES[0][:3], 227), (*SCHEDULES[2][:3], 99)]
 
 
-def spoiled(inputs, inside):
-    """NaN in every cell that is outside of all pairs."""
-    return tuple(
-        t if t is None or t.shape != inside.shape else t.masked_fill(~inside, math.nan) for t in inputs
-    )
-
-
 def check(boundary, inputs, bandwidth, schedules=MOST[:1], **options):
     name, size, dtype = AFFINE + boundary, inputs[0].shape, inputs[0].dtype
     lengths = {key: t for key, t in options.items() if key.endswith("lengths")}
     inside = insides(size, bandwidth, lengths)
     grad = torch.linspace(0.5, -2, size[0]).to(dtype)
-    found = swept(name, spoiled(inputs, inside), schedules, grad=grad, bandwidth=bandwidth, **options)
+    found = swept(name, spoiled_outside(inputs, inside), schedules, grad=grad, bandwidth=bandwidth, **options)
     exact = [None if t is None else t.double().requires_grad_() for t in inputs]
     score = FAMILIES[name].score(softdp.reference, named(exact), bandwidth=bandwidth, **options)
     close(found.score.double(), score.detach(), 1e-9 if dtype == F64 else 1e-5)
@@ -106,8 +99,8 @@ def test_second_order_of_affine_gaps(boundary):
         directions = tuple(None if t is None else torch.randn(t.shape).to(dtype) for t in inputs)
         grad = torch.tensor([0.7, 1.3, -0.4], dtype=dtype)
         found = swept(
-            name, spoiled(inputs, inside), MOST[:1], directions=spoiled(directions, inside), grad=grad,
-            gamma=0.3, bandwidth=4, **lengths,
+            name, spoiled_outside(inputs, inside), MOST[:1], directions=spoiled_outside(directions, inside),
+            grad=grad, gamma=0.3, bandwidth=4, **lengths,
         )  # fmt: skip
         leaves = [None if t is None else t.double().expand(size).clone().requires_grad_() for t in inputs]
         options = {"gamma": 0.3, "bandwidth": 4, **lengths}
@@ -133,7 +126,11 @@ def test_not_finite_inside_only(boundary):
             inputs[b % len(inputs)][b, row, column] = (math.nan, INF, math.nan)[b]
         given = inputs if len(inputs) == 4 else (*inputs[:2], None, inputs[2])
         found = swept(
-            AFFINE + boundary, spoiled(given, inside.expand(4, N, M)), MOST[:1], gamma=0.2, bandwidth=5
+            AFFINE + boundary,
+            spoiled_outside(given, inside.expand(4, N, M)),
+            MOST[:1],
+            gamma=0.2,
+            bandwidth=5,
         )
         assert found.score.isnan().tolist() == [True] * 3 + [False]
         for gradient in (g for g in found.gradients if g is not None):
@@ -160,7 +157,7 @@ def test_paths_of_affine_gaps(boundary):
     for size, w in (((1, 7), 0), ((33, 33), 0), ((70, 130), 4), ((140, 60), 9)):
         inputs = inputs_with((2, *size))
         inside = insides((2, *size), w, {})
-        found = swept(AFFINE + boundary, spoiled(inputs, inside), MOST[:1], gamma=0.0, bandwidth=w)
+        found = swept(AFFINE + boundary, spoiled_outside(inputs, inside), MOST[:1], gamma=0.0, bandwidth=w)
         paths = harness.paths(KERNELS[AFFINE + boundary], found, (2, *size), boundary=boundary, bandwidth=w)
         wanted = FAMILIES[AFFINE + boundary].path(softdp, named(inputs), bandwidth=w)
         assert paths == [steps[:n].tolist() for steps, n in zip(wanted.steps, wanted.lengths, strict=True)]

@@ -49,11 +49,21 @@ class Workspace {
   int64_t bytes_ = 0;
 };
 
-inline Regime regime_of(const Forward& p) {
-  return {p.recurrence, p.tables[0].type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends, p.pairs.bandwidth};
+inline Type type_of(const Forward& p) {
+  return p.tables[0].type;
 }
-inline Regime regime_of(const Backward& p) {
-  return {p.recurrence, p.sinks[0].type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends, p.pairs.bandwidth};
+inline Type type_of(const Backward& p) {
+  return p.sinks[0].type;
+}
+inline Type type_of(const TangentSweep& p) {
+  return p.type;
+}
+inline Type type_of(const ProductSweep& p) {
+  return p.type;
+}
+template <class Problem>
+Regime regime_of(const Problem& p) {
+  return {p.recurrence, type_of(p), p.gamma, p.pairs.rows, p.pairs.columns, p.ends, p.pairs.bandwidth};
 }
 inline bool is_tiny(const Forward& p) {
   return regime_of(p).is_tiny() && !p.boundary.any() && p.saves == Saves::kGradients;

@@ -118,12 +118,6 @@ Error sweep_by(Forward p, Stream stream) {
 }
 template <class V>
 Error sweep_forward(const Forward& p, Stream stream) {
-  if (p.saved &&
-      p.pairs.bandwidth >= 0) {  // what no cell takes is 0, so that the same scores save the same bits
-    const int64_t numbers = p.pairs.count * regime_of(p).planes(p.shared_gap, p.saves) * cells_of(p.pairs);
-    const Error error = set_zero(p.saved, size_t(numbers) * sizeof(V), stream);
-    if (error != cudaSuccess) return error;
-  }
   return p.gamma > 0 ? sweep_by<V, true>(p, stream) : sweep_by<V, false>(p, stream);
 }
 

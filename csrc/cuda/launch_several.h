@@ -29,11 +29,6 @@ struct OneForBoth {
 template <class F>
 constexpr bool kOpens = F::kTables == 4;
 
-template <class Problem>
-Regime regime_of(const Problem& p, Type type) {
-  return {p.recurrence, type, p.gamma, p.pairs.rows, p.pairs.columns, p.ends, p.pairs.bandwidth};
-}
-
 // ---- forward ---------------------------------------------------------------------------------------------
 
 template <class F, class V>
@@ -82,7 +77,7 @@ Error sweep_several(const Forward& p, Stream stream) {
   a.boundary.last_column = space.ends[kInColumn];
   for (int i = 0; i < A::kTables; i++) a.tables[i] = p.tables[i];
   a.score = static_cast<V*>(p.score);
-  a.saved = regime_of(p, type).several(p.saved);
+  a.saved = regime_of(p).several(p.saved);
   a.arrays = space.arrays;
   a.band = space.band;
   a.chain = space.chain;
@@ -103,10 +98,6 @@ Error sweep_several(const Forward& p, Stream stream) {
          kOpens<F>,
          p.tables[3]},
         stream);
-  }
-  if (error == cudaSuccess && p.saved && p.pairs.bandwidth >= 0) {  // of one score always the same bits
-    const Regime regime = regime_of(p, type);
-    error = set_zero(p.saved, size_t(p.pairs.count * regime.saved_bytes(false, Saves::kWeights)), stream);
   }
   if (error == cudaSuccess) error = launch_bands(several_forward<F, V>, space.arrays, a, stream);
   if (p.ends == Ends::kCorner || error != cudaSuccess) return error;
@@ -171,7 +162,7 @@ Error sweep_several(const Backward& p, Stream stream) {
   a.recurrence = p.recurrence;
   a.pairs = p.pairs;
   a.grad_score = static_cast<const V*>(p.grad_score);
-  a.saved = regime_of(p, type).several(p.saved);
+  a.saved = regime_of(p).several(p.saved);
   for (int i = 0; i < A::kTables; i++) {
     a.sinks[i] = p.sinks[i];
     a.is_stored[i] = p.sinks[i].data && p.sinks[i].every_row && p.sinks[i].every_column;
@@ -244,14 +235,14 @@ Error sweep_several(const TangentSweep& p, Stream stream) {
   a.recurrence = p.recurrence;
   a.pairs = p.pairs;
   a.curvature = V(p.gamma > 0 ? (p.costs ? -1 : 1) / p.gamma : 0);
-  a.saved = regime_of(p, p.type).several(p.saved);
+  a.saved = regime_of(p).several(p.saved);
   for (int i = 0; i < A::kDirections; i++) a.directions[i] = p.directions[i];
   a.boundary.left = space.edges[kLeft];
   a.boundary.above = space.edges[kAbove];
   a.boundary.last_row = space.ends[kInRow];
   a.boundary.last_column = space.ends[kInColumn];
   a.tangent = static_cast<V*>(p.tangent);
-  if (p.gamma > 0) a.tangents = regime_of(p, p.type).several(p.tangents);
+  if (p.gamma > 0) a.tangents = regime_of(p).several(p.tangents);
   a.band = space.band;
   a.chain = space.chain;
   Error error = set_zero(p.tangent, size_t(p.pairs.count) * sizeof(V), stream);
@@ -317,9 +308,9 @@ Error sweep_several(const ProductSweep& p, Stream stream) {
   a.recurrence = p.recurrence;
   a.pairs = p.pairs;
   a.grad_score = static_cast<const V*>(p.grad_score);
-  a.saved = regime_of(p, p.type).several(p.saved);
+  a.saved = regime_of(p).several(p.saved);
   a.tangent = static_cast<const V*>(p.tangent);
-  if (p.gamma > 0) a.tangents = regime_of(p, p.type).several(p.tangents);
+  if (p.gamma > 0) a.tangents = regime_of(p).several(p.tangents);
   for (int i = 0; i < A::kProducts; i++) a.products[i] = {p.products[i], p.type, true, true};
   a.boundary = space.boundary;
   a.by_above = space.by_above;

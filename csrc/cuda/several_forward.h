@@ -234,11 +234,11 @@ SOFTDP_DEVICE void begin_several(const A& a, const SeveralPlace<A>& at) {
   const int64_t N = a.pairs.rows, M = a.pairs.columns;
   const int n = at.size.n, m = at.size.m;
   const auto clear = [&](auto* plane) { fill_rows(plane, Type(), a.band, at.band, N, M, n, m, 0.0f, true); };
-  if (a.saved.data && !a.is_soft && !at.has_corridor())
-    clear(a.saved.template plane<float>(a.pairs, at.pair, 0));
-  if (a.saved.data && a.is_soft && !at.has_corridor())
-    for (int plane = 0; plane < a.saved.planes; plane++)
+  if (a.saved.data && !at.has_corridor()) {
+    if (!a.is_soft) clear(a.saved.template plane<float>(a.pairs, at.pair, 0));
+    for (int plane = 0; a.is_soft && plane < a.saved.planes; plane++)
       clear(a.saved.template plane<V>(a.pairs, at.pair, plane));
+  }
   // Else the score is boundary.h's.
   if (a.start == Start::kGaps || (n > 0 && m > 0) || at.band > 0 || threadIdx.x != 0) return;
   const bool apart =

@@ -16,18 +16,6 @@ auto with_value(Recurrence recurrence, Type type, Run run) {
   return with_recurrence(
       recurrence, [&](auto of) { return with_value(type, [&](auto value) { return run(of, value); }); });
 }
-Type type_of(const Forward& p) {
-  return p.tables[0].type;
-}
-Type type_of(const Backward& p) {
-  return p.sinks[0].type;
-}
-Type type_of(const TangentSweep& p) {
-  return p.type;
-}
-Type type_of(const ProductSweep& p) {
-  return p.type;
-}
 // run(Family(), V()) with the family of a recurrence with several states a cell.
 template <class Run>
 auto with_family(Recurrence recurrence, Type type, Run run) {
@@ -80,6 +68,12 @@ int64_t workspace_bytes(const ProductSweep& p) {
 
 Error forward(const Forward& p, Stream stream) {
   if (!fits_int(p.pairs)) return kBadProblem;
+  if (p.saved && p.pairs.bandwidth >= 0) {
+    // What no cell takes is 0, so that the same scores save the same bits.
+    const int64_t bytes = p.pairs.count * regime_of(p).saved_bytes(p.shared_gap, p.saves);
+    const Error error = set_zero(p.saved, size_t(bytes), stream);
+    if (error != cudaSuccess) return error;
+  }
   if (has_several_states(p.recurrence)) return sweep_several(p, stream);
   if (is_tiny(p)) return sweep_tiny_pairs(p, stream);
   return with_value(p.tables[0].type, [&](auto value) { return sweep_forward<decltype(value)>(p, stream); });

@@ -833,7 +833,7 @@ FAULTS = [
           "first_column() + 1 - first"),
     Fault(BANDS, "has_corridor() ? «-size.m & (kFour - 1)» : 0;", "0"),
     Fault(BLOCKS, "? «of.begin - part.first_of(block, kOut)» : 0;", "0"),
-    Fault(LAUNCH_FORWARD, "if («p.saved && p.pairs.bandwidth >= 0») {", "false"),
+    Fault("csrc/cuda/wavefront.cu", "if («p.saved && p.pairs.bandwidth >= 0») {", "false"),
     Fault(WAVEFRONT, "«bandwidth < 0» && with_recurrence", "true"),
     Fault(LAUNCH, "kHasWords && «pairs.bandwidth < 0» && pairs", "true"),
     # which chunks, and what comes from the strip above
