@@ -211,7 +211,7 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
     const int64_t first = strips.first(strip), first_above = strips.first(strip - 1),
                   last = pair.layout.last(first), last_above = pair.layout.last(first_above),
                   end_above = through ? 0 : strips.end_above(strip);
-    if (is_cut) cut = strips.cut(strip);
+    if (is_cut) cut = strips.cut(strip, cut);
     for (int64_t column = 0; column < (through ? L : pair.pitch); column += L) {
       const TilePlace at = strips.at(strip, column);
       bool extreme = false;  // some score is infinite, or past the range

@@ -177,18 +177,17 @@ struct Strips {
   }
   // Whether some of a block's cells are outside the corridor.
   bool cuts(const TilePlace& at) const { return at.inside && (at.column < at.from || at.column + L > at.m); }
-  Cut<R> cut(int64_t strip) const {
+  // That of the strip above is `above`, or has no cells above the band's first strip.
+  Cut<R> cut(int64_t strip, const Cut<R>& above) const {
+    using I = Integer<typename R::V>;
     Cut<R> cut;
-    const auto steps = [&](const Inside& of, int64_t later, auto& from, auto& to) {
-      for (int r = 0; r < L; r++) {
-        const bool empty = of.begin[r] == of.end[r];
-        const int64_t shift = r - of.first - later;
-        from.x[r] = Integer<typename R::V>(empty ? 0 : of.begin[r] + shift);
-        to.x[r] = Integer<typename R::V>(empty ? 0 : of.end[r] + shift);
-      }
-    };
-    steps(inside(strip), 0, cut.from, cut.to);
-    steps(inside(strip - 1), pair.pitch, cut.from_above, cut.to_above);
+    const Inside& of = inside(strip);
+    for (int r = 0; r < L; r++) {
+      cut.from.x[r] = I(of.begin[r] - of.first + r);
+      cut.to.x[r] = of.begin[r] == of.end[r] ? cut.from.x[r] : I(of.end[r] - of.first + r);
+    }
+    const Vec<I> pitch(strip > 0 ? I(pair.pitch) : I(0));
+    cut.from_above = above.from - pitch, cut.to_above = above.to - pitch;
     return cut;
   }
   // Whether lanes are still at work after the steps of all strips.

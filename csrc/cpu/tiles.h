@@ -132,6 +132,28 @@ SOFTDP_FN void over_pieces(const TilePlace& at, Run run) {
   for (int r = at.rows_above - 1; r > 0; r--)
     run(r, at.row + r - L, at.pitch - r, 0, clamped(r - padding, 0, r));
 }
+// The same of the rows of the strip, or of the one above, as arrays: nothing branches, and nothing is to do
+// in rows that have begin = end. Lane r has columns `first` - r and the ones after it of row `row` + r.
+template <int L>
+struct Pieces {
+  int64_t row, first;
+  int begin[L], end[L];
+  SOFTDP_FN Pieces(const Inside& of, int64_t row, int64_t first, bool is_own, bool turns)
+      : row(row), first(first) {
+    for (int r = 0; r < L; r++) {
+      const int64_t low = is_own && turns ? r : 0, high = is_own ? L : r;
+      const int64_t from = std::clamp(of.begin[r] - first + r, low, high);
+      begin[r] = int(from), end[r] = int(std::clamp(of.end[r] - first + r, from, high));
+    }
+  }
+  SOFTDP_FN int64_t place(int r, int64_t stride) const { return (row + r) * stride + first - r; }
+  static SOFTDP_FN Pieces own(const TilePlace& at) {
+    return {*at.inside, at.row, at.first + at.column, true, at.column == 0};
+  }
+  static SOFTDP_FN Pieces above(const TilePlace& at) {  // of a tile at column 0
+    return {*at.inside_above, at.row - L, at.first_above + at.pitch, false, true};
+  }
+};
 template <int L>
 SOFTDP_FN bool is_whole(const TilePlace& at) {
   return at.column >= at.from && at.column + L <= at.m && at.rows == L;
@@ -239,6 +261,21 @@ template <class V, class T>
         v[r] = v[r] + load_part_as<V>(data + (r - L) * from.row, at.pitch - r, 0, r - padding);
       largest = max(largest, magnitude_bits(v[r]));
     }
+  } else if (std::is_same_v<T, V> && at.inside && from.column == 1) {
+    const T* const data = static_cast<const T*>(from.data);
+    fetch_ahead<L>(data, from.row, at, 1);
+    const auto own = Pieces<L>::own(at);
+#pragma GCC unroll 16
+    for (int r = 0; r < L; r++)
+      v[r] = load_part_as<V>(data, own.place(r, from.row), own.begin[r], own.end[r]);
+    if (at.rows_above > 0) {
+      const auto above = Pieces<L>::above(at);
+#pragma GCC unroll 16
+      for (int r = 1; r < L; r++)
+        v[r] = v[r] + load_part_as<V>(data, above.place(r, from.row), above.begin[r], above.end[r]);
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < L; r++) largest = max(largest, magnitude_bits(v[r]));
   } else {
     if (at.inside) fetch_ahead<L>(static_cast<const T*>(from.data), from.row, at, 1);
     for (int r = 0; r < L; r++) v[r] = Vec<V>(V(0));
@@ -299,6 +336,18 @@ template <class V, class T>
     return;
   }
   if (at.inside) fetch_ahead<L>(static_cast<const T*>(data), stride, at, -1);
+  if (std::is_same_v<T, V> && at.inside) {
+    const auto own = Pieces<L>::own(at);
+#pragma GCC unroll 16
+    for (int r = 0; r < L; r++) store_part_as(v[r], to, own.place(r, stride), own.begin[r], own.end[r]);
+    if (at.rows_above > 0) {
+      const auto above = Pieces<L>::above(at);
+#pragma GCC unroll 16
+      for (int r = 1; r < L; r++)
+        store_part_as(v[r], to, above.place(r, stride), above.begin[r], above.end[r]);
+    }
+    return;
+  }
   over_pieces<L>(at, [&](int r, int64_t row, int64_t first, int begin, int end) {
     store_part_as(v[r], to + row * stride, first, begin, end);
   });
