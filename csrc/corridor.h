@@ -71,4 +71,20 @@ SOFTDP_FN int64_t saved_cells(int64_t rows, int64_t columns, int64_t bandwidth) 
   return ((all < enough ? all : enough) + 3) / 4 * 4;
 }
 
+// What a GPU's bands keep of the rows between them. A row of a pair has `edge_pitch` numbers: those that are
+// inside, and the one after them. `edge_cells` are enough for the rows of any pair of up to `columns` steps,
+// if its rows between bands are no more than `between` and at least 32 apart. As in saved_cells, a pair with
+// n < m may have a slope to add; its steps along the rows between bands are no more than m in all.
+SOFTDP_FN int64_t edge_pitch(const Corridor& inside) {
+  const int64_t all = inside.right + 1;
+  if (inside.is_everywhere()) return all;
+  const int64_t found = 2 * inside.reach / inside.down + 2;
+  return found < all ? found : all;
+}
+SOFTDP_FN int64_t edge_cells(int64_t between, int64_t columns, int64_t bandwidth) {
+  const int64_t all = between * columns, within = bandwidth < columns ? bandwidth : columns,
+                w = within > 1 ? within : 1, enough = between * (2 * w + 4) + columns;
+  return bandwidth < 0 || all < enough ? all : enough;
+}
+
 }  // namespace softdp

@@ -25,7 +25,7 @@ def distances(x, y):
 
 
 def scores_of(x, y, kind, gamma, **lengths):
-    """What is to be computed, from float64 features, by the reference."""
+    """What is to be computed, from float64 features, by the reference. lengths: a bandwidth, too."""
     reference = softdp.reference
     if kind in OPEN:
         kind, lengths["boundary"] = OPEN[kind]
@@ -43,9 +43,10 @@ def scores_of(x, y, kind, gamma, **lengths):
     return reference.soft_dtw(costs[kind](), gamma=gamma, **lengths)
 
 
-def exactly(kind, x, y, gamma, **lengths):
+def exactly(kind, x, y, gamma, bandwidth=None, **lengths):
     lengths = {name: t.clone() for name, t in lengths.items()}
-    return score_and_gradients(scores_of, [x.double(), y.double()], kind=kind, gamma=gamma, **lengths)
+    options = {"kind": kind, "gamma": gamma, "bandwidth": bandwidth}
+    return score_and_gradients(scores_of, [x.double(), y.double()], **options, **lengths)
 
 
 def features(kind, B, N, M, D, dtype=F32, L=None):

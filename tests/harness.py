@@ -297,6 +297,7 @@ def features(
     gamma: float,
     threshold: float = 0.0,
     boundary: str | None = None,
+    bandwidth: int | None = None,
     x_lengths: Tensor | None = None,
     y_lengths: Tensor | None = None,
     every: bool = False,
@@ -314,7 +315,7 @@ def features(
     dtype = str(x.dtype).removeprefix("torch.")
     boundary = boundary or ("free" if kind in (1, 2) else "anchored")
     shape = (len(x), len(y)) if every else (len(x),)
-    size = (math.prod(shape), x.shape[1], y.shape[1], -1)
+    size = (math.prod(shape), x.shape[1], y.shape[1], -1 if bandwidth is None else bandwidth)
     lengths = addressed(x_lengths, y_lengths)
     score = poisoned(shape, x.dtype)
     gradients = [poisoned(t.shape, x.dtype) if need else None for t, need in zip((x, y), needs, strict=True)]
@@ -331,6 +332,17 @@ def features(
     go(workspace)
     check_margins(score, workspace, *(t for t in gradients if t is not None))
     return score, *gradients
+
+
+def workspace_of_features(kind: int, N: int, M: int, D: int, gamma: float, bandwidth: int) -> int:
+    """The bytes of workspace of one pair's score and gradients, float32."""
+    one = 4096  # a pointer that nothing follows: a null one is of what is not wanted
+    lengths = addressed(None, None)
+    found: int = module().features(
+        "float32", (1, N, M, bandwidth), 0, False, D, *lengths, kind, gamma, 0.0, "anchored",
+        [one, one], one, [one, one], 0, 1 << 30, 0, -1,
+    )  # fmt: skip
+    return found
 
 
 def poisoned(size: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -152,6 +152,18 @@ def test_the_usual_way(body, taken, left):
     assert found[-1].startswith("BRA") and found.count("LDGDEPBAR") == 1
 
 
+def test_the_loop_of_pairs_without_a_bandwidth():
+    """It may be the shorter one."""
+    paths = Paths(
+        function(
+            "ULDC UR4, c[0x0][0x254]", "ISETP.LE.AND P1, PT, RZ, UR4, PT", "@P1 BRA `(.L_x_2)",
+            ".L_x_1:", "LDGDEPBAR", "SHFL.UP R1, R1", "@P0 BRA `(.L_x_1)", "EXIT",
+            ".L_x_2:", "LDGDEPBAR", *["LDS R1"] * 8, "SHFL.UP R1, R1", "@P0 BRA `(.L_x_2)", "EXIT",
+        )
+    )  # fmt: skip
+    assert paths.chunk_loop() == 3
+
+
 def test_the_way_that_stores_numbers_of_a_type():
     body = [
         "@P1 BRA `(.L_x_1)", *["STG.E.64 [R1]"] * 4, "BRA `(.L_x_2)",

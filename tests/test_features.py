@@ -51,6 +51,41 @@ def test_every_x_and_every_y(way, size, device):
         agrees(found, exactly(EVERY[way], [x, y], device, weight, **options), 1e-9)
 
 
+BANDS = [(3, 5, 7, 4), (2, 60, 50, 6), (2, 40, 130, 4)]
+
+
+@each
+@on_each_device({"cpu": BANDS, "cuda": [*BANDS, (2, 130, 70, 18)] + ([] if shim.ACTIVE else LARGE)})
+@pytest.mark.parametrize("bandwidth", [0, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_within_a_bandwidth(way, size, bandwidth, dtype, device):
+    tensors = [to(device, t) for t in features(*size, dtype)]
+    B, N, M, _ = size
+    weight = torch.rand(B) - 0.5
+    call = partial(WAYS[way], bandwidth=bandwidth)
+    lengths = {"x_lengths": torch.randint(N + 1, (B,)), "y_lengths": torch.randint(M + 1, (B,)).int()}
+    for options in ({}, {name: to(device, t) for name, t in lengths.items()}):
+        found = with_gradients(call, tensors, weight, **options)
+        agrees(
+            found, exactly(call, tensors, device, weight, **options), 1e-9 if dtype == torch.float64 else 1e-4
+        )
+        with torch.no_grad():
+            assert torch.equal(call(*tensors, **options).nan_to_num(), found[0].nan_to_num())
+
+
+@pytest.mark.parametrize("way", EVERY)
+@on_each_device({"cpu": PAIRED, "cuda": PAIRED + ([] if shim.ACTIVE else [(20, 30, 64, 60, 64)])})
+def test_every_x_and_every_y_within_a_bandwidth(way, size, device):
+    K, L, N, M, D = size
+    x, y = (to(device, torch.randn(k, steps, D).double()) for k, steps in ((K, N), (L, M)))
+    lengths = {"x_lengths": torch.randint(1, N + 1, (K,)), "y_lengths": torch.randint(1, M + 1, (L,))}
+    weight = torch.rand(K, L) - 0.5
+    call = partial(EVERY[way], bandwidth=2)
+    for options in ({}, lengths):
+        found = with_gradients(call, [x, y], weight, **options)
+        agrees(found, exactly(call, [x, y], device, weight, **options), 1e-9)
+
+
 @each
 def test_half_features_compute_in_float32(way, device):
     tensors = [to(device, t.bfloat16()) for t in features(3, 12, 9, 8)]
@@ -91,7 +126,7 @@ def test_opcheck(device):
     cases = [(kind, small, every) for kind in range(6)] + [(0, large, every)]
     cases += [(3, small, needs) for needs in ((False, True), (False, False))]
     for kind, (B, N, M, D), needs in cases:
-        options = kind, 0.5, 0.3, boundaries[kind], -1
+        options = kind, 0.5, 0.3, boundaries[kind], 4 if kind in (1, 3) else -1
         x, y = (to(device, t) for t in features(B, N, M, D))
         lengths = to(device, torch.tensor([N, 3])), to(device, torch.tensor([M, 0], dtype=torch.int32))
         for given in ((None, None), lengths):
@@ -160,9 +195,10 @@ def test_a_direct_call_is_checked(device):
 
 
 @each
-def test_vmap_and_func(way, device):
+@pytest.mark.parametrize("bandwidth", [None, 1])
+def test_vmap_and_func(way, bandwidth, device):
     x, y = (to(device, t) for t in features(6, 7, 5, 4, torch.float64))
-    call = WAYS[way]
+    call = partial(WAYS[way], bandwidth=bandwidth)
     xs, ys = x.unflatten(0, (2, 3)), y.unflatten(0, (2, 3))
     close(torch.func.vmap(call)(xs, ys).flatten(), call(x, y), 1e-12)
     mapped = torch.func.vmap(call, in_dims=(1, None))(xs.movedim(0, 1), ys[0])[0]
@@ -173,21 +209,27 @@ def test_vmap_and_func(way, device):
     close(of_each.flatten(0, 1), gradient(x), 1e-12)
     hessian = torch.func.jacrev(torch.func.grad(lambda a: call(a[None], y[:1]).sum()))(x[0])
     if way == "manhattan":  # torch.cdist, which makes its tables, has no second derivative
-        call = lambda a, b: softdp.soft_dtw((a[:, :, None] - b[:, None]).abs().sum(-1), gamma=0.5)  # noqa: E731
+
+        def call(a, b):
+            cost = (a[:, :, None] - b[:, None]).abs().sum(-1)
+            return softdp.soft_dtw(cost, gamma=0.5, bandwidth=bandwidth)
+
     with by_tables():
         wanted = torch.autograd.functional.hessian(lambda a: call(a[None], y[:1]).sum(), x[0])
     close(hessian, wanted, 1e-9)
 
 
 @each
-def test_one_compiled_graph_serves_all_sizes(way, device):
+@pytest.mark.parametrize("bandwidth", [None, 3])
+def test_one_compiled_graph_serves_all_sizes(way, bandwidth, device):
     torch._dynamo.reset()
-    compiled = torch.compile(WAYS[way], fullgraph=True, backend="aot_eager", dynamic=True)
+    call = partial(WAYS[way], bandwidth=bandwidth)
+    compiled = torch.compile(call, fullgraph=True, backend="aot_eager", dynamic=True)
     for turn, (B, N, M) in enumerate(((2, 5, 7), (3, 40, 33), (4, 9, 66))):
         tensors = [to(device, t) for t in features(B, N, M, 4)]
         with torch._dynamo.config.patch(error_on_recompile=turn > 0):
             found = with_gradients(compiled, tensors)
-        for a, b in zip(found, with_gradients(WAYS[way], tensors), strict=True):
+        for a, b in zip(found, with_gradients(call, tensors), strict=True):
             close(a, b, 1e-5)
 
 

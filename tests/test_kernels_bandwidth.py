@@ -359,3 +359,30 @@ def test_what_is_saved_is_enough_for_all_lengths():
     assert kernels.saved_cells(30, 40, -1) == 30 * 40
     assert kernels.planes("fsd", "float32", 0.1, False, 0, 20, 20) == 3
     assert kernels.planes("fsd", "float32", 0.1, False, 0, 20, 20, "free", 5) == 1
+
+
+def test_rows_between_bands_keep_what_is_inside():
+    """Bands of one strip, the most rows between them."""
+    kernels = harness.module()
+    for N, M in ((33, 700), (300, 40), (300, 300), (129, 1000), (1000, 2), (65, 1)):
+        for w in (0, 1, 7, 2000):
+            most = kernels.edge_cells((N - 1) // 32, M, w)
+            for n in range(1, N + 1, 4):
+                for m in range(1, M + 1, 3):
+                    assert (n - 1) // 32 * kernels.edge_pitch(n, m, w) <= most
+    for n, m in ((9, 1), (13, 40), (40, 13), (21, 21), (33, 600)):
+        for w in (0, 1, 3, 30):
+            assert all(min(e + 1, m) - b <= kernels.edge_pitch(n, m, w) for b, e in kernels.corridor(n, m, w))
+    assert (
+        kernels.edge_cells(31, 4096, 40) < 31 * 4096 // 16 and kernels.edge_cells(31, 4096, -1) == 31 * 4096
+    )
+
+
+@every_boundary
+@pytest.mark.parametrize("N, M, w", [(400, 400, 2), (400, 90, 0), (200, 600, 3)])
+def test_many_bands_of_a_narrow_corridor(kind, boundary, N, M, w):
+    """Lengths, too, whose rows between bands are of other sizes than those of the whole table."""
+    tables = of(kind, tables_of(3, N, M))
+    lengths = {"x_lengths": torch.tensor([N, 131, N]), "y_lengths": torch.tensor([M, M, 7])}
+    check(kind, tables, w, gamma=GAMMA, slack=5, boundary=boundary)
+    check(kind, tables, w, gamma=GAMMA, slack=5, boundary=boundary, **lengths)

@@ -22,6 +22,7 @@ struct BackwardArguments {
   bool is_stored[3];  // cell by cell
   bool is_summed[3];  // over rows only
   bool shared_gap, visits;
+  bool as_saved;  // the sinks that are stored lie as what was saved
   bool has_ends;  // paths may end in several cells: boundary has what these receive of the score
   const V* verdicts;
   BoundaryGradient<V> boundary;  // by_left: of recurrences that charge the boundary; else null
@@ -32,6 +33,18 @@ struct BackwardArguments {
   SOFTDP_DEVICE int arrays_of_warp() const { return arrays; }
 };
 
+// Where a pair's gradients lie as what was saved, and nothing is swept: `value` in all that the band's rows
+// may have.
+template <class T, int kSinks>
+SOFTDP_DEVICE void fill_as_saved(const Sink (&sinks)[kSinks], const Pairs& pairs, BandSize band_size,
+                                 int band, int64_t pair, const Extent& size, float value) {
+  const int64_t pitch = SavedPlaces(pairs, size, true).pitch;
+#pragma unroll
+  for (int i = 0; i < kSinks; i++)
+    if (sinks[i].data && size.n > 0 && size.m > 0)
+      fill_rows(static_cast<T*>(sinks[i].data) + pair * cells_of(pairs), sinks[i].type, band_size, band,
+                size.n, pitch, size.n, int(pitch), value, false);
+}
 // What fills the gradients of the band's rows where nothing is swept: `value` in the pair's own cells, 0 in
 // the padding and outside a bandwidth.
 template <class T, bool kHasCorridor = false, int kSinks>
@@ -125,6 +138,33 @@ SOFTDP_DEVICE V verdict_of_pair(const A& a, int64_t pair, V seed, const Extent& 
   return verdict_of<Keeps>(saved, seed, size, a.pairs, kHasCorridor);
 }
 
+// What fills the gradients of a band, as fill_gradients() does, or where they lie as what was saved.
+template <class T, class A, Has kCorridor>
+SOFTDP_DEVICE void fill_band(const A& a, const BandStrip<A, kCorridor>& at, float value, bool zeros_only) {
+  constexpr bool kHasCorridor = kCorridor == Has::kAlways;
+  if (!kHasCorridor || !a.as_saved)
+    fill_gradients<T, kHasCorridor>(a.sinks, a.pairs, a.band, at.band, at.pair, at.size, value, zeros_only);
+  else if (!zeros_only)  // nobody reads what is outside
+    fill_as_saved<T>(a.sinks, a.pairs, a.band, at.band, at.pair, at.size, value);
+}
+// What stores a block of a strip's gradients. corner: the place of the strip's first cell in a pair's table.
+template <class T, class A, Has kCorridor>
+SOFTDP_DEVICE BlockStorer<T, typename A::V, -1> storer_of(const A& a, const BandStrip<A, kCorridor>& at,
+                                                          const Sink& sink, int64_t corner, const Part& part,
+                                                          int block) {
+  T* first = static_cast<T*>(sink.data) + at.pair * (kCorridor == Has::kAlways && a.as_saved
+                                                         ? cells_of(a.pairs)
+                                                         : a.pairs.rows * a.pairs.columns);
+  if constexpr (kCorridor == Has::kNever) {
+    return {{first + corner, -a.pairs.columns, -1}, part};
+  } else {
+    const int64_t pitch = a.as_saved ? at.columns().pitch : a.pairs.columns;
+    first += at.first_row() * pitch + at.first_column();
+    if (a.as_saved) first -= at.turn(part.first_of(block, kOut));
+    return {{first, -pitch, -1}, part};
+  }
+}
+
 // A kernel holds its code twice, with a bandwidth and without: what a bandwidth takes costs others nothing.
 template <Has kCorridor, class V, class Packing>
 SOFTDP_DEVICE void sweep_backward_band(const BackwardArguments<V, Packing>& a, unsigned char* raw) {
@@ -132,15 +172,14 @@ SOFTDP_DEVICE void sweep_backward_band(const BackwardArguments<V, Packing>& a, u
   using Keeps = typename Arguments::Keeps;
   constexpr int kPlanes = Arguments::kPlanes, kSinks = Arguments::kSinks;
   BandStrip<Arguments, kCorridor> at(a, raw);
-  const int64_t N = a.pairs.rows, M = a.pairs.columns, pair = at.pair;
-  const int n = at.size.n, m = at.size.m, lane = at.lane, row0 = at.row0, rows = at.rows;
+  const int64_t M = a.pairs.columns, pair = at.pair;
+  const int lane = at.lane, row0 = at.row0, rows = at.rows;
   const V* const saved = a.saved + pair * kPlanes * cells_of(a.pairs);
   const V seed = a.grad_score ? a.grad_score[pair] : V(1),
           verdict = verdict_of_pair<Keeps, kCorridor == Has::kAlways>(a, pair, seed, at.size);
   const bool swept = verdict >= 0;
   with_numbers<V>(a.sinks[0].type, [&](auto number) {
-    fill_gradients<decltype(number), kCorridor == Has::kAlways>(
-        a.sinks, a.pairs, a.band, at.band, pair, at.size, swept || verdict < 0 ? 0.0f : NAN, swept);
+    fill_band<decltype(number)>(a, at, swept || verdict < 0 ? 0.0f : NAN, swept);
   });
   if (!swept || !at.is_at_work()) return;
   at.find_columns();
@@ -154,7 +193,7 @@ SOFTDP_DEVICE void sweep_backward_band(const BackwardArguments<V, Packing>& a, u
   Row<V> in, out;
   find_rows(a, at, seed, in, out);
 
-  const int64_t corner = int64_t(n - 1 - row0) * M + m - 1 + at.moved();
+  const int64_t corner = int64_t(at.first_row()) * M + at.first_column();
   const Part part(lane);
   BlockLoader<V, -1> loaders[kPlanes];
   ColumnSums<V> sums[kSinks];  // the first one's are not wanted
@@ -173,8 +212,7 @@ SOFTDP_DEVICE void sweep_backward_band(const BackwardArguments<V, Packing>& a, u
       for (int i = 0; i < kSinks; i++) {
         if (!a.is_stored[i]) continue;
         const Sink& sink = a.sinks[i];
-        T* const first = static_cast<T*>(sink.data) + pair * N * M + corner;
-        BlockStorer<T, V, -1>({first, -M, -1}, part)
+        storer_of<T>(a, at, sink, corner, part, c)
             .store(part, rows, at.columns_of(part), c, array[i], sink.type);
       }
     });

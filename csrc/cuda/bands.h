@@ -7,42 +7,16 @@
 // The warps of a block go in step, a barrier a round. In a round each makes one chunk, the strip below kLead
 // chunks behind the strip above: what it takes was handed down in a round before.
 #pragma once
+#include "chain.h"
 #include "kept.h"
-#include "strip_columns.h"
 
 namespace softdp::cuda {
 
 constexpr int kMostWarps = 4;
-// The last row of a strip gets to a chunk's last column in the second chunk after it.
-constexpr int kLead = 3;
 
 SOFTDP_FN int64_t strips_of(int64_t rows) {
   return (rows + kStripRows - 1) / kStripRows;
 }
-
-// What bands share in global memory: a ticket counter and a flag per band, all 0 at the launch, then the
-// last row of every band but the last.
-template <class Edge>
-struct Chain {
-  unsigned* tickets;
-  int* flags;
-  Edge* edges;
-  static int64_t flag_bytes(const Pairs& pairs, BandSize band) {
-    const int64_t bands = band.bands_of(pairs.rows);
-    return bands > 1 ? ((1 + pairs.count * bands) * 4 + 15) / 16 * 16 : 0;
-  }
-  static int64_t bytes(const Pairs& pairs, BandSize band) {
-    const int64_t between = band.bands_of(pairs.rows) - 1;
-    return between > 0
-               ? flag_bytes(pairs, band) + pairs.count * between * pairs.columns * int64_t(sizeof(Edge))
-               : 0;
-  }
-  static Chain in(void* workspace, const Pairs& pairs, BandSize band) {
-    unsigned* tickets = static_cast<unsigned*>(workspace);
-    return {tickets, reinterpret_cast<int*>(tickets + 1),
-            reinterpret_cast<Edge*>(static_cast<char*>(workspace) + flag_bytes(pairs, band))};
-  }
-};
 
 // The pair's lengths; a pair whose lengths lie outside the table is empty and unfit.
 struct Extent {
@@ -80,45 +54,6 @@ SOFTDP_DEVICE V verdict_of(const V* saved, const Extent& size, const Pairs& pair
 SOFTDP_DEVICE int clamp(int x, int low, int high) {
   return x < low ? low : x > high ? high : x;
 }
-
-// ---- the row between two strips --------------------------------------------------------------------------
-
-// What goes to a strip from the one above it: three chunks' edges. Those that a chunk of the strip below
-// takes lie together. The strip above is 31 columns behind its first row, so its chunk c ends one column into
-// what the chunk c - 1 of the strip below takes.
-template <class Edge>
-struct EdgeRing {
-  alignas(16) Edge edges[kLead * kChunk];
-  // The 16 that chunk c of the strip below takes.
-  SOFTDP_DEVICE Edge* of_taker(int chunk) { return edges + (chunk + 2) % kLead * kChunk; }
-};
-// Where a strip puts the edges of a chunk's steps.
-template <class Edge>
-struct Given {
-  Edge *first, *last;  // step 0; the last step
-  SOFTDP_DEVICE Given(EdgeRing<Edge>& ring, int chunk)
-      : first(ring.edges + chunk % kLead * kChunk + 1), last(ring.edges + (chunk + 1) % kLead * kChunk) {}
-  SOFTDP_DEVICE Edge& operator[](int step) const { return step < kChunk - 1 ? first[step] : *last; }
-};
-
-// A row in global memory: edges from above it or below. With a flag, unless it is there before the launch or
-// read after it; null: there is none.
-template <class Edge>
-struct Row {
-  Edge* edges = nullptr;
-  int* flag = nullptr;
-  // Waits for columns up to `end`.
-  SOFTDP_DEVICE void wait(int end, int lane) const {
-    if (lane == 0 && flag)
-      while (load_acquire_device(flag) < end) spin_device();
-    sync_warp();
-  }
-  // Columns up to `end` are there.
-  SOFTDP_DEVICE void given(int end, int lane) const {
-    sync_warp();
-    if (lane == 0 && flag) store_release_device(flag, end);
-  }
-};
 
 // A block's part of shared memory. The warps' arrays lie behind it, as many as the launch asked for: fewer
 // bytes are more blocks a multiprocessor.
@@ -195,6 +130,7 @@ struct BandStrip {
     of.rows[lane] = {lane < rows ? own.begin : own.end, own.end};
     if (lane == 0) {
       of.above = row0 > 0 ? handed_on(inside, row0 - 1) : own;
+      of.below = handed_on(inside, last);
       of.begin = first_chunk(inside, row0), of.end = end_of_chunks(inside, row0, rows);
       of.pitch = int(saved_pitch(inside));
     }
@@ -241,6 +177,14 @@ struct BandStrip {
     else
       return FirstColumns{size.m};
   }
+  // The columns that the strip's last row hands on.
+  template <Has k = kCorridor>
+  SOFTDP_DEVICE auto below() const {
+    if constexpr (k == Has::kAlways)
+      return columns().below;
+    else
+      return FirstColumns{size.m};
+  }
   // The lane, with the columns of its row.
   template <Has k = kCorridor>
   SOFTDP_DEVICE auto own_lane() const {
@@ -263,11 +207,16 @@ struct BandStrip {
   template <Has k = kCorridor, class BlocksOf>
   SOFTDP_DEVICE BlocksOf turned(BlocksOf blocks, const Part& part, int block) const {
     if (k == Has::kNever) return blocks;
-    const int pitch = columns().pitch, first = part.first_of(block, BlocksOf::kFirst),
-              column = kStep > 0 ? first : first_column() + 1 - kFour - first;  // in memory
-    blocks.row = kStep * pitch;
-    if (column > 0) blocks.first -= unsigned(column) / unsigned(pitch) * int64_t(pitch);
+    blocks.row = kStep * columns().pitch;
+    blocks.first -= turn(part.first_of(block, BlocksOf::kFirst));
     return blocks;
+  }
+  // Within a bandwidth, how many columns before its place in a row that has a number for each column the
+  // number of a column is saved. `first` is the first one of four.
+  SOFTDP_DEVICE int64_t turn(int first) const {
+    const int pitch = columns().pitch,
+              column = kStep > 0 ? first : first_column() + 1 - kFour - first;  // in memory
+    return column > 0 ? unsigned(column) / unsigned(pitch) * int64_t(pitch) : 0;
   }
   // The table's row and column that the strip begins with.
   SOFTDP_DEVICE int first_row() const { return kStep > 0 ? row0 : size.n - 1 - row0; }
@@ -349,8 +298,14 @@ struct BandStrip {
   SOFTDP_DEVICE bool takes_tickets() const { return a.pairs.rows > a.band.rows(); }
   SOFTDP_DEVICE Row<Edge> between_bands(int upper) const {
     const int64_t bands = a.band.bands_of(a.pairs.rows);
-    return {a.chain.edges + (pair * (bands - 1) + upper) * a.pairs.columns,
-            a.chain.flags + pair * bands + upper};
+    Edge* edges = a.chain.edges + pair * Chain<Edge>::edges_of(a.pairs, bands - 1);
+    if (has_corridor()) {  // the row begins with the first of its columns
+      const Corridor inside = Corridor::of(size.n, size.m, a.pairs.bandwidth);
+      edges += upper * edge_pitch(inside) - inside.begin((upper + 1) * a.band.rows() - 1);
+    } else {
+      edges += upper * a.pairs.columns;
+    }
+    return {edges, a.chain.flags + pair * bands + upper};
   }
 };
 
@@ -381,7 +336,7 @@ SOFTDP_DEVICE void sweep_edges(const Strip& at, int chunk, const Edge& first, co
   if (out.edges) {
     sync_warp();
     const int given = t0 - (rows - 1), column = given + lane;
-    if (lane < kChunk && column >= begin && column < m) out.edges[column - begin] = below[lane];
+    if (lane < kChunk && at.below().has(column)) out.edges[column - begin] = below[lane];
     out.given(clamp(given + kChunk, 0, m), lane);
   }
 }

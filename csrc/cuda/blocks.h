@@ -287,12 +287,14 @@ struct ScoreLoader {
       first = loader.first, row = loader.row, column = loader.column, by_four = loader.by_four;
     });
   }
+  // The block lies `turn` columns before its place in rows that have a number for each column.
   template <bool kRepeats, class Of>
-  SOFTDP_DEVICE void start(Type type, const Part& part, int rows, const Of& of, int block, V* array) const {
+  SOFTDP_DEVICE void start(Type type, const Part& part, int rows, const Of& of, int block, V* array,
+                           int64_t turn = 0) const {
     with_numbers<V>(type, [&](auto number) {
       using T = decltype(number);
       Loader<T> loader;
-      loader.first = static_cast<const T*>(first), loader.row = row, loader.column = column;
+      loader.first = static_cast<const T*>(first) - turn * column, loader.row = row, loader.column = column;
       loader.by_four = by_four;
       if constexpr (std::is_same_v<T, V>)
         loader.template start<kRepeats>(part, rows, of, block, array);

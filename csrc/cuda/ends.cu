@@ -116,11 +116,14 @@ SOFTDP_DEVICE double share_of(const EndState& end, double top) {
 SOFTDP_DEVICE bool hides_a_score(const JoinArguments& a, int64_t pair, const Extent& size) {
   if (!a.tables[0].data) return false;
   bool found = false;
+  const SavedPlaces places(a.pairs, size, a.as_saved);
   const auto look = [&](int64_t row, int64_t column) {
     if (found) return;
     for (const Table& table : a.tables) {
       if (!table.data) continue;
-      const double x = number_at(table, pair * table.batch + row * table.row + column * table.column);
+      const int64_t place =
+          a.as_saved && table.column ? places.of(row, column) : row * table.row + column * table.column;
+      const double x = number_at(table, pair * table.batch + place);
       const double score = a.costs ? -x : x;
       found = found || (!(score > a.lowest) && score > -ScalarCommon::kInfinity);
     }

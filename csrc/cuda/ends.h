@@ -32,11 +32,11 @@ struct JoinArguments {
   double unit;                // of a state's log2
   Table tables[kMostTables];  // data null: none, or a score that counts as -inf was looked for already
   double lowest;              // finite scores below it count as -inf
-  bool costs;
-  void* score;    // (B,); of pairs with cells it is written
-  void* weights;  // of the ends, (B, ends_of()); null: not wanted
-  void* saved;    // the weights of the cells; the last one takes the verdict on the pair
-  bool are_full;  // they are kept in full
+  bool costs, as_saved;       // as in Forward
+  void* score;                // (B,); of pairs with cells it is written
+  void* weights;              // of the ends, (B, ends_of()); null: not wanted
+  void* saved;                // the weights of the cells; the last one takes the verdict on the pair
+  bool are_full;              // they are kept in full
   int64_t height, kept;
   SavedNumbers several{};  // what is saved of recurrences with several states a cell
 };

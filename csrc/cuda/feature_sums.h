@@ -12,7 +12,7 @@ template <class T>
 struct WeighArguments : Tables<T> {
   const T* gradients;
   int64_t from_pair, from_head;  // to the next one's gradients, numbers
-  const T* roots;                // (pairs, rows, columns): by -roots squared / 2, where they are by -roots
+  const T* roots;                // (pairs, cells_of(pairs)): by -roots squared / 2, where they are by -roots
   const T* spoils;               // (pairs,): a pair that is NaN here adds nothing; null: none
   const T* weights;              // by the pairs' numbers; null: 1
   T negligible, factor;
@@ -92,22 +92,36 @@ weigh_tables(const WeighArguments<T> a) {
     if (own0 >= owns) continue;
     const T* const gradients = a.gradients + pair * a.from_pair + head * a.from_head;
     const T* const other = of_y ? a.step_of_x(pair, 0, head) : a.step_of_y(pair, 0, head);
-    for (int64_t other0 = 0; other0 < others; other0 += kOthers) {
+    const int64_t pitch = a.pitch_of(pair);
+    int64_t first_other = 0, end_of_others = others;
+    if (a.within.pitch) {
+      const Columns* const inside = of_y ? a.within.of_columns + pair * M : a.within.of_rows + pair * N;
+      first_other = inside[own0].begin & -kOthers;
+      end_of_others = inside[(own0 + kSide < owns ? own0 + kSide : owns) - 1].end;
+    }
+    for (int64_t other0 = first_other; other0 < end_of_others; other0 += kOthers) {
       // Lanes side by side take the columns of a row: the thread's rows are `jump` apart.
       const int along = thread % side_of_row, first = thread / side_of_row;
       const bool inside = along < (of_y ? owns - own0 : others - other0);
-      const int steps = inside ? clamped(of_y ? others - other0 : owns - own0, first + kLoads * jump) : 0;
-      const int64_t at = of_y ? (other0 + first) * M + own0 + along : (own0 + first) * M + other0 + along;
+      int steps = inside ? clamped(of_y ? others - other0 : owns - own0, first + kLoads * jump) : 0;
+      const int64_t row0 = of_y ? other0 : own0, column = (of_y ? own0 : other0) + along;
+      int from = first;  // less the rows above those that are inside
+      if (a.within.pitch && steps > 0) {
+        const Columns of_column = a.within.of_columns[pair * M + column];
+        const int skipped = clamped(of_column.begin - row0, steps);
+        steps = clamped(of_column.end - row0, steps) - skipped, from -= skipped;
+      }
+      const int64_t at = (row0 + first) * pitch + a.place_in_row(column, pitch);
       T* const to = &memory.gradient[of_y ? first : along][of_y ? along : first];
       bool live = false;
       const auto load = [&](auto by_roots) {
 #pragma unroll 8
         for (int i = 0; i < kLoads; i++) {
           T g = 0;
-          if (first + i * jump < steps) {
-            g = gradients[at + i * jump * M];
+          if (unsigned(from + i * jump) < unsigned(steps)) {
+            g = gradients[at + i * jump * pitch];
             if (by_roots) {
-              const T root = -a.roots[pair * N * M + at + i * jump * M];
+              const T root = -a.roots[pair * cells_of(a.pairs) + at + i * jump * pitch];
               g = root == 0 && g == g ? T(0) : g / root;  // NaN stays
             }
           }

@@ -214,6 +214,32 @@ SOFTDP_DEVICE T derived(T own, T other) {
 template <class T, bool kOneFeature = false>
 constexpr int kFeatureBlocks = sizeof(T) == 4 ? (kOneFeature ? 10 : 6) : (kOneFeature ? 6 : 4);
 
+// Within a bandwidth, of each pair: which columns of a row are inside and which rows of a column, (pairs,
+// rows) and (pairs, columns), and the pitch of what is saved, (pairs,). Null: there is no bandwidth.
+struct Corridors {
+  Columns *of_rows, *of_columns;
+  int* pitch;
+};
+template <class T>
+struct FindCorridors {
+  Pairs pairs;
+  Corridors found;
+  SOFTDP_FN int64_t items() const { return pairs.count * (pairs.rows + pairs.columns); }
+  SOFTDP_DEVICE void operator()(int64_t item) const {
+    const int64_t steps = pairs.rows + pairs.columns, pair = item / steps, step = item % steps;
+    const Extent size = extent_of(pairs, pair);
+    Corridor inside = Corridor::of(size.n, size.m, pairs.bandwidth);
+    if (step == 0) found.pitch[pair] = int(saved_pitch(inside));
+    const bool of_column = step >= pairs.rows;
+    if (of_column) inside = inside.transposed();
+    const int64_t own = of_column ? step - pairs.rows : step;
+    Columns& to =
+        of_column ? found.of_columns[pair * pairs.columns + own] : found.of_rows[pair * pairs.rows + own];
+    to = own <= inside.down && inside.right >= 0 ? Columns{int(inside.begin(own)), int(inside.end(own))}
+                                                 : Columns{0, 0};
+  }
+};
+
 // Some rows of the tables of a batch's pairs, as scores to be maximised.
 template <class T>
 struct Tables {
@@ -225,6 +251,14 @@ struct Tables {
   int heads;
   Kind kind;
   const T *x, *y;  // features, or their unit vectors
+  Corridors within;
+  // Numbers from row to row of a pair, and the place of a column in its row.
+  SOFTDP_DEVICE int64_t pitch_of(int64_t pair) const {
+    return within.pitch ? int64_t(within.pitch[pair]) : pairs.columns;
+  }
+  SOFTDP_DEVICE int64_t place_in_row(int64_t column, int64_t pitch) const {
+    return within.pitch ? int64_t(unsigned(column) % unsigned(pitch)) : column;
+  }
   SOFTDP_FN const T* step_of_x(int64_t pair, int64_t row, int head) const {
     return x + (batch.x_of(pair) * steps_x + first_row + row) * pitch + head * features;
   }
@@ -238,7 +272,7 @@ SOFTDP_FN int64_t sides_of(int64_t steps) {
 
 template <class T>
 struct MakeArguments : Tables<T> {
-  T* tables;  // (heads, pairs, rows, columns)
+  T* tables;  // (heads, pairs, cells_of(pairs))
   T* zero;    // the gap of soft-DTW
 };
 
@@ -281,6 +315,10 @@ make_tables(const MakeArguments<T> a) {
 
   const int rows = size.n - row0 < kSide ? int(size.n - row0) : kSide,
             columns = size.m - column0 < kSide ? int(size.m - column0) : kSide;
+  if (a.within.pitch) {
+    const Columns* const of_rows = a.within.of_rows + pair * N + row0;
+    if (of_rows[rows - 1].end <= column0 || of_rows[0].begin >= column0 + columns) return;
+  }
   const T *const x = a.step_of_x(pair, row0, head), *const y = a.step_of_y(pair, column0, head);
   T sum[kEach][kEach] = {};
   for (int64_t k0 = 0; k0 < a.features; k0 += kDepth) {
@@ -306,7 +344,8 @@ make_tables(const MakeArguments<T> a) {
     });
     sync_block();
   }
-  T* const table = a.tables + ((head * a.pairs.count + pair) * N + row0) * M + column0;
+  const int64_t pitch = a.pitch_of(pair);
+  T* const table = a.tables + (head * a.pairs.count + pair) * cells_of(a.pairs) + row0 * pitch;
   with_form(a.kind, [&](auto form) {
 #pragma unroll
     for (int i = 0; i < kEach; i++)
@@ -318,13 +357,22 @@ make_tables(const MakeArguments<T> a) {
       }
   });
   // In a loop of its own: together with the scores it takes more registers than there are.
+  int64_t places[kEach / kFour];  // of four columns each
 #pragma unroll
-  for (int i = 0; i < kEach; i++)
+  for (int j = 0; j < kEach; j += kFour) places[j / kFour] = a.place_in_row(column0 + place_of(tx, j), pitch);
 #pragma unroll
-    for (int j = 0; j < kEach; j++) {
-      const int row = place_of(ty, i), column = place_of(tx, j);
-      if (row < rows && column < columns) table[row * M + column] = sum[i][j];
+  for (int i = 0; i < kEach; i++) {
+    const int row = place_of(ty, i);
+    if (row >= rows) continue;
+    Columns inside{0, columns};
+    if (a.within.pitch) {
+      const Columns of_row = a.within.of_rows[pair * N + row0 + row];
+      inside = {int(of_row.begin - column0), int(of_row.end - column0)};
     }
+#pragma unroll
+    for (int j = 0; j < kEach; j++)
+      if (inside.has(place_of(tx, j))) table[row * pitch + places[j / kFour] + j % kFour] = sum[i][j];
+  }
 }
 
 }  // namespace softdp::cuda

@@ -10,7 +10,10 @@ SOFTDP_DEVICE typename R::V score_at(const ForwardArguments<R>& a, int i, int64_
                                      int64_t column) {
   using V = typename R::V;
   const Table& table = a.tables[i];
-  const V x = V(number_at(table, pair * table.batch + row * table.row + column * table.column));
+  int64_t place = row * table.row + column * table.column;
+  if (a.as_saved && table.column)
+    place = SavedPlaces(a.pairs, extent_of(a.pairs, pair), true).of(row, column);
+  const V x = V(number_at(table, pair * table.batch + place));
   return a.costs ? -x : x;
 }
 // The score of S, where the tables hold costs or not.
@@ -132,7 +135,11 @@ struct ForwardBlocks {
 #pragma unroll
     for (int i = 0; i < R::kArrays; i++) {
       memory.array[i] = at.array(R::kArrays, i);
-      if (R::is_loaded(i)) loaders[i] = ScoreLoader<V>(a.tables[i], at.pair, at.row0, part);
+      if (R::is_loaded(i)) {
+        Table table = a.tables[i];
+        if (a.as_saved && table.column) table.row = at.columns().pitch;
+        loaders[i] = ScoreLoader<V>(table, at.pair, at.row0, part);
+      }
     }
     each_plane([&](int plane) {
       storers[plane] = at.template blocks_of<BlockStorer<V, V, 1>>(a.weights(at.pair, plane), part);
@@ -153,12 +160,15 @@ struct ForwardBlocks {
   }
   SOFTDP_DEVICE void start(int c) {
     at.if_corridor([&](auto corridor) {
+      constexpr bool kMayRepeat = R::kDelete == Gap::kDense;
       const auto of = at.template columns_of<corridor.value>(part);
+      int64_t turn = 0;
+      if (corridor.value == Has::kAlways && a.as_saved) turn = at.turn(part.first_of(c, kIn));
 #pragma unroll
       for (int i = 0; i < R::kArrays; i++)
         if (R::is_loaded(i))
-          loaders[i].template start<R::kDelete == Gap::kDense>(a.tables[i].type, part, at.rows, of, c,
-                                                               memory.array[i]);
+          loaders[i].template start<kMayRepeat>(a.tables[i].type, part, at.rows, of, c, memory.array[i],
+                                                turn);
     });
   }
   SOFTDP_DEVICE void arrive(int c) {
@@ -224,7 +234,7 @@ forward_bands(const ForwardArguments<R> a) {
     sync_warp();                                  // all lanes have read what they overwrite
     if (lane < kChunk) below[lane] = edge;
     if (out.edges) {
-      if (lane < kChunk && given >= 0 && given < m) out.edges[given] = edge;
+      if (lane < kChunk && at.template below<corridor.value>().has(given)) out.edges[given] = edge;
       out.given(clamp(t0 + kChunk - (rows - 1), 0, m), lane);
     }
   };

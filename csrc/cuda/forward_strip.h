@@ -20,6 +20,7 @@ struct ForwardArguments {
   bool joins_ends;       // paths may end in several cells: ends.h makes the score
   bool costs, is_piece;  // costs: the tables hold them
   bool is_full;          // weights are saved in full
+  bool as_saved;         // tables with a number for each cell lie as what is saved does
   Boundary<void> boundary;
   Table tables[3];
   V* score;

@@ -25,6 +25,7 @@ Error sweep_backward(const Backward& p, Stream stream) {
                             {is_summed(0), is_summed(1), is_summed(2)},
                             p.shared_gap,
                             p.visits,
+                            p.as_saved,
                             p.ends != Ends::kCorner,
                             static_cast<const V*>(p.verdicts),
                             space.boundary,

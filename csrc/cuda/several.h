@@ -149,7 +149,7 @@ SOFTDP_DEVICE Number sum_on_side(unsigned bits, const Composite<R::row_states(),
 }
 
 // A strip of a family's recurrences; a lane of it, with the columns of its row; those that the row above the
-// strip hands on.
+// strip hands on, and its own last row.
 template <class A>
 using SeveralPlace = BandStrip<A, A::Family::kCorridor>;
 template <class Strip>
@@ -163,6 +163,10 @@ SOFTDP_DEVICE auto lane_of(const Strip& at) {
 template <class Strip>
 SOFTDP_DEVICE Columns columns_above(const Strip& at) {
   return at.has_corridor() ? at.columns().above : Columns{0, at.size.m};
+}
+template <class Strip>
+SOFTDP_DEVICE Columns columns_below(const Strip& at) {
+  return at.has_corridor() ? at.columns().below : Columns{0, at.size.m};
 }
 
 // The steps of a chunk, as sweep_edges() of bands.h makes them. first(column) is the edge above a pair's
@@ -191,7 +195,7 @@ SOFTDP_DEVICE void sweep_composites(const Strip& at, int chunk, const Edge& noth
   const bool is_given = lane < kChunk && column >= begin && column < end;
   if (is_given && at.is_last()) last(column - begin, below[lane]);
   if (!out.edges) return;
-  if (is_given) out.edges[column - begin] = below[lane];
+  if (lane < kChunk && columns_below(at).has(column)) out.edges[column - begin] = below[lane];
   out.given(clamp(given + kChunk, 0, end), lane);
 }
 

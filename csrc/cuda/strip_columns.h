@@ -41,7 +41,7 @@ SOFTDP_FN bool is_done(const CorridorLane& lane, int column) {
 // what was saved.
 struct alignas(16) StripColumns {
   Columns rows[kStripRows];  // none in rows beyond the table
-  Columns above;             // that the row above hands on
+  Columns above, below;      // that the row above and the last row hand on
   int begin, end;            // the chunks
   int pitch;                 // of what is saved
 

@@ -67,7 +67,8 @@ struct Forward {
   void* saved;         // V, planes() of them, (B, planes, cells_of()); null: not wanted
   void* ends_weights;  // V, (B, ends_of()); null where saved is
   Saves saves;
-  bool is_piece;    // of a larger table: saved takes weights only, no verdict on the pair
+  bool is_piece;  // of a larger table: saved takes weights only, no verdict on the pair
+  bool as_saved;  // tables with a number for each cell, of pairs with a bandwidth, lie as what is saved does
   void* workspace;  // workspace_bytes() of it
 };
 
@@ -93,6 +94,7 @@ struct Backward {
   bool weights;   // saved are weights, also where the pair is tiny
   bool is_piece;  // of a larger table: what the ends of paths receive is in `boundary`, not in ends_weights
   bool visits;    // the gradient by S itself, A(i,j), in place of that by match; takes weights
+  bool as_saved;  // the sinks with a number for each cell lie as the forward sweep's tables
   const void*
       verdicts;  // V, (B,), of a piece: the pairs of 0 and more are swept. NaN: their gradient, else 0
   BoundaryGradient<void> boundary;

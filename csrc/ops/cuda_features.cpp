@@ -47,7 +47,6 @@ struct Asked {
     const StartAndEnds found = boundary_option(boundary, p.kind);
     p.start = found.start, p.ends = found.ends;
     p.pairs.bandwidth = bandwidth_option(bandwidth, {K, x.size(1), y.size(1)});
-    STD_TORCH_CHECK(bandwidth < 0, "bandwidth must be -1 on a GPU, got ", bandwidth);
     p.gamma = gamma, p.threshold = threshold;
     p.x = data<const T>(x), p.y = data<const T>(y);
     p.table_bytes = cuda::table_bytes();

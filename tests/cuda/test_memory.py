@@ -42,6 +42,16 @@ def test_memory_is_that_of_the_features_and_a_workspace(way):
 
 
 @needs_gpu
+@pytest.mark.parametrize("way", WAYS)
+def test_memory_within_a_bandwidth_grows_with_the_steps(way):
+    x, y = (t.to(GPU).requires_grad_() for t in features(1, 200000, 200000, 4))  # a table: 160 GB
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    WAYS[way](x, y, bandwidth=20).sum().backward()
+    assert torch.cuda.max_memory_allocated() - before < 200000 * 1500
+
+
+@needs_gpu
 @pytest.mark.parametrize("way", ["soft_dtw", "fsd"])
 def test_strips_are_the_whole_table(way):
     """A pair whose tables do not fit a sixteenth of 140 GB, against the CPU."""

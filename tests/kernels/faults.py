@@ -34,7 +34,7 @@ sys.path.insert(0, str(TESTS))
 import harness  # noqa: E402
 
 COPY = harness.ROOT / "build" / "planted"
-FILES = [*sorted(TESTS.glob("test_kernels*.py")), TESTS / "test_feature_kernels.py"]
+FILES = [*sorted(TESTS.glob("test_kernels*.py")), *sorted(TESTS.glob("test_feature_kernels*.py"))]
 FILES.sort(key=lambda file: file.name != "test_kernels_relay.py")  # quick, and what notices most in relay.h
 LIMIT = 180  # seconds a fault, beside other work
 # Not run: long, and none of them is needed to notice a fault.
@@ -224,7 +224,9 @@ FEATURE_TABLES, FEATURE_SUMS, FEATURE_PAIRS = (
     f"csrc/cuda/feature_{name}.h" for name in ("tables", "sums", "pairs")
 )
 BOUNDARY, ENDS, WAVEFRONT = "csrc/cuda/boundary.cu", "csrc/cuda/ends.cu", "csrc/cuda/wavefront.h"
-SCORES, ARITHMETIC = "csrc/cuda/feature_scores.cu", "csrc/cuda/arithmetic.h"
+SCORES, PLAN, ARITHMETIC = (
+    f"csrc/cuda/{name}" for name in ("feature_scores.cu", "feature_plan.h", "arithmetic.h")
+)
 RELAY, RELAY_INPUTS, RELAY_FORWARD, RELAY_BACKWARD = (
     f"csrc/cuda/relay{name}.h" for name in ("", "_inputs", "_forward", "_backward")
 )
@@ -233,7 +235,7 @@ SEVERAL, SEVERAL_FORWARD, SEVERAL_BACKWARD, SEVERAL_SECOND, SEVERAL_LAUNCH = (
     for name in ("several", "several_forward", "several_backward", "several_second_order", "launch_several")
 )
 RECURRENCE, SMOOTH_MAX = "csrc/recurrence.h", "csrc/smooth_max.h"
-COLUMNS, CORRIDOR = "csrc/cuda/strip_columns.h", "csrc/corridor.h"
+COLUMNS, CHAIN, CORRIDOR = "csrc/cuda/strip_columns.h", "csrc/cuda/chain.h", "csrc/corridor.h"
 INSIDE = "kSteps == Steps::kAll || unsigned(column + q) < unsigned(lane.m)"
 FULL = "rows == kStripRows && t0 >= kStripRows - 1 && t0 + kChunk <= m"
 NEAR = "is_near & Base<State>::is_near(relative) & is_small(near_left) & is_small(near_diagonal)"
@@ -411,15 +413,15 @@ FAULTS = [
     Fault(BANDS, "return «size.m > 0 && band * a.band.rows() < size.n»;",
           "band * a.band.rows() < size.n"),
     # -- edges between strips
-    Fault(BANDS, "edges + («chunk + 2») % kLead * kChunk;", "chunk + 1"),
-    Fault(BANDS, "first(ring.edges + «chunk % kLead * kChunk + 1»)", "chunk % kLead * kChunk"),
-    Fault(BANDS, "last(ring.edges + «(chunk + 1) % kLead * kChunk»)", "chunk % kLead * kChunk"),
-    Fault(BANDS, "return «step < kChunk - 1 ? first[step] : *last»;", "first[step]"),
-    Fault(BANDS, "while (load_acquire_device(flag) < «end»)", "end - kChunk"),
-    Fault(BANDS, "spin_device();\n    «sync_warp();»", ""),
-    Fault(BANDS, "«sync_warp();»\n    if (lane == 0 && flag) store_release_device", ""),
-    Fault(BANDS, "store_release_device(flag, «end»)", "end + kChunk"),
-    Fault(BANDS, "if (lane == 0 && flag) «store_release_device(flag, end);»", ""),
+    Fault(CHAIN, "edges + («chunk + 2») % kLead * kChunk;", "chunk + 1"),
+    Fault(CHAIN, "first(ring.edges + «chunk % kLead * kChunk + 1»)", "chunk % kLead * kChunk"),
+    Fault(CHAIN, "last(ring.edges + «(chunk + 1) % kLead * kChunk»)", "chunk % kLead * kChunk"),
+    Fault(CHAIN, "return «step < kChunk - 1 ? first[step] : *last»;", "first[step]"),
+    Fault(CHAIN, "while (load_acquire_device(flag) < «end»)", "end - kChunk"),
+    Fault(CHAIN, "spin_device();\n    «sync_warp();»", ""),
+    Fault(CHAIN, "«sync_warp();»\n    if (lane == 0 && flag) store_release_device", ""),
+    Fault(CHAIN, "store_release_device(flag, «end»)", "end + kChunk"),
+    Fault(CHAIN, "if (lane == 0 && flag) «store_release_device(flag, end);»", ""),
     Fault(BANDS, "«warp == 0 && row0 > 0» ? between_bands(band - 1)", "row0 > 0",
           "a warp below the block's first one takes its edges from the block, whatever this says"),
     # -- a strip forward
@@ -477,8 +479,8 @@ FAULTS = [
     Fault(FORWARD, "if («ballot(strip.is_spoiled())») spoil", "strip.is_spoiled()"),
     Fault(FORWARD, "«if (lane < kChunk) below[lane] = edge;»", ""),
     Fault(FORWARD, "given = «column - (rows - 1)»;", "column - rows"),
-    Fault(FORWARD, "«given >= 0» && given < m", "given > 0"),
-    Fault(FORWARD, "given >= 0 && «given < m») out", "true"),
+    Fault(FORWARD, "«at.template below<corridor.value>().has(given)») out", "given > 0 && given < m"),
+    Fault(FORWARD, "«at.template below<corridor.value>().has(given)») out", "given >= 0"),
     Fault(FORWARD, "out.given(clamp(«t0 + kChunk - (rows - 1)», 0, m)", "t0 + kChunk"),
     # -- the forward kernel
     Fault(BLOCKS, "if («type == Type::kFloat32») return double", "false"),
@@ -488,7 +490,9 @@ FAULTS = [
           "at.row0 > 0 ? at.row0 : -1"),
     Fault(FORWARD, "strip.worst = «max_or_nan(strip.worst, strip.memory.row[1])»;", "strip.worst"),
     Fault(BANDS, "a.chain.flags + «pair * bands + upper»", "pair + upper"),
-    Fault(BANDS, "a.chain.edges + («pair * (bands - 1) + upper»)", "upper"),
+    Fault(BANDS, "a.chain.edges + «pair * Chain<Edge>::edges_of(a.pairs, bands - 1)»;", "0"),
+    Fault(BANDS, "edges += «upper * a.pairs.columns»;", "0",
+          "a band writes a column after it has read it, and the band below waits for that"),
     Fault(FORWARD, "«copy_async_wait();»\n#pragma", ""),
     Fault(FORWARD, "boundary.last_column && «lane < at.rows»", "lane < at.rows - 1"),
     Fault(FORWARD, "«sync_warp();»  // after the other lanes'", "",
@@ -519,7 +523,7 @@ FAULTS = [
     Fault(BANDS, "out.given(clamp(«given + kChunk», 0, m), lane)", "t0 + kChunk"),
     Fault(BACKWARD, "(saved + «plane» * cells_of(a.pairs), part);", "(kPlanes - 1 - plane)"),
     Fault(BANDS, "blocks.row = «kStep * a.pairs.columns»;", "a.pairs.columns"),
-    Fault(BACKWARD, "BlockStorer<T, V, -1>({first, «-M», -1}, part)", "M"),
+    Fault(BACKWARD, "return {{first, «-pitch», -1}, part};", "pitch"),
     Fault(BANDS, "strips_of(a.pairs.rows) + «unsigned(row0) / kStripRows»;", "row0 / kStripRows / 2"),
     Fault(BACKWARD, "store_row_sum(a, i, «i == 1 ? insert_row : del_row»,", "i == 1 ? del_row : insert_row"),
     Fault(BACKWARD, "pair * a.pairs.rows + («n - 1 - row0 - lane»), sum);", "row0 + lane"),
@@ -770,7 +774,7 @@ FAULTS = [
     Fault(FEATURE_TABLES, "if («!is_finite(sum)» && inside) {", "false"),
     Fault(FEATURE_TABLES, "sum = T(ScalarCommon::kInfinity) + «spoilt»;", "T(0)"),
     Fault(FEATURE_TABLES, "a.kind == Kind::kRoots ? «-T(sqrt(sum))» : -sum;", "-sum"),
-    Fault(FEATURE_TABLES, "if («row < rows && column < columns») table", "row < rows"),
+    Fault(FEATURE_TABLES, "if («inside.has(place_of(tx, j))») table", "true"),
     Fault(FEATURE_SUMS, "across = of_y ? («a.batch.side_by_side ? 1 : a.batch.xs») :", "1"),
     Fault(FEATURE_SUMS, "side_by_side ? sequence : «k * a.batch.ys + sequence»;",
           "sequence * a.batch.ys + k"),
@@ -797,16 +801,16 @@ FAULTS = [
     Fault(FEATURE_PAIRS, "score[batch.number(pair)] = «costs» ? T(0)", "true"),
     Fault(FEATURE_PAIRS, "at = item + «i * items()»;", "i"),
     Fault(FEATURE_PAIRS, "out[at] = «factor == 0» ? T(0)", "false"),
-    Fault(SCORES, "f.boundary.above = edge(batch, «piece - 1»);", "piece"),
-    Fault(SCORES, "b.boundary.by_last_row = handed[«(piece + 1) % 2»];", "piece % 2"),
-    Fault(SCORES, "f.is_piece = «pieces > 1»;", "false"),
-    Fault(SCORES, "t.first_row = «piece * height»;", "0"),
+    Fault(PLAN, "f.boundary.above = edge(batch, «piece - 1»);", "piece"),
+    Fault(PLAN, "b.boundary.by_last_row = handed[«(piece + 1) % 2»];", "piece % 2"),
+    Fault(PLAN, "f.is_piece = «pieces > 1»;", "false"),
+    Fault(PLAN, "t.first_row = «piece * height»;", "0"),
     Fault(SCORES, "if («piece + 1 < pieces») forward(batch, piece, true);", "false"),
     Fault(SCORES, "{p_.d_x, «batch.y > 0», plan_", "false"),
     Fault(SCORES, "{p_.d_y, «(batch.x > 0 && p_.others)» || piece", "false"),
     Fault(SCORES, "p_.others) || «piece + 1 < plan_.pieces», plan_", "false"),
-    Fault(SCORES, "edges + «piece % kept» * edge", "piece % 2 * 0"),
-    Fault(SCORES, "abreast = std::max<int64_t>(«p.others ? all_y : count», 1);", "count",
+    Fault(PLAN, "edges + «piece % kept» * edge", "piece % 2 * 0"),
+    Fault(PLAN, "abreast = std::max<int64_t>(«p.others ? all_y : count», 1);", "count",
           "a batch is then some x with all of y, or one with fewer: as before"),
     Fault(FEATURE_SUMS, "to = side.parts + «slice * sequences * steps * a.pitch» +", "0"),
     Fault(FEATURE_SUMS, "k < «(slice + 1) * across / side.slices»; k++)", "across"),
@@ -828,7 +832,7 @@ FAULTS = [
     Fault(CORRIDOR, "(3 * inside.right + «2 * inside.reach») / inside.down", "inside.reach"),
     Fault(CORRIDOR, "enough = «rows * (2 * w + 10) + 5 * columns»;", "rows * (2 * w + 5) + 5 * columns"),
     Fault(BANDS, "row * pitch + («has_corridor ? column % pitch : column»)", "column"),
-    Fault(BANDS, "blocks.first -= «unsigned(column) / unsigned(pitch) * int64_t(pitch)»;", "0"),
+    Fault(BANDS, "return «column > 0 ? unsigned(column) / unsigned(pitch) * int64_t(pitch) : 0»;", "0"),
     Fault(BANDS, "column = kStep > 0 ? first : «first_column() + 1 - kFour - first»;",
           "first_column() + 1 - first"),
     Fault(BANDS, "has_corridor() ? «-size.m & (kFour - 1)» : 0;", "0"),
@@ -1070,7 +1074,7 @@ FAULTS = [
     Fault(LAUNCH, "pairs.count <= «multiprocessors() / relay_strips(pairs.rows)» &&",
           "multiprocessors()"),
     Fault(LAUNCH, "«p.gamma > 0» && p.saves", "true"),
-    Fault(SCORES, "for (int64_t x : {int64_t(0), «last(all_x, xs)»})", "int64_t(0)"),
+    Fault(PLAN, "for (int64_t x : {int64_t(0), «last(all_x, xs)»})", "int64_t(0)"),
     Fault(LAUNCH, "p.gamma > 0 && «p.saves != Saves::kFullWeights»", "true"),
     Fault(LAUNCH, "«!is_summed(p.sinks[1])» &&", "true"),
     Fault(RELAY, "? kTicketBytes + «pairs.count»", "1"),
@@ -1125,9 +1129,9 @@ FAULTS = [
     Fault(ENDS, "if («is_piece && in_row && of_score == 0») return;", "false"),
     Fault(ENDS, "k + («in_row ? 0 : a.first_row») : at;", "0"),
     Fault(ENDS, "grad = «is_piece ? 1 : of_score»,", "of_score"),
-    Fault(SCORES, "handing = «joins_pieces() ? pieces : pieces - 1»;", "pieces - 1"),
-    Fault(SCORES, "f.ends = «pieces > 1 ? Ends::kCorner : p.ends»;", "p.ends"),
-    Fault(SCORES, "if («piece + 1 < pieces || joins_pieces()») f.boundary", "piece + 1 < pieces"),
+    Fault(PLAN, "handing = «joins_pieces() ? pieces : pieces - 1»;", "pieces - 1"),
+    Fault(PLAN, "f.ends = «pieces > 1 ? Ends::kCorner : p.ends»;", "p.ends"),
+    Fault(PLAN, "if («piece + 1 < pieces || joins_pieces()») f.boundary", "piece + 1 < pieces"),
     Fault(LAUNCH, "if («!p.is_piece && p.ends != Ends::kCorner»)", "p.ends != Ends::kCorner"),
     Fault(SECOND, "if («at.is_last() && a.boundary.last_row») out", "a.boundary.last_row != nullptr"),
     Fault(SECOND, "last_column[pair * N + «row0 + lane»] = left;", "lane"),
@@ -1215,6 +1219,47 @@ FAULTS = [
     Fault(BOUNDARY, "if («a.opens && at == own - 1») {", "false"),
     Fault(BOUNDARY, "number_at(a.open_sink.data, a.open_sink.type, to) + «mine»);", "0"),
     Fault(ENDS, "ends == Ends::kAnywhere ? «size.n» :", "size.n - 1"),
+    # -- rows between bands, within a bandwidth
+    Fault(BANDS, "edges += «upper * edge_pitch(inside)» - inside.begin", "0",
+          "a band writes a column after it has read it, and the band below waits for that"),
+    Fault(BANDS, "- «inside.begin((upper + 1) * a.band.rows() - 1)»;", "0"),
+    Fault(BANDS, "of.below = «handed_on(inside, last)»;", "own"),
+    Fault(BANDS, "if (lane < kChunk && «at.below().has(column)») out", "column >= begin && column < m"),
+    Fault(SEVERAL, "if (lane < kChunk && «columns_below(at).has(column)») out", "is_given"),
+    Fault(CORRIDOR, "2 * inside.reach / inside.down + «2»;", "1"),
+    Fault(CORRIDOR, "enough = «between * (2 * w + 4) + columns»;", "between * (2 * w + 4)"),
+    # -- features within a bandwidth: tables lie as what is saved does
+    Fault(FORWARD, "if («a.as_saved && table.column») table.row", "a.as_saved"),
+    Fault(FORWARD, "if (a.as_saved && table.column) «table.row = at.columns().pitch;»", ""),
+    Fault(FORWARD, "kAlways && a.as_saved) «turn = at.turn(part.first_of(c, kIn));»", ""),
+    Fault(FORWARD, "if («a.as_saved && table.column»)\n    place", "false"),
+    Fault(BLOCKS, "static_cast<const T*>(first) - «turn * column»", "turn"),
+    Fault(ENDS, "«a.as_saved && table.column» ? places", "false"),
+    Fault(BACKWARD, "else if («!zeros_only»)  // nobody", "false"),
+    Fault(BACKWARD, "at.pair * («as_saved ? cells_of(a.pairs) : N * M»)", "N * M"),
+    Fault(BACKWARD, "if (as_saved) «first -= at.turn(part.first_of(block, kOut));»", ""),
+    Fault(BACKWARD, "pitch = «as_saved ? at.columns().pitch : M»;", "M"),
+    Fault(FEATURE_TABLES, "if («of_column») inside = inside.transposed();", "false"),
+    Fault(FEATURE_TABLES, "to = «own <= inside.down && inside.right >= 0» ?", "true",
+          "nothing reads the columns of a row that the pair does not have"),
+    Fault(FEATURE_TABLES, "return within.pitch ? «int64_t(within.pitch[pair])» : pairs.columns;",
+          "pairs.columns"),
+    Fault(FEATURE_TABLES, "within.pitch ? «int64_t(unsigned(column) % unsigned(pitch))» : column;", "column"),
+    Fault(FEATURE_TABLES, "if («of_rows[rows - 1].end <= column0» ||", "of_rows[0].end <= column0"),
+    Fault(FEATURE_TABLES, "|| «of_rows[0].begin >= column0 + columns») return;",
+          "of_rows[rows - 1].begin >= column0 + columns"),
+    Fault(FEATURE_TABLES, "|| «of_rows[0].begin >= column0 + columns») return;", "false",
+          "a tile outside is made, and nothing of it is kept: that takes time only"),
+    Fault(FEATURE_TABLES, "inside = {int(of_row.begin - column0), «int(of_row.end - column0)»};", "columns"),
+    Fault(FEATURE_SUMS, "first_other = «inside[own0].begin & -kOthers»;", "inside[own0].begin + kOthers"),
+    Fault(FEATURE_SUMS, "inside[«(own0 + kSide < owns ? own0 + kSide : owns) - 1»].end;", "own0"),
+    Fault(FEATURE_SUMS, "skipped = «clamped(of_column.begin - row0, steps)»;", "0"),
+    Fault(FEATURE_SUMS, "steps = «clamped(of_column.end - row0, steps)» - skipped", "steps"),
+    Fault(FEATURE_SUMS, "a.roots[«pair * cells_of(a.pairs)» + at", "pair * N * M"),
+    Fault(PLAN, "f.as_saved = «in_corridors()»;", "false"),
+    Fault(PLAN, "b.as_saved = «in_corridors()»;", "false"),
+    Fault(PLAN, "count * («in_corridors() ? cells_of(p.pairs) : height * p.pairs.columns»)",
+          "height * p.pairs.columns", "a table has room for more than a corridor of it"),
 ]  # fmt: skip
 
 

@@ -299,6 +299,11 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
       [](int64_t n, int64_t m, int64_t bandwidth) { return saved_pitch(Corridor::of(n, m, bandwidth)); },
       "How many numbers a row of them has.");
   m.def(
+      "edge_pitch",
+      [](int64_t n, int64_t m, int64_t bandwidth) { return edge_pitch(Corridor::of(n, m, bandwidth)); },
+      "How many numbers a row between bands has.");
+  m.def("edge_cells", &edge_cells, "How many numbers the rows between a pair's bands have.");
+  m.def(
       "corridor",
       [](int64_t n, int64_t m, int64_t bandwidth) {
         const Corridor inside = Corridor::of(n, m, bandwidth);

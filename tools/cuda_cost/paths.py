@@ -51,16 +51,35 @@ class Paths:
         return seen
 
     def chunk_loop(self) -> int | None:
-        """Where the loop over chunks begins: the longest one that waits for copies and shuffles."""
+        """Where the loop over chunks begins: the longest one that waits for copies and shuffles.
+
+        A kernel may have a second one, that of pairs with a bandwidth.
+        """
         best, head = 0, None
+        reached = self._reached_without_bandwidth()
         for index, one in enumerate(self.code[: self._end()]):
-            if not one.is_branch or self.function.target(index) >= index:
+            if not one.is_branch or self.function.target(index) >= index or index not in reached:
                 continue
             begin = self.function.target(index)
             opcodes = {i.opcode for i in self.code[begin : index + 1]}
             if {"LDGDEPBAR", "SHFL"} <= opcodes and index - begin > best:
                 best, head = index - begin, begin
         return head
+
+    def _reached_without_bandwidth(self) -> set[int]:
+        """All instructions that pairs without a bandwidth may reach."""
+        seen: set[int] = set()
+        todo = [0]
+        while todo:
+            index = todo.pop()
+            if index in seen:
+                continue
+            seen.add(index)
+            taken = self._taken_without_bandwidth(index) if self.code[index].is_conditional else None
+            todo += (
+                self.after(index) if taken is None else [self.function.target(index) if taken else index + 1]
+            )
+        return seen
 
     def _end(self) -> int:
         """Where the code begins that is taken by warps whose lanes are apart: it jumps back to all places."""
