@@ -71,10 +71,11 @@ SOFTDP_FN int64_t saved_cells(int64_t rows, int64_t columns, int64_t bandwidth) 
   return ((all < enough ? all : enough) + 3) / 4 * 4;
 }
 
-// What a GPU's bands keep of the rows between them. A row of a pair has `edge_pitch` numbers: those that are
-// inside, and the one after them. `edge_cells` are enough for the rows of any pair of up to `columns` steps,
-// if its rows between bands are no more than `between` and at least 32 apart. As in saved_cells, a pair with
-// n < m may have a slope to add; its steps along the rows between bands are no more than m in all.
+// What a GPU's bands keep of the rows between them. The number of row k and column j has the place
+// k * edge_pitch + j: a row ends before the next one begins, since what is inside of a row is no more than
+// edge_pitch - 1, one column more is kept, and the next row begins no further to the left. `edge_cells` are
+// enough for any pair of up to `columns` steps that has no more than `between` such rows, at least 32 apart.
+// As in saved_cells, a pair with n < m may have a slope to add: m / 32 in all.
 SOFTDP_FN int64_t edge_pitch(const Corridor& inside) {
   const int64_t all = inside.right + 1;
   if (inside.is_everywhere()) return all;
@@ -83,7 +84,7 @@ SOFTDP_FN int64_t edge_pitch(const Corridor& inside) {
 }
 SOFTDP_FN int64_t edge_cells(int64_t between, int64_t columns, int64_t bandwidth) {
   const int64_t all = between * columns, within = bandwidth < columns ? bandwidth : columns,
-                w = within > 1 ? within : 1, enough = between * (2 * w + 4) + columns;
+                w = within > 1 ? within : 1, enough = between * (2 * w + 4) + columns + columns / 32 + 1;
   return bandwidth < 0 || all < enough ? all : enough;
 }
 

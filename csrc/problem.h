@@ -36,7 +36,7 @@ struct Sink {
 struct Lengths {
   const int64_t* as_int64 = nullptr;
   const int32_t* as_int32 = nullptr;
-  bool are_given() const { return as_int64 || as_int32; }
+  SOFTDP_FN bool are_given() const { return as_int64 || as_int32; }
   SOFTDP_FN int64_t operator()(int64_t b, int64_t full) const {
     return as_int64 ? as_int64[b] : as_int32 ? as_int32[b] : full;
   }
@@ -49,7 +49,7 @@ struct Pairs {
   SOFTDP_FN int64_t n(int64_t b) const { return x_lengths(b, rows); }
   SOFTDP_FN int64_t m(int64_t b) const { return y_lengths(b, columns); }
   SOFTDP_FN Corridor corridor(int64_t b) const { return Corridor::of(n(b), m(b), bandwidth); }
-  bool has_lengths() const { return x_lengths.are_given() || y_lengths.are_given(); }
+  SOFTDP_FN bool has_lengths() const { return x_lengths.are_given() || y_lengths.are_given(); }
 };
 
 // The states S on the boundary of a table: recurrence.h has the equations. kGaps is for recurrences that

@@ -28,7 +28,7 @@ def serves(x: Tensor, options: Options) -> bool:
 # With at least so many features a step, tables are faster on a GPU. This is predicted for an H100, from
 # instructions and bytes: of 64 steps, tables take 0.88 of the operator's time for FSD with 256 features, and
 # 0.63 for soft-DTW with 1024. A table is then smaller than the features. A compiled graph takes the operator
-# for all sizes, and so does a bandwidth: of the table the operator makes a part.
+# for all sizes, and so do features with a bandwidth: the operator makes no cost outside.
 FEATURES_FOR_TABLES = {SQUARES: 8, ROOTS: 8, ABSOLUTE: 8, FSD: 4, LCS: 4, COSINES: 4}
 
 
@@ -36,9 +36,10 @@ def goes_by_operator(x: Tensor, y: Tensor, options: Options) -> bool:
     """Whether these features go by the operator. If not, they go through tables."""
     if not serves(x, options):
         return False
-    if not _devices.on_gpu(x.device) or torch.compiler.is_compiling() or options.bandwidth >= 0:
+    longer = max(x.shape[1], y.shape[1])
+    if not _devices.on_gpu(x.device) or torch.compiler.is_compiling() or 0 <= options.bandwidth < longer - 1:
         return True
-    return x.shape[2] < FEATURES_FOR_TABLES[options.kind] * max(x.shape[1], y.shape[1])
+    return x.shape[2] < FEATURES_FOR_TABLES[options.kind] * longer
 
 
 def soft_dtw(

@@ -197,8 +197,9 @@ void backward_sweep(const Strips<R>& strips, const Band& band, const typename R:
     const int64_t own = strips.first(strip), width = strips.last(strip) - own,
                   above = strips.first(strip - 1);
     const Columns handed{own, own + width}, handed_below = strips.handed(strip);
+    TilePlace at = strips.tiles(strip);
     for (int64_t column = through ? 0 : pitch - L; column >= 0; column -= L) {
-      const TilePlace at = strips.at(strip, column);
+      strips.move(at, strip, column);
       // After each step the last lane moves one column to the left. There it takes the adjoint that the row
       // below hands up.
       alignas(kVectorBytes) V below[R::kRowStates * L] = {};

@@ -135,8 +135,8 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
       if (special.edges) strips.give_edges(strip, at.column + k, s);
       const bool turned = k >= outgoing.turn;
       const int64_t column = (turned ? outgoing.first : outgoing.first_above) + k;
-      if (0 <= column && column < (turned ? outgoing.last : outgoing.last_above))
-        S::store_last(s, turned ? outgoing.row : outgoing.row_above, column);
+      const int64_t last = !kCut ? pair.m : turned ? outgoing.last : outgoing.last_above;
+      if (0 <= column && column < last) S::store_last(s, turned ? outgoing.row : outgoing.row_above, column);
     } else if (!kCut || outgoing.first + k < outgoing.last) {
       S::store_last(s, outgoing.row, outgoing.first + k);
     }
@@ -146,17 +146,17 @@ SOFTDP_FN void forward_steps(const Strips<R>& strips, int64_t strip, const Vec<t
   front.left = S::normalized(left), front.diagonal = S::normalized(diagonal);
 }
 
-// The steps of a block that has cells outside the corridor and is not special otherwise. They are not
-// inlined: the loop of all other blocks keeps its registers.
-template <class R, bool kKeep>
+// The steps of a block of a pair that has cells outside the corridor: of those that the corridor cuts, and of
+// special ones. They are not inlined: the loops of all other blocks keep their registers.
+template <class R, bool kSpecial, bool kKeep>
 [[gnu::noinline]] void cut_steps(const Strips<R>& strips, int64_t strip,
                                  const Vec<typename R::V> (*tiles)[R::L], const RowGaps<R>* gaps,
                                  const typename R::S::Few& above, const Special& special, const Cut<R>& cut,
                                  const typename Strips<R>::Left& edge, const TilePlace& at,
                                  const Outgoing<R>& outgoing, Front<R>& front,
                                  typename R::Keeps::Element* kept) {
-  forward_steps<R, false, true, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at, outgoing,
-                                       front, kept);
+  forward_steps<R, kSpecial, true, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at, outgoing,
+                                          front, kept);
 }
 
 // The rows of states that a band reads and writes. A row that the band does not need is not accessed.
@@ -212,8 +212,9 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
                   last = pair.layout.last(first), last_above = pair.layout.last(first_above),
                   end_above = through ? 0 : strips.end_above(strip);
     if (is_cut) cut = strips.cut(strip, cut);
+    TilePlace at = strips.tiles(strip);
     for (int64_t column = 0; column < (through ? L : pair.pitch); column += L) {
-      const TilePlace at = strips.at(strip, column);
+      strips.move(at, strip, column);
       bool extreme = false;  // some score is infinite, or past the range
       for (int i = 0; i < R::kTiles; i++)
         extreme = pair.load[i](pair.cells[i], at, pair.factor, tiles[i], found) || extreme;
@@ -246,10 +247,15 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
           special.keep = Special::kStarted;
         else if (through && strips.end < pair.n)
           special.keep = Special::kOthers;
-        forward_steps<R, true, true, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at,
-                                            outgoing, front, to);
+        if (is_cut)
+          cut_steps<R, true, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at, outgoing,
+                                    front, to);
+        else
+          forward_steps<R, true, false, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at,
+                                               outgoing, front, to);
       } else if (special.cut) {
-        cut_steps<R, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at, outgoing, front, to);
+        cut_steps<R, false, kKeep>(strips, strip, tiles, gaps, above, special, cut, edge, at, outgoing, front,
+                                   to);
       } else {
         forward_steps<R, false, false, kKeep>(strips, strip, tiles, gaps, above, {}, cut, edge, at, outgoing,
                                               front, to);

@@ -162,9 +162,9 @@ struct Strips {
     if (there > 0) pair.layout.corridor_of(begin + strip * L, there, found.begin, found.end);
     return found;
   }
-  TilePlace at(int64_t strip, int64_t column) const {
-    const int rows_above = column == 0 && strip > 0 ? rows(strip - 1) : 0;
-    TilePlace at{begin + strip * L, column, rows(strip), rows_above, pair.m, pair.pitch};
+  // A strip's tiles, at a column that move() sets. What they share is found once.
+  TilePlace tiles(int64_t strip) const {
+    TilePlace at{begin + strip * L, 0, rows(strip), 0, pair.m, pair.pitch};
     if (pair.layout.is_cut()) {
       const Inside &own = inside(strip), &above = inside(strip - 1);
       const int last = at.rows > 0 ? at.rows - 1 : 0;
@@ -174,6 +174,10 @@ struct Strips {
       if (at.from < 1) at.from = 1;
     }
     return at;
+  }
+  SOFTDP_FN void move(TilePlace& at, int64_t strip, int64_t column) const {
+    at.column = column;
+    at.rows_above = column == 0 && strip > 0 ? rows(strip - 1) : 0;
   }
   // Whether some of a block's cells are outside the corridor.
   bool cuts(const TilePlace& at) const { return at.inside && (at.column < at.from || at.column + L > at.m); }

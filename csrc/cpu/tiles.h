@@ -132,8 +132,9 @@ SOFTDP_FN void over_pieces(const TilePlace& at, Run run) {
   for (int r = at.rows_above - 1; r > 0; r--)
     run(r, at.row + r - L, at.pitch - r, 0, clamped(r - padding, 0, r));
 }
-// The same of the rows of the strip, or of the one above, as arrays: nothing branches, and nothing is to do
-// in rows that have begin = end. Lane r has columns `first` - r and the ones after it of row `row` + r.
+// The same of the rows of the strip, or of the one above, as arrays, found without a branch for each row.
+// Nothing is to do in rows that have begin = end. Lane r has columns `first` - r and the ones after it of row
+// `row` + r.
 template <int L>
 struct Pieces {
   int64_t row, first;
@@ -228,6 +229,21 @@ SOFTDP_FN Vec<V> load_piece(const PairTable& from, int64_t row, int64_t first, i
   return load_as<V>(buffer);
 }
 
+// The rows of a tile that a corridor's edge cuts. Whole tiles keep the registers that this would take.
+template <class V>
+[[gnu::noinline]] void load_cut_tile(const V* data, int64_t stride, const TilePlace& at, Vec<V>* v) {
+  constexpr int L = kLanes<V>;
+  fetch_ahead<L>(data, stride, at, 1);
+  const auto own = Pieces<L>::own(at);
+#pragma GCC unroll 16
+  for (int r = 0; r < L; r++) v[r] = load_part_as<V>(data, own.place(r, stride), own.begin[r], own.end[r]);
+  if (at.rows_above == 0) return;
+  const auto above = Pieces<L>::above(at);
+#pragma GCC unroll 16
+  for (int r = 1; r < L; r++)
+    v[r] = v[r] + load_part_as<V>(data, above.place(r, stride), above.begin[r], above.end[r]);
+}
+
 // Loads a tile: L steps, one vector each; 0 where there is no cell. Returns true where a score is infinite or
 // past the range.
 template <class V, class T>
@@ -262,18 +278,7 @@ template <class V, class T>
       largest = max(largest, magnitude_bits(v[r]));
     }
   } else if (std::is_same_v<T, V> && at.inside && from.column == 1) {
-    const T* const data = static_cast<const T*>(from.data);
-    fetch_ahead<L>(data, from.row, at, 1);
-    const auto own = Pieces<L>::own(at);
-#pragma GCC unroll 16
-    for (int r = 0; r < L; r++)
-      v[r] = load_part_as<V>(data, own.place(r, from.row), own.begin[r], own.end[r]);
-    if (at.rows_above > 0) {
-      const auto above = Pieces<L>::above(at);
-#pragma GCC unroll 16
-      for (int r = 1; r < L; r++)
-        v[r] = v[r] + load_part_as<V>(data, above.place(r, from.row), above.begin[r], above.end[r]);
-    }
+    load_cut_tile(static_cast<const V*>(from.data), from.row, at, v);
 #pragma GCC unroll 16
     for (int r = 0; r < L; r++) largest = max(largest, magnitude_bits(v[r]));
   } else {
@@ -302,6 +307,17 @@ SOFTDP_FN LoadTile<V> tile_loader(Type type) {
   return with_type(type, [](auto t) -> LoadTile<V> { return load_tile<V, decltype(t)>; });
 }
 
+template <class V>
+[[gnu::noinline]] void store_cut_tile(const Vec<V>* v, V* to, int64_t stride, const TilePlace& at) {
+  constexpr int L = kLanes<V>;
+  const auto own = Pieces<L>::own(at);
+#pragma GCC unroll 16
+  for (int r = 0; r < L; r++) store_part_as(v[r], to, own.place(r, stride), own.begin[r], own.end[r]);
+  if (at.rows_above == 0) return;
+  const auto above = Pieces<L>::above(at);
+#pragma GCC unroll 16
+  for (int r = 1; r < L; r++) store_part_as(v[r], to, above.place(r, stride), above.begin[r], above.end[r]);
+}
 // Stores a tile of gradients to rows `stride` apart; null: a tile of zeros.
 template <class V, class T>
 [[gnu::noinline]] void store_tile(const Vec<V>* tile, void* data, int64_t stride, const TilePlace& at) {
@@ -336,18 +352,8 @@ template <class V, class T>
     return;
   }
   if (at.inside) fetch_ahead<L>(static_cast<const T*>(data), stride, at, -1);
-  if (std::is_same_v<T, V> && at.inside) {
-    const auto own = Pieces<L>::own(at);
-#pragma GCC unroll 16
-    for (int r = 0; r < L; r++) store_part_as(v[r], to, own.place(r, stride), own.begin[r], own.end[r]);
-    if (at.rows_above > 0) {
-      const auto above = Pieces<L>::above(at);
-#pragma GCC unroll 16
-      for (int r = 1; r < L; r++)
-        store_part_as(v[r], to, above.place(r, stride), above.begin[r], above.end[r]);
-    }
-    return;
-  }
+  if constexpr (std::is_same_v<T, V>)
+    if (at.inside) return store_cut_tile(v, to, stride, at);
   over_pieces<L>(at, [&](int r, int64_t row, int64_t first, int begin, int end) {
     store_part_as(v[r], to + row * stride, first, begin, end);
   });

@@ -299,12 +299,9 @@ struct BandStrip {
   SOFTDP_DEVICE Row<Edge> between_bands(int upper) const {
     const int64_t bands = a.band.bands_of(a.pairs.rows);
     Edge* edges = a.chain.edges + pair * Chain<Edge>::edges_of(a.pairs, bands - 1);
-    if (has_corridor()) {  // the row begins with the first of its columns
-      const Corridor inside = Corridor::of(size.n, size.m, a.pairs.bandwidth);
-      edges += upper * edge_pitch(inside) - inside.begin((upper + 1) * a.band.rows() - 1);
-    } else {
-      edges += upper * a.pairs.columns;
-    }
+    const int64_t pitch =
+        has_corridor() ? edge_pitch(Corridor::of(size.n, size.m, a.pairs.bandwidth)) : a.pairs.columns;
+    edges += upper * pitch;
     return {edges, a.chain.flags + pair * bands + upper};
   }
 };

@@ -8,8 +8,9 @@
 
 namespace softdp::cuda {
 
-constexpr int64_t kLeastHeight = 128;  // rows of a piece: a band of four warps
-constexpr int64_t kBusyBlocks = 264;   // twice the multiprocessors of an H100
+constexpr int64_t kLeastHeight = 128;       // rows of a piece: a band of four warps
+constexpr int64_t kBusyBlocks = 264;        // twice the multiprocessors of an H100
+constexpr int64_t kMostBlocks = INT32_MAX;  // of a launch
 constexpr int64_t kEdgeShare = 4;  // of table_bytes for the states between pieces, unless one pair takes more
 // Of a cell's gradient: what is left out. The gradients of a path's cells are 1 together, step by step.
 template <class T>
@@ -54,8 +55,11 @@ struct Plan {
     int64_t together = std::clamp<int64_t>(most / std::max<int64_t>(N, 1), 1, std::max<int64_t>(count, 1));
     height = N;
     if (in_corridors()) {
-      together = std::clamp<int64_t>(p.table_bytes / std::max<int64_t>(cell * cells_of(p.pairs), 1), 1,
-                                     std::max<int64_t>(count, 1));
+      const int64_t pair = cell * cells_of(p.pairs) + (N + M) * int64_t(sizeof(Columns));
+      const int64_t tiles = heads * sides_of(N) * tiles_along(p.pairs);
+      together =
+          std::min(p.table_bytes / std::max<int64_t>(pair, 1), kMostBlocks / std::max<int64_t>(tiles, 1));
+      together = std::clamp<int64_t>(together, 1, std::max<int64_t>(count, 1));
     } else if (most < N) {
       together = std::clamp<int64_t>(most / kLeastHeight, 1, abreast);
       const auto cut = [&] {

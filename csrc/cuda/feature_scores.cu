@@ -55,8 +55,7 @@ class Run {
 
   void forward(const Batch& batch, int64_t piece, bool saves) {
     MakeArguments<T> make{plan_.tables_of(batch, piece), plan_.tables, plan_.zero};
-    const int64_t blocks =
-        plan_.heads * batch.count() * sides_of(make.pairs.rows) * sides_of(make.pairs.columns);
+    const int64_t blocks = plan_.heads * batch.count() * sides_of(make.pairs.rows) * tiles_along(make.pairs);
     go(make_tables<T>, std::max<int64_t>(blocks, 1), sizeof(MakeMemory<T>), make);
     if (error_ == cudaSuccess) error_ = cuda::forward(plan_.forward(batch, piece, saves), stream_);
   }

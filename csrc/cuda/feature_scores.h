@@ -5,7 +5,7 @@
 // for as many pairs at once as the tables have room for: their tables, a sweep forward and back, the
 // features' sums. Tables that are larger go in pieces, of whole rows, of some pairs at once: forward over all
 // of them, keeping the states between them, and backward from the last one, whose tables and weights are made
-// again.
+// again. Within a bandwidth a pair goes whole: its tables have only what is inside.
 // Where paths may end in several cells, ends.h joins the states of all pieces' ends to the score, and each
 // piece begins with the weights of its own ends.
 #pragma once
@@ -35,7 +35,8 @@ struct FeatureProblem {
   T *d_x, *d_y;         // the scores' gradients, as x and y; null: not wanted
   const T* grad_score;  // (pairs,): gradients are summed over the pairs and weighed by it. A pair that is not
                         // finite then gives NaN, unless its weight is 0
-  int64_t table_bytes;  // of tables and weights at once, usually table_bytes(); no fewer than 128 rows of one
+  int64_t table_bytes;  // of tables and weights at once, usually table_bytes(); no fewer than 128 rows of
+                        // one; within a bandwidth no fewer than one pair's
   void* workspace;      // workspace_bytes() of it
 };
 

@@ -275,6 +275,15 @@ struct MakeArguments : Tables<T> {
   T* tables;  // (heads, pairs, cells_of(pairs))
   T* zero;    // the gap of soft-DTW
 };
+// How many tiles beside each other may hold what is inside of kSide rows. Lengths may give any slope.
+SOFTDP_FN int64_t tiles_along(const Pairs& pairs) {
+  const Corridor inside = Corridor::of(pairs.rows, pairs.columns, pairs.bandwidth);
+  const int64_t all = sides_of(pairs.columns);
+  if (inside.is_everywhere() || pairs.has_lengths()) return all;
+  const int64_t columns = ((kSide - 1) * inside.right + 2 * inside.reach) / inside.down + 1,
+                tiles = sides_of(columns) + 1;
+  return tiles < all ? tiles : all;
+}
 
 // The score of two steps, by the sum over their features. Steps that are not inside are not read.
 template <Form kForm, class T>
@@ -303,22 +312,24 @@ make_tables(const MakeArguments<T> a) {
   MakeMemory<T>& memory = *reinterpret_cast<MakeMemory<T>*>(raw);
   const int thread = int(threadIdx.x), tx = thread % kAcross, ty = thread / kAcross;
   if (blockIdx.x == 0 && thread == 0) *a.zero = 0;
-  const int64_t N = a.pairs.rows, M = a.pairs.columns, down = sides_of(N), along = sides_of(M);
+  const int64_t N = a.pairs.rows, M = a.pairs.columns, down = sides_of(N), along = tiles_along(a.pairs);
   if (N == 0 || M == 0) return;
-  int64_t block = blockIdx.x;
-  const int64_t column0 = block % along * kSide, row0 = block / along % down * kSide;
-  block /= along * down;
-  const int64_t pair = block % a.pairs.count;
-  const int head = int(block / a.pairs.count);
+  const int64_t block = blockIdx.x, row0 = block / along % down * kSide, table = block / along / down,
+                pair = table % a.pairs.count;
+  int64_t column0 = block % along * kSide;
+  const int head = int(table / a.pairs.count);
   const Extent size = extent_of(a.pairs, pair);
-  if (row0 >= size.n || column0 >= size.m) return;
+  if (row0 >= size.n) return;
+  if (a.within.pitch) {  // the tiles begin where the first row does
+    const Columns* const of_rows = a.within.of_rows + pair * N;
+    const int64_t last = row0 + kSide < size.n ? row0 + kSide - 1 : size.n - 1;
+    column0 += of_rows[row0].begin & -kSide;
+    if (column0 >= of_rows[last].end) return;
+  }
+  if (column0 >= size.m) return;
 
   const int rows = size.n - row0 < kSide ? int(size.n - row0) : kSide,
             columns = size.m - column0 < kSide ? int(size.m - column0) : kSide;
-  if (a.within.pitch) {
-    const Columns* const of_rows = a.within.of_rows + pair * N + row0;
-    if (of_rows[rows - 1].end <= column0 || of_rows[0].begin >= column0 + columns) return;
-  }
   const T *const x = a.step_of_x(pair, row0, head), *const y = a.step_of_y(pair, column0, head);
   T sum[kEach][kEach] = {};
   for (int64_t k0 = 0; k0 < a.features; k0 += kDepth) {
@@ -345,7 +356,7 @@ make_tables(const MakeArguments<T> a) {
     sync_block();
   }
   const int64_t pitch = a.pitch_of(pair);
-  T* const table = a.tables + (head * a.pairs.count + pair) * cells_of(a.pairs) + row0 * pitch;
+  T* const to = a.tables + (head * a.pairs.count + pair) * cells_of(a.pairs) + row0 * pitch;
   with_form(a.kind, [&](auto form) {
 #pragma unroll
     for (int i = 0; i < kEach; i++)
@@ -371,7 +382,7 @@ make_tables(const MakeArguments<T> a) {
     }
 #pragma unroll
     for (int j = 0; j < kEach; j++)
-      if (inside.has(place_of(tx, j))) table[row * pitch + places[j / kFour] + j % kFour] = sum[i][j];
+      if (inside.has(place_of(tx, j))) to[row * pitch + places[j / kFour] + j % kFour] = sum[i][j];
   }
 }
 

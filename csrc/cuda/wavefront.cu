@@ -38,6 +38,12 @@ Error sweep_several(const Problem& p, Stream stream) {
   });
 }
 
+// Tables that lie as what is saved are those of pairs with a bandwidth, and of recurrences of one state.
+template <class Problem>
+bool may_lie_as_saved(const Problem& p) {
+  return !p.as_saved || (p.pairs.bandwidth >= 0 && !has_several_states(p.recurrence));
+}
+
 }  // namespace
 
 int64_t workspace_bytes(const Forward& p) {
@@ -67,7 +73,7 @@ int64_t workspace_bytes(const ProductSweep& p) {
 }
 
 Error forward(const Forward& p, Stream stream) {
-  if (!fits_int(p.pairs)) return kBadProblem;
+  if (!fits_int(p.pairs) || !may_lie_as_saved(p)) return kBadProblem;
   if (p.saved && p.pairs.bandwidth >= 0) {
     // What no cell takes is 0, so that the same scores save the same bits.
     const int64_t bytes = p.pairs.count * regime_of(p).saved_bytes(p.shared_gap, p.saves);
@@ -79,7 +85,7 @@ Error forward(const Forward& p, Stream stream) {
   return with_value(p.tables[0].type, [&](auto value) { return sweep_forward<decltype(value)>(p, stream); });
 }
 Error backward(const Backward& p, Stream stream) {
-  if (!fits_int(p.pairs)) return kBadProblem;
+  if (!fits_int(p.pairs) || !may_lie_as_saved(p)) return kBadProblem;
   if (has_several_states(p.recurrence)) return sweep_several(p, stream);
   if (is_tiny(p)) return scale_tiny_pairs(p, stream);
   return with_value(p.recurrence, p.sinks[0].type, [&](auto of, auto value) {
