@@ -234,8 +234,7 @@ bool forward_sweep(const Strips<R>& strips, const StateRows<R>& rows, const Prog
                                  last,
                                  last_above,
                                  column == 0 ? L - 1 : 0};
-      const int64_t step = strip * pair.pitch + column;
-      auto* const to = kKeep ? kept + step * R::Keeps::kStep : nullptr;
+      auto* const to = kKeep ? kept + (strip * pair.pitch + column) * R::Keeps::kStep : nullptr;
       Special special = strips.special(strip, column);
       special.cut = is_cut && strips.cuts(at);
       if (special.at_all() || column >= m || extreme) {
