@@ -76,6 +76,14 @@ def test_ragged_features_within_a_bandwidth(kind, gamma, room, integer):
     check(kind, x, y, 3, gamma, x_lengths=n, y_lengths=m, table_bytes=room)
 
 
+def test_a_slope_that_only_lengths_give():
+    """Three steps beside 400: all columns are inside, in more tiles than rows of the whole table have."""
+    x, y = features("squares", 2, 300, 400, 4, F64)
+    n, m = torch.tensor([300, 3]), torch.tensor([400, 400])
+    x[1, 3:] = 0
+    check("squares", x, y, 2, x_lengths=n, y_lengths=m)
+
+
 @each_sweep
 @pytest.mark.parametrize("size", [(3, 2, 40, 33, 4), (2, 5, 90, 140, 20)], ids=str)
 @pytest.mark.parametrize("is_ragged, room", [(False, 3 << 16), (False, 1 << 17), (True, 0), (True, 1 << 30)])

@@ -132,8 +132,8 @@ FEW = {
         "torch.float32-(2, 65, 70, 34)-8-roots",
     },
     "test_ragged_features_within_a_bandwidth": {
-        "0-torch.int32-0.2-squares",
-        "1073741824-torch.int64-0.0-fsd",
+        "0-integer0-0.2-squares",
+        "1073741824-integer1-0.0-fsd",
     },
     "test_every_x_beside_every_y": {
         "False-131072-(2, 5, 90, 140, 20)-squares",
