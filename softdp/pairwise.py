@@ -34,9 +34,9 @@ def pairwise_soft_dtw(
 
     The features are not copied for each pair. Backward sweeps the pairs a second time. So a call takes the
     memory of the features and of the result and, for the gradients, up to 8 times the smaller side's on a CPU
-    or, on a GPU, a sixteenth of its memory, with a bandwidth the cells of one pair at least. That does not
-    hold of a function as cost: a call then takes the memory of its K * L tables. A second derivative copies
-    the features for each pair.
+    or, on a GPU, a sixteenth of its memory. With a bandwidth a GPU takes at least the cells within it of one
+    pair. A function as cost takes the memory of its K * L tables. A second derivative copies the features
+    for each pair.
 
     Args:
         x, y: features of the sequences. y=None compares x with itself.

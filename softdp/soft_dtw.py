@@ -102,8 +102,8 @@ def soft_dtw_loss(
 
     No matrix of costs is kept: the value and the gradients of the features are made piece by piece, in the
     memory of the features and, on a GPU, a sixteenth of its own. With a bandwidth only costs within it are
-    made; a GPU keeps them of one pair at least. A function as cost, second derivatives and forward mode need
-    the matrix.
+    made, and a GPU holds at least those of one pair. A function as cost, second derivatives and forward mode
+    need the matrix.
 
     Args:
         x, y: features of the two sequences.

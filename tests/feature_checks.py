@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from helpers import score_and_gradients
+from helpers import close, score_and_gradients
 
 import softdp
 
@@ -47,6 +47,17 @@ def exactly(kind, x, y, gamma, bandwidth=None, **lengths):
     lengths = {name: t.clone() for name, t in lengths.items()}
     options = {"kind": kind, "gamma": gamma, "bandwidth": bandwidth}
     return score_and_gradients(scores_of, [x.double(), y.double()], **options, **lengths)
+
+
+def only_the_middle_pairs_are_spoiled(found, expected):
+    """Of four pairs; expected: the scores and the gradients of the first and the last one."""
+    score, *gradients = found
+    wanted, of_features = expected
+    assert score.isnan().tolist() == [False, True, True, False]
+    close(score[[0, 3]].double(), wanted, 1e-4)
+    for gradient, own in zip(gradients, of_features, strict=True):
+        assert (gradient[1:3] == 0).all()
+        close(gradient[[0, 3]].double(), own, 1e-3)
 
 
 def features(kind, B, N, M, D, dtype=F32, L=None):

@@ -27,28 +27,36 @@ LARGE = [(64, 256, 256, 64), (8, 1024, 1000, 16), (1, 4096, 4096, 8)]
 @on_each_device({"cpu": SIZES, "cuda": [*SIZES, (2, 130, 70, 18)] + ([] if shim.ACTIVE else LARGE)})
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_values_and_gradients(way, size, dtype, device):
+    agree_for_any_lengths(WAYS[way], size, dtype, device)
+
+
+def agree_for_any_lengths(call, size, dtype, device):
     tensors = [to(device, t) for t in features(*size, dtype)]
     B, N, M, _ = size
     weight = torch.rand(B) - 0.5
     lengths = {"x_lengths": torch.randint(N + 1, (B,)), "y_lengths": torch.randint(M + 1, (B,)).int()}
     tolerance = 1e-9 if dtype == torch.float64 else 1e-4
     for options in ({}, lengths, {name: to(device, t) for name, t in lengths.items()}):
-        found = with_gradients(WAYS[way], tensors, weight, **options)
-        agrees(found, exactly(WAYS[way], tensors, device, weight, **options), tolerance)
+        found = with_gradients(call, tensors, weight, **options)
+        agrees(found, exactly(call, tensors, device, weight, **options), tolerance)
         with torch.no_grad():
-            assert torch.equal(WAYS[way](*tensors, **options).nan_to_num(), found[0].nan_to_num())
+            assert torch.equal(call(*tensors, **options).nan_to_num(), found[0].nan_to_num())
 
 
 @pytest.mark.parametrize("way", EVERY)
 @on_each_device({"cpu": PAIRED, "cuda": PAIRED + ([] if shim.ACTIVE else [(20, 30, 64, 60, 64)])})
 def test_every_x_and_every_y(way, size, device):
+    agree_for_every_pair(EVERY[way], size, device)
+
+
+def agree_for_every_pair(call, size, device):
     K, L, N, M, D = size
     x, y = (to(device, torch.randn(k, steps, D).double()) for k, steps in ((K, N), (L, M)))
     lengths = {"x_lengths": torch.randint(1, N + 1, (K,)), "y_lengths": torch.randint(1, M + 1, (L,))}
     weight = torch.rand(K, L) - 0.5
     for options in ({}, lengths):
-        found = with_gradients(EVERY[way], [x, y], weight, **options)
-        agrees(found, exactly(EVERY[way], [x, y], device, weight, **options), 1e-9)
+        found = with_gradients(call, [x, y], weight, **options)
+        agrees(found, exactly(call, [x, y], device, weight, **options), 1e-9)
 
 
 BANDS = [(3, 5, 7, 4), (2, 40, 36, 6), (2, 20, 60, 4)]
@@ -58,31 +66,13 @@ BANDS = [(3, 5, 7, 4), (2, 40, 36, 6), (2, 20, 60, 4)]
 @on_each_device({"cpu": BANDS, "cuda": [*BANDS, (2, 130, 70, 18)] + ([] if shim.ACTIVE else LARGE)})
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_within_a_bandwidth(way, size, dtype, device):
-    tensors = [to(device, t) for t in features(*size, dtype)]
-    B, N, M, _ = size
-    weight = torch.rand(B) - 0.5
-    call = partial(WAYS[way], bandwidth=3)
-    lengths = {"x_lengths": torch.randint(N + 1, (B,)), "y_lengths": torch.randint(M + 1, (B,)).int()}
-    for options in ({}, {name: to(device, t) for name, t in lengths.items()}):
-        found = with_gradients(call, tensors, weight, **options)
-        agrees(
-            found, exactly(call, tensors, device, weight, **options), 1e-9 if dtype == torch.float64 else 1e-4
-        )
-        with torch.no_grad():
-            assert torch.equal(call(*tensors, **options).nan_to_num(), found[0].nan_to_num())
+    agree_for_any_lengths(partial(WAYS[way], bandwidth=3), size, dtype, device)
 
 
 @pytest.mark.parametrize("way", EVERY)
 @on_each_device({"cpu": PAIRED, "cuda": PAIRED + ([] if shim.ACTIVE else [(20, 30, 64, 60, 64)])})
 def test_every_x_and_every_y_within_a_bandwidth(way, size, device):
-    K, L, N, M, D = size
-    x, y = (to(device, torch.randn(k, steps, D).double()) for k, steps in ((K, N), (L, M)))
-    lengths = {"x_lengths": torch.randint(1, N + 1, (K,)), "y_lengths": torch.randint(1, M + 1, (L,))}
-    weight = torch.rand(K, L) - 0.5
-    call = partial(EVERY[way], bandwidth=2)
-    for options in ({}, lengths):
-        found = with_gradients(call, [x, y], weight, **options)
-        agrees(found, exactly(call, [x, y], device, weight, **options), 1e-9)
+    agree_for_every_pair(partial(EVERY[way], bandwidth=2), size, device)
 
 
 @each
